@@ -1,0 +1,234 @@
+# moonloop: every action. `make help` lists them.
+#
+# What is built lies in $(BUILD); a variant (asan, tsan, ...) is the same build
+# with other flags in a folder of its own, made by running this file again.
+
+BUILD    ?= build
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+# Read the standard library from this folder instead of the embedded copy.
+STDLIB_DIR ?=
+# Extra flags of a variant or of yours.
+EXTRA_CFLAGS  ?=
+EXTRA_LDFLAGS ?=
+OPT      ?= -O2 -g
+# spec files to run, e.g. make specs SPECS=spec/asyncio/locks_spec.lua
+SPECS    ?=
+
+ifeq (,$(filter -j%,$(MAKEFLAGS)))
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# ---- what it stands on ----------------------------------------------------
+
+PKG_CONFIG ?= pkg-config
+LUA_PC  := $(firstword $(foreach p,lua5.4 lua-5.4 lua54 lua,\
+             $(shell $(PKG_CONFIG) --exists '$(p) >= 5.4' 2>/dev/null && echo $(p))))
+UV_PC   := $(shell $(PKG_CONFIG) --exists libuv 2>/dev/null && echo libuv)
+
+ifneq (,$(LUA_PC))
+LUA_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(LUA_PC))
+LUA_SHARED := $(shell $(PKG_CONFIG) --libs $(LUA_PC))
+LUA_LIBDIR := $(shell $(PKG_CONFIG) --variable=libdir $(LUA_PC))
+LUA_STATIC := $(firstword $(wildcard $(LUA_LIBDIR)/lib$(patsubst -l%,%,$(filter -l%,$(LUA_SHARED))).a))
+endif
+ifneq (,$(UV_PC))
+UV_CFLAGS := $(shell $(PKG_CONFIG) --cflags libuv)
+UV_SHARED := $(shell $(PKG_CONFIG) --libs libuv)
+UV_STATIC := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir libuv)/libuv_a.a))
+endif
+
+# The command carries Lua and libuv in itself where static libraries exist. All
+# of Lua's API goes in: C modules that scripts load look for it there.
+LUA_LINK := $(if $(LUA_STATIC),-Wl$(,)--whole-archive $(LUA_STATIC) -Wl$(,)--no-whole-archive,$(LUA_SHARED))
+UV_LINK  := $(if $(UV_STATIC),$(UV_STATIC),$(UV_SHARED))
+SYS_LIBS := -lpthread -ldl -lrt -lm
+, := ,
+
+# ---- sources --------------------------------------------------------------
+
+LIB_SRC := $(sort $(wildcard engine/*.c bindings/*.c))
+CLI_SRC := $(sort $(wildcard engine/cli/*.c))
+STDLIB  := $(sort $(shell find stdlib -name '*.lua' 2>/dev/null))
+
+GEN     := $(BUILD)/gen
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/gen/stdlib.o
+PIC_OBJ := $(LIB_SRC:%.c=$(BUILD)/pic/%.o) $(BUILD)/pic/gen/stdlib.o
+CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/obj/%.o)
+
+CC      ?= cc
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
+CPPFLAGS_ALL := -D_GNU_SOURCE -DML_BUILD -Iengine $(LUA_CFLAGS) $(UV_CFLAGS) \
+           $(if $(STDLIB_DIR),-DML_STDLIB_DIR='"$(abspath $(STDLIB_DIR))"') $(CPPFLAGS)
+CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fvisibility=hidden $(EXTRA_CFLAGS) $(CFLAGS)
+LDFLAGS_ALL := $(EXTRA_LDFLAGS) $(LDFLAGS)
+
+VERSION := $(shell sed -n 's/^.define ML_VERSION_STRING "\(.*\)"/\1/p' engine/moonloop.h 2>/dev/null)
+
+# ---- build ----------------------------------------------------------------
+
+.PHONY: all
+all: $(BUILD)/moonloop $(BUILD)/libmoonloop.a $(BUILD)/libmoonloop.so $(BUILD)/moonloop.pc ## build the command, both libraries and the .pc file
+
+# A file that changes exactly when its text does: objects depend on the flags,
+# the embedded library on the list of its files.
+define stamp
+	@mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$(1))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(1))' > $@
+endef
+.PHONY: force
+force:
+$(BUILD)/flags: force
+	$(call stamp,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LUA_LINK) $(UV_LINK))
+$(GEN)/stdlib.list: force
+	$(call stamp,$(STDLIB))
+$(GEN)/sources.list: force
+	$(call stamp,$(LIB_SRC) $(CLI_SRC))
+
+.PHONY: needs
+needs:
+	@test -n "$(LUA_PC)" -a -n "$(UV_PC)" || { echo "make: $(if $(LUA_PC),,lua5.4 )$(if $(UV_PC),,libuv )not found by $(PKG_CONFIG): run 'make setup'" >&2; exit 1; }
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags | needs
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+$(BUILD)/pic/%.o: %.c $(BUILD)/flags | needs
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -MMD -MP -c -o $@ $<
+$(BUILD)/obj/gen/stdlib.o: $(GEN)/stdlib.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+$(BUILD)/pic/gen/stdlib.o: $(GEN)/stdlib.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -MMD -MP -c -o $@ $<
+
+# The standard library, compiled by the Lua that will run it.
+$(GEN)/embed: tools/embed.c $(BUILD)/flags | needs
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(LUA_LINK) $(SYS_LIBS)
+$(GEN)/stdlib.c: $(GEN)/embed $(GEN)/stdlib.list $(STDLIB)
+	$(GEN)/embed stdlib $(STDLIB) > $@
+
+$(BUILD)/libmoonloop.a: $(LIB_OBJ) $(GEN)/sources.list
+	@rm -f $@
+	ar rcs $@ $(LIB_OBJ)
+
+$(BUILD)/libmoonloop.so: $(PIC_OBJ) $(GEN)/sources.list
+	$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(SYS_LIBS)
+
+$(BUILD)/moonloop: $(CLI_OBJ) $(BUILD)/libmoonloop.a tools/exports.txt
+	$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(SYS_LIBS)
+
+# For hosts built against this tree. The library is named by file, so that the
+# host needs no run path; Lua and libuv are the system's.
+$(BUILD)/moonloop.pc: $(BUILD)/include/moonloop.h $(BUILD)/flags Makefile
+	@printf '%s\n' \
+	  'Name: moonloop' \
+	  'Description: Lua 5.4 with async/await on libuv (uninstalled tree)' \
+	  'Version: $(VERSION)' \
+	  'Requires: $(LUA_PC) libuv' \
+	  'Cflags: -I$${pcfiledir}/include' \
+	  'Libs: $${pcfiledir}/libmoonloop.a $(strip $(PC_LIBS) $(SYS_LIBS))' > $@
+$(BUILD)/include/moonloop.h: engine/moonloop.h
+	@mkdir -p $(@D)
+	cp $< $@
+
+-include $(shell find $(BUILD)/obj $(BUILD)/pic -name '*.d' 2>/dev/null)
+
+# ---- set-up ---------------------------------------------------------------
+
+.PHONY: setup setup-all
+setup: ## install what building and testing need (Debian, Ubuntu: apt)
+	@tools/setup.sh build test
+setup-all: ## install what every target here can make use of
+	@tools/setup.sh build test lint check bench
+
+# ---- see it run -----------------------------------------------------------
+
+.PHONY: demo
+demo: ## set up, build, and download pages one by one, then all at once
+	@tools/setup.sh build demo
+	@$(MAKE) all
+	@scripts/demo.sh $(BUILD)/moonloop
+
+# ---- tests ----------------------------------------------------------------
+
+.PHONY: test check specs embed-test asan tsan valgrind oom coverage
+test: ## set up, build, run all specs and the host programs
+	@tools/setup.sh build test
+	@$(MAKE) all
+	@tools/test.sh $(BUILD) specs embed
+check: test
+specs: all ## run the specs alone (SPECS=FILES picks some)
+	@tools/test.sh $(BUILD) specs -- $(SPECS)
+embed-test: all ## build and run the host programs of spec/embed
+	@tools/test.sh $(BUILD) embed
+
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DML_SANITIZE
+asan: ## all specs and host programs under ASan and UBSan
+	@tools/setup.sh build test
+	@$(MAKE) BUILD=build/asan OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
+	@SPEC_SLOW=5 tools/test.sh build/asan specs embed -- $(SPECS)
+tsan: ## host programs (threads) and some specs under TSan
+	@tools/setup.sh build test
+	@$(MAKE) BUILD=build/tsan OPT='-O1 -g' EXTRA_CFLAGS='-fsanitize=thread' EXTRA_LDFLAGS='-fsanitize=thread' PC_LIBS='-fsanitize=thread' all
+	@SPEC_SLOW=10 tools/test.sh build/tsan embed specs -- $(or $(SPECS),$(SUBSET))
+# A few specs that between them touch every unit.
+SUBSET = $(wildcard spec/asyncio/tasks_spec.lua spec/asyncio/streams_spec.lua spec/asyncio/locks_spec.lua \
+                    spec/asyncio/queues_spec.lua spec/asyncio/timeouts_spec.lua spec/engine/coroutine_spec.lua)
+valgrind: ## a subset of the specs under valgrind
+	@tools/setup.sh build test valgrind
+	@$(MAKE) all
+	@SPEC_SLOW=30 SPEC_WRAP='valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite --error-exitcode=97' \
+	  tools/test.sh $(BUILD) specs -- $(or $(SPECS),$(SUBSET))
+oom: ## fail each allocation in turn over create, run and close
+	@tools/setup.sh build test
+	@$(MAKE) BUILD=build/asan OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
+	@tools/test.sh build/asan oom
+coverage: ## which lines of C the specs reach (build/coverage/report.txt)
+	@tools/setup.sh build test
+	@$(MAKE) BUILD=build/coverage OPT='-O0 -g' EXTRA_CFLAGS='--coverage' EXTRA_LDFLAGS='--coverage' PC_LIBS='--coverage' all
+	@find build/coverage -name '*.gcda' -delete
+	@SPEC_SLOW=3 tools/test.sh build/coverage specs embed -- $(SPECS); tools/coverage.sh build/coverage
+
+# ---- code quality ---------------------------------------------------------
+
+.PHONY: lint format bench docs
+lint: ## luacheck, clang-tidy, clang-format, includes, exported symbols
+	@tools/setup.sh build lint
+	@$(MAKE) all
+	@tools/lint.sh $(BUILD) $(CPPFLAGS_ALL) -std=c11
+format: ## format all C sources in place
+	@tools/setup.sh lint
+	clang-format -i $(sort $(wildcard engine/*.[ch] engine/cli/*.[ch] bindings/*.[ch] spec/embed/*.c tools/*.c))
+
+bench: all ## measure: medians, and ratios to the C limits
+	@ENGINE=$(abspath $(BUILD)/moonloop) $(BUILD)/moonloop scripts/bench/run.lua $(BENCH)
+docs: all ## write the reference from the sources' comments (build/docs)
+	@$(BUILD)/moonloop tools/docs.lua $(BUILD)/docs
+
+# ---- install --------------------------------------------------------------
+
+.PHONY: install uninstall clean help
+install: all ## install below PREFIX (/usr/local), staged in DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 755 $(BUILD)/moonloop $(DESTDIR)$(PREFIX)/bin/moonloop
+	install -m 644 engine/moonloop.h $(DESTDIR)$(PREFIX)/include/moonloop.h
+	install -m 644 $(BUILD)/libmoonloop.a $(DESTDIR)$(PREFIX)/lib/libmoonloop.a
+	install -m 755 $(BUILD)/libmoonloop.so $(DESTDIR)$(PREFIX)/lib/libmoonloop.so
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
+	  'Name: moonloop' 'Description: Lua 5.4 with async/await on libuv' 'Version: $(VERSION)' \
+	  'Requires.private: $(LUA_PC) libuv' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lmoonloop' \
+	  'Libs.private: $(SYS_LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/moonloop.pc
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/moonloop include/moonloop.h lib/libmoonloop.a lib/libmoonloop.so lib/pkgconfig/moonloop.pc)
+
+clean: ## remove everything that was built
+	rm -rf build $(BUILD)
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS='	' read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
+	@echo 'Variables: BUILD PREFIX DESTDIR STDLIB_DIR CC OPT CFLAGS LDFLAGS SPECS BENCH'
