@@ -42,12 +42,12 @@ UV_SHARED := $(shell $(PKG_CONFIG) --libs libuv)
 UV_STATIC := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir libuv)/libuv_a.a))
 endif
 
+comma := ,
 # The command carries Lua and libuv in itself where static libraries exist. All
 # of Lua's API goes in: C modules that scripts load look for it there.
-LUA_LINK := $(if $(LUA_STATIC),-Wl$(,)--whole-archive $(LUA_STATIC) -Wl$(,)--no-whole-archive,$(LUA_SHARED))
+LUA_LINK := $(if $(LUA_STATIC),-Wl$(comma)--whole-archive $(LUA_STATIC) -Wl$(comma)--no-whole-archive,$(LUA_SHARED))
 UV_LINK  := $(if $(UV_STATIC),$(UV_STATIC),$(UV_SHARED))
 SYS_LIBS := -lpthread -ldl -lrt -lm
-, := ,
 
 # ---- sources --------------------------------------------------------------
 
@@ -68,6 +68,13 @@ CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fvisibility=hidden $(EXTRA_CFLAGS) $(CFLA
 LDFLAGS_ALL := $(EXTRA_LDFLAGS) $(LDFLAGS)
 
 VERSION := $(shell sed -n 's/^.define ML_VERSION_STRING "\(.*\)"/\1/p' engine/moonloop.h 2>/dev/null)
+
+# V=1 shows whole commands.
+ifeq (,$(V))
+say = @printf '  %-5s %s\n' $(1) $@;
+else
+say =
+endif
 
 # ---- build ----------------------------------------------------------------
 
@@ -94,33 +101,33 @@ needs:
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags | needs
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 $(BUILD)/pic/%.o: %.c $(BUILD)/flags | needs
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -MMD -MP -c -o $@ $<
 $(BUILD)/obj/gen/stdlib.o: $(GEN)/stdlib.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 $(BUILD)/pic/gen/stdlib.o: $(GEN)/stdlib.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -MMD -MP -c -o $@ $<
 
 # The standard library, compiled by the Lua that will run it.
 $(GEN)/embed: tools/embed.c $(BUILD)/flags | needs
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(LUA_LINK) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(LUA_LINK) $(SYS_LIBS)
 $(GEN)/stdlib.c: $(GEN)/embed $(GEN)/stdlib.list $(STDLIB)
-	$(GEN)/embed stdlib $(STDLIB) > $@
+	$(call say,GEN)$(GEN)/embed stdlib $(STDLIB) > $@
 
 $(BUILD)/libmoonloop.a: $(LIB_OBJ) $(GEN)/sources.list
 	@rm -f $@
-	ar rcs $@ $(LIB_OBJ)
+	$(call say,AR)ar rcs $@ $(LIB_OBJ)
 
 $(BUILD)/libmoonloop.so: $(PIC_OBJ) $(GEN)/sources.list
-	$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(SYS_LIBS)
 
 $(BUILD)/moonloop: $(CLI_OBJ) $(BUILD)/libmoonloop.a tools/exports.txt
-	$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(SYS_LIBS)
 
 # For hosts built against this tree. The library is named by file, so that the
 # host needs no run path; Lua and libuv are the system's.
@@ -134,7 +141,7 @@ $(BUILD)/moonloop.pc: $(BUILD)/include/moonloop.h $(BUILD)/flags Makefile
 	  'Libs: $${pcfiledir}/libmoonloop.a $(strip $(PC_LIBS) $(SYS_LIBS))' > $@
 $(BUILD)/include/moonloop.h: engine/moonloop.h
 	@mkdir -p $(@D)
-	cp $< $@
+	$(call say,CP)cp $< $@
 
 -include $(shell find $(BUILD)/obj $(BUILD)/pic -name '*.d' 2>/dev/null)
 
@@ -144,7 +151,7 @@ $(BUILD)/include/moonloop.h: engine/moonloop.h
 setup: ## install what building and testing need (Debian, Ubuntu: apt)
 	@tools/setup.sh build test
 setup-all: ## install what every target here can make use of
-	@tools/setup.sh build test lint check bench
+	@tools/setup.sh build test demo lint valgrind bench
 
 # ---- see it run -----------------------------------------------------------
 
@@ -231,4 +238,4 @@ clean: ## remove everything that was built
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS='	' read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
-	@echo 'Variables: BUILD PREFIX DESTDIR STDLIB_DIR CC OPT CFLAGS LDFLAGS SPECS BENCH'
+	@echo 'Variables: BUILD PREFIX DESTDIR STDLIB_DIR CC OPT CFLAGS LDFLAGS SPECS BENCH V'

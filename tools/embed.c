@@ -40,12 +40,6 @@ int main(int argc, char **argv) {
   puts("/* Generated from stdlib by tools/embed.c. */\n#include \"core.h\"");
   for (int i = 2; i < argc; i++) {
     const char *path = argv[i] + skip;
-    if (luaL_loadfilex(L, argv[i], "t") != LUA_OK) {
-      fprintf(stderr, "%s\n", lua_tostring(L, -1));
-      return 1;
-    }
-    /* Load once more under the name that tracebacks show. */
-    lua_pop(L, 1);
     FILE *f = fopen(argv[i], "rb");
     luaL_Buffer source;
     luaL_buffinit(L, &source);
@@ -60,6 +54,7 @@ int main(int argc, char **argv) {
     size_t len;
     const char *text = lua_tolstring(L, -2, &len);
     if (luaL_loadbufferx(L, text, len, name, "t") != LUA_OK) {
+      luaL_loadfilex(L, argv[i], "t"); /* the same message with the file's real path */
       fprintf(stderr, "%s\n", lua_tostring(L, -1));
       return 1;
     }

@@ -1,0 +1,102 @@
+#!/bin/sh
+# Sees to it that what the named groups need is there. Quick when it is.
+#   tools/setup.sh [build] [test] [demo] [lint] [valgrind] [bench]
+# On Debian and Ubuntu missing packages are installed with apt-get (through
+# sudo when not root); elsewhere what is missing is listed and nothing is done.
+set -u
+PATH=$PATH:/usr/sbin:/sbin
+missing='' # what is missing, one a line
+packages=''
+
+# need "WHAT IT IS" PACKAGE COMMAND...: missing unless the command succeeds
+need() {
+  what=$1 package=$2
+  shift 2
+  "$@" >/dev/null 2>&1 && return
+  missing="$missing  $what (Debian: $package)
+"
+  packages="$packages $package"
+}
+have() { command -v "$1"; }
+have_pc() { for p in "$@"; do pkg-config --exists "$p" && return; done; return 1; }
+have_lua_module() { lua5.4 -e "require '$1'" || lua -e "assert(_VERSION == 'Lua 5.4') require '$1'"; }
+have_libc() { echo '#include <stdio.h>' | ${CC:-cc} -E - ; }
+
+check() {
+  missing='' packages=''
+  for group in "$@"; do
+    case $group in
+    build)
+      need 'a C compiler' gcc have "${CC:-cc}"
+      need 'the C library headers' libc6-dev have_libc
+      need 'pkg-config' pkg-config have pkg-config
+      need 'Lua 5.4 with headers' liblua5.4-dev have_pc lua5.4 lua-5.4 lua54 'lua >= 5.4'
+      need 'libuv with headers' libuv1-dev have_pc libuv
+      ;;
+    test)
+      need 'the Lua 5.4 interpreter' lua5.4 have lua5.4
+      need 'busted for Lua 5.4' lua-busted have_lua_module busted
+      need 'Python 3' python3 have python3
+      need 'curl' curl have curl
+      need 'ps' procps have ps
+      ;;
+    demo)
+      need 'Python 3' python3 have python3
+      ;;
+    lint)
+      need 'luacheck' lua-check have luacheck
+      need 'clang-tidy' clang-tidy have clang-tidy
+      need 'clang-format' clang-format have clang-format
+      need 'nm' binutils have nm
+      ;;
+    valgrind)
+      need 'valgrind' valgrind have valgrind
+      ;;
+    bench)
+      need 'Lua 5.4 interpreter' lua5.4 have lua5.4
+      need 'Python 3' python3 have python3
+      need 'uvloop for Python' python3-uvloop /usr/bin/python3 -c 'import uvloop'
+      need 'Node.js' nodejs have node
+      ;;
+    *)
+      echo "setup: no group '$group' (build test demo lint valgrind bench)" >&2
+      exit 2
+      ;;
+    esac
+  done
+}
+
+[ $# -gt 0 ] || set -- build test
+check "$@"
+[ -z "$missing" ] && exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+  printf 'setup: missing here:\n%sInstall these with your system'"'"'s package manager, then run make again.\n' "$missing" >&2
+  exit 1
+fi
+sudo=''
+if [ "$(id -u)" != 0 ]; then
+  if ! command -v sudo >/dev/null 2>&1; then
+    printf 'setup: missing here:\n%sAs root: apt-get install%s\n' "$missing" "$packages" >&2
+    exit 1
+  fi
+  sudo=sudo
+fi
+packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
+echo "setup: installing $packages"
+apt() { # a package's daemon is not wanted, only its program: RUNLEVEL=1 keeps it from starting
+  $sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -o DPkg::Lock::Timeout=120 "$@"
+}
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
+if ! { apt update && apt install -y --no-install-recommends $packages; } >"$log" 2>&1; then
+  tail -n 30 "$log" >&2
+  echo "setup: apt-get could not install: $packages" >&2
+  exit 1
+fi
+
+check "$@"
+if [ -n "$missing" ]; then
+  printf 'setup: still missing after the installation:\n%s' "$missing" >&2
+  exit 1
+fi
