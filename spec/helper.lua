@@ -1,0 +1,207 @@
+--- What specs share: the leak gate, virtual time, running the command, files,
+--- ports and processes that are cleaned up when the spec ends.
+
+local M = {}
+
+--- The command under test.
+M.moonloop = os.getenv("MOONLOOP") or "build/moonloop"
+--- How many times longer than usual things may take (sanitizers, valgrind).
+M.slow = tonumber(os.getenv("SPEC_SLOW")) or 1
+
+-- ---- the leak gate ----------------------------------------------------------
+
+--- The engine's counts of what is alive, or nil where it has none.
+---@return table<string, integer>?
+function M.stats()
+  local ok, core = pcall(require, "asyncio.core")
+  if not ok or not core.stats then return nil end
+  collectgarbage()
+  collectgarbage()
+  return core.stats()
+end
+
+local function grown(before, now)
+  local list = {}
+  for name, n in pairs(now) do
+    if math.type(n) == "integer" and n > (before[name] or 0) then
+      list[#list + 1] = ("%s: %d before, %d after"):format(name, before[name] or 0, n)
+    end
+  end
+  table.sort(list)
+  return #list > 0 and table.concat(list, "; ") or nil
+end
+
+--- What is alive that was not when `before` was taken, in words; nil if nothing.
+--- Handles that are closing get a few rounds of the loop to do so.
+function M.leaks(before)
+  if not before then return nil end
+  local leaks
+  for _ = 1, 20 do
+    leaks = grown(before, M.stats())
+    if not leaks then return nil end
+    local core = require("asyncio.core")
+    pcall(function() core.await(core.sleep(0)) end)
+  end
+  return leaks
+end
+
+local cleanups = {}
+--- Calls f(...) when the running spec has ended, last come first served.
+function M.finally(f, ...) cleanups[#cleanups + 1] = table.pack(f, ...) end
+
+--- For the runner.
+function M.cleanup()
+  while #cleanups > 0 do
+    local c = table.remove(cleanups)
+    pcall(c[1], table.unpack(c, 2, c.n))
+  end
+end
+
+-- ---- async code -------------------------------------------------------------
+
+--- asyncio.run on a loop with the virtual clock.
+---@param main function|userdata a function or coroutine
+---@param opts table? further options of asyncio.run
+function M.run(main, opts)
+  local all = { clock = "virtual" }
+  for k, v in pairs(opts or {}) do all[k] = v end
+  return require("asyncio").run(main, all)
+end
+
+--- Calls f(...), which must raise an error of the class (by asyncio.isinstance),
+--- or one whose text contains it if `class` is a string. Returns the error.
+function M.raises(class, f, ...)
+  local asyncio = require("asyncio")
+  local r = table.pack((asyncio.catch or pcall)(f, ...))
+  if r[1] then
+    error("expected an error, got " .. (r.n == 1 and "no value" or tostring(r[2])), 2)
+  end
+  local e = r[2]
+  if type(class) == "string" then
+    if not tostring(e):find(class, 1, true) then
+      error(("expected an error with '%s', got: %s"):format(class, tostring(e)), 2)
+    end
+  elseif not asyncio.isinstance(e, class) then
+    error("another error than expected: " .. tostring(e), 2)
+  end
+  return e
+end
+
+-- ---- the command and other programs -----------------------------------------
+
+--- s as one word of the shell.
+function M.quote(s) return "'" .. tostring(s):gsub("'", "'\\''") .. "'" end
+
+local function read_all(path)
+  local f <close> = assert(io.open(path, "rb"))
+  return f:read("a")
+end
+
+--- Runs a shell command. Returns its exit status (128 + n for signal n; 124 if it
+--- took too long), standard output and standard error.
+---@param command string
+---@param opts table|string|nil {stdin=, env={NAME=value}, cwd=, timeout=60}, or the standard input
+---@return integer status, string stdout, string stderr
+function M.sh(command, opts)
+  if type(opts) == "string" then opts = { stdin = opts } end
+  opts = opts or {}
+  local files = { os.tmpname(), os.tmpname(), os.tmpname() }
+  local cin <close> = assert(io.open(files[1], "wb"))
+  cin:write(opts.stdin or "")
+  cin:close()
+  local env = {}
+  for k, v in pairs(opts.env or {}) do env[#env + 1] = k .. "=" .. M.quote(v) end
+  table.sort(env)
+  local line = ("%s env %s timeout -k 5 %d sh -c %s <%s >%s 2>%s"):format(
+    opts.cwd and "cd " .. M.quote(opts.cwd) .. " && " or "", table.concat(env, " "),
+    math.ceil((opts.timeout or 60) * M.slow), M.quote(command), files[1], files[2], files[3])
+  local _, how, status = os.execute(line)
+  local out, err = read_all(files[2]), read_all(files[3])
+  for _, f in ipairs(files) do os.remove(f) end
+  return how == "signal" and 128 + status or status, out, err
+end
+
+--- Runs the moonloop command.
+---@param args string|string[] one string as the shell reads it, or a list of arguments
+---@param opts table|string|nil as for sh
+---@return integer status, string stdout, string stderr
+function M.cli(args, opts)
+  if type(args) == "table" then
+    local words = {}
+    for i, a in ipairs(args) do words[i] = M.quote(a) end
+    args = table.concat(words, " ")
+  end
+  local program = M.moonloop
+  if program:sub(1, 1) ~= "/" and type(opts) == "table" and opts.cwd then
+    program = M.pwd() .. "/" .. program
+  end
+  return M.sh("exec " .. M.quote(program) .. " " .. args, opts)
+end
+
+--- What a short Python program prints: CPython's asyncio is the oracle.
+function M.python(code) return select(2, M.sh("exec python3 -", code)) end
+
+function M.pwd()
+  local p <close> = assert(io.popen("pwd"))
+  return p:read("l")
+end
+
+--- Starts a shell command in the background; it is killed when the spec ends.
+---@return integer pid, string logfile where its output goes
+function M.background(command)
+  local log = M.tmpfile()
+  local p <close> = assert(io.popen(("exec 3>&1; setsid sh -c %s </dev/null >%s 2>&1 3>&- & echo $! >&3")
+    :format(M.quote("exec " .. command), log)))
+  local pid = math.tointeger(tonumber(p:read("l")))
+  M.finally(function() os.execute(("kill -- -%d 2>/dev/null; sleep 0.05; kill -9 -- -%d 2>/dev/null"):format(pid, pid)) end)
+  return pid, log
+end
+
+-- ---- files and ports --------------------------------------------------------
+
+--- A new file with the text in it, removed when the spec ends.
+---@return string path
+function M.tmpfile(text, suffix)
+  local base = os.tmpname()
+  local path = base .. (suffix or "")
+  local f <close> = assert(io.open(path, "wb"))
+  f:write(text or "")
+  M.finally(function()
+    os.remove(base)
+    os.remove(path)
+  end)
+  return path
+end
+
+--- A new folder, removed when the spec ends.
+---@return string path
+function M.tmpdir()
+  local p <close> = assert(io.popen("mktemp -d"))
+  local path = assert(p:read("l"), "mktemp failed")
+  M.finally(function() os.execute("rm -rf " .. M.quote(path)) end)
+  return path
+end
+
+--- A TCP port of 127.0.0.1 on which nothing listens.
+function M.unused_port()
+  local port = M.python("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])")
+  return assert(math.tointeger(tonumber(port)), "python3 found no port")
+end
+
+--- Waits (in real time) until something listens on the port of 127.0.0.1.
+function M.wait_port(port, seconds)
+  local code = ([[
+import socket, sys, time
+end = time.monotonic() + %f
+while time.monotonic() < end:
+    try:
+        socket.create_connection(("127.0.0.1", %d), 1).close()
+        sys.exit(0)
+    except OSError:
+        time.sleep(0.02)
+sys.exit(1)
+]]):format((seconds or 10) * M.slow, port)
+  assert(M.sh("exec python3 -", code) == 0, "nothing listens on port " .. port)
+end
+
+return M
