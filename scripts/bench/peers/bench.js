@@ -1,0 +1,85 @@
+'use strict';
+// The benchmark's programs on Node.
+// bench.js NAME ARGS...: the same work, arguments and figures as NAME.lua.
+
+const now = () => Number(process.hrtime.bigint());
+const each = (started, n) => console.log('ns', (now() - started) / n);
+const assert = require('node:assert');
+
+const programs = {
+  async switch(tasks, yields) {
+    const turn = () => new Promise((resolve) => setImmediate(resolve));
+    const worker = async () => { for (let i = 0; i < yields; i++) await turn(); };
+    const started = now();
+    await Promise.all(Array.from({ length: tasks }, worker));
+    each(started, tasks * yields);
+  },
+
+  async spawn(n, batch) {
+    const same = async (x) => x;
+    const started = now();
+    for (let done = 0; done < n; done += batch) {
+      const promises = [];
+      for (let i = 0; i < batch; i++) promises.push(same(i));
+      const results = await Promise.all(promises);
+      assert(results.length === batch);
+    }
+    each(started, n);
+  },
+
+  async await(n) {
+    const same = async (x) => x;
+    const started = now();
+    let sum = 0;
+    for (let i = 0; i < n; i++) sum += await same(1);
+    each(started, n);
+    assert(sum === n);
+  },
+
+  async timers(n, ms) {
+    const sleep = (delay) => new Promise((resolve) => setTimeout(resolve, delay));
+    const sleeper = async () => { await sleep(Math.random() * ms); };
+    const started = now();
+    const tasks = [];
+    for (let i = 0; i < n; i++) tasks.push(sleeper());
+    await Promise.all(tasks);
+    console.log('over', (now() - started) / 1e9 - ms / 1000);
+  },
+
+  // Node has no queue to wait on: the usual ring with lists of those who wait.
+  async queue(n, size) {
+    const ring = new Array(size), getters = [], putters = [];
+    let head = 0, count = 0;
+    const put = async (item) => {
+      while (count === size) await new Promise((resolve) => putters.push(resolve));
+      ring[(head + count++) % size] = item;
+      if (getters.length) getters.shift()();
+    };
+    const get = async () => {
+      while (count === 0) await new Promise((resolve) => getters.push(resolve));
+      const item = ring[head];
+      head = (head + 1) % size;
+      count--;
+      if (putters.length) putters.shift()();
+      return item;
+    };
+    const produce = async () => { for (let i = 0; i < n; i++) await put(i); };
+    const started = now();
+    const producer = produce();
+    let sum = 0;
+    for (let i = 0; i < n; i++) sum += await get();
+    await producer;
+    each(started, n);
+    assert(sum === n * (n - 1) / 2);
+  },
+
+  echo(port) {
+    require('node:net').createServer({ noDelay: true }, (socket) => {
+      socket.on('data', (data) => socket.write(data));
+      socket.on('error', () => socket.destroy());
+    }).listen({ port, host: '127.0.0.1', backlog: 1024 });
+  },
+};
+
+const [name, ...args] = process.argv.slice(2);
+programs[name](...args.map(Number));

@@ -1,0 +1,134 @@
+"""The benchmark's programs on Python's asyncio.
+
+bench.py asyncio|uvloop NAME ARGS...: the same work, arguments and figures as NAME.lua.
+"""
+import asyncio
+import random
+import sys
+from time import perf_counter as now
+
+
+def each(started, n):
+    print("ns", (now() - started) * 1e9 / n)
+
+
+async def switch(tasks, yields):
+    async def worker():
+        for _ in range(yields):
+            await asyncio.sleep(0)
+
+    started = now()
+    await asyncio.gather(*[worker() for _ in range(tasks)])
+    each(started, tasks * yields)
+
+
+async def spawn(n, batch):
+    async def same(x):
+        return x
+
+    started = now()
+    for _ in range(n // batch):
+        results = await asyncio.gather(*[same(i) for i in range(batch)])
+        assert len(results) == batch
+    each(started, n // batch * batch)
+
+
+async def await_(n):
+    async def same(x):
+        return x
+
+    started, total = now(), 0
+    for _ in range(n):
+        total += await same(1)
+    each(started, n)
+    assert total == n
+
+
+async def timers(n, ms):
+    async def sleeper():
+        await asyncio.sleep(random.random() * ms / 1000)
+
+    random.seed(1)
+    started = now()
+    tasks = [asyncio.create_task(sleeper()) for _ in range(n)]
+    for task in tasks:
+        await task
+    print("over", now() - started - ms / 1000)
+
+
+async def queue(n, size):
+    async def produce():
+        for i in range(n):
+            await items.put(i)
+
+    async def consume():
+        total = 0
+        for _ in range(n):
+            total += await items.get()
+        return total
+
+    items = asyncio.Queue(size)
+    started = now()
+    producer = asyncio.create_task(produce())
+    total = await consume()
+    await producer
+    each(started, n)
+    assert total == n * (n - 1) // 2
+
+
+async def lock(tasks, times, mode):
+    async def alone():
+        own = asyncio.Lock()
+        for _ in range(times):
+            async with own:
+                pass
+
+    async def contended():
+        for _ in range(times):
+            async with shared:
+                await asyncio.sleep(0)
+
+    shared = asyncio.Lock()
+    worker = contended if mode == "contended" else alone
+    started = now()
+    await asyncio.gather(*[worker() for _ in range(tasks)])
+    each(started, tasks * times)
+
+
+async def echo(port):
+    """The server on streams."""
+
+    async def serve(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024)
+    await server.serve_forever()
+
+
+async def echo_protocol(port):
+    """The server on protocols: callbacks instead of tasks."""
+
+    class Echo(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.transport.write(data)
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", port, backlog=1024)
+    await server.serve_forever()
+
+
+PROGRAMS = {"switch": switch, "spawn": spawn, "await": await_, "timers": timers, "queue": queue,
+            "lock": lock, "echo": echo, "echo-protocol": echo_protocol}
+
+if __name__ == "__main__":
+    loop, name, *args = sys.argv[1:]
+    if loop == "uvloop":
+        import uvloop
+        uvloop.install()
+    asyncio.run(PROGRAMS[name](*[int(a) if a.isdigit() else a for a in args]))

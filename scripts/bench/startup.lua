@@ -1,0 +1,1 @@
+-- Nothing: the row startup asks what it takes to come and go.
