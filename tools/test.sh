@@ -1,0 +1,125 @@
+#!/bin/bash
+# Runs specs and host programs against a build and adds up the counts.
+#   tools/test.sh BUILD [specs] [embed] [oom] [-- SPEC_FILE...]
+# Each spec file and each program is a process of its own, as many at a time as
+# there are cores; what failed is printed in full. The last line is
+# 'N passed, N failed'; logs stay in BUILD/test.
+#   SPEC_SLOW=N    everything may take N times longer (sanitizers, valgrind)
+#   SPEC_WRAP=CMD  runs each spec file's process under CMD
+#   SPEC_VERBOSE=1 names every spec
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=$1
+shift
+what=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+  what+=("$1")
+  shift
+done
+[ $# -gt 0 ] && shift
+export SPEC_SLOW=${SPEC_SLOW:-1} SPEC_WRAP=${SPEC_WRAP:-} SPEC_VERBOSE=${SPEC_VERBOSE:-0}
+export BUILD=$build MOONLOOP=$build/moonloop LOGS=$build/test
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-exitcode=98}
+export LIMIT=$((180 * SPEC_SLOW))
+jobs=$(nproc 2>/dev/null || echo 2)
+rm -rf "$LOGS"
+mkdir -p "$LOGS"
+
+# Writes PASSED FAILED SKIPPED to the job's .tally whatever happens.
+run_spec() {
+  local file=$1 name=${1//\//.}
+  local log=$LOGS/$name.log tally=$LOGS/$name.tally
+  SPEC_TALLY=$tally SPEC_PROGRESS=$LOGS/$name.progress \
+    timeout -k 10 "$LIMIT" $SPEC_WRAP "$MOONLOOP" spec/run.lua "$file" >"$log" 2>&1 </dev/null
+  local status=$?
+  if [ ! -s "$tally" ]; then
+    echo "0 1 0" >"$tally"
+    case $status in
+    124 | 137) echo "FAILED $file: took more than $LIMIT s" >>"$log" ;;
+    *) echo "FAILED $file: ended with status $status" >>"$log" ;;
+    esac
+    [ -s "$LOGS/$name.progress" ] && echo "    while running $(cat "$LOGS/$name.progress")" >>"$log"
+  elif [ $status -ne 0 ] && grep -q '^[0-9]* 0 ' "$tally"; then
+    echo "FAILED $file: every spec passed, but the process ended with status $status" >>"$log"
+    sed -i 's/^\([0-9]*\) 0 /\1 1 /' "$tally"
+  fi
+  finish "$file" "$name"
+}
+
+# run_program NAME COMMAND...: passes if its exit status is 0
+run_program() {
+  local name=$1 log=$LOGS/$1.log
+  shift
+  if timeout -k 10 "$LIMIT" bash -c "$*" >"$log" 2>&1 </dev/null; then
+    echo "1 0 0" >"$LOGS/$name.tally"
+  else
+    echo "FAILED $name: status $?" >>"$log"
+    echo "0 1 0" >"$LOGS/$name.tally"
+  fi
+  finish "$name" "$name"
+}
+
+finish() { # TITLE NAME: one piece of output per job
+  local p f s
+  read -r p f s <"$LOGS/$2.tally"
+  {
+    printf '%-44s %4d passed' "$1" "$p"
+    [ "$f" != 0 ] && printf ', %d FAILED' "$f"
+    [ "$s" != 0 ] && printf ', %d skipped' "$s"
+    printf '\n'
+    if [ "$f" != 0 ] || [ "$SPEC_VERBOSE" = 1 ]; then sed 's/^/  | /' "$LOGS/$2.log"; else grep '^slow: ' "$LOGS/$2.log"; fi
+  } >"$LOGS/$2.out"
+  cat "$LOGS/$2.out"
+}
+
+# How a host is built: the .pc file is all it needs. Once with the static
+# library, once with the shared one.
+embed_program() {
+  local src=$1 kind=$2 name
+  name=$(basename "$src" .c)
+  mkdir -p "$BUILD/embed"
+  local program=$BUILD/embed/$name-$kind flags
+  flags=$(PKG_CONFIG_PATH=$BUILD pkg-config --cflags --libs --static moonloop) || return 1
+  if [ "$kind" = shared ]; then
+    flags=${flags//$BUILD\/libmoonloop.a/$BUILD/libmoonloop.so -Wl,-rpath,$PWD/$BUILD}
+  fi
+  run_program "embed.$name-$kind" \
+    "${CC:-cc} -std=gnu11 -g -Wall -Wextra -Werror -o $program $src $flags -lpthread && exec $program"
+}
+export -f run_spec run_program embed_program finish
+
+list() {
+  for w in "${what[@]}"; do
+    case $w in
+    specs)
+      if [ $# -gt 0 ]; then
+        find "$@" -name '*_spec.lua' | sort | sed 's/^/run_spec /'
+      else
+        find spec -name '*_spec.lua' | sort | sed 's/^/run_spec /'
+      fi
+      ;;
+    embed)
+      for src in spec/embed/*.c; do
+        [ -e "$src" ] || continue
+        [ "$(basename "$src")" = oom.c ] && continue
+        echo "embed_program $src static"
+        echo "embed_program $src shared"
+      done
+      ;;
+    oom) [ -e spec/embed/oom.c ] && echo "embed_program spec/embed/oom.c static" ;;
+    *) echo "test.sh: what is '$w'?" >&2 ;;
+    esac
+  done
+}
+
+started=$SECONDS
+list "$@" | xargs -P "$jobs" -d '\n' -I{} bash -c '{}'
+cat "$LOGS"/*.tally 2>/dev/null | awk -v seconds=$((SECONDS - started)) '
+  { passed += $1; failed += $2; skipped += $3 }
+  END {
+    printf "\n%d s%s\n", seconds, skipped ? ", " skipped " skipped" : ""
+    printf "%d passed, %d failed\n", passed, failed
+    exit failed > 0 || passed == 0
+  }'
