@@ -1,0 +1,11 @@
+std = "lua54"
+max_line_length = 120
+read_globals = { "async", "await" }
+exclude_files = { "build" }
+
+-- A to-be-closed variable is used by going out of scope.
+files["**"].ignore = { "211/_.*", "212/self", "212/_.*", "213/_.*" }
+
+files["spec"].std = "lua54+busted"
+files["spec/run.lua"].globals = { "arg" }
+files["scripts"].allow_defined_top = true
