@@ -153,7 +153,9 @@ function M.background(command)
   local p <close> = assert(io.popen(("exec 3>&1; setsid sh -c %s </dev/null >%s 2>&1 3>&- & echo $! >&3")
     :format(M.quote("exec " .. command), log)))
   local pid = math.tointeger(tonumber(p:read("l")))
-  M.finally(function() os.execute(("kill -- -%d 2>/dev/null; sleep 0.05; kill -9 -- -%d 2>/dev/null"):format(pid, pid)) end)
+  M.finally(function()
+    os.execute(("kill -- -%d 2>/dev/null; sleep 0.05; kill -9 -- -%d 2>/dev/null"):format(pid, pid))
+  end)
   return pid, log
 end
 

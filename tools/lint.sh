@@ -77,11 +77,12 @@ exports() {
   return 1
 }
 
-# No mutable globals: data sections of the library's objects must be empty of
-# anything but constants that need relocation.
+# No mutable globals: nothing of the library lies in .data or .bss (constants
+# that need relocation have a section of their own).
 globals() {
   local extra
-  extra=$(nm "$build/libmoonloop.a" 2>/dev/null | awk 'NF == 3 && $2 ~ /^[BbDdC]$/ { print $3 }' | grep -vE '^(__|\.)')
+  extra=$(nm -f sysv --defined-only "$build/libmoonloop.a" 2>/dev/null |
+    awk -F'|' '$NF ~ /^(\.data|\.bss|\*COM\*)$/ && $1 !~ /^(\.|__)/ { print $1 }')
   [ -z "$extra" ] && return
   echo "mutable data in libmoonloop.a (make it const, or keep it in the engine):"
   echo "$extra"

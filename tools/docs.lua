@@ -1,0 +1,94 @@
+--- Writes the reference from the annotations in stdlib and from moonloop.h.
+---   build/moonloop tools/docs.lua FOLDER
+--- One Markdown page per module and one for the C API; then every relative
+--- link of the project's Markdown files is checked.
+
+local out = assert(arg[1], "usage: tools/docs.lua FOLDER")
+
+local function lines_of(command)
+  local p <close> = assert(io.popen(command))
+  local list = {}
+  for line in p:lines() do list[#list + 1] = line end
+  return list
+end
+
+local function write(name, text)
+  local f <close> = assert(io.open(out .. "/" .. name, "w"))
+  f:write(text)
+end
+
+--- The public functions of a module's source: name with arguments, and comment.
+local function functions_of(path)
+  local entries, comment = {}, {}
+  local about
+  for line in io.lines(path) do
+    local text = line:match("^%s*%-%-%-%s?(.*)$")
+    if text then
+      comment[#comment + 1] = text
+    else
+      local owner, name, rest = line:match("^function%s+([%w_]+)([.:][%w_]+)%s*(%b())")
+      if not owner then
+        owner, name, rest = line:match("^([%w_]+)(%.[%w_]+)%s*=%s*async%s*%(%s*function%s*(%b())")
+      end
+      if owner and name:sub(2, 2) ~= "_" and #comment > 0 then
+        entries[#entries + 1] = { title = owner .. name .. rest, comment = comment }
+      elseif not about and #comment > 0 then
+        about = comment
+      end
+      comment = {}
+    end
+  end
+  return about, entries
+end
+
+local function prose(comment)
+  local text, tags = {}, {}
+  for _, line in ipairs(comment) do
+    if line:match("^@") then tags[#tags + 1] = "- `" .. line .. "`" else text[#text + 1] = line end
+  end
+  local blocks = {}
+  if #text > 0 then blocks[1] = table.concat(text, "\n") end
+  if #tags > 0 then blocks[#blocks + 1] = table.concat(tags, "\n") end
+  return table.concat(blocks, "\n\n")
+end
+
+os.execute("mkdir -p '" .. out .. "'")
+local index = { "# Reference\n" }
+for _, path in ipairs(lines_of("find stdlib -name '*.lua' | sort")) do
+  local module = path:gsub("^stdlib/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
+  local about, entries = functions_of(path)
+  if about or #entries > 0 then
+    local page = { "# " .. module .. "\n" }
+    if about then page[#page + 1] = prose(about) .. "\n" end
+    for _, e in ipairs(entries) do
+      page[#page + 1] = "## `" .. e.title .. "`\n\n" .. prose(e.comment) .. "\n"
+    end
+    write(module .. ".md", table.concat(page, "\n"))
+    index[#index + 1] = ("- [%s](%s.md)"):format(module, module)
+  end
+end
+do
+  local f <close> = assert(io.open("engine/moonloop.h"))
+  write("moonloop.h.md", "# The C API\n\n```c\n" .. f:read("a") .. "```\n")
+  index[#index + 1] = "- [The C API](moonloop.h.md)"
+end
+write("index.md", table.concat(index, "\n") .. "\n")
+
+local broken = 0
+for _, path in ipairs(lines_of("find . -name '*.md' -not -path './build*' -not -path './.git/*' | sort")) do
+  local folder = path:match("^(.*)/") or "."
+  local f <close> = assert(io.open(path))
+  for target in f:read("a"):gmatch("%]%(([^)#%s]+)") do
+    if not target:match("^%a+:") then
+      local there = io.open(folder .. "/" .. target)
+      if there then
+        there:close()
+      else
+        io.stderr:write(path, ": broken link to ", target, "\n")
+        broken = broken + 1
+      end
+    end
+  end
+end
+print("reference in " .. out .. "/index.md")
+os.exit(broken == 0 and 0 or 1)
