@@ -1,0 +1,92 @@
+/* A host that drives the engine frame by frame. */
+#include "expect.h"
+#include <time.h>
+
+static double milliseconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* A step runs what is ready and never blocks. */
+static void never_blocks(ml_engine *e) {
+  ml_task *t = load(e, "await(require('asyncio').sleep(0.05)); return 1");
+  double start = milliseconds(), longest = 0;
+  int steps = 0;
+  while (ml_task_status(t) == ML_PENDING) {
+    double before = milliseconds();
+    expect(ml_step(e, 0) >= 0);
+    double took = milliseconds() - before;
+    if (took > longest) longest = took;
+    steps++;
+    expect(milliseconds() - start < 20000);
+  }
+  expect(milliseconds() - start >= 49);
+  expect(steps > 2);
+  expect(longest < 45);
+  ml_task_release(t);
+}
+
+/* More to do now, or idle. */
+static void tells_what_is_left(ml_engine *e) {
+  ml_task *t = load(e, "for i = 1, 5 do await(require('asyncio').sleep(0)) end");
+  int rounds = 0;
+  while (ml_step(e, 0) > 0) rounds++;
+  expect(rounds >= 4 && rounds <= 12);
+  expect(ml_task_status(t) == ML_DONE);
+  expect(ml_step(e, 0) == 0);
+  expect(ml_alive(e) == 0);
+  ml_task_release(t);
+}
+
+/* The budget ends a step between rounds, even if tasks never stop. */
+static void keeps_the_budget(ml_engine *e) {
+  ml_task *t = load(e, "while true do await(require('asyncio').sleep(0)) end");
+  double before = milliseconds();
+  expect(ml_step(e, 5000) > 0);
+  expect(milliseconds() - before < 2000);
+  expect_ok(ml_task_cancel(t, NULL));
+  while (ml_step(e, 0) > 0) continue;
+  expect(ml_task_status(t) == ML_CANCELLED);
+  ml_task_release(t);
+}
+
+static double now;
+static double host_clock(void *ud) {
+  (void)ud;
+  return now;
+}
+
+/* The host's clock: paused, nothing happens; moved on, timers fire. */
+static void own_clock(void) {
+  ml_engine *e;
+  ml_config c;
+  ml_config_init(&c);
+  c.clock = ML_CLOCK_HOST;
+  c.now = host_clock;
+  expect_ok(ml_new(&c, &e));
+  ml_task *t = load(e, "await(require('asyncio').sleep(10)); return 1");
+  for (int i = 0; i < 10; i++) expect(ml_step(e, 0) >= 0);
+  expect(ml_task_status(t) == ML_PENDING);
+  now = 9.9;
+  for (int i = 0; i < 10; i++) expect(ml_step(e, 0) >= 0);
+  expect(ml_task_status(t) == ML_PENDING);
+  now = 10.1;
+  for (int i = 0; i < 10; i++) expect(ml_step(e, 0) >= 0);
+  expect(ml_task_status(t) == ML_DONE);
+  ml_task_release(t);
+  expect_ok(ml_close(e, 0));
+}
+
+int main(void) {
+  ml_engine *e;
+  ml_config c;
+  ml_config_init(&c);
+  expect_ok(ml_new(&c, &e));
+  never_blocks(e);
+  tells_what_is_left(e);
+  keeps_the_budget(e);
+  expect_ok(ml_close(e, 100));
+  own_clock();
+  return 0;
+}
