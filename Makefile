@@ -193,8 +193,8 @@ valgrind: ## a subset of the specs under valgrind
 	  tools/test.sh $(BUILD) specs -- $(or $(SPECS),$(SUBSET))
 oom: ## fail each allocation in turn over create, run and close
 	@tools/setup.sh build test
-	@$(MAKE) BUILD=build/asan OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
-	@tools/test.sh build/asan oom
+	@$(MAKE) BUILD=build/oom OPT='-O1 -g' EXTRA_CFLAGS='$(SAN) -DML_OOM_PROBE' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
+	@SPEC_SLOW=2 tools/test.sh build/oom oom
 coverage: ## which lines of C the specs reach (build/coverage/report.txt)
 	@tools/setup.sh build test
 	@$(MAKE) BUILD=build/coverage OPT='-O0 -g' EXTRA_CFLAGS='--coverage' EXTRA_LDFLAGS='--coverage' PC_LIBS='--coverage' all

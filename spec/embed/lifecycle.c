@@ -35,14 +35,12 @@ static void close_cleans_up(void) {
   c.print = capture;
   c.ud = &out;
   expect_ok(ml_new(&c, &e));
-  expect_ok(ml_load(e, "=script",
-                    "local asyncio = require 'asyncio'\n"
-                    "local guard <close> = setmetatable({}, {__close = function()\n"
-                    "  await(asyncio.sleep(0.001))\n"
-                    "  print('cleaned up')\n"
-                    "end})\n"
-                    "await(asyncio.sleep(3600))\n",
-                    205, NULL));
+  ml_task_release(load(e, "local asyncio = require 'asyncio'\n"
+                          "local guard <close> = setmetatable({}, {__close = function()\n"
+                          "  await(asyncio.sleep(0.001))\n"
+                          "  print('cleaned up')\n"
+                          "end})\n"
+                          "await(asyncio.sleep(3600))\n"));
   expect(ml_step(e, 0) >= 0);
   expect(ml_step(e, 0) >= 0);
   expect(ml_alive(e) == 1);
