@@ -210,7 +210,7 @@ lint: ## luacheck, clang-tidy, clang-format, includes, exported symbols
 	@tools/lint.sh $(BUILD) $(CPPFLAGS_ALL) -std=c11
 format: ## format all C sources in place
 	@tools/setup.sh lint
-	clang-format -i $(sort $(wildcard engine/*.[ch] engine/cli/*.[ch] bindings/*.[ch] spec/embed/*.c tools/*.c))
+	clang-format -i $(shell find engine bindings spec/embed scripts/bench tools -name '*.[ch]')
 
 bench: all ## measure: medians, and ratios to the C limits
 	@ENGINE=$(abspath $(BUILD)/moonloop) $(BUILD)/moonloop scripts/bench/run.lua $(BENCH)
