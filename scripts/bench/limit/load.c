@@ -136,5 +136,7 @@ int main(int argc, char **argv) {
   server_stop(&s);
   bench_figure("us", cpu / 1e3 / (double)l.messages);
   bench_figure("rate", (double)l.messages / elapsed);
+  free(l.connections);
+  free(l.message);
   return 0;
 }
