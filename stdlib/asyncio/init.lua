@@ -1,0 +1,69 @@
+--- asyncio: the facade. It names the parts; each is loaded when its first name is used.
+
+--- Part by part, the names that it gives. Those of the core are plain fields of `asyncio.core`.
+local parts = {
+  {
+    "core",
+    [[ async await catch critical isinstance iscoroutine iscoroutinefunction isfuture isawaitable
+    sleep gather create_task ensure_future current_task all_tasks eager_task_factory Future Task
+    get_running_loop get_event_loop new_event_loop set_event_loop
+    Event
+    BaseException Exception CancelledError TimeoutError InvalidStateError RuntimeError ValueError
+    TypeError OSError EOFError IncompleteReadError LimitOverrunError QueueEmpty QueueFull QueueShutDown
+    BrokenBarrierError ExceptionGroup BaseExceptionGroup KeyboardInterrupt SystemExit
+    SendfileNotAvailableError StopAsyncIteration ]],
+  },
+  { "runners", " run Runner " },
+  { "wait", " wait ALL_COMPLETED FIRST_COMPLETED FIRST_EXCEPTION " },
+  { "wait_for", " wait_for " },
+  { "shield", " shield " },
+  { "as_completed", " as_completed " },
+  { "threads", " run_coroutine_threadsafe wrap_future " },
+  { "timeouts", " timeout timeout_at Timeout " },
+  { "taskgroups", " TaskGroup " },
+  { "scopes", " CancelScope move_on_after move_on_at fail_after fail_at " },
+  { "locks", " Lock Semaphore BoundedSemaphore " },
+  { "condition", " Condition " },
+  { "barrier", " Barrier " },
+  { "queues", " Queue PriorityQueue LifoQueue " },
+  { "aio", " with aiter anext aclosing " },
+  { "graph", " capture_call_graph format_call_graph print_call_graph " },
+  {
+    "streams",
+    [[ open_connection start_server open_unix_connection start_unix_server
+    StreamReader StreamWriter Server ]],
+  },
+}
+
+--- Names that stand for a whole part.
+local modules = { context = "asyncio.context" }
+
+local M = {}
+
+local function find(name)
+  local module = modules[name]
+  if module then return require(module) end
+  if type(name) ~= "string" or not name:find("^[%a_]+$") then return nil end
+  local pattern = "%s" .. name .. "%s"
+  for i = 1, #parts do
+    local part = parts[i]
+    if part[2]:find(pattern) then return require("asyncio." .. part[1])[name] end
+  end
+end
+
+local function lookup(t, name)
+  local value = find(name)
+  rawset(t, name, value)
+  return value
+end
+
+--- Goes over every name, so that a REPL can complete them.
+local function names(t)
+  for i = 1, #parts do
+    for name in parts[i][2]:gmatch("%S+") do lookup(t, name) end
+  end
+  for name in next, modules do lookup(t, name) end
+  return next, t
+end
+
+return setmetatable(M, { __index = lookup, __pairs = names, __name = "asyncio" })

@@ -1,0 +1,34 @@
+--- How misuse is told: errors whose message begins with the position of whoever called wrongly.
+
+local getinfo = debug.getinfo
+
+local M = {}
+
+--- Raises an error of `class`. `level` counts as that of `error`: 1 is the function that calls, 2 (the default) its
+--- caller.
+---@param class table the error class
+---@param message string what was expected and what came
+---@param level? integer
+function M.raise(class, message, level)
+  local info = getinfo((level or 2) + 1, "Sl")
+  if info and info.currentline > 0 then
+    message = ("%s:%d: %s"):format(info.short_src, info.currentline, message)
+  end
+  error(class(message), 0)
+end
+
+--- What a value is, for messages: "nil", "a number", "a Task".
+---@param value any
+---@return string
+function M.describe(value)
+  if value == nil then return "nil" end
+  local kind = type(value)
+  if kind == "table" or kind == "userdata" then
+    local mt = getmetatable(value)
+    local name = type(mt) == "table" and mt.__name
+    if type(name) == "string" then kind = name:match("[^.]+$") or name end
+  end
+  return (kind:find("^[AEIOUaeio]") and "an " or "a ") .. kind
+end
+
+return M
