@@ -89,7 +89,7 @@ globals() {
   return 1
 }
 
-[ ${#lua_dirs[@]} -gt 0 ] && check "luacheck ${lua_dirs[*]}" luacheck -q --codes "${lua_dirs[@]}"
+[ ${#lua_dirs[@]} -gt 0 ] && check "luacheck ${lua_dirs[*]}" luacheck -q --no-color --codes "${lua_dirs[@]}"
 check clang-format clang-format --dry-run -Werror "${c_all[@]}"
 check 'directions of includes' includes
 check "what libmoonloop.so exports" exports
