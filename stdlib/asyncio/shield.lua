@@ -1,6 +1,7 @@
 --- shield: lets something go on when the one who waits for it is cancelled.
 
 local core = require "asyncio.core"
+local standins = require "asyncio.standins"
 
 local ensure_future = core.ensure_future
 
@@ -15,6 +16,7 @@ function M.shield(awaitable)
   local inner = ensure_future(awaitable)
   if inner:done() then return inner end
   local outer = inner:get_loop():create_future()
+  standins[outer] = { inner }
 
   local function on_inner_done()
     if outer:done() then return end

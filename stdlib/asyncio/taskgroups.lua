@@ -5,6 +5,7 @@
 
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
+local standins = require "asyncio.standins"
 
 local await, catch = core.await, core.catch
 local isinstance = core.isinstance
@@ -74,6 +75,7 @@ local function join(self)
   local scopes = package.loaded["asyncio.scopes"]
   while next(self.tasks) do
     self.waiter = self.loop:create_future()
+    standins[self.waiter] = self.tasks
     -- Once the tasks are being cancelled, a cancelled scope around has nothing more to ask of the wait.
     local _ <close> = scopes and self.aborting and scopes.hold() or nil
     local ok, err = catch(await, self.waiter)

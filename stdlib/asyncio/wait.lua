@@ -2,6 +2,7 @@
 
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
+local standins = require "asyncio.standins"
 
 local await, catch = core.await, core.catch
 local isfuture, isawaitable = core.isfuture, core.isawaitable
@@ -22,6 +23,7 @@ end
 local function suspend(futures, timeout, return_when)
   local loop = get_running_loop()
   local waiter = loop:create_future()
+  standins[waiter] = futures
   local timer = timeout and loop:call_later(timeout, release, waiter)
   local left = #futures
 
