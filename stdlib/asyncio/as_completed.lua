@@ -26,7 +26,8 @@ function M.as_completed(awaitables, opts)
     core.options(opts, options, "as_completed")
     timeout = opts.timeout
     if timeout ~= nil and type(timeout) ~= "number" then
-      misuse.raise(TypeError, "as_completed() expects timeout to be a number of seconds, not " .. misuse.describe(timeout))
+      local kind = misuse.describe(timeout)
+      misuse.raise(TypeError, "as_completed() expects timeout to be a number of seconds, not " .. kind)
     end
   end
 

@@ -15,7 +15,8 @@ local function next_item(queue)
   return finish(pcall(await, queue:get()))
 end
 
---- Iterates over the items as they come: `for item in queue:items() do`. Ends when the queue was shut down and is empty.
+--- Iterates over the items as they come: `for item in queue:items() do`. Ends when the queue was shut down and is
+--- empty.
 local function items(queue)
   return next_item, queue
 end

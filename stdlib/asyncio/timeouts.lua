@@ -50,7 +50,8 @@ end
 local function check(value, name)
   if value == nil then return end
   if type(value) ~= "number" then
-    misuse.raise(core.TypeError, ("%s expects a number of seconds or nil, not %s"):format(name, misuse.describe(value)), 3)
+    local kind = misuse.describe(value)
+    misuse.raise(core.TypeError, name .. " expects a number of seconds or nil, not " .. kind, 3)
   end
   if value ~= value then misuse.raise(core.ValueError, "Invalid delay: NaN (not a number)", 3) end
 end

@@ -63,7 +63,8 @@ function M.wait_for(awaitable, timeout)
     )
   end
   if timeout ~= nil and type(timeout) ~= "number" then
-    misuse.raise(core.TypeError, "wait_for() expects timeout to be a number of seconds, not " .. misuse.describe(timeout))
+    local kind = misuse.describe(timeout)
+    misuse.raise(core.TypeError, "wait_for() expects timeout to be a number of seconds, not " .. kind)
   end
   if timeout ~= timeout then misuse.raise(core.ValueError, "Invalid delay: NaN (not a number)") end
   return wait_for(awaitable, timeout)

@@ -1,0 +1,212 @@
+local helper = require "spec.helper"
+local asyncio = require "asyncio"
+
+local isinstance = asyncio.isinstance
+
+local function now()
+  return asyncio.get_running_loop():time()
+end
+
+local function run(f)
+  return helper.run(async(f))
+end
+
+describe("wait_for", function()
+  it("gives the values of what it waits for", function()
+    run(function()
+      local a, b, c = await(asyncio.wait_for(async(function()
+        await(asyncio.sleep(1))
+        return 1, nil, 3
+      end)(), 2))
+      assert.same({ 1, nil, 3 }, { a, b, c })
+    end)
+  end)
+
+  it("raises the very error of what it waits for", function()
+    run(function()
+      local raised = asyncio.ValueError("x")
+      local _, err = pcall(await, asyncio.wait_for(async(function() error(raised) end)(), 2))
+      assert.equal(raised, err)
+    end)
+  end)
+
+  it("raises TimeoutError when the time is up, and has cancelled what it waited for", function()
+    run(function()
+      local task = asyncio.create_task(asyncio.sleep(10))
+      helper.raises(asyncio.TimeoutError, await, asyncio.wait_for(task, 1))
+      assert.is_true(task:cancelled())
+      assert.equal(1.0, now())
+      assert.equal(0, asyncio.current_task():cancelling())
+    end)
+  end)
+
+  it("takes the limit as a keyword", function()
+    run(function()
+      helper.raises(asyncio.TimeoutError, await, asyncio.wait_for(asyncio.sleep(10), { timeout = 1 }))
+      helper.raises("timeuot", asyncio.wait_for, asyncio.sleep(10), { timeuot = 1 })
+    end)
+  end)
+
+  it("waits without a limit for nil", function()
+    run(function()
+      assert.equal("x", await(asyncio.wait_for(asyncio.sleep(1000, "x"), nil)))
+    end)
+  end)
+
+  it("runs the coroutine in the current task", function()
+    run(function()
+      local task
+      await(asyncio.wait_for(async(function() task = asyncio.current_task() end)(), 1))
+      assert.equal(asyncio.current_task(), task)
+    end)
+  end)
+
+  it("waits for the clean-up of what it has cancelled", function()
+    run(function()
+      local cleaned
+      local task = asyncio.create_task(async(function()
+        local _, err = asyncio.catch(await, asyncio.sleep(10))
+        await(asyncio.sleep(2))
+        cleaned = true
+        error(err, 0)
+      end)())
+      helper.raises(asyncio.TimeoutError, await, asyncio.wait_for(task, 1))
+      assert.is_true(cleaned)
+      assert.equal(3.0, now())
+    end)
+  end)
+
+  it("waits for the clean-up with a limit of 0 too", function()
+    run(function()
+      local cleaned
+      local task = asyncio.create_task(async(function()
+        local _, err = asyncio.catch(await, asyncio.sleep(10))
+        await(asyncio.sleep(2))
+        cleaned = true
+        error(err, 0)
+      end)())
+      await(asyncio.sleep(0))
+      helper.raises(asyncio.TimeoutError, await, asyncio.wait_for(task, 0))
+      assert.is_true(cleaned)
+    end)
+  end)
+
+  it("raises the error of the clean-up instead of TimeoutError", function()
+    run(function()
+      local task = asyncio.create_task(async(function()
+        asyncio.catch(await, asyncio.sleep(10))
+        error(asyncio.ValueError("clean-up"))
+      end)())
+      helper.raises(asyncio.ValueError, await, asyncio.wait_for(task, 1))
+    end)
+  end)
+
+  it("gives the value of a task that ignores being cancelled, though late", function()
+    run(function()
+      local task = asyncio.create_task(async(function()
+        asyncio.catch(await, asyncio.sleep(10))
+        return "anyway"
+      end)())
+      assert.equal("anyway", await(asyncio.wait_for(task, 1)))
+    end)
+  end)
+
+  it("never starts a coroutine with a limit of 0 or less", function()
+    for _, limit in ipairs { 0, -1 } do
+      run(function()
+        local started = false
+        helper.raises(
+          asyncio.TimeoutError,
+          await,
+          asyncio.wait_for(async(function() started = true end)(), limit)
+        )
+        assert.is_false(started)
+      end)
+    end
+  end)
+
+  it("gives the result of what is done with a limit of 0", function()
+    run(function()
+      local future = asyncio.get_running_loop():create_future()
+      future:set_result("done")
+      assert.equal("done", await(asyncio.wait_for(future, 0)))
+    end)
+  end)
+
+  it("cancels what it waits for when it is cancelled", function()
+    run(function()
+      local inner = asyncio.create_task(asyncio.sleep(10))
+      local task = asyncio.create_task(asyncio.wait_for(inner, 5))
+      await(asyncio.sleep(1))
+      task:cancel()
+      asyncio.catch(await, task)
+      assert.is_true(task:cancelled())
+      assert.is_true(inner:cancelled())
+      assert.equal(1.0, now())
+    end)
+  end)
+
+  it("is cancelled even when what it waits for was done just before", function()
+    run(function()
+      local future = asyncio.get_running_loop():create_future()
+      local task = asyncio.create_task(asyncio.wait_for(future, 5))
+      await(asyncio.sleep(0))
+      future:set_result(1)
+      task:cancel()
+      asyncio.catch(await, task)
+      assert.is_true(task:cancelled())
+    end)
+  end)
+
+  it("raises TimeoutError when the time is up in the moment of the result, as CPython's does", function()
+    run(function()
+      local future = asyncio.get_running_loop():create_future()
+      asyncio.get_running_loop():call_later(1, function() future:set_result("just") end)
+      helper.raises(asyncio.TimeoutError, await, asyncio.wait_for(future, 1))
+    end)
+  end)
+
+  it("does not lose an item of a queue to its limit", function()
+    run(function()
+      local queue = asyncio.Queue()
+      helper.raises(asyncio.TimeoutError, await, asyncio.wait_for(queue:get(), 1))
+      queue:put_nowait("x")
+      assert.equal("x", await(asyncio.wait_for(queue:get(), 1)))
+    end)
+  end)
+
+  it("leaves a shielded task running", function()
+    run(function()
+      local inner = asyncio.create_task(asyncio.sleep(5, "x"))
+      helper.raises(asyncio.TimeoutError, await, asyncio.wait_for(asyncio.shield(inner), 1))
+      assert.equal("x", await(inner))
+      assert.equal(5.0, now())
+    end)
+  end)
+
+  it("passes a CancelledError of the awaited task on", function()
+    run(function()
+      local inner = asyncio.create_task(asyncio.sleep(5))
+      asyncio.get_running_loop():call_later(1, function() inner:cancel() end)
+      local ok, err = pcall(await, asyncio.wait_for(inner, 3))
+      assert.is_false(ok)
+      assert.is_true(isinstance(err, asyncio.CancelledError))
+    end)
+  end)
+
+  it("takes a plain function", function()
+    run(function()
+      assert.equal(7, await(asyncio.wait_for(function() return 7 end, 1)))
+    end)
+  end)
+
+  it("says what is wrong with its arguments", function()
+    run(function()
+      local err = helper.raises(asyncio.TypeError, asyncio.wait_for, 5, 1)
+      assert.matches("wait_for%(%) expects a coroutine, a future or an awaitable, not a number", err.message)
+      local future = asyncio.get_running_loop():create_future()
+      helper.raises(asyncio.TypeError, asyncio.wait_for, future, "1")
+      helper.raises(asyncio.ValueError, asyncio.wait_for, future, 0 / 0)
+    end)
+  end)
+end)
