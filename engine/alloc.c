@@ -1,0 +1,212 @@
+/* The engine's allocator: what Lua's many small blocks come from.
+**
+** Blocks of up to ML_SMALL bytes are cut from chunks and kept in one free list
+** per size class; Lua tells the size at each free, so blocks carry no header.
+** Larger blocks go to the host's allocator (malloc by default). One engine, one
+** thread: no locks. Chunks are given back when the engine is closed.
+**
+** A coroutine that is collected without having been awaited must be reported.
+** Finalizers would cost several times the coroutine itself; instead coroutines
+** live in chunks of their own, and the free list's entry looks at the state of
+** what it gets back.
+**
+** With AddressSanitizer free blocks are poisoned.
+*/
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define ML_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ML_ASAN 1
+#endif
+#endif
+#ifdef ML_ASAN
+#include <sanitizer/asan_interface.h>
+#define poison(p, n) __asan_poison_memory_region(p, n)
+#define unpoison(p, n) __asan_unpoison_memory_region(p, n)
+#else
+#define poison(p, n) ((void)0)
+#define unpoison(p, n) ((void)0)
+#endif
+
+#define ML_GRAIN 16
+#define ML_SMALL 1024
+#define ML_CLASSES (ML_SMALL / ML_GRAIN)
+#define ML_CHUNK (64 * 1024)
+
+typedef struct block {
+  struct block *next;
+} block;
+
+/* Chunks are aligned to their size, so that a block finds its chunk by masking. */
+typedef struct chunk {
+  bool coroutines;
+} chunk;
+#define CHUNK_HEAD 64
+
+/* What chunks are carved from. */
+typedef struct span {
+  struct span *next;
+  size_t size;
+} span;
+
+typedef struct arena {
+  block *free[ML_CLASSES + 1];
+  char *bump, *end;
+} arena;
+
+struct ml_allocator {
+  void *(*host)(void *ud, void *p, size_t osize, size_t nsize);
+  void *ud;
+  void (*lost)(void *ud, const ml_object *co);
+  void *lost_ud;
+  size_t used;
+  bool expecting; /* the next userdata is a coroutine */
+  span *spans;
+  char *fresh, *fresh_end; /* aligned chunks not yet given to an arena */
+  arena plain, coroutines;
+};
+
+static void *host_malloc(void *ud, void *p, size_t osize, size_t nsize) {
+  (void)ud;
+  (void)osize;
+  if (nsize == 0) {
+    free(p);
+    return NULL;
+  }
+  return realloc(p, nsize);
+}
+
+ml_allocator *ml__alloc_new(const ml_config *c, void (*lost)(void *ud, const ml_object *co),
+                            void *ud) {
+  void *(*host)(void *, void *, size_t, size_t) = c->alloc ? c->alloc : host_malloc;
+  ml_allocator *a = host(c->alloc_ud, NULL, 0, sizeof *a);
+  if (a == NULL) return NULL;
+  memset(a, 0, sizeof *a);
+  a->host = host;
+  a->ud = c->alloc_ud;
+  a->lost = lost;
+  a->lost_ud = ud;
+  return a;
+}
+
+void ml__alloc_set_ud(ml_allocator *a, void *ud) { a->lost_ud = ud; }
+
+void ml__alloc_free(ml_allocator *a) {
+  if (a == NULL) return;
+  for (span *s = a->spans, *next; s != NULL; s = next) {
+    next = s->next;
+    unpoison(s, s->size);
+    a->host(a->ud, s, s->size, 0);
+  }
+  a->host(a->ud, a, sizeof *a, 0);
+}
+
+size_t ml__alloc_used(const ml_allocator *a) { return a->used; }
+
+void ml__alloc_expect_coroutine(ml_allocator *a) { a->expecting = true; }
+
+/* Gives the arena a new chunk; what was left of its last one is given up. */
+static bool arena_grow(ml_allocator *a, arena *r) {
+  chunk *c;
+  if (a->fresh == a->fresh_end) {
+    size_t n = a->spans == NULL ? 4 : 16;
+    size_t size = (n + 1) * ML_CHUNK;
+    span *s = a->host(a->ud, NULL, 0, size);
+    if (s == NULL) return false;
+    s->next = a->spans;
+    s->size = size;
+    a->spans = s;
+    a->fresh = (char *)(((uintptr_t)(s + 1) + ML_CHUNK - 1) & ~(uintptr_t)(ML_CHUNK - 1));
+    a->fresh_end = a->fresh + n * ML_CHUNK;
+    if (a->fresh_end > (char *)s + size) a->fresh_end -= ML_CHUNK;
+  }
+  c = (chunk *)(void *)a->fresh;
+  a->fresh += ML_CHUNK;
+  c->coroutines = r == &a->coroutines;
+  r->bump = (char *)c + CHUNK_HEAD;
+  r->end = (char *)c + ML_CHUNK;
+  poison(r->bump, ML_CHUNK - CHUNK_HEAD);
+  return true;
+}
+
+static void *small_new(ml_allocator *a, arena *r, size_t size) {
+  size_t cl = (size + ML_GRAIN - 1) / ML_GRAIN;
+  block *b = r->free[cl];
+  if (b != NULL) {
+    unpoison(b, cl * ML_GRAIN);
+    r->free[cl] = b->next;
+  } else {
+    if ((size_t)(r->end - r->bump) < cl * ML_GRAIN && !arena_grow(a, r)) return NULL;
+    b = (block *)(void *)r->bump;
+    r->bump += cl * ML_GRAIN;
+    unpoison(b, cl * ML_GRAIN);
+  }
+  return b;
+}
+
+static void small_free(ml_allocator *a, void *p, size_t size) {
+  size_t cl = (size + ML_GRAIN - 1) / ML_GRAIN;
+  const chunk *c = (const chunk *)((uintptr_t)p & ~(uintptr_t)(ML_CHUNK - 1));
+  arena *r = &a->plain;
+  block *b = p;
+  if (c->coroutines) {
+    const ml_object *co = *(ml_object *const *)(const void *)((char *)p + size - sizeof(void *));
+    r = &a->coroutines;
+    /* NULL: freed before it was filled in */
+    if (co != NULL && co->state == ML_CO_NEW) a->lost(a->lost_ud, co);
+  }
+  b->next = r->free[cl];
+  r->free[cl] = b;
+  poison(b, cl * ML_GRAIN);
+}
+
+void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
+  ml_allocator *a = ud;
+  void *q;
+  if (p == NULL) { /* osize is then the kind of the object */
+    if (nsize == 0) return NULL;
+    if (nsize <= ML_SMALL) {
+      if (a->expecting && osize == LUA_TUSERDATA) {
+        a->expecting = false;
+        q = small_new(a, &a->coroutines, nsize);
+        if (q != NULL) *(void **)(void *)((char *)q + nsize - sizeof(void *)) = NULL;
+      } else
+        q = small_new(a, &a->plain, nsize);
+    } else
+      q = a->host(a->ud, NULL, 0, nsize);
+    if (q != NULL) a->used += nsize;
+    return q;
+  }
+  if (nsize == 0) {
+    if (osize <= ML_SMALL)
+      small_free(a, p, osize);
+    else
+      a->host(a->ud, p, osize, 0);
+    a->used -= osize;
+    return NULL;
+  }
+  if (osize > ML_SMALL && nsize > ML_SMALL)
+    q = a->host(a->ud, p, osize, nsize);
+  else if (osize <= ML_SMALL && (osize + ML_GRAIN - 1) / ML_GRAIN == (nsize + ML_GRAIN - 1) / ML_GRAIN)
+    q = p;
+  else {
+    q = nsize <= ML_SMALL ? small_new(a, &a->plain, nsize) : a->host(a->ud, NULL, 0, nsize);
+    if (q == NULL) {
+      /* Lua takes it that shrinking never fails */
+      if (nsize < osize && osize <= ML_SMALL) return p;
+      return NULL;
+    }
+    memcpy(q, p, osize < nsize ? osize : nsize);
+    if (osize <= ML_SMALL)
+      small_free(a, p, osize);
+    else
+      a->host(a->ud, p, osize, 0);
+  }
+  if (q != NULL) a->used += nsize - osize;
+  return q;
+}

@@ -1,0 +1,162 @@
+/* The moonloop command: a client of moonloop.h like any other. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "moonloop.h"
+
+static ml_engine *engine; /* for the signal handler */
+
+static const char usage[] =
+    "Usage: moonloop [options] [script.lua [args...]]\n"
+    "Runs Lua 5.4 scripts with async and await.\n"
+    "\n"
+    "  script.lua         run the file; its arguments are in `arg`; - is standard input\n"
+    "  -e CODE            run CODE\n"
+    "  -m MODULE          run the module, found as require finds it\n"
+    "  --debug            debug mode: slow callbacks, where tasks were made, ...\n"
+    "  --virtual-time     time jumps to the next timer when nothing is ready\n"
+    "  --shuffle SEED     run ready tasks in an order that SEED decides, to find races\n"
+    "  --version          print the version\n"
+    "  -h, --help         print this text\n"
+    "\n"
+    "Exit status: 0; 1 for an error that nothing handled; 2 for misuse; 130 after Ctrl-C;\n"
+    "or what os.exit or SystemExit say.\n";
+
+static void on_sigint(int sig) {
+  int saved = errno;
+  (void)sig;
+  if (engine != NULL) ml_interrupt(engine);
+  errno = saved;
+}
+
+static int misuse(const char *what, const char *which) {
+  fprintf(stderr, "moonloop: %s%s%s%s\nTry 'moonloop --help'.\n", what, which ? " '" : "",
+          which ? which : "", which ? "'" : "");
+  return 2;
+}
+
+static void print_error(const ml_error *err) {
+  fflush(stdout);
+  if (err == NULL) {
+    fprintf(stderr, "moonloop: not enough memory\n");
+    return;
+  }
+  fprintf(stderr, "moonloop: %s\n", err->message);
+  if (err->traceback[0] != '\0') fprintf(stderr, "%s\n", err->traceback);
+}
+
+/* The exit status for a failed call; tells the error unless it is silent. */
+static int failed(ml_engine *e, int rc) {
+  int status;
+  const ml_error *err = ml_last_error(e, &status);
+  if (rc == ML_ESTUCK) return 0; /* told on the log */
+  if (err == NULL || rc == ML_EINVAL) {
+    fprintf(stderr, "moonloop: %s\n", ml_strerror(rc));
+    return 1;
+  }
+  if (status == 130) {
+    fflush(stdout);
+    fprintf(stderr, "KeyboardInterrupt\n");
+    return status;
+  }
+  if (strncmp(err->message, "SystemExit", 10) == 0) {
+    const char *text = err->message + 10;
+    char *end;
+    if (strncmp(text, ": ", 2) == 0) {
+      strtol(text + 2, &end, 10);
+      if (*end != '\0' && strcmp(text + 2, "true") != 0 && strcmp(text + 2, "false") != 0) {
+        fflush(stdout);
+        fprintf(stderr, "%s\n", text + 2);
+      }
+    }
+    return status;
+  }
+  print_error(err);
+  return status;
+}
+
+int main(int argc, char **argv) {
+  ml_config c;
+  struct sigaction sa;
+  const char *code = NULL, *module = NULL;
+  int i, rc, status = 0;
+  ml_config_init(&c);
+  for (i = 1; i < argc; i++) {
+    const char *a = argv[i];
+    if (a[0] != '-' || a[1] == '\0') break;
+    if (strcmp(a, "--") == 0) {
+      i++;
+      break;
+    }
+    if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
+      fputs(usage, stdout);
+      return fflush(stdout) == 0 ? 0 : 1;
+    }
+    if (strcmp(a, "--version") == 0 || strcmp(a, "-v") == 0) {
+      printf("moonloop %s (%s)\n", ML_VERSION_STRING, ml_lua_version());
+      return 0;
+    }
+    if (strcmp(a, "--debug") == 0)
+      c.debug = 1;
+    else if (strcmp(a, "--virtual-time") == 0)
+      c.clock = ML_CLOCK_VIRTUAL;
+    else if (strcmp(a, "--shuffle") == 0 || strncmp(a, "--shuffle=", 10) == 0) {
+      const char *seed = a[9] == '=' ? a + 10 : ++i < argc ? argv[i] : NULL;
+      char *end;
+      if (seed == NULL) return misuse("--shuffle needs a SEED (a positive integer)", NULL);
+      errno = 0;
+      c.shuffle = strtoull(seed, &end, 10);
+      if (*seed < '0' || *seed > '9' || *end != '\0' || errno != 0 || c.shuffle == 0)
+        return misuse("--shuffle: the seed must be a positive integer, got", seed);
+    } else if (strcmp(a, "-e") == 0) {
+      if (++i >= argc) return misuse("-e needs CODE", NULL);
+      code = argv[i++];
+      break;
+    } else if (strcmp(a, "-m") == 0) {
+      if (++i >= argc) return misuse("-m needs a MODULE", NULL);
+      module = argv[i++];
+      break;
+    } else
+      return misuse("unknown option", a);
+  }
+  if (code == NULL && module == NULL && i >= argc) return misuse("a script is missing", NULL);
+  if (code != NULL)
+    for (; i < argc && argv[i][0] == '-' && argv[i][1] != '\0'; i++) {
+      if (strcmp(argv[i], "--virtual-time") == 0)
+        c.clock = ML_CLOCK_VIRTUAL;
+      else if (strcmp(argv[i], "--debug") == 0)
+        c.debug = 1;
+      else
+        break;
+    }
+  signal(SIGPIPE, SIG_IGN);
+  rc = ml_new(&c, &engine);
+  if (rc < 0) {
+    fprintf(stderr, "moonloop: cannot start: %s\n", ml_strerror(rc));
+    return 1;
+  }
+  memset(&sa, 0, sizeof sa);
+  sa.sa_handler = on_sigint;
+  sigemptyset(&sa.sa_mask);
+  sigaction(SIGINT, &sa, NULL);
+  if (code != NULL)
+    rc = ml_main(engine, "=(command line)", code, strlen(code), argc - i, (const char *const *)argv + i);
+  else if (module != NULL)
+    rc = ml_main_module(engine, module, argc - i, (const char *const *)argv + i);
+  else
+    rc = ml_main_file(engine, argv[i], argc - i - 1, (const char *const *)argv + i + 1);
+  if (rc < 0)
+    status = failed(engine, rc);
+  else if ((rc = ml_run(engine)) < 0)
+    status = failed(engine, rc);
+  ml_close(engine, 1000);
+  engine = NULL;
+  if (fflush(stdout) != 0 && errno != EPIPE && status == 0) {
+    fprintf(stderr, "moonloop: standard output: %s\n", strerror(errno));
+    status = 1;
+  }
+  return status;
+}

@@ -1,0 +1,356 @@
+/* The engine: making and closing, and what an embedder asks of it as a whole. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lualib.h>
+
+#include "core.h"
+
+void ml_config_init(ml_config *c) {
+  memset(c, 0, sizeof *c);
+  c->size = sizeof *c;
+}
+
+const char *ml_lua_version(void) { return LUA_RELEASE; }
+
+int ml_version(void) {
+  return ML_VERSION_MAJOR * 10000 + ML_VERSION_MINOR * 100 + ML_VERSION_PATCH;
+}
+
+const char *ml_strerror(int err) {
+  switch (err) {
+  case 0: return "success";
+  case ML_EINVAL: return "invalid argument";
+  case ML_ENOMEM: return "not enough memory";
+  case ML_ESYNTAX: return "the script does not compile";
+  case ML_ESCRIPT: return "the script raised an error";
+  case ML_EBUSY: return "the engine is running a script";
+  case ML_ECLOSED: return "the engine is closed";
+  case ML_EPENDING: return "the task is not done";
+  case ML_ESTUCK: return "tasks are left that nothing can wake";
+  case ML_ELIMIT: return "a limit was reached";
+  default: break;
+  }
+#define X(name, text)                                                                             \
+  if (err == UV_##name) return text;
+  UV_ERRNO_MAP(X)
+#undef X
+  return "unknown error";
+}
+
+/* Called by the allocator while a block is freed: no Lua here. */
+static void coroutine_lost(void *ud, const ml_object *co) {
+  ml_engine *e = ud;
+  const ml_codeinfo *i;
+  if (co->type == ML_T_OP) {
+    ml__log(e, "warning: coroutine '%s' was never awaited", ((const ml_op *)co)->cls->name);
+    return;
+  }
+  i = ((const ml_coroutine *)co)->info;
+  if (i == NULL) return;
+  ml__log(e, "warning: coroutine '%s' (%s) was never awaited", i->name != NULL ? i->name : "?",
+          i->where);
+}
+
+static void warn(void *ud, const char *msg, int tocont) {
+  ml_engine *e = ud;
+  size_t n = strlen(msg), have = strlen(e->warning);
+  if (!tocont && have == 0 && msg[0] == '@') return; /* control messages */
+  if (n > sizeof e->warning - 1 - have) n = sizeof e->warning - 1 - have;
+  memcpy(e->warning + have, msg, n);
+  e->warning[have + n] = '\0';
+  if (tocont) return;
+  ml__log(e, "Lua warning: %s", e->warning);
+  e->warning[0] = '\0';
+}
+
+static int on_panic(lua_State *L) {
+  /* cannot be: every entry point is protected */
+  ml__log(ml__engine(L), "moonloop: unprotected error: %s",
+          lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?");
+  return 0;
+}
+
+static void new_weak(lua_State *L, int ref, const char *mode) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushstring(L, mode);
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  ml__ref_set(L, ref);
+}
+
+static int host_print(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  int n = lua_gettop(L);
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  for (int i = 1; i <= n; i++) {
+    if (i > 1) luaL_addchar(&b, '\t');
+    luaL_tolstring(L, i, NULL);
+    luaL_addvalue(&b);
+  }
+  luaL_addchar(&b, '\n');
+  luaL_pushresult(&b);
+  size_t len;
+  const char *s = lua_tolstring(L, -1, &len);
+  e->config.print(e->config.ud, s, len);
+  return 0;
+}
+
+static int core_open(lua_State *L) {
+  ml__ref_get(L, ML_R_CORE);
+  return 1;
+}
+
+static int open_all(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  lua_gc(L, LUA_GCSTOP);
+  luaL_openlibs(L);
+  lua_newtable(L);
+  ml__ref_set(L, ML_R_THREADS);
+  lua_newtable(L);
+  ml__ref_set(L, ML_R_TASKS);
+  lua_newtable(L);
+  ml__ref_set(L, ML_R_PINS);
+  lua_newtable(L);
+  ml__ref_set(L, ML_R_LOOPS);
+  new_weak(L, ML_R_CONTEXTS, "k");
+  new_weak(L, ML_R_EXTRAS, "k");
+  new_weak(L, ML_R_TRACEBACKS, "k");
+  new_weak(L, ML_R_REPORTS, "v");
+  lua_createtable(L, 0, 96);
+  ml__open_errors(L);
+  ml__open_futures(L);
+  ml__open_tasks(L);
+  ml__open_coroutines(L);
+  ml__open_gather(L);
+  ml__open_handles(L);
+  ml__open_sync(L);
+  ml__open_queues(L);
+  ml__open_loops(L);
+  ml__open_protected(L);
+  ml__open_loader(L);
+  lua_getfield(L, -1, "async");
+  lua_setglobal(L, "async");
+  lua_getfield(L, -1, "await");
+  lua_setglobal(L, "await");
+  ml__ref_set(L, ML_R_CORE);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, core_open);
+  lua_setfield(L, -2, "asyncio.core");
+  if (e->config.print != NULL) {
+    lua_pushcfunction(L, host_print);
+    lua_setglobal(L, "print");
+  }
+  lua_setwarnf(L, warn, e);
+  lua_gc(L, LUA_GCRESTART);
+  lua_gc(L, LUA_GCINC, 1000, 0, 0);
+  return 0;
+}
+
+int ml_new(const ml_config *c, ml_engine **out) {
+  ml_engine *e;
+  ml_allocator *a;
+  ml_config config;
+  if (out == NULL) return ML_EINVAL;
+  *out = NULL;
+  ml_config_init(&config);
+  if (c != NULL) {
+    if (c->size > sizeof config) return ML_EINVAL;
+    memcpy(&config, c, c->size);
+    config.size = sizeof config;
+  }
+  if (config.clock == ML_CLOCK_HOST && config.now == NULL) return ML_EINVAL;
+  a = ml__alloc_new(&config, coroutine_lost, NULL);
+  if (a == NULL) return ML_ENOMEM;
+  e = ml__alloc(a, NULL, 0, sizeof *e);
+  if (e == NULL) {
+    ml__alloc_free(a);
+    return ML_ENOMEM;
+  }
+  memset(e, 0, sizeof *e);
+  ml__alloc_set_ud(a, e);
+  e->alloc = a;
+  e->config = config;
+  e->gc_mark = 2u << 20;
+  e->host_mode = 1;
+  if (config.shuffle != 0) e->rng = config.shuffle * 2 + 1;
+  ml__list_init(&e->loops);
+  ml__list_init(&e->reports);
+  e->L = lua_newstate(ml__alloc, a);
+  if (e->L == NULL) {
+    ml__alloc_free(a);
+    return ML_ENOMEM;
+  }
+  *(ml_engine **)lua_getextraspace(e->L) = e;
+  lua_atpanic(e->L, on_panic);
+  lua_pushcfunction(e->L, open_all);
+  if (lua_pcall(e->L, 0, 0, 0) != LUA_OK) {
+    ml_close(e, 0);
+    return ML_ENOMEM;
+  }
+  *out = e;
+  return 0;
+}
+
+void *ml_userdata(ml_engine *e) { return e->config.ud; }
+lua_State *ml_lua(ml_engine *e) { return e->L; }
+
+ml_evloop *ml__engine_loop(ml_engine *e) {
+  if (e->current == NULL || e->current->closed) e->current = ml__loop_new(e, e->config.clock);
+  return e->current;
+}
+
+uv_loop_t *ml_loop(ml_engine *e) {
+  ml_evloop *l = ml__engine_loop(e);
+  return l != NULL ? ml__loop_uv(l) : NULL;
+}
+
+/* ---- closing ---- */
+
+static int cancel_all(lua_State *L) {
+  ml_evloop *l = lua_touserdata(L, 1);
+  lua_settop(L, 1);
+  for (ml_link *k = l->tasks.next, *next; k != &l->tasks; k = next) {
+    next = k->next;
+    ml__task_push(L, ml__containerof(k, ml_fiber, all));
+    if (ml__isfuture(ml__toobject(L, 2))) {
+      lua_pushnil(L);
+      ml__future_cancel(L, 2);
+    }
+    lua_settop(L, 1);
+  }
+  return 0;
+}
+
+static int shut(lua_State *L) {
+  ml__loop_shut(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+static int flush_reports(lua_State *L) {
+  ml__reports_flush(L, NULL);
+  return 0;
+}
+
+static void call_c(lua_State *L, lua_CFunction f, void *p) {
+  if (!lua_checkstack(L, 4)) return;
+  lua_pushcfunction(L, f);
+  lua_pushlightuserdata(L, p);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+}
+
+int ml_close(ml_engine *e, int grace_ms) {
+  ml_allocator *a;
+  uint64_t end = uv_hrtime() + (uint64_t)(grace_ms > 0 ? grace_ms : 0) * 1000000u;
+  if (e == NULL) return 0;
+  if (e->running != NULL) return ML_EBUSY;
+  e->closing = 1;
+  for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) {
+    ml_evloop *l = ml__containerof(k, ml_evloop, link);
+    if (l->closed) continue;
+    if (l->ntasks > 0) {
+      call_c(e->L, cancel_all, l);
+      do {
+        int rc = ml__loop_run(e->L, l, true, 0);
+        l->raise = false;
+        if (rc == ML_RUN_IDLE || l->ntasks == 0) break;
+        if (ml__list_empty(&l->ready) && uv_hrtime() < end) {
+          uv_sleep(1);
+        }
+      } while (uv_hrtime() < end || !ml__list_empty(&l->ready));
+    }
+    call_c(e->L, shut, l);
+    ml__loop_close(e->L, l);
+  }
+  call_c(e->L, flush_reports, NULL);
+  ml__host_close(e);
+  lua_close(e->L);
+  e->L = NULL;
+  while (!ml__list_empty(&e->loops)) ml__loop_destroy(ml__containerof(e->loops.next, ml_evloop, link));
+  ml__codeinfo_free(e);
+  a = e->alloc;
+  ml__alloc(a, e->freethreads, (size_t)e->maxfree * ml__freethread_size, 0);
+  ml__alloc(a, e, sizeof *e, 0);
+  ml__alloc_free(a);
+  return 0;
+}
+
+/* ---- driving ---- */
+
+static int busy(const ml_engine *e) { return e->running != NULL || e->task != NULL; }
+
+int ml_run(ml_engine *e) {
+  ml_evloop *l = ml__engine_loop(e);
+  int rc;
+  if (busy(e)) return ML_EBUSY;
+  if (l == NULL) return ML_ENOMEM;
+  do {
+    rc = ml__loop_run(e->L, l, false, 0);
+    if (rc == ML_RUN_RAISE) {
+      call_c(e->L, ml__host_pending_error, NULL);
+      return ML_ESCRIPT;
+    }
+  } while (rc == ML_RUN_STOPPED);
+  call_c(e->L, flush_reports, NULL);
+  if (l->ntasks > 0) {
+    call_c(e->L, ml__host_report_stuck, l);
+    return ML_ESTUCK;
+  }
+  return 0;
+}
+
+int ml_step(ml_engine *e, uint64_t budget_us) {
+  ml_evloop *l = ml__engine_loop(e);
+  int rc;
+  if (busy(e)) return ML_EBUSY;
+  if (l == NULL) return ML_ENOMEM;
+  rc = ml__loop_run(e->L, l, true, budget_us > 0 ? uv_hrtime() + budget_us * 1000u : 0);
+  if (rc == ML_RUN_RAISE) {
+    call_c(e->L, ml__host_pending_error, NULL);
+    return ML_ESCRIPT;
+  }
+  return !ml__list_empty(&l->ready) || !ml__list_empty(&l->batch);
+}
+
+int ml_alive(ml_engine *e) {
+  ml_evloop *l = ml__engine_loop(e);
+  return l != NULL && (ml__loop_alive(l) || l->ntasks > 0);
+}
+
+int ml_wakeup(ml_engine *e) {
+  ml_evloop *l = e->running != NULL ? e->running : e->current;
+  if (l != NULL) ml__loop_wake(l);
+  return 0;
+}
+
+/* A script is interrupted between two instructions by a hook, which a signal
+** handler may set (as lua.c does). */
+static void interrupt_hook(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  ml__engine(L)->sigints = 0;
+  ml__push_interrupt(L);
+  lua_error(L);
+}
+
+int ml__push_interrupt(lua_State *L) {
+  ml__error_new(L, "KeyboardInterrupt", NULL);
+  return 1;
+}
+
+int ml_interrupt(ml_engine *e) {
+  e->sigints++;
+  /* no loop runs (the main chunk computes), or it is the second one: now */
+  if (e->running == NULL || e->sigints > 1 || e->interrupted) {
+    lua_State *L = e->active != NULL ? e->active : e->running != NULL ? e->running->L : e->L;
+    lua_sethook(L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+  }
+  if (e->running != NULL) {
+    e->interrupted = 1;
+    ml__loop_wake(e->running);
+  }
+  return 0;
+}

@@ -1,0 +1,302 @@
+/* gather: one future for many. Semantics of asyncio.gather (Lib/asyncio/tasks.py).
+**
+** The gathering future has a job in each child's callbacks, all in its own block
+** of memory; it is pinned until the last child is done. User value 2 is the array
+** of children; when all are done it becomes the array of results.
+*/
+#include <string.h>
+
+#include "core.h"
+
+typedef struct gather gather;
+typedef struct child {
+  ml_job job;
+  gather *owner;
+  ml_future *future;
+} child;
+
+struct gather {
+  ml_future fut; /* first */
+  int pin;
+  int n;       /* children in argument order, repeated ones too */
+  int unique;  /* different children */
+  int nkids;   /* of them pending when gather was called */
+  int finished;
+  bool return_exceptions, cancel_requested;
+  child kids[];
+};
+
+/* Pushes the outcome of the child on top, as an array of results has it. */
+static void push_outcome(lua_State *L) {
+  ml_future *f = lua_touserdata(L, -1);
+  if (f->obj.state == ML_F_DONE) {
+    lua_getiuservalue(L, -1, 1);
+    if (f->obj.flags & ML_FF_MULTI) {
+      lua_rawgeti(L, -1, 1);
+      lua_remove(L, -2);
+    }
+  } else
+    ml__future_results(L, lua_gettop(L));
+}
+
+/* All children are done: the gather at idx gets its results. */
+static void complete(lua_State *L, int idx, gather *g) {
+  lua_getiuservalue(L, idx, 2);
+  if (g->cancel_requested) {
+    /* also with return_exceptions: the cancellation is not lost */
+    ml__error_new(L, "CancelledError", NULL);
+    ml__future_set_error(L, idx);
+    lua_pop(L, 1);
+    return;
+  }
+  for (int i = 1; i <= g->n; i++) {
+    lua_rawgeti(L, -1, i);
+    push_outcome(L);
+    lua_rawseti(L, -3, i);
+    lua_pop(L, 1);
+  }
+  lua_pushinteger(L, g->n);
+  lua_setfield(L, -2, "n");
+  ml__future_set_result(L, idx);
+}
+
+/* A child (on top, popped) is done. The gather is at idx. */
+static void child_done(lua_State *L, int idx, gather *g) {
+  ml_future *f = lua_touserdata(L, -1);
+  int top = lua_gettop(L);
+  g->finished++;
+  if (g->fut.obj.state != ML_F_PENDING) {
+    if (f->obj.state == ML_F_FAILED) ml__future_results(L, top); /* seen: late errors are silent */
+  } else if (!g->return_exceptions && f->obj.state != ML_F_DONE) {
+    ml__future_results(L, top);
+    ml__future_set_error(L, idx);
+  } else if (g->finished == g->unique)
+    complete(L, idx, g);
+  lua_settop(L, top - 1);
+}
+
+static int run_protected(lua_State *L) {
+  child *c = lua_touserdata(L, 1);
+  gather *g = c->owner;
+  ml__pushpinned(L, g->pin);
+  if (c->future->obj.state == ML_F_DONE && g->finished + 1 < g->unique) {
+    g->finished++; /* the common case needs no object */
+    return 0;
+  }
+  lua_getiuservalue(L, 2, 2);
+  for (int i = 1; i <= g->n; i++) { /* which child? */
+    if (lua_rawgeti(L, 3, i), lua_touserdata(L, -1) == c->future) break;
+    lua_pop(L, 1);
+  }
+  child_done(L, 2, g);
+  if (g->finished == g->unique) {
+    ml__unpin(L, g->pin);
+    g->pin = 0;
+  }
+  return 0;
+}
+
+static void child_run(ml_evloop *l, ml_job *j) {
+  child *c = (child *)(void *)j;
+  gather *g = c->owner;
+  if (c->future->obj.state == ML_F_DONE && g->fut.obj.state == ML_F_PENDING &&
+      g->finished + 1 < g->unique) {
+    g->finished++;
+    return;
+  }
+  lua_pushcfunction(l->L, run_protected);
+  lua_pushlightuserdata(l->L, c);
+  if (lua_pcall(l->L, 1, 0, 0) != LUA_OK) {
+    ml__log(l->engine, "gather: %s", lua_tostring(l->L, -1));
+    lua_pop(l->L, 1);
+  }
+}
+
+ml_future *ml__gather_of_job(ml_job *j) {
+  return j->run == child_run ? &((child *)(void *)j)->owner->fut : NULL;
+}
+
+void ml__gather_push(lua_State *L, ml_future *f) {
+  gather *g = (gather *)f;
+  if (g->pin > 0)
+    ml__pushpinned(L, g->pin);
+  else
+    lua_pushnil(L);
+}
+
+/* _GatheringFuture.cancel: the message is on top (popped) */
+bool ml__gather_cancel(lua_State *L, int idx) {
+  gather *g = lua_touserdata(L, idx);
+  int msg = lua_gettop(L);
+  bool any = false;
+  lua_getiuservalue(L, idx, 2);
+  for (int i = 1; i <= g->n; i++) {
+    lua_rawgeti(L, msg + 1, i);
+    lua_pushvalue(L, msg);
+    if (ml__isfuture(ml__toobject(L, -2)) && ml__future_cancel(L, lua_gettop(L) - 1)) any = true;
+    lua_settop(L, msg + 1);
+  }
+  if (any) g->cancel_requested = true;
+  lua_settop(L, msg - 1);
+  return any;
+}
+
+/* Is the value at idx an options table: no list, no object? */
+static bool is_options(lua_State *L, int idx) {
+  bool is;
+  if (!lua_istable(L, idx) || lua_getmetatable(L, idx)) {
+    return false;
+  }
+  is = lua_rawgeti(L, idx, 1) == LUA_TNIL;
+  lua_pop(L, 1);
+  if (is) {
+    lua_pushnil(L);
+    is = lua_next(L, idx) != 0;
+    if (is) lua_pop(L, 2);
+  }
+  return is;
+}
+
+static bool is_list(lua_State *L, int idx) {
+  if (!lua_istable(L, idx)) return false;
+  if (lua_getmetatable(L, idx)) {
+    lua_pop(L, 1);
+    return false;
+  }
+  return true;
+}
+
+/* The coroutine on top was given before: replaces it by the task made of it. */
+static void find_repeated(lua_State *L, int list, int children, int i) {
+  for (int k = 1; k < i; k++) {
+    if (list != 0)
+      lua_rawgeti(L, list, k);
+    else
+      lua_pushvalue(L, k);
+    if (lua_rawequal(L, -1, -2)) {
+      lua_rawgeti(L, children, k);
+      lua_replace(L, -3);
+      lua_pop(L, 1);
+      return;
+    }
+    lua_pop(L, 1);
+  }
+  ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
+}
+
+static int core_gather(lua_State *L) {
+  static const char *const keys[] = {"return_exceptions", NULL};
+  ml_engine *e = ml__engine(L);
+  int nargs = lua_gettop(L), list = 0, n, children, nkids = 0;
+  bool rexc = false;
+  uint32_t serial = ++e->gather_serial;
+  ml_evloop *loop = NULL;
+  gather *g;
+  if (nargs > 0 && is_options(L, nargs)) {
+    lua_settop(L, nargs);
+    ml__checkoptions(L, nargs, keys, "gather");
+    lua_getfield(L, nargs, "return_exceptions");
+    rexc = lua_toboolean(L, -1);
+    nargs--;
+  }
+  lua_settop(L, nargs);
+  if (nargs == 1 && is_list(L, 1)) list = 1;
+  n = list ? (int)lua_rawlen(L, 1) : nargs;
+  if (!list) luaL_checkstack(L, 8, "gather");
+  lua_createtable(L, n, 1);
+  children = lua_gettop(L);
+  for (int i = 1; i <= n; i++) {
+    ml_object *o;
+    ml_future *f;
+    if (list)
+      lua_rawgeti(L, 1, i);
+    else
+      lua_pushvalue(L, i);
+    o = ml__toobject(L, -1);
+    if (o != NULL && ml__iscoroutine(o) && o->state != ML_CO_NEW && o != e->sleep0)
+      find_repeated(L, list, children, i);
+    if (o == NULL && !ml__isawaitable(L, -1))
+      ml__misuse(L, "TypeError", "gather: argument %d: an awaitable was expected, got %s", i,
+                 luaL_typename(L, -1));
+    if (o != NULL && ml__iscoroutine(o) && o->state == ML_CO_NEW) {
+      if (loop == NULL) loop = ml__loop_get(L);
+      if (loop->has_factory || loop->eager_default)
+        f = ml__ensure_future(L, lua_gettop(L), loop, "gather");
+      else {
+        ml_fiber *t = ml__task_new(L, lua_gettop(L), loop);
+        if (loop->debug) ml__task_created_at(L, -1);
+        lua_remove(L, -2);
+        ml__ready(loop, &t->job);
+        f = &t->fut;
+      }
+      f->obj.flags |= ML_FF_QUIET;
+    } else
+      f = ml__ensure_future(L, lua_gettop(L), loop, "gather");
+    if (loop == NULL) loop = f->loop;
+    if (f->obj.n != serial) {
+      f->obj.n = serial;
+      nkids++;
+    }
+    lua_rawseti(L, children, i);
+  }
+  if (loop == NULL) loop = ml__loop_get(L);
+  g = ml__newobject(L, ML_T_GATHER, sizeof *g + (size_t)nkids * sizeof *g->kids, 2);
+  g->fut.loop = loop;
+  ml__list_init(&g->fut.callbacks);
+  g->n = n;
+  g->unique = nkids;
+  g->return_exceptions = rexc;
+  int self = lua_gettop(L);
+  lua_pushvalue(L, children);
+  lua_setiuservalue(L, self, 2);
+  if (n == 0) {
+    lua_newtable(L);
+    lua_pushinteger(L, 0);
+    lua_setfield(L, -2, "n");
+    ml__future_set_result(L, self);
+    return 1;
+  }
+  g->pin = ml__pin(L, self);
+  for (int i = 1; i <= n; i++) {
+    lua_rawgeti(L, children, i);
+    ml_future *f = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (f->obj.n != serial) continue; /* repeated */
+    f->obj.n = 0;
+    if (f->obj.state != ML_F_PENDING) continue;
+    child *c = &g->kids[g->nkids++];
+    c->job.run = child_run;
+    c->owner = g;
+    c->future = f;
+    ml__list_append(&f->callbacks, &c->job.link);
+  }
+  if (g->nkids < g->unique) { /* those that were done before */
+    ml__list_init(&g->fut.callbacks);
+    serial = ++e->gather_serial;
+    for (int i = 1; i <= n; i++) {
+      lua_getiuservalue(L, self, 2);
+      if (g->fut.obj.state == ML_F_DONE) break;
+      lua_rawgeti(L, -1, i);
+      ml_future *f = (ml_future *)ml__toobject(L, -1);
+      bool pending = false;
+      for (int k = 0; !pending && f->obj.state != ML_F_PENDING && k < g->nkids; k++)
+        pending = g->kids[k].future == f;
+      if (f->obj.state != ML_F_PENDING && !pending && f->obj.n != serial) {
+        f->obj.n = serial;
+        child_done(L, self, g);
+      }
+      lua_settop(L, self);
+    }
+    lua_settop(L, self);
+    if (g->finished == g->unique) {
+      ml__unpin(L, g->pin);
+      g->pin = 0;
+    }
+  }
+  return 1;
+}
+
+void ml__open_gather(lua_State *L) {
+  lua_pushcfunction(L, core_gather);
+  lua_setfield(L, -2, "gather");
+}

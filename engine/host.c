@@ -1,0 +1,566 @@
+/* What a host does with scripts: loading them as tasks, or running one as the
+** main program; results and errors that cross into C.
+*/
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+struct ml_task {
+  ml_engine *e; /* NULL once the engine is closed */
+  ml_task *next, *prev;
+  int pin;
+  ml_job job; /* in the future's callbacks until it is done */
+  ml_done_fn fn;
+  void *ud;
+  int status;
+  ml_value *values;
+  size_t n;
+  char **strings; /* what the values point to */
+  ml_error error;
+  char *message, *traceback;
+};
+
+struct ml_lasterror {
+  ml_error error;
+  char *message, *traceback;
+  int exit_status;
+};
+
+static char *copy(const char *s, size_t n) {
+  char *p = malloc(n + 1);
+  if (p != NULL) {
+    memcpy(p, s, n);
+    p[n] = '\0';
+  }
+  return p;
+}
+
+/* ---- errors ---- */
+
+/* The error at index 1: its text and traceback go to *message, *traceback. */
+static int describe_error(lua_State *L) {
+  char **out = lua_touserdata(L, 2);
+  size_t n;
+  const char *s = ml__errtext(L, 1, &n);
+  out[0] = copy(s, n);
+  ml__traceback_of(L, 1);
+  s = lua_tolstring(L, -1, &n);
+  out[1] = copy(s != NULL ? s : "", s != NULL ? n : 0);
+  return 0;
+}
+
+/* Takes the error on top of L (popped). */
+static void take_error(lua_State *L, ml_error *err, char **message, char **traceback, int code) {
+  char *out[2] = {NULL, NULL};
+  free(*message);
+  free(*traceback);
+  lua_checkstack(L, 4);
+  lua_pushcfunction(L, describe_error);
+  lua_insert(L, -2);
+  lua_pushlightuserdata(L, out);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
+  *message = out[0];
+  *traceback = out[1];
+  err->code = code;
+  err->message = out[0] != NULL ? out[0] : "not enough memory";
+  err->traceback = out[1] != NULL ? out[1] : "";
+}
+
+static int exit_status_of(lua_State *L) {
+  if (ml__isinstance(L, 1, "KeyboardInterrupt"))
+    lua_pushinteger(L, 130);
+  else if (ml__isinstance(L, 1, "SystemExit")) {
+    if (lua_getfield(L, 1, "code") == LUA_TNIL) {
+      lua_pop(L, 1);
+      lua_getfield(L, 1, "message");
+    }
+    if (lua_isinteger(L, -1))
+      lua_pushinteger(L, lua_tointeger(L, -1) & 255);
+    else
+      lua_pushinteger(L, lua_isnil(L, -1) || (lua_isboolean(L, -1) && lua_toboolean(L, -1)) ? 0 : 1);
+  } else
+    lua_pushinteger(L, 1);
+  return 1;
+}
+
+/* Records the error on top of L (popped) as the engine's last one. */
+static int set_last_error(ml_engine *e, lua_State *L, int code) {
+  if (e->last_error == NULL) {
+    e->last_error = calloc(1, sizeof *e->last_error);
+    if (e->last_error == NULL) {
+      lua_pop(L, 1);
+      return ML_ENOMEM;
+    }
+  }
+  e->last_error->exit_status = 1;
+  if (lua_checkstack(L, 4)) {
+    lua_pushcfunction(L, exit_status_of);
+    lua_pushvalue(L, -2);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK) e->last_error->exit_status = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  take_error(L, &e->last_error->error, &e->last_error->message, &e->last_error->traceback, code);
+  return code;
+}
+
+const ml_error *ml_last_error(ml_engine *e, int *exit_status) {
+  if (exit_status != NULL) *exit_status = e->last_error != NULL ? e->last_error->exit_status : 1;
+  return e->last_error != NULL ? &e->last_error->error : NULL;
+}
+
+int ml__host_pending_error(lua_State *L) {
+  ml__ref_get(L, ML_R_PENDINGERR);
+  set_last_error(ml__engine(L), L, ML_ESCRIPT);
+  lua_pushnil(L);
+  ml__ref_set(L, ML_R_PENDINGERR);
+  return 0;
+}
+
+int ml__host_report_stuck(lua_State *L) {
+  ml__loop_report_stuck(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+/* ---- loading ---- */
+
+typedef struct chunk_arg {
+  const char *name, *src;
+  size_t n;
+} chunk_arg;
+
+/* A syntax error names file and line; here the line itself is added. */
+static void add_line(lua_State *L, const char *src, size_t n) {
+  const char *msg = lua_tostring(L, -1), *p = msg, *s = src, *end = src + n, *nl;
+  int line = 0;
+  while (p != NULL && line == 0) {
+    p = strchr(p, ':');
+    if (p != NULL) line = atoi(++p);
+  }
+  if (line <= 0) return;
+  for (int i = 1; i < line; i++) {
+    nl = memchr(s, '\n', (size_t)(end - s));
+    if (nl == NULL) return;
+    s = nl + 1;
+  }
+  nl = memchr(s, '\n', (size_t)(end - s));
+  if (nl == NULL) nl = end;
+  while (s < nl && (*s == ' ' || *s == '\t')) s++;
+  if (nl > s && nl[-1] == '\r') nl--;
+  if (nl - s > 200) nl = s + 200;
+  lua_pushliteral(L, "\n    ");
+  lua_pushlstring(L, s, (size_t)(nl - s));
+  lua_concat(L, 3);
+}
+
+/* [chunk_arg] -> function, or raises the syntax error */
+static int compile(lua_State *L) {
+  chunk_arg *c = lua_touserdata(L, 1);
+  const char *src = c->src;
+  size_t n = c->n;
+  if (n >= 3 && memcmp(src, "\xEF\xBB\xBF", 3) == 0) { /* byte order mark */
+    src += 3;
+    n -= 3;
+  }
+  if (n > 0 && src[0] == '#') { /* shebang: the newline stays, for line numbers */
+    const char *nl = memchr(src, '\n', n);
+    n = nl != NULL ? n - (size_t)(nl - src) : 0;
+    src = nl != NULL ? nl : "";
+  }
+  if (luaL_loadbufferx(L, src, n, c->name, NULL) != LUA_OK) {
+    if (lua_type(L, -1) == LUA_TSTRING) add_line(L, src, n);
+    return lua_error(L);
+  }
+  return 1;
+}
+
+/* Pushes the compiled chunk on L, or records why not. */
+static int load_chunk(ml_engine *e, lua_State *L, const char *name, const char *src, size_t n) {
+  chunk_arg c = {name, src, n};
+  int st;
+  lua_checkstack(L, 6);
+  lua_pushcfunction(L, compile);
+  lua_pushlightuserdata(L, &c);
+  st = lua_pcall(L, 1, 1, 0);
+  if (st == LUA_OK) return 0;
+  return set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_ESYNTAX);
+}
+
+/* The whole file; *out is malloc'd. */
+static int read_whole(ml_engine *e, const char *path, char **out, size_t *n) {
+  FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+  char *buf = NULL;
+  size_t cap = 0, len = 0, got;
+  int err = 0;
+  if (f == NULL) err = errno;
+  while (err == 0) {
+    if (len + 65536 > cap) {
+      char *p = realloc(buf, cap = len + 65536 + cap);
+      if (p == NULL) {
+        err = ENOMEM;
+        break;
+      }
+      buf = p;
+    }
+    got = fread(buf + len, 1, cap - len, f);
+    len += got;
+    if (got == 0) {
+      if (ferror(f)) err = errno != 0 ? errno : EIO;
+      break;
+    }
+  }
+  if (f != NULL && f != stdin) fclose(f);
+  if (err != 0) {
+    free(buf);
+    lua_checkstack(e->L, 4);
+    lua_pushfstring(e->L, "cannot open '%s': %s", path, strerror(err));
+    set_last_error(e, e->L, uv_translate_sys_error(err));
+    return uv_translate_sys_error(err);
+  }
+  *out = buf;
+  *n = len;
+  return 0;
+}
+
+/* ---- scripts as tasks ---- */
+
+typedef struct spawn_arg {
+  ml_engine *e;
+  ml_task *ref;
+} spawn_arg;
+
+static void host_done(ml_evloop *l, ml_job *j);
+
+/* [spawn_arg, function]: makes the task */
+static int spawn(lua_State *L) {
+  spawn_arg *a = lua_touserdata(L, 1);
+  ml_evloop *l = ml__engine_loop(a->e);
+  ml_fiber *t;
+  if (l == NULL) return luaL_error(L, "not enough memory");
+  t = ml__task_new(L, 2, l);
+  t->fut.obj.flags |= ML_FF_HOST;
+  if (a->ref != NULL) {
+    a->ref->pin = ml__pin(L, -1);
+    ml__list_append(&t->fut.callbacks, &a->ref->job.link);
+  }
+  ml__ready(l, &t->job);
+  return 0;
+}
+
+int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task **out) {
+  spawn_arg a = {e, NULL};
+  int rc;
+  if (out != NULL) *out = NULL;
+  if (src == NULL || name == NULL) return ML_EINVAL;
+  lua_State *L = e->running != NULL ? e->running->L : e->L;
+  rc = load_chunk(e, L, name, src, n);
+  if (rc < 0) return rc;
+  if (out != NULL) {
+    a.ref = calloc(1, sizeof *a.ref);
+    if (a.ref == NULL) {
+      lua_pop(L, 1);
+      return ML_ENOMEM;
+    }
+    a.ref->job.run = host_done;
+    ml__list_init(&a.ref->job.link);
+    a.ref->e = e;
+  }
+  lua_pushcfunction(L, spawn);
+  lua_insert(L, -2);
+  lua_pushlightuserdata(L, &a);
+  lua_insert(L, -2);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+    if (a.ref != NULL) {
+      ml__list_remove(&a.ref->job.link);
+      free(a.ref);
+    }
+    set_last_error(e, L, ML_ENOMEM);
+    return ML_ENOMEM;
+  }
+  if (out != NULL) {
+    a.ref->next = e->host_tasks;
+    if (e->host_tasks != NULL) e->host_tasks->prev = a.ref;
+    e->host_tasks = a.ref;
+    *out = a.ref;
+  }
+  return 0;
+}
+
+int ml_load_file(ml_engine *e, const char *path, ml_task **out) {
+  char *src, *name;
+  size_t n;
+  int rc;
+  if (out != NULL) *out = NULL;
+  if (path == NULL) return ML_EINVAL;
+  rc = read_whole(e, path, &src, &n);
+  if (rc < 0) return rc;
+  name = malloc(strlen(path) + 2);
+  if (name == NULL) {
+    free(src);
+    return ML_ENOMEM;
+  }
+  name[0] = '@';
+  strcpy(name + 1, path);
+  rc = ml_load(e, name, src, n, out);
+  free(name);
+  free(src);
+  return rc;
+}
+
+/* [ml_task, future]: copies the outcome into the reference */
+static int take_outcome(lua_State *L) {
+  ml_task *t = lua_touserdata(L, 1);
+  ml_future *f = lua_touserdata(L, 2);
+  int n = ml__future_results(L, 2);
+  if (n < 0) {
+    t->status = f->obj.state == ML_F_CANCELLED ? ML_CANCELLED : ML_FAILED;
+    take_error(L, &t->error, &t->message, &t->traceback,
+               t->status == ML_CANCELLED ? UV_ECANCELED : ML_ESCRIPT);
+    return 0;
+  }
+  t->status = ML_DONE;
+  t->values = calloc((size_t)n + 1, sizeof *t->values);
+  t->strings = calloc((size_t)n + 1, sizeof *t->strings);
+  if (t->values == NULL || t->strings == NULL) return 0;
+  for (int i = 0; i < n; i++) {
+    int idx = 3 + i;
+    ml_value *v = &t->values[i];
+    switch (lua_type(L, idx)) {
+    case LUA_TNIL: v->type = ML_NIL; break;
+    case LUA_TBOOLEAN:
+      v->type = ML_BOOL;
+      v->u.b = lua_toboolean(L, idx);
+      break;
+    case LUA_TNUMBER:
+      if (lua_isinteger(L, idx)) {
+        v->type = ML_INT;
+        v->u.i = lua_tointeger(L, idx);
+      } else {
+        v->type = ML_FLOAT;
+        v->u.n = lua_tonumber(L, idx);
+      }
+      break;
+    default: {
+      size_t len;
+      const char *s = ml__errtext(L, idx, &len);
+      v->type = lua_type(L, idx) == LUA_TSTRING ? ML_STRING : ML_OTHER;
+      t->strings[i] = copy(s, len);
+      v->u.str.s = t->strings[i] != NULL ? t->strings[i] : "";
+      v->u.str.len = t->strings[i] != NULL ? len : 0;
+      lua_pop(L, 1);
+    }
+    }
+    t->n++;
+  }
+  return 0;
+}
+
+static void host_done(ml_evloop *l, ml_job *j) {
+  ml_task *t = ml__containerof(j, ml_task, job);
+  lua_State *L = l->L;
+  if (!lua_checkstack(L, 6)) return;
+  lua_pushcfunction(L, take_outcome);
+  lua_pushlightuserdata(L, t);
+  ml__pushpinned(L, t->pin);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    t->status = ML_FAILED;
+    t->error.code = ML_ENOMEM;
+    t->error.message = "not enough memory";
+    t->error.traceback = "";
+  }
+  ml__unpin(L, t->pin);
+  t->pin = 0;
+  if (t->fn != NULL) t->fn(t, t->ud);
+}
+
+int ml_task_status(const ml_task *t) { return t->status; }
+
+int ml_task_result(ml_task *t, const ml_value **v, size_t *n) {
+  if (t->status == ML_PENDING) return ML_EPENDING;
+  if (t->status != ML_DONE) return t->error.code;
+  if (v != NULL) *v = t->values;
+  if (n != NULL) *n = t->n;
+  return 0;
+}
+
+const ml_error *ml_task_error(ml_task *t) {
+  return t->status == ML_FAILED || t->status == ML_CANCELLED ? &t->error : NULL;
+}
+
+int ml_task_on_done(ml_task *t, ml_done_fn fn, void *ud) {
+  if (t->status != ML_PENDING) {
+    if (fn != NULL) fn(t, ud);
+    return 0;
+  }
+  t->fn = fn;
+  t->ud = ud;
+  return 0;
+}
+
+static int cancel_protected(lua_State *L) {
+  ml_task *t = lua_touserdata(L, 1);
+  const char *why = lua_touserdata(L, 2);
+  ml__pushpinned(L, t->pin);
+  if (why != NULL)
+    lua_pushstring(L, why);
+  else
+    lua_pushnil(L);
+  lua_pushboolean(L, ml__future_cancel(L, 3));
+  return 1;
+}
+
+int ml_task_cancel(ml_task *t, const char *why) {
+  lua_State *L;
+  int rc;
+  if (t->e == NULL) return ML_ECLOSED;
+  if (t->status != ML_PENDING) return 0;
+  L = t->e->running != NULL ? t->e->running->L : t->e->L;
+  if (!lua_checkstack(L, 4)) return ML_ENOMEM;
+  lua_pushcfunction(L, cancel_protected);
+  lua_pushlightuserdata(L, t);
+  lua_pushlightuserdata(L, (void *)why);
+  rc = lua_pcall(L, 2, 1, 0) == LUA_OK ? lua_toboolean(L, -1) : ML_ENOMEM;
+  lua_pop(L, 1);
+  return rc;
+}
+
+static void detach(ml_task *t) {
+  ml__list_remove(&t->job.link);
+  if (t->prev != NULL)
+    t->prev->next = t->next;
+  else
+    t->e->host_tasks = t->next;
+  if (t->next != NULL) t->next->prev = t->prev;
+  t->e = NULL;
+}
+
+void ml_task_release(ml_task *t) {
+  if (t == NULL) return;
+  if (t->e != NULL) {
+    ml__unpin(t->e->L, t->pin);
+    detach(t);
+  }
+  for (size_t i = 0; i < t->n; i++) free(t->strings[i]);
+  free(t->strings);
+  free(t->values);
+  free(t->message);
+  free(t->traceback);
+  free(t);
+}
+
+void ml__host_close(ml_engine *e) {
+  while (e->host_tasks != NULL) {
+    ml_task *t = e->host_tasks;
+    detach(t);
+    if (t->status == ML_PENDING) {
+      t->status = ML_CANCELLED;
+      t->error.code = ML_ECLOSED;
+      t->error.message = "the engine was closed";
+      t->error.traceback = "";
+    }
+  }
+  if (e->last_error != NULL) {
+    free(e->last_error->message);
+    free(e->last_error->traceback);
+    free(e->last_error);
+    e->last_error = NULL;
+  }
+}
+
+/* ---- the main program ---- */
+
+static void set_arg(lua_State *L, const char *script, int argc, const char *const *argv) {
+  lua_createtable(L, argc, 1);
+  lua_pushstring(L, script);
+  lua_rawseti(L, -2, 0);
+  for (int i = 0; i < argc; i++) {
+    lua_pushstring(L, argv[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setglobal(L, "arg");
+}
+
+/* The main chunk's errors have their traceback from here. */
+static int run_main(ml_engine *e, int argc, const char *const *argv) {
+  lua_State *L = e->L; /* the function is on top */
+  int base = lua_gettop(L), st;
+  lua_pushcfunction(L, ml__msgh);
+  lua_insert(L, base);
+  lua_checkstack(L, argc + 4);
+  for (int i = 0; i < argc; i++) lua_pushstring(L, argv[i]);
+  st = lua_pcall(L, argc, 0, base);
+  if (st == LUA_OK) {
+    lua_settop(L, base - 1);
+    return 0;
+  }
+  set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_ESCRIPT);
+  lua_settop(L, base - 1);
+  return st == LUA_ERRMEM ? ML_ENOMEM : ML_ESCRIPT;
+}
+
+int ml_main(ml_engine *e, const char *name, const char *src, size_t n, int argc,
+            const char *const *argv) {
+  int rc;
+  if (src == NULL || name == NULL) return ML_EINVAL;
+  if (e->running != NULL) return ML_EBUSY;
+  e->host_mode = 0;
+  set_arg(e->L, name[0] == '@' || name[0] == '=' ? name + 1 : name, argc, argv);
+  rc = load_chunk(e, e->L, name, src, n);
+  return rc < 0 ? rc : run_main(e, argc, argv);
+}
+
+int ml_main_file(ml_engine *e, const char *path, int argc, const char *const *argv) {
+  char *src, *name;
+  size_t n;
+  int rc = read_whole(e, path, &src, &n);
+  if (rc < 0) return rc;
+  name = malloc(strlen(path) + 2);
+  if (name == NULL) {
+    free(src);
+    return ML_ENOMEM;
+  }
+  name[0] = strcmp(path, "-") == 0 ? '=' : '@';
+  strcpy(name + 1, strcmp(path, "-") == 0 ? "stdin" : path);
+  rc = ml_main(e, name, src, n, argc, argv);
+  free(name);
+  free(src);
+  return rc;
+}
+
+/* [module name] -> its loader */
+static int find_module(lua_State *L) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, 2, "searchers");
+  lua_pushliteral(L, "");
+  for (int i = 1; lua_rawgeti(L, 3, i) != LUA_TNIL; i++) {
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 2);
+    if (lua_isfunction(L, -2)) {
+      lua_pop(L, 1);
+      return 1;
+    }
+    lua_pop(L, 1);
+    if (lua_isstring(L, -1)) {
+      lua_pushliteral(L, "\n\t");
+      lua_insert(L, -2);
+      lua_concat(L, 3);
+    } else
+      lua_pop(L, 1);
+  }
+  return luaL_error(L, "module '%s' not found:%s", lua_tostring(L, 1), lua_tostring(L, 4));
+}
+
+int ml_main_module(ml_engine *e, const char *module, int argc, const char *const *argv) {
+  lua_State *L = e->L;
+  if (module == NULL) return ML_EINVAL;
+  if (e->running != NULL) return ML_EBUSY;
+  e->host_mode = 0;
+  set_arg(L, module, argc, argv);
+  lua_pushcfunction(L, find_module);
+  lua_pushstring(L, module);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) return set_last_error(e, L, ML_ESYNTAX);
+  return run_main(e, argc, argv);
+}

@@ -1,0 +1,194 @@
+/* require and the places modules come from.
+**
+** The engine's require is Lua's, but a module may await while it loads; whoever
+** requires it meanwhile waits for it. The standard library is embedded;
+** MOONLOOP_STDLIB in the environment, or STDLIB_DIR when building, names a
+** folder that is read instead, for those who work on it.
+*/
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+/* ---- embedded modules ---- */
+
+static const ml_source *find_source(const char *name) {
+  for (const ml_source *s = ml__stdlib; s->name != NULL; s++)
+    if (strcmp(s->name, name) == 0) return s;
+  return NULL;
+}
+
+/* dir/a/b.lua or dir/a/b/init.lua for a module a.b; pushes the loader or nil. */
+static bool load_from_dir(lua_State *L, const char *dir, const char *name) {
+  static const char *const forms[] = {"%s/%s.lua", "%s/%s/init.lua"};
+  const char *path = luaL_gsub(L, name, ".", "/");
+  for (int i = 0; i < 2; i++) {
+    const char *file = lua_pushfstring(L, forms[i], dir, path);
+    FILE *f = fopen(file, "r");
+    if (f == NULL) {
+      lua_pop(L, 1);
+      continue;
+    }
+    fclose(f);
+    if (luaL_loadfile(L, file) != LUA_OK) lua_error(L);
+    lua_insert(L, -3);
+    lua_pop(L, 2);
+    return true;
+  }
+  lua_pop(L, 1);
+  return false;
+}
+
+static int search_embedded(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  const char *dir = getenv("MOONLOOP_STDLIB");
+  const ml_source *s = find_source(name);
+  for (const ml_module *m = ml__bindings; m->name != NULL; m++)
+    if (strcmp(m->name, name) == 0) {
+      lua_pushcfunction(L, m->open);
+      lua_pushliteral(L, ":moonloop:");
+      return 2;
+    }
+#ifdef ML_STDLIB_DIR
+  if (dir == NULL && ML_STDLIB_DIR[0] != '\0') dir = ML_STDLIB_DIR;
+#endif
+  if (dir != NULL && dir[0] != '\0' && load_from_dir(L, dir, name)) {
+    lua_pushfstring(L, ":%s:", dir);
+    return 2;
+  }
+  if (s == NULL) {
+    lua_pushfstring(L, "no module '%s' in moonloop", name);
+    return 1;
+  }
+  if (luaL_loadbufferx(L, (const char *)s->data, s->size, s->chunk, NULL) != LUA_OK)
+    return lua_error(L);
+  lua_pushliteral(L, ":moonloop:");
+  return 2;
+}
+
+/* ---- require ---- */
+
+static void find_loader(lua_State *L, const char *name) {
+  luaL_Buffer msg;
+  if (lua_getfield(L, lua_upvalueindex(1), "searchers") != LUA_TTABLE)
+    luaL_error(L, "'package.searchers' must be a table");
+  luaL_buffinit(L, &msg);
+  luaL_addstring(&msg, "\n\t");
+  for (int i = 1;; i++) {
+    if (lua_rawgeti(L, 3, i) == LUA_TNIL) {
+      lua_pop(L, 1);
+      luaL_buffsub(&msg, 2);
+      luaL_pushresult(&msg);
+      luaL_error(L, "module '%s' not found:%s", name, lua_tostring(L, -1));
+    }
+    lua_pushstring(L, name);
+    lua_call(L, 1, 2);
+    if (lua_isfunction(L, -2)) return;
+    if (lua_isstring(L, -2)) {
+      lua_pop(L, 1);
+      luaL_addvalue(&msg);
+      luaL_addstring(&msg, "\n\t");
+    } else
+      lua_pop(L, 2);
+  }
+}
+
+/* Stack: 1 name, 2 LOADED, 3 the future of those who wait (or nil), 4 loader
+** data, 5 result. */
+static int require_done(lua_State *L) {
+  const char *name = lua_tostring(L, 1);
+  if (!lua_isnil(L, 5)) {
+    lua_pushvalue(L, 5);
+    lua_setfield(L, 2, name);
+  } else if (lua_getfield(L, 2, name) == LUA_TNIL || lua_touserdata(L, -1) == L) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, 2, name);
+  }
+  lua_settop(L, 5);
+  lua_getfield(L, 2, name);
+  lua_pushvalue(L, 4);
+  return 2;
+}
+
+static int require_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)ctx;
+  lua_pushnil(L); /* no longer in progress */
+  lua_setfield(L, lua_upvalueindex(2), lua_tostring(L, 1));
+  if (ml__isfuture(ml__toobject(L, 3))) {
+    lua_pushboolean(L, 1);
+    ml__future_set_result(L, 3);
+  }
+  if (status != LUA_OK && status != LUA_YIELD) return lua_error(L);
+  return require_done(L);
+}
+
+static int waited_k(lua_State *L, int status, lua_KContext ctx);
+
+static int ml_require(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  ml_engine *e = ml__engine(L);
+  lua_settop(L, 1);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE); /* 2 */
+  if (lua_getfield(L, 2, name) != LUA_TNIL && lua_toboolean(L, -1)) return 1;
+  lua_settop(L, 2);
+  if (lua_getfield(L, lua_upvalueindex(2), name) != LUA_TNIL) {
+    ml_fiber *owner = ml__isfuture(ml__toobject(L, 3)) && lua_getiuservalue(L, 3, 2) != LUA_TNIL
+                          ? lua_touserdata(L, -1)
+                          : NULL;
+    lua_settop(L, 3);
+    if (e->task == NULL || owner == e->task || !ml__isfuture(ml__toobject(L, 3)))
+      return luaL_error(L, "loop or previous error loading module '%s'", name);
+    lua_pushcfunction(L, ml__await); /* another task loads it: wait */
+    lua_pushvalue(L, 3);
+    lua_callk(L, 1, 0, 0, waited_k);
+    return waited_k(L, LUA_OK, 0);
+  }
+  lua_settop(L, 2);
+  find_loader(L, name); /* 3 searchers, ..., loader, data */
+  lua_insert(L, 3);     /* data */
+  lua_insert(L, 3);     /* loader */
+  lua_settop(L, 4);
+  if (e->task != NULL) {
+    ml_future *f = ml__future_new(L, e->task->fut.loop);
+    (void)f;
+    lua_pushlightuserdata(L, e->task);
+    lua_setiuservalue(L, -2, 2);
+  } else
+    lua_pushboolean(L, 1);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, lua_upvalueindex(2), name);
+  /* 3 loader, 4 data, 5 future -> 3 future, 4 data, loader, name, data */
+  lua_insert(L, 3);
+  lua_insert(L, 4); /* 3 future, 4 data, 5 loader */
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 4);
+  return require_k(L, lua_pcallk(L, 2, 1, 0, 0, require_k), 0);
+}
+
+static int waited_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  lua_settop(L, 1);
+  return ml_require(L);
+}
+
+void ml__open_loader(lua_State *L) {
+  int top = lua_gettop(L);
+  if (lua_getglobal(L, "package") != LUA_TTABLE) {
+    lua_settop(L, top);
+    return;
+  }
+  if (lua_getfield(L, -1, "searchers") == LUA_TTABLE) { /* after preload */
+    for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i >= 2; i--) {
+      lua_rawgeti(L, -1, i);
+      lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushcfunction(L, search_embedded);
+    lua_rawseti(L, -2, 2);
+  }
+  lua_pop(L, 1);
+  lua_newtable(L); /* modules in progress */
+  lua_pushcclosure(L, ml_require, 2);
+  lua_setglobal(L, "require");
+  lua_settop(L, top);
+}

@@ -1,0 +1,345 @@
+/* The event loop: rounds as in asyncio's BaseEventLoop._run_once.
+**
+** A round polls libuv, makes due timers ready, then runs what was ready at its
+** beginning; what becomes ready meanwhile waits for the next round, so that
+** input is never starved. libuv's callbacks run no Lua: they ready jobs.
+**
+** libuv is asked only when it has something to watch: a loop of tasks and
+** timers makes no system call but to sleep. All timers lie in one heap; one
+** uv timer wakes the poll for the first.
+*/
+#include <math.h>
+#include <string.h>
+
+#include "core.h"
+
+#define CLOCK_RESOLUTION 1e-9
+/* How long a virtual clock waits for real input before it jumps, ms. */
+#define VIRTUAL_GRACE 2
+
+ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock) {
+  ml_evloop *l = ml__alloc(e->alloc, NULL, 0, sizeof *l);
+  if (l == NULL) return NULL;
+  memset(l, 0, sizeof *l);
+  if (uv_mutex_init(&l->inbox_lock) != 0) {
+    ml__alloc(e->alloc, l, sizeof *l, 0);
+    return NULL;
+  }
+  l->engine = e;
+  l->L = e->L;
+  l->clock = clock;
+  l->slow = 0.1;
+  l->debug = e->config.debug != 0;
+  ml__list_init(&l->ready);
+  ml__list_init(&l->batch);
+  ml__list_init(&l->tasks);
+  ml__list_init(&l->inbox);
+  ml__list_append(&e->loops, &l->link);
+  return l;
+}
+
+/* ---- libuv under it ---- */
+
+static void on_async(uv_async_t *h) { (void)h; }
+static void on_uvtimer(uv_timer_t *h) { (void)h; }
+
+uv_loop_t *ml__loop_uv(ml_evloop *l) {
+  if (l->uv_ready) return l->uv;
+  if (l->uv == NULL && l->engine->config.loop != NULL && ml__list_empty(&l->engine->loops) == false &&
+      l->engine->loops.next == &l->link)
+    l->uv = l->engine->config.loop; /* the engine's first loop is the host's */
+  if (l->uv == NULL) {
+    l->uv = ml__alloc(l->engine->alloc, NULL, 0, sizeof *l->uv);
+    if (l->uv == NULL) return NULL;
+    if (uv_loop_init(l->uv) != 0) {
+      ml__alloc(l->engine->alloc, l->uv, sizeof *l->uv, 0);
+      l->uv = NULL;
+      return NULL;
+    }
+    l->own_uv = true;
+  }
+  uv_timer_init(l->uv, &l->uvtimer);
+  uv_unref((uv_handle_t *)&l->uvtimer);
+  l->uvtimer.data = NULL;
+  if (uv_async_init(l->uv, &l->async, on_async) == 0) uv_unref((uv_handle_t *)&l->async);
+  l->async.data = NULL;
+  uv_mutex_lock(&l->inbox_lock);
+  l->uv_ready = true;
+  uv_mutex_unlock(&l->inbox_lock);
+  return l->uv;
+}
+
+void ml__loop_wake(ml_evloop *l) {
+  if (l->uv_ready) uv_async_send(&l->async);
+}
+
+static void close_handle(uv_handle_t *h, void *arg) {
+  (void)arg;
+  if (uv_is_closing(h)) return;
+  if (h->data != NULL)
+    ((ml_handlehead *)h->data)->close(h);
+  else
+    uv_close(h, NULL);
+}
+
+void ml__loop_close(lua_State *L, ml_evloop *l) {
+  ml_engine *e = l->engine;
+  (void)L;
+  if (l->closed) return;
+  l->closed = true;
+  if (l->uv_ready) {
+    if (l->own_uv) {
+      uv_walk(l->uv, close_handle, NULL);
+      while (uv_run(l->uv, UV_RUN_DEFAULT) != 0) uv_walk(l->uv, close_handle, NULL);
+      uv_loop_close(l->uv);
+      ml__alloc(e->alloc, l->uv, sizeof *l->uv, 0);
+    } else {
+      uv_close((uv_handle_t *)&l->uvtimer, NULL);
+      uv_close((uv_handle_t *)&l->async, NULL);
+      uv_run(l->uv, UV_RUN_NOWAIT);
+    }
+    uv_mutex_lock(&l->inbox_lock);
+    l->uv_ready = false;
+    uv_mutex_unlock(&l->inbox_lock);
+    l->uv = NULL;
+  }
+  while (l->ntimers > 0) l->heap[--l->ntimers].timer->index = 0;
+  ml__alloc(e->alloc, l->heap, l->heapcap * sizeof *l->heap, 0);
+  l->heap = NULL;
+  l->heapcap = 0;
+  if (e->current == l) e->current = NULL;
+}
+
+void ml__loop_destroy(ml_evloop *l) {
+  ml__loop_close(l->engine->L, l);
+  ml__list_remove(&l->link);
+  uv_mutex_destroy(&l->inbox_lock);
+  ml__alloc(l->engine->alloc, l, sizeof *l, 0);
+}
+
+/* ---- time ---- */
+
+double ml__loop_time(ml_evloop *l) {
+  switch (l->clock) {
+  case ML_CLOCK_VIRTUAL: return l->vnow;
+  case ML_CLOCK_HOST: return l->engine->config.now(l->engine->config.ud);
+  case ML_CLOCK_REAL: break;
+  }
+  return (double)uv_hrtime() / 1e9;
+}
+
+static void timers_due(ml_evloop *l) {
+  double end;
+  if (l->ntimers == 0) return;
+  end = ml__loop_time(l) + CLOCK_RESOLUTION;
+  while (l->ntimers > 0 && l->heap[0].when <= end) {
+    ml_timer *t = l->heap[0].timer;
+    ml__timer_stop(l, t);
+    ml__ready(l, &t->job);
+  }
+}
+
+/* ---- polling ---- */
+
+static bool has_requests(const uv_loop_t *uv) { return uv->active_reqs.count > 0; }
+
+static bool uv_busy(ml_evloop *l) { return l->uv_ready && uv_loop_alive(l->uv); }
+
+static void take_inbox(ml_evloop *l) {
+  uv_mutex_lock(&l->inbox_lock);
+  ml__list_splice(&l->ready, &l->inbox);
+  uv_mutex_unlock(&l->inbox_lock);
+}
+
+bool ml__loop_alive(ml_evloop *l) {
+  bool inbox;
+  if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > 0 || l->holds > 0)
+    return true;
+  uv_mutex_lock(&l->inbox_lock);
+  inbox = !ml__list_empty(&l->inbox);
+  uv_mutex_unlock(&l->inbox_lock);
+  return inbox || uv_busy(l);
+}
+
+/* Blocks in libuv for at most ms (< 0: until something happens). */
+static void poll_uv(ml_evloop *l, double ms) {
+  if (ms == 0) {
+    uv_run(l->uv, UV_RUN_NOWAIT);
+    return;
+  }
+  if (ms > 0) {
+    uv_update_time(l->uv);
+    uv_timer_start(&l->uvtimer, on_uvtimer, (uint64_t)ceil(ms), 0);
+  }
+  /* what is waited for may be the unref'd async alone */
+  if (ms > 0 || !uv_loop_alive(l->uv)) uv_ref((uv_handle_t *)&l->uvtimer);
+  if (ms < 0 && !uv_loop_alive(l->uv)) {
+    uv_ref((uv_handle_t *)&l->async);
+    uv_run(l->uv, UV_RUN_ONCE);
+    uv_unref((uv_handle_t *)&l->async);
+  } else
+    uv_run(l->uv, UV_RUN_ONCE);
+  uv_unref((uv_handle_t *)&l->uvtimer);
+  if (ms > 0) uv_timer_stop(&l->uvtimer);
+}
+
+/* Waits for the next thing to do. False: there is none and never will be. */
+static bool poll(ml_evloop *l, bool nowait) {
+  bool busy = uv_busy(l);
+  double ms;
+  take_inbox(l);
+  if (!ml__list_empty(&l->ready) || l->stopping || nowait) {
+    if (l->uv_ready && (busy || (l->rounds & 63) == 0)) poll_uv(l, 0);
+    if (nowait && l->clock == ML_CLOCK_VIRTUAL && ml__list_empty(&l->ready) && !uv_busy(l) &&
+        l->holds == 0 && l->ntimers > 0 && l->heap[0].when > l->vnow)
+      l->vnow = l->heap[0].when;
+    return true;
+  }
+  if (l->clock == ML_CLOCK_VIRTUAL && l->ntimers > 0) {
+    if (busy || l->holds > 0) {
+      bool must = busy && has_requests(l->uv);
+      poll_uv(l, 0);
+      take_inbox(l);
+      if (!ml__list_empty(&l->ready)) return true;
+      if (ml__loop_uv(l) == NULL) return false;
+      poll_uv(l, must ? 10 * VIRTUAL_GRACE : VIRTUAL_GRACE);
+      take_inbox(l);
+      if (!ml__list_empty(&l->ready) || must) return true;
+    }
+    if (l->heap[0].when > l->vnow) l->vnow = l->heap[0].when;
+    return true;
+  }
+  if (l->ntimers > 0)
+    ms = (l->heap[0].when - ml__loop_time(l)) * 1e3;
+  else if (busy || l->holds > 0)
+    ms = -1;
+  else
+    return false;
+  if (l->ntimers > 0 && ms <= 0) ms = 0;
+  if (l->ntimers > 0 && ms > 86400e3) ms = 86400e3;
+  if (ml__loop_uv(l) == NULL) return false;
+  if (l->engine->sigints > 0) return true;
+  poll_uv(l, ms);
+  take_inbox(l);
+  return true;
+}
+
+/* ---- rounds ---- */
+
+/* xorshift64*: the shuffle is the same on every machine. */
+static uint64_t rng_next(ml_engine *e) {
+  uint64_t x = e->rng;
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  e->rng = x;
+  return x * UINT64_C(2685821657736338717);
+}
+
+/* Puts the batch into an order that the seed decides: each job goes to a random
+** one of 16 lists, front or back, which are then joined. */
+static void shuffle(ml_evloop *l) {
+  ml_link lists[16];
+  for (int i = 0; i < 16; i++) ml__list_init(&lists[i]);
+  while (!ml__list_empty(&l->batch)) {
+    ml_link *n = l->batch.next;
+    uint64_t r = rng_next(l->engine) >> 32;
+    ml_link *to = &lists[r & 15];
+    ml__list_remove(n);
+    ml__list_append((r & 16) ? to : to->next, n);
+  }
+  for (int i = 0; i < 16; i++) ml__list_splice(&l->batch, &lists[i]);
+}
+
+/* A small heap is collected rarely, a large one when it has doubled: Lua's own
+** pause, which doubles always, spends a server's time on marking a few
+** kilobytes again and again. */
+static void pace_collector(ml_engine *e, lua_State *L) {
+  size_t used = ml__alloc_used(e->alloc);
+  if (used < (2u << 20))
+    lua_gc(L, LUA_GCINC, 1000, 0, 0);
+  else if (used < (16u << 20))
+    lua_gc(L, LUA_GCINC, 400, 0, 0);
+  else
+    lua_gc(L, LUA_GCINC, 200, 0, 0);
+  e->gc_mark = used < (2u << 20) ? (2u << 20) : used < (16u << 20) ? (16u << 20) : SIZE_MAX;
+}
+
+/* Debug mode: a job that takes too long is reported. */
+static void run_timed(ml_evloop *l, ml_job *j) {
+  uint64_t t0 = uv_hrtime();
+  double took;
+  char what[256];
+  ml__job_describe(l, j, what, sizeof what);
+  j->run(l, j);
+  took = (double)(uv_hrtime() - t0) / 1e9;
+  if (took >= l->slow) ml__log(l->engine, "Executing %s took %.3f seconds", what, took);
+}
+
+int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) {
+  ml_engine *e = l->engine;
+  ml_evloop *outer = e->running;
+  ml_fiber *task = e->task;
+  lua_State *active = e->active, *outerL = l->L;
+  int rc = ML_RUN_STOPPED;
+  e->running = l;
+  e->task = NULL;
+  e->active = NULL;
+  l->L = L;
+  l->depth++;
+  for (;;) {
+    l->rounds++;
+    if (ml__list_empty(&l->batch)) {
+      if (!poll(l, nowait)) {
+        rc = ML_RUN_IDLE;
+        break;
+      }
+      timers_due(l);
+      ml__list_splice(&l->batch, &l->ready);
+      if (e->rng != 0) shuffle(l);
+    }
+    while (!ml__list_empty(&l->batch)) {
+      ml_link *n = l->batch.next;
+      ml__list_remove(n);
+      if (l->debug)
+        run_timed(l, (ml_job *)(void *)n);
+      else
+        ((ml_job *)(void *)n)->run(l, (ml_job *)(void *)n);
+      if (deadline_ns != 0 && uv_hrtime() >= deadline_ns) break;
+      if (l->raise) break;
+    }
+    if (ml__alloc_used(e->alloc) > e->gc_mark) pace_collector(e, L);
+    if (e->sigints > 0) ml__interrupt_deliver(l);
+    if (l->raise) {
+      l->raise = false;
+      rc = ML_RUN_RAISE;
+      break;
+    }
+    if (l->stopping) {
+      l->stopping = false;
+      break;
+    }
+    if (nowait && (deadline_ns == 0 || uv_hrtime() >= deadline_ns || ml__list_empty(&l->ready))) {
+      rc = ML_RUN_BUDGET;
+      break;
+    }
+  }
+  l->L = outerL;
+  l->depth--;
+  e->running = outer;
+  e->task = task;
+  e->active = active;
+  return rc;
+}
+
+ml_evloop *ml__loop_get(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  ml_evloop *l = e->running;
+  if (l == NULL) {
+    if (e->current == NULL) e->current = ml__loop_new(e, e->config.clock);
+    l = e->current;
+    if (l == NULL) luaL_error(L, "not enough memory");
+  }
+  if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
+  return l;
+}

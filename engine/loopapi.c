@@ -1,0 +1,607 @@
+/* The Loop object: asyncio's loop methods, and which loop is current. */
+#include <string.h>
+
+#include "core.h"
+
+typedef struct loop_object {
+  ml_object obj;
+  ml_evloop *loop;
+} loop_object;
+enum { UV_HANDLER = 1, UV_FACTORY, UV_FIELDS };
+
+ml_evloop *ml__checkloop(lua_State *L, int idx) {
+  loop_object *o = ml__checkobject(L, idx, ML_T_LOOP);
+  return o->loop;
+}
+
+void ml__loop_push(lua_State *L, ml_evloop *l) {
+  loop_object *o;
+  ml__ref_get(L, ML_R_LOOPS);
+  if (lua_rawgetp(L, -1, l) == LUA_TUSERDATA) {
+    lua_remove(L, -2);
+    return;
+  }
+  lua_pop(L, 1);
+  o = ml__newobject(L, ML_T_LOOP, sizeof *o, 3);
+  o->loop = l;
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, -3, l);
+  lua_remove(L, -2);
+}
+
+static ml_evloop *open_loop(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
+  return l;
+}
+
+static void check_running(lua_State *L, ml_evloop *l) {
+  ml_engine *e = l->engine;
+  if (l->depth > 0) ml__misuse(L, "RuntimeError", "This event loop is already running: await instead");
+  if (e->running != NULL)
+    ml__misuse(L, "RuntimeError",
+               "Cannot run the event loop while another loop is running: await instead");
+}
+
+/* ---- running ---- */
+
+/* Raises what ended a run of the loop. */
+static int raise_pending(lua_State *L) {
+  ml__ref_get(L, ML_R_PENDINGERR);
+  lua_pushnil(L);
+  ml__ref_set(L, ML_R_PENDINGERR);
+  return lua_error(L);
+}
+
+typedef struct until_job {
+  ml_job job;
+} until_job;
+
+static void until_done(ml_evloop *l, ml_job *j) {
+  (void)j;
+  l->stopping = true;
+}
+
+/* Pushes the description of every task that waits for what cannot come. */
+static void push_stuck(lua_State *L, ml_evloop *l) {
+  int n = 0;
+  lua_pushliteral(L, "");
+  for (ml_link *k = l->tasks.next; k != &l->tasks && n < 20; k = k->next, n++) {
+    ml_fiber *t = ml__containerof(k, ml_fiber, all), *slow = t, *fast = t;
+    lua_pushliteral(L, "\n  ");
+    ml__task_push(L, t);
+    if (ml__isfuture(ml__toobject(L, -1)))
+      ml__future_repr(L, lua_gettop(L));
+    else
+      lua_pushliteral(L, "?");
+    lua_remove(L, -2);
+    lua_concat(L, 3);
+    /* a cycle of tasks that await each other? */
+    do {
+      for (int i = 0; i < 2 && fast != NULL; i++)
+        fast = fast->waiting != NULL && fast->waiting->type == ML_T_TASK ? (ml_fiber *)fast->waiting : NULL;
+      slow = slow->waiting != NULL && slow->waiting->type == ML_T_TASK ? (ml_fiber *)slow->waiting : NULL;
+    } while (fast != NULL && slow != NULL && fast != slow);
+    if (fast == NULL || slow == NULL) continue;
+    for (slow = fast; slow != t;) { /* only for its members */
+      slow = (ml_fiber *)slow->waiting;
+      if (slow == fast) break;
+    }
+    if (slow != t) continue;
+    lua_pushliteral(L, "\n    in a cycle: ");
+    do {
+      lua_pushfstring(L, "Task-%d -> ", (int)slow->id);
+      lua_concat(L, 2);
+      slow = (ml_fiber *)slow->waiting;
+    } while (slow != t);
+    lua_pushfstring(L, "Task-%d", (int)t->id);
+    lua_concat(L, 3);
+  }
+}
+
+int ml__loop_report_stuck(lua_State *L, ml_evloop *l) {
+  int n = (int)l->ntasks;
+  if (n == 0) return 0;
+  luaL_checkstack(L, 30, "report");
+  push_stuck(L, l);
+  ml__log(l->engine, "%d task%s can never wake:%s", n, n == 1 ? "" : "s", lua_tostring(L, -1));
+  lua_pop(L, 1);
+  return n;
+}
+
+void ml__run_until(lua_State *L, ml_evloop *l, int idx) {
+  ml_future *f = lua_touserdata(L, idx);
+  until_job u;
+  int rc = ML_RUN_STOPPED;
+  idx = lua_absindex(L, idx);
+  if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
+  u.job.run = until_done;
+  ml__list_init(&u.job.link);
+  if (f->obj.state == ML_F_PENDING)
+    ml__list_append(&f->callbacks, &u.job.link);
+  else
+    ml__ready(l, &u.job);
+  rc = ml__loop_run(L, l, false, 0);
+  ml__list_remove(&u.job.link);
+  if (rc == ML_RUN_RAISE) {
+    if (f->obj.state == ML_F_FAILED) { /* seen: it is what is raised */
+      ml__future_results(L, idx);
+      lua_pop(L, 1);
+    }
+    raise_pending(L);
+  }
+  if (f->obj.state != ML_F_PENDING) return;
+  if (rc == ML_RUN_IDLE) {
+    luaL_checkstack(L, 30, "report");
+    push_stuck(L, l);
+    ml__error(L, "RuntimeError",
+              "deadlock: nothing is left that could wake what is awaited; tasks that wait:%s",
+              lua_tostring(L, -1));
+  }
+  ml__error(L, "RuntimeError", "Event loop stopped before Future completed.");
+}
+
+static int loop_run_until_complete(lua_State *L) {
+  ml_evloop *l = open_loop(L);
+  ml_object *o = ml__toobject(L, 2);
+  int n;
+  lua_settop(L, 2);
+  check_running(L, l);
+  ml__ensure_future(L, 2, l, "run_until_complete");
+  (void)o;
+  ml__run_until(L, l, 2);
+  n = ml__future_results(L, 2);
+  return n < 0 ? lua_error(L) : n;
+}
+
+static int loop_run_forever(lua_State *L) {
+  ml_evloop *l = open_loop(L);
+  int rc;
+  check_running(L, l);
+  rc = ml__loop_run(L, l, false, 0);
+  if (rc == ML_RUN_RAISE) return raise_pending(L);
+  if (rc == ML_RUN_IDLE && l->ntasks > 0) {
+    luaL_checkstack(L, 30, "report");
+    push_stuck(L, l);
+    return ml__error(L, "RuntimeError", "deadlock: run_forever() has nothing left to run; tasks that wait:%s",
+                     lua_tostring(L, -1));
+  }
+  return 0;
+}
+
+static int loop_stop(lua_State *L) {
+  ml__checkloop(L, 1)->stopping = true;
+  return 0;
+}
+
+/* Tasks that are still pending are destroyed: told, and their `<close>` run. */
+static void destroy_tasks(lua_State *L, ml_evloop *l) {
+  while (!ml__list_empty(&l->tasks)) {
+    ml_fiber *t = ml__containerof(l->tasks.next, ml_fiber, all);
+    lua_State *co = t->thread;
+    ml__task_push(L, t);
+    ml__list_remove(&t->all);
+    l->ntasks--;
+    ml__list_remove(&t->job.link);
+    if (!(t->fut.obj.flags & ML_FF_QUIET)) {
+      lua_createtable(L, 0, 2);
+      lua_pushliteral(L, "Task was destroyed but it is pending!");
+      lua_setfield(L, -2, "message");
+      ml__future_repr(L, lua_gettop(L) - 1);
+      lua_setfield(L, -2, "task");
+      ml__call_exception_handler(L, l);
+    }
+    ml__task_destroy(L, t, co);
+    lua_pop(L, 1);
+  }
+}
+
+void ml__loop_shut(lua_State *L, ml_evloop *l) {
+  if (l->closed) return;
+  destroy_tasks(L, l);
+  /* jobs that will never run */
+  ml__list_splice(&l->ready, &l->batch);
+  while (!ml__list_empty(&l->ready)) {
+    ml_link *n = l->ready.next;
+    ml__list_remove(n);
+    ml__handle_drop(L, (ml_job *)(void *)n);
+  }
+  while (l->ntimers > 0) {
+    ml_timer *t = l->heap[0].timer;
+    ml__timer_stop(l, t);
+    ml__handle_drop(L, &t->job);
+  }
+  ml__reports_flush(L, l);
+  ml__loop_close(L, l);
+}
+
+static int loop_close(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  if (l->depth > 0) return ml__misuse(L, "RuntimeError", "Cannot close a running event loop");
+  ml__loop_shut(L, l);
+  return 0;
+}
+
+static int loop_is_running(lua_State *L) {
+  lua_pushboolean(L, ml__checkloop(L, 1)->depth > 0);
+  return 1;
+}
+
+static int loop_is_closed(lua_State *L) {
+  lua_pushboolean(L, ml__checkloop(L, 1)->closed);
+  return 1;
+}
+
+static int loop_time(lua_State *L) {
+  lua_pushnumber(L, ml__loop_time(ml__checkloop(L, 1)));
+  return 1;
+}
+
+/* ---- making ---- */
+
+static int loop_create_future(lua_State *L) {
+  ml__future_new(L, ml__checkloop(L, 1));
+  return 1;
+}
+
+static int loop_create_task(lua_State *L) {
+  ml_evloop *l = open_loop(L);
+  lua_settop(L, 3);
+  ml__create_task(L, 2, 3, l, "create_task");
+  return 1;
+}
+
+int ml__loop_call_soon(lua_State *L);
+int ml__loop_call_later(lua_State *L);
+int ml__loop_call_at(lua_State *L);
+
+/* From the engine's own thread it is call_soon; other threads have the C API. */
+static int loop_call_soon_threadsafe(lua_State *L) {
+  int n = ml__loop_call_soon(L);
+  ml__loop_wake(ml__checkloop(L, 1));
+  return n;
+}
+
+/* ---- settings ---- */
+
+static int set_function(lua_State *L, int uv, const char *what, bool *flag) {
+  if (!lua_isnoneornil(L, 2) && !lua_isfunction(L, 2)) {
+    if (luaL_getmetafield(L, 2, "__call") == LUA_TNIL)
+      return ml__misuse(L, "TypeError", "%s: a function or nil was expected, got %s", what,
+                        luaL_typename(L, 2));
+  }
+  lua_settop(L, 2);
+  *flag = !lua_isnil(L, 2);
+  lua_setiuservalue(L, 1, uv);
+  return 0;
+}
+
+static int loop_set_exception_handler(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  return set_function(L, UV_HANDLER, "set_exception_handler", &l->has_handler);
+}
+
+static int loop_get_exception_handler(lua_State *L) {
+  ml__checkloop(L, 1);
+  lua_getiuservalue(L, 1, UV_HANDLER);
+  return 1;
+}
+
+static int loop_set_task_factory(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  return set_function(L, UV_FACTORY, "set_task_factory", &l->has_factory);
+}
+
+static int loop_get_task_factory(lua_State *L) {
+  ml__checkloop(L, 1);
+  lua_getiuservalue(L, 1, UV_FACTORY);
+  return 1;
+}
+
+static int loop_call_exception_handler(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  ml__call_exception_handler(L, l);
+  return 0;
+}
+
+static int loop_default_exception_handler(lua_State *L) {
+  ml__checkloop(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  ml__call_exception_handler(L, NULL);
+  return 0;
+}
+
+static int loop_set_debug(lua_State *L) {
+  ml__checkloop(L, 1)->debug = lua_toboolean(L, 2);
+  return 0;
+}
+
+static int loop_get_debug(lua_State *L) {
+  lua_pushboolean(L, ml__checkloop(L, 1)->debug);
+  return 1;
+}
+
+/* Fields: slow_callback_duration, and whatever a script keeps there. */
+static int loop_index(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  const char *k = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  lua_pushvalue(L, 2);
+  if (lua_gettable(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (strcmp(k, "slow_callback_duration") == 0) {
+    lua_pushnumber(L, l->slow);
+    return 1;
+  }
+  if (lua_getiuservalue(L, 1, UV_FIELDS) != LUA_TTABLE) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_pushvalue(L, 2);
+  lua_rawget(L, -2);
+  return 1;
+}
+
+static int loop_newindex(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  const char *k = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (strcmp(k, "slow_callback_duration") == 0) {
+    l->slow = ml__checkdelay(L, 3, "slow_callback_duration");
+    return 0;
+  }
+  if (lua_getiuservalue(L, 1, UV_FIELDS) != LUA_TTABLE) {
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, UV_FIELDS);
+    lua_replace(L, -2);
+  }
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, -3);
+  return 0;
+}
+
+static int loop_tostring(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  lua_pushfstring(L, "<EventLoop running=%s closed=%s debug=%s>", l->depth > 0 ? "true" : "false",
+                  l->closed ? "true" : "false", l->debug ? "true" : "false");
+  return 1;
+}
+
+static int loop_close_meta(lua_State *L) {
+  ml_evloop *l = ml__checkloop(L, 1);
+  if (l->depth == 0) ml__loop_shut(L, l);
+  return 0;
+}
+
+/* ---- which loop ---- */
+
+static int core_get_running_loop(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  if (e->running == NULL) return ml__misuse(L, "RuntimeError", "no running event loop");
+  ml__loop_push(L, e->running);
+  return 1;
+}
+
+static int core_get_event_loop(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  if (e->running != NULL) {
+    ml__loop_push(L, e->running);
+    return 1;
+  }
+  if (e->current == NULL) e->current = ml__loop_new(e, e->config.clock);
+  if (e->current == NULL) return luaL_error(L, "not enough memory");
+  ml__loop_push(L, e->current);
+  return 1;
+}
+
+static int core_set_event_loop(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  e->current = lua_isnoneornil(L, 1) ? NULL : ml__checkloop(L, 1);
+  return 0;
+}
+
+/* new_event_loop{clock = "real" | "virtual" | "host", debug = } */
+static int core_new_event_loop(lua_State *L) {
+  static const char *const keys[] = {"clock", "debug", "shuffle", NULL};
+  static const char *const clocks[] = {"real", "virtual", "host", NULL};
+  ml_engine *e = ml__engine(L);
+  ml_clock clock = e->config.clock;
+  ml_evloop *l;
+  lua_settop(L, 1);
+  ml__checkoptions(L, 1, keys, "new_event_loop");
+  if (lua_istable(L, 1) && lua_getfield(L, 1, "clock") != LUA_TNIL) {
+    const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    int i = 0;
+    while (clocks[i] != NULL && strcmp(s, clocks[i]) != 0) i++;
+    if (clocks[i] == NULL || (i == ML_CLOCK_HOST && e->config.now == NULL))
+      return ml__misuse(L, "ValueError", "clock must be \"real\" or \"virtual\", got %s",
+                        luaL_tolstring(L, -1, NULL));
+    clock = (ml_clock)i;
+  }
+  l = ml__loop_new(e, clock);
+  if (l == NULL) return luaL_error(L, "not enough memory");
+  if (lua_istable(L, 1)) {
+    if (lua_getfield(L, 1, "debug") != LUA_TNIL) l->debug = lua_toboolean(L, -1);
+    if (lua_getfield(L, 1, "shuffle") != LUA_TNIL) e->rng = (uint64_t)luaL_checkinteger(L, -1) * 2 + 1;
+  }
+  ml__loop_push(L, l);
+  return 1;
+}
+
+/* core.on_sigint(fn or nil) returns the handler that was there */
+static int core_on_sigint(lua_State *L) {
+  lua_settop(L, 1);
+  ml__ref_get(L, ML_R_SIGINT);
+  lua_insert(L, 1);
+  ml__ref_set(L, ML_R_SIGINT);
+  return 1;
+}
+
+void ml__interrupt_deliver(ml_evloop *l) {
+  ml_engine *e = l->engine;
+  lua_State *L = l->L;
+  int n = e->sigints;
+  e->sigints = 0;
+  if (n == 0 || !lua_checkstack(L, 10)) return;
+  if (n == 1 && ml__ref_get(L, ML_R_SIGINT) == LUA_TFUNCTION) {
+    if (lua_pcall(L, 0, 0, 0) == LUA_OK) return;
+  } else {
+    lua_pushcfunction(L, ml__push_interrupt);
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK) { /* no memory: the text does */
+    }
+  }
+  ml__ref_set(L, ML_R_PENDINGERR);
+  l->raise = true;
+}
+
+/* core.stats(): for leak gates */
+static int core_stats(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  lua_Integer tasks = 0, handles = 0, timers = 0, ready = 0, pins = 0;
+  for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) {
+    ml_evloop *l = ml__containerof(k, ml_evloop, link);
+    tasks += (lua_Integer)l->ntasks;
+    timers += (lua_Integer)l->ntimers;
+    for (ml_link *j = l->ready.next; j != &l->ready; j = j->next) ready++;
+    if (l->uv_ready && uv_loop_alive(l->uv)) handles++;
+  }
+  ml__ref_get(L, ML_R_PINS);
+  for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i > 0; i--) {
+    if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) pins++;
+    lua_pop(L, 1);
+  }
+  lua_createtable(L, 0, 8);
+  lua_pushinteger(L, tasks);
+  lua_setfield(L, -2, "tasks");
+  lua_pushinteger(L, timers);
+  lua_setfield(L, -2, "timers");
+  lua_pushinteger(L, ready);
+  lua_setfield(L, -2, "ready");
+  lua_pushinteger(L, handles);
+  lua_setfield(L, -2, "handles");
+  lua_pushinteger(L, pins);
+  lua_setfield(L, -2, "pins");
+  lua_pushinteger(L, e->nstats_inflight);
+  lua_setfield(L, -2, "futures_in_flight");
+  lua_pushinteger(L, (lua_Integer)ml__alloc_used(e->alloc));
+  lua_setfield(L, -2, "bytes");
+  return 1;
+}
+
+static int core_in_host_script(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  lua_pushboolean(L, e->host_mode && e->task != NULL && (e->task->fut.obj.flags & ML_FF_HOST));
+  return 1;
+}
+
+/* ---- context tables ---- */
+
+void ml__context_set(lua_State *L, int task, ml_fiber *t) {
+  /* the context is on top (stays) */
+  int ctx = lua_gettop(L);
+  task = lua_absindex(L, task);
+  ml__ref_get(L, ML_R_CONTEXTS);
+  lua_pushvalue(L, task);
+  lua_pushvalue(L, ctx);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+  t->fut.obj.flags |= ML_FF_CONTEXT;
+}
+
+static void push_context(lua_State *L, ml_fiber *t) {
+  if (t == NULL) {
+    ml__ref_get(L, ML_R_MAINCTX);
+    return;
+  }
+  if (!(t->fut.obj.flags & ML_FF_CONTEXT)) {
+    lua_pushnil(L);
+    return;
+  }
+  ml__ref_get(L, ML_R_CONTEXTS);
+  ml__task_push(L, t);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+}
+
+void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent) {
+  int task = lua_gettop(L);
+  push_context(L, parent);
+  if (lua_istable(L, -1)) ml__context_set(L, task, t);
+  lua_settop(L, task);
+}
+
+static int core_context_get(lua_State *L) {
+  push_context(L, ml__engine(L)->task);
+  if (!lua_istable(L, -1)) {
+    lua_newtable(L);
+    return 1;
+  }
+  return 1;
+}
+
+static int core_context_set(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  if (e->task == NULL) {
+    ml__ref_set(L, ML_R_MAINCTX);
+    e->main_context = true;
+  } else {
+    ml__task_push(L, e->task);
+    lua_insert(L, 1);
+    ml__context_set(L, 1, e->task);
+  }
+  return 0;
+}
+
+void ml__open_loops(lua_State *L) {
+  static const luaL_Reg methods[] = {{"run_until_complete", loop_run_until_complete},
+                                     {"run_forever", loop_run_forever},
+                                     {"stop", loop_stop},
+                                     {"close", loop_close},
+                                     {"is_running", loop_is_running},
+                                     {"is_closed", loop_is_closed},
+                                     {"time", loop_time},
+                                     {"call_soon", ml__loop_call_soon},
+                                     {"call_soon_threadsafe", loop_call_soon_threadsafe},
+                                     {"call_later", ml__loop_call_later},
+                                     {"call_at", ml__loop_call_at},
+                                     {"create_future", loop_create_future},
+                                     {"create_task", loop_create_task},
+                                     {"set_exception_handler", loop_set_exception_handler},
+                                     {"get_exception_handler", loop_get_exception_handler},
+                                     {"call_exception_handler", loop_call_exception_handler},
+                                     {"default_exception_handler", loop_default_exception_handler},
+                                     {"set_task_factory", loop_set_task_factory},
+                                     {"get_task_factory", loop_get_task_factory},
+                                     {"set_debug", loop_set_debug},
+                                     {"get_debug", loop_get_debug},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__tostring", loop_tostring},
+                                  {"__newindex", loop_newindex},
+                                  {"__close", loop_close_meta},
+                                  {NULL, NULL}};
+  static const luaL_Reg fns[] = {{"get_running_loop", core_get_running_loop},
+                                 {"get_event_loop", core_get_event_loop},
+                                 {"set_event_loop", core_set_event_loop},
+                                 {"new_event_loop", core_new_event_loop},
+                                 {"on_sigint", core_on_sigint},
+                                 {"stats", core_stats},
+                                 {"in_host_script", core_in_host_script},
+                                 {"context_get", core_context_get},
+                                 {"context_set", core_context_set},
+                                 {NULL, NULL}};
+  luaL_setfuncs(L, fns, 0);
+  ml__newtype(L, ML_T_LOOP, "Loop", methods, meta);
+  ml__ref_get(L, ML_R_TYPES + ML_T_LOOP);
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, loop_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  lua_createtable(L, 0, 1);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "methods");
+  lua_setfield(L, -2, "Loop");
+}

@@ -1,0 +1,160 @@
+/* moonloop: Lua 5.4 with async/await on libuv. The embedding API.
+**
+** The shortest host:
+**
+**   ml_config c;
+**   ml_engine *e;
+**   ml_config_init(&c);
+**   if (ml_new(&c, &e) < 0) return 1;
+**   ml_load_file(e, "game.lua", NULL);
+**   while (ml_step(e, 1000) >= 0) draw_one_frame();
+**   ml_close(e, 1000);
+**
+** Functions return 0 or a positive answer, or a negative code (ML_E* below or
+** one of libuv's UV_E*; ml_strerror names both). The out-parameter comes last.
+** Inputs are copied; outputs live until their release. An engine belongs to
+** the thread that made it. No function aborts, exits, prints or lets a
+** longjmp out.
+*/
+#ifndef MOONLOOP_H
+#define MOONLOOP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(ML_BUILD) && defined(__GNUC__)
+#define ML_API __attribute__((visibility("default")))
+#else
+#define ML_API
+#endif
+
+#define ML_VERSION_MAJOR 0
+#define ML_VERSION_MINOR 1
+#define ML_VERSION_PATCH 0
+#define ML_VERSION_STRING "0.1.0"
+
+struct lua_State;
+struct uv_loop_s;
+
+typedef struct ml_engine ml_engine; /* one engine: a Lua state and its loop    */
+typedef struct ml_task ml_task;     /* the host's reference to a script task   */
+
+/* Codes of the engine's own. */
+enum {
+  ML_EINVAL = -10001,  /* an argument is not what the contract says       */
+  ML_ENOMEM = -10002,  /* no memory, or the engine's limit was reached     */
+  ML_ESYNTAX = -10003, /* the script does not compile: see ml_last_error  */
+  ML_ESCRIPT = -10004, /* the script raised an error: see ml_last_error   */
+  ML_EBUSY = -10005,   /* called from inside a running script             */
+  ML_ECLOSED = -10006, /* the engine or loop is closed                    */
+  ML_EPENDING = -10007, /* the task has no result yet                     */
+  ML_ESTUCK = -10008,  /* tasks are left that nothing can ever wake       */
+  ML_ELIMIT = -10009   /* a limit of the configuration was hit            */
+};
+
+/* What ml_task_status answers. */
+enum { ML_PENDING, ML_DONE, ML_FAILED, ML_CANCELLED };
+
+/* A value that crosses between script and host. Strings are not
+** NUL-terminated by promise, though those that the engine gives are. */
+typedef enum { ML_NIL, ML_BOOL, ML_INT, ML_FLOAT, ML_STRING, ML_OTHER } ml_type;
+typedef struct ml_value {
+  ml_type type;
+  union {
+    int b;
+    int64_t i;
+    double n;
+    struct {
+      const char *s; /* for ML_OTHER: what tostring says of it */
+      size_t len;
+    } str;
+  } u;
+} ml_value;
+
+/* Why a task failed. Lives until the task is released. */
+typedef struct ml_error {
+  int code;              /* ML_ESCRIPT, ML_ENOMEM, ...             */
+  const char *message;   /* tostring of the error                  */
+  const char *traceback; /* stack across awaits; "" if none        */
+} ml_error;
+
+typedef enum { ML_CLOCK_REAL, ML_CLOCK_VIRTUAL, ML_CLOCK_HOST } ml_clock;
+
+/* How an engine is made. ml_config_init fills it in; its first field is the
+** size that tells the library which version of this struct the host knows. */
+typedef struct ml_config {
+  size_t size;
+  struct uv_loop_s *loop; /* NULL: the engine has its own                  */
+  void *(*alloc)(void *ud, void *p, size_t osize, size_t nsize); /* as lua_Alloc; NULL: malloc */
+  void *alloc_ud;
+  ml_clock clock;
+  double (*now)(void *ud); /* ML_CLOCK_HOST: seconds, monotonic             */
+  int debug;               /* 1: slow callbacks, creation tracebacks, ...   */
+  uint64_t shuffle;        /* not 0: shuffle ready tasks by this seed       */
+  /* Where warnings and reports go (no newline at the end); NULL: stderr.   */
+  void (*log)(void *ud, const char *text, size_t n);
+  /* Where print writes (with the newline); NULL: stdout.                    */
+  void (*print)(void *ud, const char *text, size_t n);
+  void *ud; /* given back to every callback, see ml_userdata */
+} ml_config;
+
+/* lifecycle */
+ML_API void ml_config_init(ml_config *c);
+ML_API int ml_new(const ml_config *c, ml_engine **out);
+/* Cancels every task, lets clean-up run for at most grace_ms (then drops what
+** is left), closes all handles and frees the engine. e may be NULL. */
+ML_API int ml_close(ml_engine *e, int grace_ms);
+ML_API void *ml_userdata(ml_engine *e);
+
+/* driving: pick one */
+ML_API int ml_run(ml_engine *e); /* until nothing is left; ML_ESTUCK names tasks on the log */
+/* Runs what is ready, for about budget_us (0: one round). Never blocks.
+** > 0: more to do now; 0: idle until a timer or event; < 0: error. */
+ML_API int ml_step(ml_engine *e, uint64_t budget_us);
+ML_API int ml_alive(ml_engine *e); /* 1 while tasks, timers or handles are left */
+
+/* scripts and tasks: a script is a task; out may be NULL. name is a chunk
+** name as in lua_load ("@file.lua", "=stdin"); a first line "#..." is skipped. */
+ML_API int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task **out);
+ML_API int ml_load_file(ml_engine *e, const char *path, ml_task **out);
+ML_API int ml_task_status(const ml_task *t);
+ML_API int ml_task_result(ml_task *t, const ml_value **v, size_t *n);
+ML_API const ml_error *ml_task_error(ml_task *t); /* NULL unless it failed or was cancelled */
+typedef void (*ml_done_fn)(ml_task *t, void *ud);
+ML_API int ml_task_on_done(ml_task *t, ml_done_fn fn, void *ud);
+ML_API int ml_task_cancel(ml_task *t, const char *why);
+ML_API void ml_task_release(ml_task *t);
+
+/* A main program, as the moonloop command runs it: not a task; its awaits
+** drive the loop until they are done. argv[0] is the script's name in `arg`.
+** Returns 0, or ML_ESYNTAX, ML_ESCRIPT, ... with ml_last_error filled in. */
+ML_API int ml_main(ml_engine *e, const char *name, const char *src, size_t n, int argc,
+                   const char *const *argv);
+ML_API int ml_main_file(ml_engine *e, const char *path, int argc, const char *const *argv);
+/* The module's function is run as main program, as `lua -l` would load it. */
+ML_API int ml_main_module(ml_engine *e, const char *module, int argc, const char *const *argv);
+/* The error of the last call that failed; lives until the next call. If the
+** script ended by SystemExit, exit_status (may be NULL) gets its status,
+** for KeyboardInterrupt 130; otherwise 1. */
+ML_API const ml_error *ml_last_error(ml_engine *e, int *exit_status);
+/* ANY THREAD and signal handlers: asks the running script to stop as Ctrl-C
+** does: the first cancels the main task, the second raises KeyboardInterrupt. */
+ML_API int ml_interrupt(ml_engine *e);
+/* ANY THREAD: wakes a blocked ml_run. */
+ML_API int ml_wakeup(ml_engine *e);
+
+/* ways out */
+ML_API struct lua_State *ml_lua(ml_engine *e);
+ML_API struct uv_loop_s *ml_loop(ml_engine *e);
+ML_API const char *ml_strerror(int err);
+ML_API const char *ml_lua_version(void); /* "Lua 5.4.4" */
+ML_API int ml_version(void); /* major * 10000 + minor * 100 + patch */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,89 @@
+/* Objects: the userdata types of the engine and its bindings, and pins. */
+#include <string.h>
+
+#include "core.h"
+
+const char ml__magic = 'm';
+
+void ml__newtype(lua_State *L, ml_objtype type, const char *name, const luaL_Reg *methods,
+                 const luaL_Reg *meta) {
+  ml_engine *e = ml__engine(L);
+  e->typenames[type] = name;
+  lua_createtable(L, 0, 8);
+  if (meta != NULL) luaL_setfuncs(L, meta, 0);
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
+  lua_newtable(L);
+  if (methods != NULL) luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, "__index");
+  lua_pushvalue(L, -2);
+  ml__ref_set(L, ML_R_TYPES + (int)type);
+  lua_remove(L, -2);
+}
+
+static int class_call(lua_State *L) {
+  lua_CFunction ctor = lua_tocfunction(L, lua_upvalueindex(1));
+  lua_remove(L, 1); /* the class itself */
+  return ctor(L);
+}
+
+void ml__newclass(lua_State *L, const char *name, lua_CFunction ctor) {
+  lua_createtable(L, 0, 1);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "methods");
+  lua_createtable(L, 0, 2);
+  lua_pushcfunction(L, ctor);
+  lua_pushcclosure(L, class_call, 1);
+  lua_setfield(L, -2, "__call");
+  lua_pushfstring(L, "class %s", name);
+  lua_setfield(L, -2, "__name");
+  lua_setmetatable(L, -2);
+  lua_setfield(L, -2, name);
+}
+
+void *ml__newobject(lua_State *L, ml_objtype type, size_t size, int nuv) {
+  ml_object *o = lua_newuserdatauv(L, size, nuv);
+  memset(o, 0, size);
+  o->magic = &ml__magic;
+  o->type = (uint8_t)type;
+  if (ml__ref_get(L, ML_R_TYPES + (int)type) == LUA_TTABLE)
+    lua_setmetatable(L, -2);
+  else
+    lua_pop(L, 1);
+  return o;
+}
+
+void *ml__checkobject(lua_State *L, int idx, ml_objtype type) {
+  ml_object *o = ml__toobject(L, idx);
+  if (o == NULL || !(o->type == type || (type == ML_T_FUTURE && ml__isfuture(o)) ||
+                     (type == ML_T_HANDLE && o->type == ML_T_TIMERHANDLE))) {
+    lua_pushfstring(L, "%s expected, got %s", ml__engine(L)->typenames[type],
+                    o != NULL ? ml__engine(L)->typenames[o->type] : luaL_typename(L, idx));
+    luaL_argerror(L, idx, lua_tostring(L, -1));
+  }
+  return o;
+}
+
+int ml__pin(lua_State *L, int idx) {
+  int pin;
+  lua_pushvalue(L, idx);
+  ml__ref_get(L, ML_R_PINS);
+  lua_insert(L, -2);
+  pin = luaL_ref(L, -2);
+  lua_pop(L, 1);
+  return pin;
+}
+
+void ml__unpin(lua_State *L, int pin) {
+  if (pin <= 0) return;
+  ml__ref_get(L, ML_R_PINS);
+  luaL_unref(L, -1, pin);
+  lua_pop(L, 1);
+}
+
+void ml__pushpinned(lua_State *L, int pin) {
+  ml__ref_get(L, ML_R_PINS);
+  lua_rawgeti(L, -1, pin);
+  lua_remove(L, -2);
+}
