@@ -23,7 +23,7 @@ end
 local function grown(before, now)
   local list = {}
   for name, n in pairs(now) do
-    if math.type(n) == "integer" and n > (before[name] or 0) then
+    if name ~= "bytes" and n > (before[name] or 0) then
       list[#list + 1] = ("%s: %d before, %d after"):format(name, before[name] or 0, n)
     end
   end

@@ -24,7 +24,7 @@ describe("the embedded standard library", function()
     local f <close> = assert(io.open(dir .. "/disk_only.lua", "w"))
     f:write("return 'from disk'")
     f:close()
-    local status, out, err = helper.cli({ "-e", "print(require 'disk_only')" },
+    local status, out, err = helper.cli({ "-e", "print((require 'disk_only'))" },
       { env = { MOONLOOP_STDLIB = dir } })
     assert.same({ 0, "from disk\n", "" }, { status, out, err })
   end)
