@@ -15,7 +15,7 @@ OPT      ?= -O2 -g
 # spec files to run, e.g. make specs SPECS=spec/asyncio/locks_spec.lua
 SPECS    ?=
 
-ifeq (,$(filter -j%,$(MAKEFLAGS)))
+ifeq (0,$(MAKELEVEL))
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 .DEFAULT_GOAL := all

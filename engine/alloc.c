@@ -165,9 +165,22 @@ static void small_free(ml_allocator *a, void *p, size_t size) {
   poison(b, cl * ML_GRAIN);
 }
 
+#ifdef ML_OOM_PROBE
+/* For `make oom`: asks the host before each block, so that a test can make any
+** allocation fail, though small ones share chunks. */
+static bool refused(ml_allocator *a) {
+  void *probe = a->host(a->ud, NULL, 0, 1);
+  if (probe != NULL) a->host(a->ud, probe, 1, 0);
+  return probe == NULL;
+}
+#endif
+
 void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   ml_allocator *a = ud;
   void *q;
+#ifdef ML_OOM_PROBE
+  if (nsize > (p == NULL ? 0 : osize) && refused(a)) return NULL;
+#endif
   if (p == NULL) { /* osize is then the kind of the object */
     if (nsize == 0) return NULL;
     if (nsize <= ML_SMALL) {
