@@ -181,6 +181,7 @@ int ml_new(const ml_config *c, ml_engine **out) {
   ml__list_init(&e->reports);
   e->L = lua_newstate(ml__alloc, a);
   if (e->L == NULL) {
+    ml__alloc(a, e, sizeof *e, 0);
     ml__alloc_free(a);
     return ML_ENOMEM;
   }
