@@ -65,6 +65,11 @@ void ml__codeinfo_free(ml_engine *e) {
     }
 }
 
+static void name_info(lua_State *L, ml_codeinfo *i, const char *name) {
+  i->name = ml__alloc(ml__engine(L)->alloc, NULL, 0, strlen(name) + 1);
+  if (i->name != NULL) strcpy(i->name, name);
+}
+
 /* The coroutine function that runs now is called by some name: remember it. */
 static void learn_name(lua_State *L, ml_codeinfo *i) {
   lua_Debug ar;
@@ -74,8 +79,7 @@ static void learn_name(lua_State *L, ml_codeinfo *i) {
     i->misses++;
     return;
   }
-  i->name = ml__alloc(ml__engine(L)->alloc, NULL, 0, strlen(ar.name) + 1);
-  if (i->name != NULL) strcpy(i->name, ar.name);
+  name_info(L, i, ar.name);
 }
 
 void ml__coroutine_describe(lua_State *L, int idx, char *buf, size_t n) {
@@ -133,8 +137,16 @@ void ml__async(lua_State *L) {
 static int core_async(lua_State *L) {
   if (!lua_isfunction(L, 1) && luaL_getmetafield(L, 1, "__call") == LUA_TNIL)
     return ml__misuse(L, "TypeError", "async: a function was expected, got %s", luaL_typename(L, 1));
+  if (lua_tocfunction(L, 1) == call_async) {
+    lua_settop(L, 1);
+    return 1;
+  }
+  lua_settop(L, 2);
+  if (lua_type(L, 2) == LUA_TSTRING) { /* async(f, "name"): what reports call it */
+    ml_codeinfo *i = ml__codeinfo_get(L, 1);
+    if (i != NULL && i->name == NULL) name_info(L, i, lua_tostring(L, 2));
+  }
   lua_settop(L, 1);
-  if (lua_tocfunction(L, 1) == call_async) return 1;
   ml__async(L);
   return 1;
 }

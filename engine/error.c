@@ -434,7 +434,7 @@ void ml__report_new(lua_State *L, int fut, int err) {
   ml_report *r;
   int at;
   luaL_checkstack(L, 12, "error report");
-  ml__future_repr(L, fut);
+  ml__future_brief(L, fut);
   ml__traceback_of(L, err);
   r = ml__newobject(L, ML_T_REPORT, sizeof *r, 3);
   at = lua_gettop(L);

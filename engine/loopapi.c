@@ -384,6 +384,16 @@ static int core_get_running_loop(lua_State *L) {
   return 1;
 }
 
+/* core.get_running_loop_or_nil() */
+static int core_running_or_nil(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  if (e->running == NULL)
+    lua_pushnil(L);
+  else
+    ml__loop_push(L, e->running);
+  return 1;
+}
+
 static int core_get_event_loop(lua_State *L) {
   ml_engine *e = ml__engine(L);
   if (e->running != NULL) {
@@ -433,6 +443,7 @@ static int core_new_event_loop(lua_State *L) {
 /* core.on_sigint(fn or nil) returns the handler that was there */
 static int core_on_sigint(lua_State *L) {
   lua_settop(L, 1);
+  ml__engine(L)->interrupted = 0;
   ml__ref_get(L, ML_R_SIGINT);
   lua_insert(L, 1);
   ml__ref_set(L, ML_R_SIGINT);
@@ -584,6 +595,7 @@ void ml__open_loops(lua_State *L) {
                                   {"__close", loop_close_meta},
                                   {NULL, NULL}};
   static const luaL_Reg fns[] = {{"get_running_loop", core_get_running_loop},
+                                 {"get_running_loop_or_nil", core_running_or_nil},
                                  {"get_event_loop", core_get_event_loop},
                                  {"set_event_loop", core_set_event_loop},
                                  {"new_event_loop", core_new_event_loop},

@@ -457,37 +457,67 @@ ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop) {
 
 /* ---- cancelling ---- */
 
-bool ml__task_cancel(lua_State *L, int idx) {
-  ml_fiber *t = lua_touserdata(L, idx);
+/* Cancels what the task at idx waits for, with the message at msg. */
+static bool cancel_awaited(lua_State *L, ml_fiber *t, int msg) {
   ml_object *w = t->waiting;
-  idx = lua_absindex(L, idx);
+  bool ok;
+  if (w == NULL) return false;
+  if (w->type == ML_T_OP) return ml__op_cancel((ml_op *)w);
+  if (t->parked == NULL || !lua_checkstack(t->parked, 2)) return false;
+  /* the await of a parked thread has what it awaits at index 1 */
+  lua_pushvalue(t->parked, 1);
+  lua_xmove(t->parked, L, 1);
+  ok = false;
+  if (ml__toobject(L, -1) == w) {
+    lua_pushvalue(L, msg);
+    ok = ml__future_cancel(L, lua_gettop(L) - 1);
+  }
+  lua_pop(L, 1);
+  return ok;
+}
+
+/* A task that awaits a task hands the cancel on (Task.cancel), here without
+** recursion: chains may be long. A cycle is broken where it closes. */
+bool ml__task_cancel(lua_State *L, int idx) {
+  ml_fiber *first = lua_touserdata(L, idx), *t = first;
+  int msg = lua_gettop(L);
+  bool cycle = false;
   if (t->fut.obj.state != ML_F_PENDING) {
     lua_pop(L, 1);
     return false;
   }
+  luaL_checkstack(L, 8, "cancel");
+  lua_pushvalue(L, idx);
   t->cancels++;
-  if (w != NULL && w->type == ML_T_OP) {
-    if (ml__op_cancel((ml_op *)w)) {
-      lua_setiuservalue(L, idx, 1);
-      t->fut.obj.flags |= ML_FF_CANCELLING;
-      return true;
+  while (t->waiting != NULL && t->waiting->type == ML_T_TASK) {
+    ml_fiber *next = (ml_fiber *)t->waiting;
+    if (next->fut.obj.state != ML_F_PENDING) break; /* done: t is woken already */
+    t->fut.obj.flags |= ML_FF_CANCELLING | ML_FF_VISITED;
+    t = next;
+    if (t->fut.obj.flags & ML_FF_VISITED) {
+      cycle = true;
+      break;
     }
-  } else if (w != NULL && t->parked != NULL && lua_checkstack(t->parked, 2)) {
-    /* the await of a parked thread has what it awaits at index 1 */
-    lua_pushvalue(t->parked, 1);
-    lua_xmove(t->parked, L, 1);
-    if (ml__toobject(L, -1) == w) {
-      lua_pushvalue(L, -2);
-      if (ml__future_cancel(L, lua_gettop(L) - 1)) {
-        t->fut.obj.flags |= ML_FF_CANCELLING;
-        lua_pop(L, 2);
-        return true;
-      }
-    }
-    lua_pop(L, 1);
+    t->cancels++;
+    ml__task_push(L, t);
+    lua_replace(L, msg + 1);
   }
-  lua_setiuservalue(L, idx, 1);
-  t->fut.obj.flags |= ML_FF_MUST_CANCEL;
+  for (ml_fiber *v = first; v->fut.obj.flags & ML_FF_VISITED; v = (ml_fiber *)v->waiting)
+    v->fut.obj.flags &= (uint16_t)~ML_FF_VISITED;
+  if (cycle) {
+    ml__task_push(L, t);
+    lua_replace(L, msg + 1);
+    t->fut.obj.flags &= (uint16_t)~ML_FF_CANCELLING;
+    ml__list_remove(&t->job.link);
+    ml__ready(t->fut.loop, &t->job);
+  }
+  if (!cycle && cancel_awaited(L, t, msg))
+    t->fut.obj.flags |= ML_FF_CANCELLING;
+  else
+    t->fut.obj.flags |= ML_FF_MUST_CANCEL;
+  lua_pushvalue(L, msg);
+  lua_setiuservalue(L, msg + 1, 1);
+  lua_settop(L, msg - 1);
   return true;
 }
 
@@ -611,6 +641,23 @@ void ml__future_repr(lua_State *L, int idx) {
   ml__future_outcome_repr(L, idx);
   lua_pushliteral(L, ">");
   lua_concat(L, 3);
+  lua_remove(L, -2);
+}
+
+void ml__future_brief(lua_State *L, int idx) {
+  ml_future *f = lua_touserdata(L, idx);
+  char coro[256];
+  idx = lua_absindex(L, idx);
+  luaL_checkstack(L, 8, "repr");
+  if (f->obj.type != ML_T_TASK) {
+    lua_pushliteral(L, "<Future finished>");
+    return;
+  }
+  push_name(L, idx, (ml_fiber *)f);
+  lua_getiuservalue(L, idx, 2);
+  ml__coroutine_describe(L, -1, coro, sizeof coro);
+  lua_pop(L, 1);
+  lua_pushfstring(L, "<Task finished name='%s' coro=<%s>>", lua_tostring(L, -1), coro);
   lua_remove(L, -2);
 }
 

@@ -294,7 +294,11 @@ describe("TaskGroup", function()
               if outcome == "error" then error(asyncio.ValueError()) end
             end)())
           end)
-          return before, asyncio.current_task():cancelling()
+          local after = asyncio.current_task():cancelling()
+          if outcome == "error" then -- the cancel is delivered again
+            helper.raises(asyncio.CancelledError, await, asyncio.sleep(0))
+          end
+          return before, after
         end)())
         await(asyncio.sleep(0))
         task:cancel()

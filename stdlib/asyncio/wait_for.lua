@@ -41,7 +41,7 @@ local wait_for = core.async(function(awaitable, timeout)
     return result_or_timeout(catch(future.result, future))
   end
   local _ <close> = timeout_of(timeout)
-  if type(awaitable) == "function" then awaitable = awaitable() end
+  if type(awaitable) == "function" and not core.iscoroutinefunction(awaitable) then return awaitable() end
   return await(awaitable)
 end, "wait_for")
 
