@@ -1,0 +1,30 @@
+-- Await one after the other: 3 seconds. As tasks: 2 seconds.
+--   moonloop scripts/sleep_in_sequence_and_together.lua
+
+local asyncio = require "asyncio"
+local time = require "time"
+
+local say_after = async(function(delay, what)
+  await(asyncio.sleep(delay))
+  return what
+end)
+
+local main = async(function()
+  print("started at " .. time.strftime("%X"))
+  print(await(say_after(2, "hello")))
+  print(await(say_after(1, "world")))
+  print("finished at " .. time.strftime("%X"))
+end)
+
+asyncio.run(main())
+
+main = async(function()
+  local task1 = asyncio.create_task(say_after(2, "hello"))
+  local task2 = asyncio.create_task(say_after(1, "world"))
+  print("started at " .. time.strftime("%X"))
+  print(await(task1))
+  print(await(task2))
+  print("finished at " .. time.strftime("%X"))
+end)
+
+asyncio.run(main())
