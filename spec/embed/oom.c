@@ -101,7 +101,7 @@ static double seconds(void) {
 }
 
 int main(int argc, char **argv) {
-  double limit = argc > 1 ? atof(argv[1]) : 100; /* seconds for each sweep */
+  double limit = argc > 1 ? atof(argv[1]) : 40; /* seconds for each sweep */
   budget whole = {-1, 0, 0, 0};
   double start = seconds();
   expect(attempt(&whole));
