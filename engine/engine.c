@@ -120,6 +120,7 @@ static int open_all(lua_State *L) {
   new_weak(L, ML_R_EXTRAS, "k");
   new_weak(L, ML_R_TRACEBACKS, "k");
   new_weak(L, ML_R_REPORTS, "v");
+  new_weak(L, ML_R_QUEUEMETAS, "v");
   lua_createtable(L, 0, 96);
   ml__open_errors(L);
   ml__open_futures(L);

@@ -336,19 +336,6 @@ static int queue_shutdown(lua_State *L) {
   return 0;
 }
 
-/* queue.maxsize is a field */
-static int queue_index(lua_State *L) {
-  queue *q = check(L);
-  if (lua_type(L, 2) == LUA_TSTRING && lua_tostring(L, 2)[0] == 'm' &&
-      lua_compare(L, 2, lua_upvalueindex(2), LUA_OPEQ)) {
-    lua_pushinteger(L, q->maxsize);
-    return 1;
-  }
-  lua_pushvalue(L, 2);
-  lua_rawget(L, lua_upvalueindex(1));
-  return 1;
-}
-
 static int queue_tostring(lua_State *L) {
   static const char *const names[] = {"Queue", "PriorityQueue", "LifoQueue"};
   queue *q = check(L);
@@ -356,6 +343,32 @@ static int queue_tostring(lua_State *L) {
                   (LUAI_UACINT)q->size, ml__list_empty(&q->getters) ? "" : " getters",
                   ml__list_empty(&q->putters) ? "" : " putters", q->is_shutdown ? " shutdown" : "");
   return 1;
+}
+
+/* queue.maxsize is a field: queues of one size share a metatable whose __index
+** holds it, in front of the methods. Cheaper than an __index function. */
+static void set_metatable(lua_State *L, lua_Integer maxsize) {
+  ml__ref_get(L, ML_R_QUEUEMETAS);
+  if (lua_rawgeti(L, -1, maxsize) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 3);
+    ml__ref_get(L, ML_R_TYPES + ML_T_QUEUE);
+    lua_getfield(L, -1, "__tostring");
+    lua_setfield(L, -3, "__tostring");
+    lua_getfield(L, -1, "__name");
+    lua_setfield(L, -3, "__name");
+    lua_createtable(L, 0, 1);
+    lua_pushinteger(L, maxsize);
+    lua_setfield(L, -2, "maxsize");
+    lua_pushvalue(L, -2);
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -3, "__index");
+    lua_pop(L, 1);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -3, maxsize);
+  }
+  lua_remove(L, -2);
+  lua_setmetatable(L, -2);
 }
 
 static int make(lua_State *L, discipline d, const char *name) {
@@ -374,6 +387,7 @@ static int make(lua_State *L, discipline d, const char *name) {
     maxsize = lua_tointeger(L, 1);
   }
   q = ml__newobject(L, ML_T_QUEUE, sizeof *q, 1);
+  set_metatable(L, maxsize);
   q->obj.flags = (uint16_t)d;
   q->maxsize = maxsize;
   q->mask = 7;
@@ -408,19 +422,6 @@ void ml__open_queues(lua_State *L) {
   } kinds[] = {{"Queue", fifo_new}, {"PriorityQueue", priority_new}, {"LifoQueue", lifo_new}};
   int core = lua_gettop(L);
   ml__newtype(L, ML_T_QUEUE, "Queue", methods, meta); /* core + 1: methods */
-  /* methods are found as in a table; what that has not got, here */
-  lua_createtable(L, 0, 1);
-  lua_pushvalue(L, core + 1);
-  lua_pushliteral(L, "maxsize");
-  lua_pushcclosure(L, queue_index, 2);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
-  ml__ref_get(L, ML_R_TYPES + ML_T_QUEUE);
-  lua_pushvalue(L, core + 1);
-  lua_pushliteral(L, "maxsize");
-  lua_pushcclosure(L, queue_index, 2);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     lua_pushvalue(L, core);
     lua_pushvalue(L, core + 1);
