@@ -280,6 +280,7 @@ static int fut_remove_done_callback(lua_State *L) {
     ml_job *j = ml__handle_job(L, -1, 2);
     if (j != NULL) {
       ml__list_remove(&j->link);
+      ml__handle_drop(L, j); /* __eq may have ended the future */
       removed++;
       lua_pop(L, 1);
     } else
