@@ -10,12 +10,16 @@
 ** live in chunks of their own, and the free list's entry looks at the state of
 ** what it gets back.
 **
-** With AddressSanitizer free blocks are poisoned.
+** With AddressSanitizer free blocks are poisoned. Built with ML_NO_ARENA every
+** block comes straight from the host's allocator, behind a head that holds its
+** size: each allocation can then be made to fail, and ASan sees each block.
 */
 #include <stdlib.h>
 #include <string.h>
 
 #include "core.h"
+
+#ifndef ML_NO_ARENA
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ML_ASAN 1
@@ -33,7 +37,7 @@
 #define unpoison(p, n) ((void)0)
 #endif
 
-#define ML_GRAIN 16
+#define ML_GRAIN 8 /* what Lua's objects need to be aligned to */
 #define ML_SMALL 1024
 #define ML_CLASSES (ML_SMALL / ML_GRAIN)
 #define ML_CHUNK (64 * 1024)
@@ -59,6 +63,8 @@ typedef struct arena {
   char *bump, *end;
 } arena;
 
+#endif
+
 struct ml_allocator {
   void *(*host)(void *ud, void *p, size_t osize, size_t nsize);
   void *ud;
@@ -66,9 +72,11 @@ struct ml_allocator {
   void *lost_ud;
   size_t used;
   bool expecting; /* the next userdata is a coroutine */
+#ifndef ML_NO_ARENA
   span *spans;
   char *fresh, *fresh_end; /* aligned chunks not yet given to an arena */
   arena plain, coroutines;
+#endif
 };
 
 static void *host_malloc(void *ud, void *p, size_t osize, size_t nsize) {
@@ -98,17 +106,61 @@ void ml__alloc_set_ud(ml_allocator *a, void *ud) { a->lost_ud = ud; }
 
 void ml__alloc_free(ml_allocator *a) {
   if (a == NULL) return;
+#ifndef ML_NO_ARENA
   for (span *s = a->spans, *next; s != NULL; s = next) {
     next = s->next;
     unpoison(s, s->size);
     a->host(a->ud, s, s->size, 0);
   }
+#endif
   a->host(a->ud, a, sizeof *a, 0);
 }
 
 size_t ml__alloc_used(const ml_allocator *a) { return a->used; }
 
 void ml__alloc_expect_coroutine(ml_allocator *a) { a->expecting = true; }
+
+#ifdef ML_NO_ARENA
+
+typedef union head {
+  struct {
+    size_t size; /* of the whole block, as the host knows it */
+    bool coroutine;
+  } s;
+  max_align_t align;
+} head;
+
+void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
+  ml_allocator *a = ud;
+  head *h = p != NULL ? (head *)p - 1 : NULL, *q;
+  if (nsize == 0) {
+    if (h == NULL) return NULL;
+    if (h->s.coroutine) {
+      const ml_object *co = *(ml_object *const *)(const void *)((char *)p + osize - sizeof(void *));
+      /* NULL: freed before it was filled in */
+      if (co != NULL && co->state == ML_CO_NEW) a->lost(a->lost_ud, co);
+    }
+    a->used -= h->s.size - sizeof *h;
+    a->host(a->ud, h, h->s.size, 0);
+    return NULL;
+  }
+  q = a->host(a->ud, h, h != NULL ? h->s.size : 0, nsize + sizeof *h);
+  /* Lua takes it that shrinking never fails */
+  if (q == NULL) return p != NULL && nsize <= osize ? p : NULL;
+  if (p == NULL) { /* osize is then the kind of the object */
+    q->s.coroutine = a->expecting && osize == LUA_TUSERDATA;
+    if (q->s.coroutine) {
+      a->expecting = false;
+      *(void **)(void *)((char *)(q + 1) + nsize - sizeof(void *)) = NULL;
+    }
+    a->used += nsize;
+  } else
+    a->used += nsize - (q->s.size - sizeof *q);
+  q->s.size = nsize + sizeof *q;
+  return q + 1;
+}
+
+#else
 
 /* Gives the arena a new chunk; what was left of its last one is given up. */
 static bool arena_grow(ml_allocator *a, arena *r) {
@@ -165,22 +217,9 @@ static void small_free(ml_allocator *a, void *p, size_t size) {
   poison(b, cl * ML_GRAIN);
 }
 
-#ifdef ML_OOM_PROBE
-/* For `make oom`: asks the host before each block, so that a test can make any
-** allocation fail, though small ones share chunks. */
-static bool refused(ml_allocator *a) {
-  void *probe = a->host(a->ud, NULL, 0, 1);
-  if (probe != NULL) a->host(a->ud, probe, 1, 0);
-  return probe == NULL;
-}
-#endif
-
 void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   ml_allocator *a = ud;
   void *q;
-#ifdef ML_OOM_PROBE
-  if (nsize > (p == NULL ? 0 : osize) && refused(a)) return NULL;
-#endif
   if (p == NULL) { /* osize is then the kind of the object */
     if (nsize == 0) return NULL;
     if (nsize <= ML_SMALL) {
@@ -223,3 +262,5 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   if (q != NULL) a->used += nsize - osize;
   return q;
 }
+
+#endif

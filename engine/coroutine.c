@@ -291,6 +291,15 @@ static inline bool must_cancel(const ml_fiber *t) {
   return (t->fut.obj.flags & ML_FF_MUST_CANCEL) != 0;
 }
 
+/* Yields down to the loop. A task's own thread yields nothing; a coroutine of the
+** script's yields ml__park, for the engine's resume to pass on. */
+static inline int suspend(lua_State *L, ml_fiber *t, lua_KFunction k) {
+  t->parked = L;
+  if (L == t->thread) return lua_yieldk(L, 0, 0, k);
+  lua_pushlightuserdata(L, (void *)&ml__park);
+  return lua_yieldk(L, 1, 0, k);
+}
+
 /* Suspends the running task. Cancelled while it was running: what it waits
 ** for is cancelled at once (Task.__step). */
 static int park(lua_State *L, ml_fiber *t, ml_object *on, lua_KFunction k) {
@@ -305,8 +314,7 @@ static int park(lua_State *L, ml_fiber *t, ml_object *on, lua_KFunction k) {
       t->fut.obj.flags |= ML_FF_CANCELLING;
     }
   }
-  lua_pushlightuserdata(L, (void *)&ml__park);
-  return lua_yieldk(L, 1, 0, k);
+  return suspend(L, t, k);
 }
 
 static int future_k(lua_State *L, int status, lua_KContext ctx) {
@@ -336,12 +344,33 @@ static int future_k(lua_State *L, int status, lua_KContext ctx) {
   return lua_error(L);
 }
 
+/* A future that cannot be awaited: the error comes in the next round (Task.__step). */
+static int wrong_k(lua_State *L, int status, lua_KContext ctx) {
+  ml_fiber *t = ml__engine(L)->task;
+  (void)status;
+  if (must_cancel(t)) {
+    push_cancel_message(L, t);
+    return raise_own(L, t);
+  }
+  return ml__misuse(L, "RuntimeError", "%s",
+                    ctx == 0 ? "Task cannot await on itself"
+                             : "Task got a Future attached to a different loop");
+}
+
+static int await_wrong(lua_State *L, ml_fiber *t, lua_KContext why) {
+  if (!lua_isyieldable(L)) return wrong_k(L, LUA_OK, why);
+  ml__ready(t->fut.loop, &t->job);
+  t->waiting = NULL;
+  t->parked = L;
+  if (L == t->thread) return lua_yieldk(L, 0, why, wrong_k);
+  lua_pushlightuserdata(L, (void *)&ml__park);
+  return lua_yieldk(L, 1, why, wrong_k);
+}
+
 static int await_future(lua_State *L, ml_fiber *t, ml_future *f) {
   int n;
   if (f->obj.state == ML_F_PENDING) {
-    if (f == &t->fut) return ml__misuse(L, "RuntimeError", "Task cannot await on itself");
-    if (f->loop != t->fut.loop)
-      return ml__misuse(L, "RuntimeError", "the task got a Future attached to a different loop");
+    if (f == &t->fut || f->loop != t->fut.loop) return await_wrong(L, t, f != &t->fut);
     if (!lua_isyieldable(L)) return cannot_suspend(L);
     ml__list_append(&f->callbacks, &t->job.link);
     return park(L, t, &f->obj, future_k);
@@ -449,9 +478,7 @@ int ml__await(lua_State *L) {
       if (!lua_isyieldable(L)) return cannot_suspend(L);
       ml__ready(t->fut.loop, &t->job);
       t->waiting = NULL;
-      t->parked = L;
-      lua_pushlightuserdata(L, (void *)&ml__park);
-      return lua_yieldk(L, 1, 0, yield_k);
+      return suspend(L, t, yield_k);
     }
     lua_settop(L, 1);
     o->state = ML_CO_AWAITED;
@@ -539,8 +566,7 @@ ml_fiber *ml__current(lua_State *L) {
 
 typedef struct sleep_op {
   ml_op op;
-  ml_timer timer;
-  double delay;
+  ml_timer timer; /* when: the delay, until it begins */
 } sleep_op;
 
 /* The timer is due: the future that sleep waits for is done; the task goes
@@ -554,9 +580,10 @@ static void sleep_due(ml_evloop *l, ml_job *j) {
 static int sleep_begin(lua_State *L, ml_op *op) {
   sleep_op *s = (sleep_op *)op;
   ml_evloop *l = ml__engine(L)->running;
-  if (s->delay <= 0) return ML_YIELD;
+  double delay = s->timer.when;
+  if (delay <= 0) return ML_YIELD;
   ml__timer_init(&s->timer, sleep_due);
-  if (ml__timer_start(l, &s->timer, ml__loop_time(l) + s->delay) < 0)
+  if (ml__timer_start(l, &s->timer, ml__loop_time(l) + delay) < 0)
     return luaL_error(L, "not enough memory");
   return ML_PARK;
 }
@@ -578,14 +605,13 @@ static const ml_opclass sleep_class = {"sleep", sleep_begin, sleep_wake, sleep_c
 static int core_sleep(lua_State *L) {
   sleep_op *s;
   double delay;
-  if (lua_type(L, 1) == LUA_TNUMBER)
-    delay = lua_tonumber(L, 1);
-  else
-    delay = ml__checkdelay(L, 1, "sleep");
-  if (isnan(delay)) ml__checkdelay(L, 1, "sleep");
-  if (delay <= 0 && lua_isnoneornil(L, 2)) {
-    lua_pushvalue(L, lua_upvalueindex(1));
-    return 1;
+  delay = lua_type(L, 1) == LUA_TNUMBER ? lua_tonumber(L, 1) : NAN;
+  if (!(delay > 0)) {
+    if (isnan(delay)) ml__checkdelay(L, 1, "sleep"); /* raises */
+    if (lua_isnoneornil(L, 2)) {
+      lua_pushvalue(L, lua_upvalueindex(1));
+      return 1;
+    }
   }
   if (lua_isnoneornil(L, 2)) {
     s = ml__op_new(L, &sleep_class, sizeof *s, 0);
@@ -595,7 +621,7 @@ static int core_sleep(lua_State *L) {
     lua_setiuservalue(L, -2, 1);
     s->op.obj.n = 1;
   }
-  s->delay = delay;
+  s->timer.when = delay;
   return 1;
 }
 

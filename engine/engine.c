@@ -107,6 +107,10 @@ static int core_open(lua_State *L) {
 static int open_all(lua_State *L) {
   ml_engine *e = ml__engine(L);
   lua_gc(L, LUA_GCSTOP);
+  for (int i = LUA_RIDX_LAST + 1; i < ML_R_TYPES + ML_T_USER; i++) { /* see ml_ref */
+    lua_pushinteger(L, 0);
+    ml__ref_set(L, i);
+  }
   luaL_openlibs(L);
   lua_newtable(L);
   ml__ref_set(L, ML_R_THREADS);
@@ -121,6 +125,12 @@ static int open_all(lua_State *L) {
   new_weak(L, ML_R_TRACEBACKS, "k");
   new_weak(L, ML_R_REPORTS, "v");
   new_weak(L, ML_R_QUEUEMETAS, "v");
+  new_weak(L, ML_R_EXPOSED, "k");
+  static const int empty[] = {ML_R_LASTERR, ML_R_LASTTB, ML_R_PENDINGERR, ML_R_MAINCTX, ML_R_SIGINT};
+  for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
+    lua_pushboolean(L, 0);
+    ml__ref_set(L, empty[i]);
+  }
   lua_createtable(L, 0, 96);
   ml__open_errors(L);
   ml__open_futures(L);

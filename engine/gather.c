@@ -129,6 +129,13 @@ bool ml__gather_cancel(lua_State *L, int idx) {
   gather *g = lua_touserdata(L, idx);
   int msg = lua_gettop(L);
   bool any = false;
+  /* a gather that waits for itself, in a way, is not asked twice */
+  if (g->fut.obj.flags & ML_FF_VISITED) {
+    lua_pop(L, 1);
+    return false;
+  }
+  luaL_checkstack(L, 8, "cancel");
+  g->fut.obj.flags |= ML_FF_VISITED;
   lua_getiuservalue(L, idx, 2);
   for (int i = 1; i <= g->n; i++) {
     lua_rawgeti(L, msg + 1, i);
@@ -136,6 +143,7 @@ bool ml__gather_cancel(lua_State *L, int idx) {
     if (ml__isfuture(ml__toobject(L, -2)) && ml__future_cancel(L, lua_gettop(L) - 1)) any = true;
     lua_settop(L, msg + 1);
   }
+  g->fut.obj.flags &= (uint16_t)~ML_FF_VISITED;
   if (any) g->cancel_requested = true;
   lua_settop(L, msg - 1);
   return any;

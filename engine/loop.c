@@ -258,11 +258,11 @@ static void pace_collector(ml_engine *e, lua_State *L) {
   size_t used = ml__alloc_used(e->alloc);
   if (used < (2u << 20))
     lua_gc(L, LUA_GCINC, 1000, 0, 0);
-  else if (used < (16u << 20))
+  else if (used < (48u << 20))
     lua_gc(L, LUA_GCINC, 400, 0, 0);
   else
     lua_gc(L, LUA_GCINC, 200, 0, 0);
-  e->gc_mark = used < (2u << 20) ? (2u << 20) : used < (16u << 20) ? (16u << 20) : SIZE_MAX;
+  e->gc_mark = used < (2u << 20) ? (2u << 20) : used < (48u << 20) ? (48u << 20) : SIZE_MAX;
 }
 
 /* Debug mode: a job that takes too long is reported. */

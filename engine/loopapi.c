@@ -446,7 +446,12 @@ static int core_on_sigint(lua_State *L) {
   ml__engine(L)->interrupted = 0;
   ml__ref_get(L, ML_R_SIGINT);
   lua_insert(L, 1);
+  if (lua_isnil(L, 2)) {
+    lua_pushboolean(L, 0);
+    lua_replace(L, 2);
+  }
   ml__ref_set(L, ML_R_SIGINT);
+  if (!lua_isfunction(L, 1)) lua_pushnil(L);
   return 1;
 }
 

@@ -115,8 +115,20 @@ static lua_State *getco(lua_State *L) {
 
 enum { CO_RESUME, CO_WRAP };
 
-/* Is co one that a task of the engine runs on? (They are in ML_R_THREADS.) */
-static bool is_parked_elsewhere(lua_State *co) { return ml__isparked(co); }
+/* Is co suspended in an await, or a task's own thread (which scripts can only have
+** from coroutine.running)? Only the loop resumes those. */
+static bool is_the_loops(lua_State *L, lua_State *co) {
+  bool is;
+  if (ml__isparked(co)) return true;
+  if (!ml__engine(L)->exposed || co == L) return false;
+  lua_checkstack(L, 3);
+  ml__ref_get(L, ML_R_EXPOSED);
+  lua_pushthread(co);
+  lua_xmove(co, L, 1);
+  is = lua_rawget(L, -2) != LUA_TNIL;
+  lua_pop(L, 2);
+  return is;
+}
 
 /* Hands the error on top of co over to L, as resume or wrap gives it. */
 static int give_error(lua_State *L, lua_State *co, int kind) {
@@ -157,7 +169,8 @@ static int resume_on(lua_State *L, lua_State *co, int narg, int kind) {
       lua_settop(co, 0);
       return luaL_error(L, "await in a coroutine that cannot be suspended");
     }
-    lua_pushlightuserdata(L, lua_touserdata(co, -1));
+    if (L == e->task->thread) return lua_yieldk(L, 0, (lua_KContext)kind, resume_k);
+    lua_pushlightuserdata(L, (void *)&ml__park);
     return lua_yieldk(L, 1, (lua_KContext)kind, resume_k);
   }
   if (st != LUA_OK && st != LUA_YIELD) return give_error(L, co, kind);
@@ -181,7 +194,7 @@ static int resume_k(lua_State *L, int status, lua_KContext ctx) {
 
 /* The script resumes co with the narg values on top of L. */
 static int resume(lua_State *L, lua_State *co, int narg, int kind) {
-  if (is_parked_elsewhere(co)) {
+  if (is_the_loops(L, co)) {
     lua_pushliteral(L, "cannot resume a coroutine that waits in an await");
     if (kind == CO_WRAP) {
       luaL_where(L, 1);
@@ -242,7 +255,7 @@ static int co_status(lua_State *L) {
   const char *s;
   if (co == L)
     s = "running";
-  else if (ml__isparked(co))
+  else if (is_the_loops(L, co) && lua_status(co) == LUA_YIELD)
     s = "normal"; /* alive, but nobody can resume it */
   else
     switch (lua_status(co)) {
@@ -263,7 +276,15 @@ static int co_running(lua_State *L) {
   ml_engine *e = ml__engine(L);
   int ismain = lua_pushthread(L);
   /* once shown, a task's thread is not used for another one */
-  if (e->task != NULL) e->task->fut.obj.flags |= ML_FF_NO_REUSE;
+  if (e->task != NULL && L == e->task->thread) {
+    e->task->fut.obj.flags |= ML_FF_NO_REUSE;
+    e->exposed = true;
+    ml__ref_get(L, ML_R_EXPOSED);
+    lua_pushthread(L);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+  }
   lua_pushboolean(L, ismain);
   return 2;
 }
@@ -278,7 +299,7 @@ static int co_close(lua_State *L) {
   lua_State *co = getco(L);
   lua_Debug ar;
   int st = lua_status(co);
-  if (ml__isparked(co))
+  if (is_the_loops(L, co) && lua_status(co) == LUA_YIELD)
     return luaL_error(L, "cannot close a coroutine that waits in an await: cancel its task instead");
   if (co == L || (st == LUA_OK && lua_getstack(co, 0, &ar)))
     return luaL_error(L, "cannot close a %s coroutine", co == L ? "running" : "normal");

@@ -18,7 +18,7 @@
 
 #define MAX_FREE_THREADS 16384
 
-const char ml__park = 'p', ml__switch = 's';
+const char ml__park = 'p';
 
 struct ml_segment {
   ml_segment *next;
@@ -233,7 +233,9 @@ int ml__segment_enter(lua_State *L, ml_fiber *t, int idx) {
   lua_pushcfunction(inner, segment_body);
   lua_pushvalue(L, idx);
   lua_xmove(L, inner, 1);
-  lua_pushlightuserdata(L, (void *)&ml__switch);
+  t->parked = L;
+  if (L == s->outer) return lua_yieldk(L, 0, 0, segment_k);
+  lua_pushlightuserdata(L, (void *)&ml__park);
   return lua_yieldk(L, 1, 0, segment_k);
 }
 
@@ -287,6 +289,8 @@ static int cancel_unstarted_protected(lua_State *L) {
   return 0;
 }
 
+static void task_step(ml_evloop *l, ml_job *j);
+
 /* Resumes the task until it waits or ends. */
 static void run_task(ml_evloop *l, ml_fiber *t) {
   ml_engine *e = l->engine;
@@ -311,12 +315,12 @@ static void run_task(ml_evloop *l, ml_fiber *t) {
   for (;;) {
     co = e->active = t->thread;
     t->depth = 0;
+    t->parked = NULL;
     nres = 0;
-    if (lua_status(co) == LUA_YIELD) lua_pop(co, 1);
     st = lua_resume(co, l->L, nargs, &nres);
     nargs = 0;
-    if (st == LUA_YIELD && ml__isparked(co)) {
-      if (lua_touserdata(co, -1) == &ml__park) break;
+    if (st == LUA_YIELD && t->parked != NULL && nres == 0) {
+      if (t->segments == NULL || t->segments->started) break;
       t->segments->started = true; /* switch: on with the inner segment */
       nargs = 1;
       continue;
@@ -352,7 +356,21 @@ static void run_task(ml_evloop *l, ml_fiber *t) {
   e->active = active;
 }
 
-static void task_step(ml_evloop *l, ml_job *j) { run_task(l, ml__containerof(j, ml_fiber, job)); }
+/* With thousands of tasks in a round, each step would begin with a wait for memory:
+** what the next ones need is fetched while this one runs. */
+static inline void prefetch_next(ml_evloop *l) {
+  ml_job *next = (ml_job *)(void *)l->batch.next;
+  if (&next->link == &l->batch || next->run != task_step) return;
+  lua_State *co = ml__containerof(next, ml_fiber, job)->thread;
+  __builtin_prefetch(co);
+  __builtin_prefetch((char *)co + 64);
+  __builtin_prefetch(next->link.next);
+}
+
+static void task_step(ml_evloop *l, ml_job *j) {
+  prefetch_next(l);
+  run_task(l, ml__containerof(j, ml_fiber, job));
+}
 
 const size_t ml__freethread_size = sizeof(struct ml_freethread);
 
@@ -481,7 +499,7 @@ static bool cancel_awaited(lua_State *L, ml_fiber *t, int msg) {
 bool ml__task_cancel(lua_State *L, int idx) {
   ml_fiber *first = lua_touserdata(L, idx), *t = first;
   int msg = lua_gettop(L);
-  bool cycle = false;
+  bool cycle = false, delivering;
   if (t->fut.obj.state != ML_F_PENDING) {
     lua_pop(L, 1);
     return false;
@@ -511,12 +529,15 @@ bool ml__task_cancel(lua_State *L, int idx) {
     ml__list_remove(&t->job.link);
     ml__ready(t->fut.loop, &t->job);
   }
+  delivering = (t->fut.obj.flags & ML_FF_CANCELLING) != 0;
   if (!cycle && cancel_awaited(L, t, msg))
     t->fut.obj.flags |= ML_FF_CANCELLING;
   else
     t->fut.obj.flags |= ML_FF_MUST_CANCEL;
-  lua_pushvalue(L, msg);
-  lua_setiuservalue(L, msg + 1, 1);
+  if (!delivering) { /* else the first message stays */
+    lua_pushvalue(L, msg);
+    lua_setiuservalue(L, msg + 1, 1);
+  }
   lua_settop(L, msg - 1);
   return true;
 }
