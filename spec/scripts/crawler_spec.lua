@@ -1,0 +1,273 @@
+local helper = require "spec.helper"
+
+-- A server that answers each path in its own way, and reports the most requests that it had at once at /most.
+local odd_server = [=[
+import socketserver, sys, time, threading
+lock = threading.Lock()
+now = most = 0
+ok = b"HTTP/1.1 200 OK\r\n"
+answers = {
+    "/chunked": ok + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nTrailer: 1\r\n\r\n",
+    "/close": ok + b"\r\nuntil the end",
+    "/interim": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok + b"Content-Length: 2\r\n\r\nok",
+    "/nothing": b"HTTP/1.1 204 No Content\r\n\r\n",
+    "/redirect": b"HTTP/1.1 302 Found\r\nLocation: /a/./b/../moved\r\nContent-Length: 0\r\n\r\n",
+    "/a/moved": b"HTTP/1.1 307 Temporary Redirect\r\nLocation: ../close?x#y\r\nContent-Length: 0\r\n\r\n",
+    "/loop": b"HTTP/1.1 301 Moved\r\nLocation: /loop\r\nContent-Length: 0\r\n\r\n",
+    "/away": b"HTTP/1.1 301 Moved\r\nLocation: https://example.invalid/\r\nContent-Length: 0\r\n\r\n",
+    "/short": ok + b"Content-Length: 100\r\n\r\n0123456789",
+    "/big": ok + b"Content-Length: 99999999\r\n\r\n",
+    "/bigger": ok + b"\r\n" + b"x" * 300000,
+    "/cut": ok + b"Content-Len",
+    "/empty": b"",
+    "/garbage": b"SSH-2.0-OpenSSH\r\n\r\n",
+    "/field": ok + b"no colon here\r\n\r\n",
+    "/length": ok + b"Content-Length: ten\r\n\r\n0123456789",
+    "/lengths": ok + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n01",
+    "/chunk": ok + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+    "/overlong": ok + b"Transfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n",
+    "/gzip": ok + b"Transfer-Encoding: gzip\r\n\r\n",
+    "/longline": ok + b"X: " + b"x" * 70000 + b"\r\n\r\n",
+    "/head": ok + b"X: 0123456789\r\n" * 10000 + b"\r\n",
+    "/status": b"HTTP/1.1 503 Oh no\x1b[31m\r\nContent-Length: 3\r\n\r\nbad",
+}
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        global now, most
+        line = self.rfile.readline().decode()
+        if not line: return
+        fields = {}
+        while (field := self.rfile.readline().decode().strip()):
+            name, _, value = field.partition(": ")
+            fields[name.lower()] = value
+        path = line.split(" ")[1].split("?")[0]
+        with lock:
+            now += 1
+            most = max(most, now)
+        try:
+            if path == "/slow": time.sleep(10)
+            elif path == "/drip":
+                self.wfile.write(ok + b"\r\n")
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.05)
+            elif path == "/page":
+                time.sleep(0.1)
+                self.wfile.write(ok + b"Content-Length: 4\r\n\r\npage")
+            elif path == "/most": self.wfile.write(ok + b"\r\n" + b"." * most)
+            elif path == "/request":
+                good = line == "GET /request?a=b HTTP/1.1\r\n" and fields["connection"] == "close" \
+                    and fields["host"] == "127.0.0.1:%d" % self.server.server_address[1]
+                self.wfile.write(ok + b"\r\n" + (b"good" if good else b"bad request"))
+            else: self.wfile.write(answers[path])
+        except OSError: pass
+        finally:
+            with lock: now -= 1
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = allow_reuse_address = True
+    request_queue_size = 100
+Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+]=]
+
+-- What the crawler prints, times taken out.
+local crawl = function(args, opts)
+  local status, out, err = helper.cli("scripts/crawler.lua " .. args, opts)
+  out = out:gsub("(\n *%S+ +%S+ )( *%d+)  ", function(before, ms) return before .. ("%" .. #ms .. "s"):format("MS") .. "  " end)
+  return status, out:gsub(" in %d+%.%d+ s\n", "\n"), err
+end
+
+-- The lines of the table as a list {status .. " " .. bytes .. " " .. path .. error}.
+local lines_of = function(out)
+  local list = {}
+  for status, bytes, path, err in out:gmatch("\n *(%S+) +(%S+) +MS  http://127%.0%.0%.1:%d+(%S*)([^\n]*)") do
+    list[#list + 1] = ("%s %s %s%s"):format(status, bytes, path, err)
+  end
+  return list
+end
+
+local odd = function()
+  local port = helper.unused_port()
+  helper.background(("python3 %s %d"):format(helper.tmpfile(odd_server, ".py"), port))
+  helper.wait_port(port)
+  return function(paths)
+    return (paths:gsub("/%S+", ("http://127.0.0.1:%d%%0"):format(port)))
+  end
+end
+
+describe("scripts: crawler.lua", function()
+  it("downloads from python3 -m http.server: pages, a 404, a refused port, bad URLs", function()
+    local dir, port, refused = helper.tmpdir(), helper.unused_port(), helper.unused_port()
+    for name, size in pairs { ["a.html"] = 10, ["b.html"] = 70000, ["empty.html"] = 0 } do
+      local f <close> = assert(io.open(dir .. "/" .. name, "w"))
+      f:write(("x"):rep(size))
+    end
+    helper.background(("python3 -m http.server --bind 127.0.0.1 --directory %s %d"):format(dir, port))
+    helper.wait_port(port)
+    local base = ("http://127.0.0.1:%d/"):format(port)
+    local urls = { base .. "a.html", base .. "b.html", base .. "empty.html", base .. "missing.html",
+      ("http://127.0.0.1:%d/"):format(refused), "https://127.0.0.1/", "nonsense", "http://127.0.0.1:70000/", "http:///x" }
+    local status, out, err = crawl(table.concat(urls, " "))
+    local missing = out:match("404 +(%d+)")
+    assert.equal(([[
+status      bytes       ms  URL
+   200         10       MS  %sa.html
+   200      70000       MS  %sb.html
+   200          0       MS  %sempty.html
+   404 %10d       MS  %smissing.html
+ error          -       MS  http://127.0.0.1:%d/  (connection refused)
+ error          -       MS  https://127.0.0.1/  (bad URL: only http is spoken here, not https)
+ error          -       MS  nonsense  (bad URL: http://HOST/... expected)
+ error          -       MS  http://127.0.0.1:70000/  (bad URL: port 70000 is not in 1..65535)
+ error          -       MS  http:///x  (bad URL: no host in it)
+9 pages: 3 fetched, 6 failed, %d bytes
+]]):format(base, base, base, missing, base, refused, 70010 + missing), out)
+    assert.equal("", err)
+    assert.equal(1, status)
+
+    status, out = crawl("-q -n 1 " .. base .. "a.html " .. base .. "b.html")
+    assert.equal(0, status)
+    assert.truthy(out:find("2 pages: 2 fetched, 0 failed, 70010 bytes\n", 1, true))
+  end)
+
+  it("downloads from nginx", function()
+    if helper.sh("command -v nginx") ~= 0 then return pending("nginx is not installed") end
+    local dir, port = helper.tmpdir(), helper.unused_port()
+    os.execute(("mkdir %s/sub && chmod 755 %s %s/sub"):format(dir, dir, dir))
+    for name, size in pairs { ["index.html"] = 25, ["sub/index.html"] = 200000 } do
+      local f <close> = assert(io.open(dir .. "/" .. name, "w"))
+      f:write(("x"):rep(size))
+    end
+    local conf = helper.tmpfile(([[
+pid %s/nginx.pid;
+error_log stderr;
+events {}
+http {
+  access_log off;
+  client_body_temp_path %s/1; proxy_temp_path %s/2; fastcgi_temp_path %s/3; uwsgi_temp_path %s/4; scgi_temp_path %s/5;
+  server {
+    listen 127.0.0.1:%d;
+    root %s;
+    default_type text/html;
+    ssi on;
+  }
+}
+]]):format(dir, dir, dir, dir, dir, dir, port, dir))
+    helper.background("nginx -g 'daemon off; master_process off;' -c " .. conf)
+    helper.wait_port(port)
+    local status, out, err = crawl(("http://127.0.0.1:%d http://127.0.0.1:%d/sub http://127.0.0.1:%d/none"):format(port, port, port))
+    local lines = lines_of(out)
+    assert.equal("200 25 ", lines[1])
+    assert.equal("200 200000 /sub", lines[2])
+    assert.truthy(lines[3]:find("^404 %d+ /none$"))
+    assert.same({ 1, "" }, { status, err })
+  end)
+
+  it("reads bodies of every kind, and follows redirects", function()
+    local at = odd()
+    local paths = "/chunked /close /interim /nothing /redirect /request?a=b /status"
+    local status, out, err = crawl(at(paths))
+    assert.same({
+      "200 11 /chunked",
+      "200 13 /close",
+      "200 2 /interim",
+      "204 0 /nothing",
+      "200 13 /redirect",
+      "200 4 /request?a=b",
+      "503 3 /status",
+    }, lines_of(out))
+    assert.same({ 1, "" }, { status, err })
+  end)
+
+  it("says of each page what went wrong with it, and goes on", function()
+    local at = odd()
+    local paths = "/loop /away /short /big /bigger /cut /empty /garbage /field /length /lengths /chunk /overlong "
+      .. "/gzip /longline /head /close"
+    local status, out, err = crawl("--max-size 250000 " .. at(paths))
+    assert.same({
+      "error - /loop  (more than 5 redirects)",
+      "error - /away  (bad URL: only http is spoken here, not https)",
+      "error - /short  (connection closed 90 bytes before the end of the page)",
+      "error - /big  (the page is longer than 250000 bytes)",
+      "error - /bigger  (the page is longer than 250000 bytes)",
+      "error - /cut  (connection closed in the middle of the head)",
+      "error - /empty  (connection closed in the middle of the head)",
+      "error - /garbage  (not HTTP/1: SSH-2.0-OpenSSH)",
+      "error - /field  (bad header field: no colon here)",
+      "error - /length  (bad Content-Length: ten)",
+      "error - /lengths  (bad Content-Length: 1, 2)",
+      "error - /chunk  (bad chunk size: -5)",
+      "error - /overlong  (a chunk is longer than it says)",
+      "error - /gzip  (unknown Transfer-Encoding: gzip)",
+      "error - /longline  (a line of the head is too long)",
+      "error - /head  (the head is longer than 65536 bytes)",
+      "200 13 /close",
+    }, lines_of(out))
+    assert.same({ 1, "" }, { status, err })
+  end)
+
+  it("gives up a page after the timeout, and goes on", function()
+    local at = odd()
+    local status, out, err = crawl("--timeout=0.3 " .. at("/slow /drip /close"))
+    assert.same({
+      "error - /slow  (timed out after 0.3 s)",
+      "error - /drip  (timed out after 0.3 s)",
+      "200 13 /close",
+    }, lines_of(out))
+    assert.same({ 1, "" }, { status, err })
+  end)
+
+  it("has as many pages at a time as it is told, and no more", function()
+    local at = odd()
+    local status, out = crawl("-n3 " .. at(("/page "):rep(9)))
+    assert.equal(0, status)
+    assert.truthy(out:find("9 pages: 9 fetched, 0 failed, 36 bytes\n", 1, true))
+    status, out = crawl(at("/most"))
+    assert.same({ 0, { "200 3 /most" } }, { status, lines_of(out) })
+  end)
+
+  it("reads URLs from standard input", function()
+    local at = odd()
+    local status, out = crawl("-n 2 -", "\n" .. at("/close") .. "\n  " .. at("/chunked") .. "  \r\n\n")
+    assert.same({ 0, { "200 13 /close", "200 11 /chunked" } }, { status, lines_of(out) })
+    status, out = crawl("-", "")
+    assert.same({ 0, "0 pages: 0 fetched, 0 failed, 0 bytes\n" }, { status, out })
+  end)
+
+  it("passes no control characters on to the terminal", function()
+    local status, out = crawl("-", "http://\27[31m/\nhttp://127.0.0.1:x\194\155/\n")
+    assert.equal(1, status)
+    assert.falsy(out:find("[\27\194]"))
+  end)
+
+  it("shows how far it is on a terminal, and clears that", function()
+    local at = odd()
+    local command = ("%s scripts/crawler.lua %%s%s"):format(helper.moonloop, at("/close /chunked"))
+    local on_terminal = function(options)
+      local _, out = helper.sh("script -qec " .. helper.quote(command:format(options)) .. " /dev/null")
+      return out
+    end
+    local out = on_terminal("")
+    assert.truthy(out:find("\r1 of 2 pages, 0 failed, 1%d bytes\27%[K"))
+    assert.truthy(out:find("\r2 of 2 pages, 0 failed, 24 bytes\27[K\r\27[K", 1, true))
+    assert.falsy(on_terminal("-q "):find("of 2 pages", 1, true))
+  end)
+
+  it("refuses what it does not know with status 2", function()
+    for args, message in pairs {
+      [""] = "no URLs",
+      ["-x http://a/"] = "unknown option '-x'",
+      ["--quiet=1 http://a/"] = "unknown option '--quiet=1'",
+      ["-n"] = "--concurrency needs a value",
+      ["-n 0 http://a/"] = "--concurrency: a whole number of 1 or more expected, got '0'",
+      ["-n 1.5 http://a/"] = "--concurrency: a whole number of 1 or more expected, got '1.5'",
+      ["--timeout nan http://a/"] = "--timeout: seconds above 0 expected, got 'nan'",
+      ["--timeout=0 http://a/"] = "--timeout: seconds above 0 expected, got '0'",
+    } do
+      local status, out, err = helper.cli("scripts/crawler.lua " .. args)
+      assert.same({ 2, "", "crawler.lua: " .. message .. "\n(--help shows how to use it)\n" }, { status, out, err })
+    end
+    local status, out, err = helper.cli("scripts/crawler.lua --help")
+    assert.same({ 0, "" }, { status, err })
+    assert.truthy(out:find("usage: crawler.lua", 1, true))
+  end)
+end)
