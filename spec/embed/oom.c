@@ -1,75 +1,179 @@
 /* Fails each allocation in turn while an engine is made, runs a script and is
-** closed. Whatever fails: no crash, an error code (or a script that coped), and
-** in the end every block given back. `make oom` builds the library so that it
-** asks before each small block too, not only when it needs a new chunk.
+** closed. Whatever fails: no crash, no hang, an error (or a script that coped),
+** and in the end every byte given back. `make oom` builds the library so that
+** every block comes from here, not only large ones and chunks.
+**
+** Three sweeps for each script. "collect": one refusal, after which Lua
+** collects garbage and asks again: it must not be seen at all. "once": two in a
+** row, an allocation that fails. "from there on": everything fails.
 */
 #include "expect.h"
+#include <signal.h>
+#include <stdalign.h>
 #include <time.h>
+#include <unistd.h>
 
-static const char script[] = "local asyncio = require 'asyncio'\n"
-                             "local work = async(function(n)\n"
-                             "  local t <close> = asyncio.timeout(5)\n"
-                             "  await(asyncio.sleep(0.001 * n))\n"
-                             "  return ('x'):rep(n)\n"
-                             "end)\n"
-                             "local lock, queue = asyncio.Lock(), asyncio.Queue(1)\n"
-                             "local producer = asyncio.create_task(async(function()\n"
-                             "  for i = 1, 3 do await(queue:put(i)) end\n"
-                             "end)())\n"
-                             "local sum = 0\n"
-                             "for _ = 1, 3 do\n"
-                             "  await(lock:acquire())\n"
-                             "  sum = sum + await(queue:get())\n"
-                             "  lock:release()\n"
-                             "end\n"
-                             "await(producer)\n"
-                             "local r = await(asyncio.gather(work(1), work(2), work(3)))\n"
-                             "local victim = asyncio.create_task(asyncio.sleep(10))\n"
-                             "await(asyncio.sleep(0))\n"
-                             "victim:cancel('enough')\n"
-                             "local ok = pcall(await, victim)\n"
-                             "local failed = pcall(function()\n"
-                             "  await(asyncio.wait_for(asyncio.sleep(10), 0.001))\n"
-                             "end)\n"
-                             "assert(not ok and not failed and sum == 6)\n"
-                             "return table.concat(r, ',')\n";
+static const struct {
+  const char *name, *text;
+} scripts[] = {
+    {"nothing", "return 'ok'"},
+    {"tasks",
+     "local asyncio = require 'asyncio'\n"
+     "local work = async(function(n) await(asyncio.sleep(n)) return ('x'):rep(n), n end)\n"
+     "local r = await(asyncio.gather(work(1), work(2), work(3)))\n"
+     "assert(table.concat(r, ',') == 'x,xx,xxx')\n"
+     "local t = asyncio.create_task(work(5), {name = 'five'})\n"
+     "local seen\n"
+     "t:add_done_callback(function(f) seen = f end)\n"
+     "local s, n = await(t)\n"
+     "await(asyncio.sleep(0))\n"
+     "assert(s == 'xxxxx' and n == 5 and seen == t and tostring(t):find('five'))\n"
+     "local f = asyncio.get_running_loop():create_future()\n"
+     "asyncio.get_running_loop():call_later(1, function() f:set_result(7) end)\n"
+     "asyncio.get_running_loop():call_later(2, error):cancel()\n"
+     "assert(await(f) == 7)\n"
+     "return 'ok'\n"},
+    {"errors",
+     "local asyncio = require 'asyncio'\n"
+     "local Mine = asyncio.Exception:extend('Mine')\n"
+     "local fail = async(function(e) await(asyncio.sleep(1)) error(e, 0) end)\n"
+     "local inner = async(function(e) await(fail(e)) end)\n"
+     "local ok, e = pcall(await, inner(Mine('no', {code = 7})))\n"
+     "assert(not ok and asyncio.isinstance(e, Mine) and e.code == 7)\n"
+     "ok, e = pcall(await, asyncio.create_task(inner('text')))\n"
+     "assert(not ok and e == 'text')\n"
+     "local r = await(asyncio.gather(inner('a'), asyncio.sleep(1, 'b'), {return_exceptions = true}))\n"
+     "assert(r[1] == 'a' and r[2] == 'b')\n"
+     "ok, e = xpcall(function() await(fail(Mine())) end, function(x) return {x} end)\n"
+     "assert(not ok and asyncio.isinstance(e[1], Mine))\n"
+     "asyncio.create_task(inner('unseen'))\n"
+     "local c = inner('never awaited') c = nil\n"
+     "await(asyncio.sleep(3))\n"
+     "collectgarbage()\n"
+     "return 'ok'\n"},
+    {"cancelling",
+     "local asyncio = require 'asyncio'\n"
+     "local closed = 0\n"
+     "local guard = {__close = function() await(asyncio.sleep(1)) closed = closed + 1 end}\n"
+     "local sleeper = async(function()\n"
+     "  local _ <close> = setmetatable({}, guard)\n"
+     "  await(asyncio.sleep(100))\n"
+     "end)\n"
+     "local t = asyncio.create_task(sleeper())\n"
+     "local outer = asyncio.create_task(async(function() await(t) end)())\n"
+     "await(asyncio.sleep(1))\n"
+     "outer:cancel('enough')\n"
+     "local ok, e = pcall(await, outer)\n"
+     "assert(not ok and asyncio.isinstance(e, asyncio.CancelledError) and closed == 1)\n"
+     "ok, e = pcall(await, asyncio.wait_for(asyncio.sleep(10), 1))\n"
+     "assert(not ok and asyncio.isinstance(e, asyncio.TimeoutError))\n"
+     "ok = pcall(function()\n"
+     "  local _ <close> = asyncio.timeout(1)\n"
+     "  await(asyncio.sleep(10))\n"
+     "end)\n"
+     "assert(not ok)\n"
+     "ok, e = pcall(asyncio.with, asyncio.TaskGroup(), function(g)\n"
+     "  g:create_task(sleeper())\n"
+     "  g:create_task(async(function() await(asyncio.sleep(2)) error('bad', 0) end)())\n"
+     "end)\n"
+     "assert(not ok and e.exceptions[1] == 'bad' and closed == 2)\n"
+     "return 'ok'\n"},
+    {"locks and queues",
+     "local asyncio = require 'asyncio'\n"
+     "local lock, q, sem, ev = asyncio.Lock(), asyncio.Queue(1), asyncio.Semaphore(2), asyncio.Event()\n"
+     "local sum = 0\n"
+     "local put = async(function() for i = 1, 12 do await(q:put(i)) end q:shutdown() end)\n"
+     "local get = async(function()\n"
+     "  for item in q:items() do\n"
+     "    local _ <close> = await(lock:guard())\n"
+     "    await(asyncio.sleep(0.1))\n"
+     "    sum = sum + item\n"
+     "  end\n"
+     "end)\n"
+     "local hold = async(function() await(ev:wait()) await(sem:acquire()) sem:release() end)\n"
+     "local all = asyncio.gather(put(), get(), get(), hold(), hold(), hold())\n"
+     "await(asyncio.sleep(0)) ev:set()\n"
+     "await(all)\n"
+     "assert(sum == 78)\n"
+     "local pq = asyncio.PriorityQueue()\n"
+     "for _, v in ipairs {5, 1, 4, 2, 3} do pq:put_nowait(v) end\n"
+     "for i = 1, 5 do assert(await(pq:get()) == i) end\n"
+     "return 'ok'\n"},
+    {"coroutines",
+     "local asyncio = require 'asyncio'\n"
+     "local gen = function() return coroutine.wrap(function()\n"
+     "  for i = 1, 3 do await(asyncio.sleep(1)) coroutine.yield(i) end\n"
+     "end) end\n"
+     "local n = 0\n"
+     "for v in gen() do n = n + v end\n"
+     "assert(n == 6)\n"
+     "local co = coroutine.create(function() await(asyncio.sleep(1)) error('x', 0) end)\n"
+     "local ok, e = coroutine.resume(co)\n"
+     "assert(not ok and e == 'x')\n"
+     "local function deep(k) if k == 0 then return await(asyncio.sleep(1, 'end')) end return await(async(deep)(k - 1)) end\n"
+     "assert(deep(150) == 'end')\n"
+     "local mt = setmetatable({}, {__index = function(_, k) return await(asyncio.sleep(1, k)) end})\n"
+     "assert(mt.abc == 'abc')\n"
+     "package.preload.late = function() await(asyncio.sleep(1)) return {} end\n"
+     "local a, b = asyncio.create_task(async(require)('late')), asyncio.create_task(async(require)('late'))\n"
+     "assert(await(a) == await(b))\n"
+     "return 'ok'\n"},
+};
 
-typedef struct budget {
-  long left;   /* allocations until the failure */
-  long asked;  /* for all that was asked */
-  int forever; /* after the first failure everything fails */
-  long blocks; /* not given back */
-} budget;
+typedef struct limits {
+  long left;    /* allocations until the failure; -1: none fails */
+  int refusals; /* how many there will be; -1: no end */
+  long asked;   /* how often something was asked for */
+  long blocks, bytes; /* not given back */
+} limits;
+
+typedef union head {
+  size_t size;
+  max_align_t align;
+} head;
 
 static void *limited(void *ud, void *p, size_t osize, size_t nsize) {
-  budget *b = ud;
-  (void)osize;
+  limits *b = ud;
+  head *h = p != NULL ? (head *)p - 1 : NULL, *q;
+  if (h != NULL) expect(h->size == osize); /* as Lua promises its allocator */
   if (nsize == 0) {
-    if (p != NULL) b->blocks--;
-    free(p);
+    if (h != NULL) {
+      b->blocks--;
+      b->bytes -= (long)h->size;
+    }
+    free(h);
     return NULL;
   }
   b->asked++;
-  if (b->left >= 0) {
-    if (b->left == 0) {
-      if (!b->forever) b->left = -1;
-      return NULL;
-    }
+  if (b->left > 0)
     b->left--;
+  else if (b->left == 0 && b->refusals != 0) {
+    if (b->refusals > 0) b->refusals--;
+    return NULL;
   }
-  void *q = realloc(p, nsize);
-  if (q != NULL && p == NULL) b->blocks++;
-  return q;
+  q = realloc(h, sizeof *h + nsize);
+  if (q == NULL) return NULL;
+  if (p == NULL)
+    b->blocks++, b->bytes += (long)nsize;
+  else
+    b->bytes += (long)nsize - (long)osize;
+  q->size = nsize;
+  return q + 1;
 }
 
 static void quiet(void *ud, const char *text, size_t n) { (void)ud, (void)text, (void)n; }
 
-/* 1 if the script ran to its end with its result. */
-static int attempt(budget *b) {
+enum { ENDED_WELL, ENDED_WITH_ERROR, ENDED_WRONG };
+
+static const char *why = "";
+static char why_buf[512];
+
+static int attempt(limits *b, const char *script) {
   ml_config c;
   ml_engine *e = NULL;
   ml_task *t = NULL;
-  int done = 0, err;
+  int end = ENDED_WITH_ERROR, err;
+  why = "";
   ml_config_init(&c);
   c.alloc = limited;
   c.alloc_ud = b;
@@ -79,19 +183,31 @@ static int attempt(budget *b) {
   err = ml_new(&c, &e);
   if (err < 0) {
     expect(e == NULL);
-    return 0;
+    return ENDED_WITH_ERROR;
   }
-  if (ml_load(e, "=script", script, sizeof script - 1, &t) == 0) {
+  err = ml_load(e, "=script", script, strlen(script), &t);
+  if (err == 0) {
     const ml_value *v;
     size_t n;
-    ml_run(e);
-    if (ml_task_status(t) == ML_DONE && ml_task_result(t, &v, &n) == 0 && n == 1)
-      done = strcmp(v[0].u.str.s, "x,xx,xxx") == 0;
-    if (ml_task_status(t) == ML_FAILED) (void)ml_task_error(t);
+    int rc;
+    while ((rc = ml_run(e)) == ML_ESCRIPT) continue;
+    switch (ml_task_status(t)) {
+    case ML_DONE:
+      expect_ok(ml_task_result(t, &v, &n));
+      end = n == 1 && v[0].type == ML_STRING && strcmp(v[0].u.str.s, "ok") == 0 ? ENDED_WELL
+                                                                                : ENDED_WRONG;
+      break;
+    case ML_PENDING: end = rc < 0 ? ENDED_WITH_ERROR : ENDED_WRONG; break;
+    default:
+      expect(ml_task_error(t) != NULL && ml_task_error(t)->message != NULL);
+      snprintf(why_buf, sizeof why_buf, "%s", ml_task_error(t)->message);
+      why = why_buf;
+    }
     ml_task_release(t);
-  }
-  ml_close(e, 1000);
-  return done;
+  } else
+    expect(t == NULL);
+  ml_close(e, 20);
+  return end;
 }
 
 static double seconds(void) {
@@ -100,26 +216,69 @@ static double seconds(void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+static char doing[256];
+static void too_long(int sig) {
+  (void)sig;
+  static const char text[] = " took too long: a hang\n";
+  if (write(2, doing, strlen(doing)) < 0 || write(2, text, sizeof text - 1) < 0) _exit(2);
+  _exit(1);
+}
+
+enum { COLLECT = 1, ONCE = 2, ON = -1 };
+
+static int check(const char *script, int refusals, long n, int *ended) {
+  limits b = {n, refusals, 0, 0, 0};
+  alarm(60);
+  *ended = attempt(&b, script);
+  alarm(0);
+  if (b.blocks != 0 || b.bytes != 0)
+    fprintf(stderr, "%s: %ld blocks (%ld bytes) leaked\n", doing, b.blocks, b.bytes);
+  else if (*ended == ENDED_WRONG)
+    fprintf(stderr, "%s: no error, but a wrong result\n", doing);
+  else if (refusals == COLLECT && *ended != ENDED_WELL && strstr(why, "not enough memory") == NULL)
+    fprintf(stderr, "%s: another error: %s\n", doing, why);
+  else
+    return 0;
+  return 1;
+}
+
+/* oom [SECONDS for all sweeps [SCRIPT [MODE N]]] */
 int main(int argc, char **argv) {
-  double limit = argc > 1 ? atof(argv[1]) : 40; /* seconds for each sweep */
-  budget whole = {-1, 0, 0, 0};
-  double start = seconds();
-  expect(attempt(&whole));
-  expect(whole.blocks == 0);
-  double each = seconds() - start;
-  for (int forever = 0; forever <= 1; forever++) {
-    long step = 1 + (long)((double)whole.asked * each / limit), failed = 0, tried = 0;
-    for (long n = 0; n < whole.asked; n += step, tried++) {
-      budget b = {n, 0, forever, 0};
-      if (!attempt(&b)) failed++;
-      if (b.blocks != 0) {
-        fprintf(stderr, "%ld blocks leaked when allocation %ld failed\n", b.blocks, n);
-        return 1;
-      }
+  static const struct {
+    const char *name;
+    int refusals;
+  } modes[] = {{"collect", COLLECT}, {"once", ONCE}, {"from there on", ON}};
+  enum { SCRIPTS = sizeof scripts / sizeof *scripts, MODES = 3 };
+  double limit = (argc > 1 ? atof(argv[1]) : 90) / (SCRIPTS * MODES);
+  long base = 0, failures = 0;
+  int ended;
+  signal(SIGALRM, too_long);
+  for (int s = 0; s < SCRIPTS; s++) {
+    limits whole = {-1, 0, 0, 0, 0};
+    double start = seconds(), each;
+    snprintf(doing, sizeof doing, "%s", scripts[s].name);
+    if (attempt(&whole, scripts[s].text) != ENDED_WELL) {
+      fprintf(stderr, "%s does not run even with memory: %s\n", doing, why);
+      return 1;
     }
-    printf("%ld allocations, every %ldth failed%s: %ld runs, %ld of them ended early\n",
-           whole.asked, step, forever ? " and all after it" : "", tried, failed);
-    expect(failed > 0);
+    expect(whole.blocks == 0 && whole.bytes == 0);
+    each = seconds() - start;
+    for (int m = 0; m < MODES; m++) {
+      /* what comes before the script is swept once, with the first */
+      long step = 1 + (long)((double)(whole.asked - base) * each / limit), early = 0, tried = 0;
+      if (argc > 2 && strcmp(argv[2], scripts[s].name) != 0) continue;
+      if (argc > 3 && strcmp(argv[3], modes[m].name) != 0) continue;
+      for (long n = argc > 4 ? atol(argv[4]) : base; n < whole.asked; n += step, tried++) {
+        snprintf(doing, sizeof doing, "oom 1 '%s' '%s' %ld", scripts[s].name, modes[m].name, n);
+        failures += check(scripts[s].text, modes[m].refusals, n, &ended);
+        if (ended != ENDED_WELL) early++;
+        if (argc > 4) break;
+      }
+      printf("%-16s %-13s %5ld allocations, every %ldth: %5ld runs, %5ld ended early\n",
+             scripts[s].name, modes[m].name, whole.asked - base, step, tried, early);
+      fflush(stdout);
+    }
+    if (s == 0) base = whole.asked * 9 / 10;
   }
-  return 0;
+  return failures > 0;
 }
