@@ -150,7 +150,7 @@ function M.run(main, opts)
   if opts ~= nil then core.options(opts, options, "run") end
   if pcall(core.get_running_loop) then
     if core.in_host_script() then
-      if type(main) == "function" then main = core.create_task(main) end
+      if type(main) == "function" and not core.iscoroutinefunction(main) then return main() end
       return core.await(main)
     end
     if core.iscoroutine(main) then main:close() end
