@@ -1,6 +1,8 @@
-/* The bindings that are built in, by the name that require knows. */
-#include "core.h"
+/* The C modules that `require` finds in the binary. */
+#include "stream.h"
 
-int luaopen_moonloop_time(lua_State *L);
-
-const ml_module ml__bindings[] = {{"time", luaopen_moonloop_time}, {NULL, NULL}};
+const ml_module ml__bindings[] = {
+    {"asyncio.net", ml__open_net},
+    {"time", ml__open_time},
+    {NULL, NULL},
+};

@@ -31,7 +31,7 @@ local parts = {
   {
     "streams",
     [[ open_connection start_server open_unix_connection start_unix_server
-    StreamReader StreamWriter Server ]],
+    StreamReader StreamWriter StreamReaderProtocol Server ]],
   },
 }
 
@@ -65,5 +65,23 @@ local function names(t)
   for name in next, modules do lookup(t, name) end
   return next, t
 end
+
+--- Methods of loops that come with a part when one of them is first used.
+local loop_parts = {
+  streams = [[ getaddrinfo getnameinfo create_connection create_server create_unix_connection create_unix_server
+    connect_read_pipe connect_write_pipe ]],
+}
+
+setmetatable(require("asyncio.core").Loop.methods, {
+  __index = function(methods, name)
+    if type(name) ~= "string" or not name:find("^[%a_]+$") then return nil end
+    for part, list in next, loop_parts do
+      if list:find("%s" .. name .. "%s") then
+        require("asyncio." .. part)
+        return rawget(methods, name)
+      end
+    end
+  end,
+})
 
 return setmetatable(M, { __index = lookup, __pairs = names, __name = "asyncio" })

@@ -1,0 +1,108 @@
+/* What connections read into: slabs, and the bytes that wait for their reader.
+**
+** libuv reads into one slab for the whole engine. Few bytes are copied from it
+** into a block of their size; when they fill much of it the slab itself is
+** handed over and the next read gets another. A connection without unread
+** bytes holds no memory for them.
+*/
+#include <string.h>
+
+#include "stream.h"
+
+static const char net_key;
+
+static int net_gc(lua_State *L) {
+  ml_net *net = lua_touserdata(L, 1);
+  net->maxspare = 0;
+  while (!ml__list_empty(&net->streams)) {
+    ml_stream *s = ml__containerof(net->streams.next, ml_stream, all);
+    s->refs = 1;
+    ml__stream_unref(s);
+  }
+  while (net->nspare > 0) ml__alloc(net->engine->alloc, net->spare[--net->nspare], ML_SLAB, 0);
+  if (net->slab != NULL) ml__alloc(net->engine->alloc, net->slab, ML_SLAB, 0);
+  net->slab = NULL;
+  return 0;
+}
+
+ml_net *ml__net(lua_State *L) {
+  ml_net *net;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &net_key);
+  net = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  if (net != NULL) return net;
+  net = lua_newuserdatauv(L, sizeof *net, 0);
+  memset(net, 0, sizeof *net);
+  net->engine = ml__engine(L);
+  net->maxspare = (int)(sizeof net->spare / sizeof net->spare[0]);
+  ml__list_init(&net->streams);
+  /* finalized after everything made later: connections rely on it */
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, net_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &net_key);
+  return net;
+}
+
+static char *block_new(ml_net *net, size_t size) {
+  if (size == ML_SLAB && net->nspare > 0) return net->spare[--net->nspare];
+  return ml__alloc(net->engine->alloc, NULL, 0, size);
+}
+
+static void block_free(ml_net *net, char *p, size_t size) {
+  if (p == NULL) return;
+  if (size == ML_SLAB && net->nspare < net->maxspare)
+    net->spare[net->nspare++] = p;
+  else
+    ml__alloc(net->engine->alloc, p, size, 0);
+}
+
+char *ml__slab(ml_net *net) {
+  if (net->slab == NULL) net->slab = block_new(net, ML_SLAB);
+  return net->slab;
+}
+
+int ml__bytes_add(ml_net *net, ml_bytes *b, const char *p, size_t n) {
+  if (n == 0) return 0;
+  if (b->base == NULL && p == net->slab && n >= ML_SLAB / 2) {
+    b->base = net->slab;
+    b->cap = ML_SLAB;
+    b->start = 0;
+    b->len = n;
+    net->slab = NULL;
+    return 0;
+  }
+  if (b->base != NULL && b->start > 0 && b->start + b->len + n > b->cap && b->len + n <= b->cap &&
+      b->len <= b->cap / 2) {
+    memmove(b->base, b->base + b->start, b->len);
+    b->start = 0;
+  }
+  if (b->start + b->len + n > b->cap) {
+    size_t cap = b->len + n;
+    char *q;
+    if (b->base != NULL && cap < 2 * b->cap) cap = 2 * b->cap;
+    q = block_new(net, cap);
+    if (q == NULL) return UV_ENOMEM;
+    if (b->len > 0) memcpy(q, b->base + b->start, b->len);
+    block_free(net, b->base, b->cap);
+    b->base = q;
+    b->cap = cap;
+    b->start = 0;
+  }
+  memcpy(b->base + b->start + b->len, p, n);
+  b->len += n;
+  return 0;
+}
+
+void ml__bytes_drop(ml_net *net, ml_bytes *b, size_t n) {
+  b->start += n;
+  b->len -= n;
+  if (b->len == 0) ml__bytes_free(net, b);
+}
+
+void ml__bytes_free(ml_net *net, ml_bytes *b) {
+  block_free(net, b->base, b->cap);
+  b->base = NULL;
+  b->start = b->len = b->cap = 0;
+}

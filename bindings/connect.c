@@ -1,0 +1,295 @@
+/* Connecting: operations that end in a Transport, and transports of descriptors
+** that are there already.
+*/
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+typedef struct connop connop;
+
+/* Lives until libuv has answered, whatever becomes of the operation. */
+typedef struct connreq {
+  uv_connect_t req;
+  ml_engine *engine;
+  ml_stream *s;
+  connop *op; /* NULL: cancelled */
+} connreq;
+
+/* User values: 1: host, path or address; 2: local host. */
+struct connop {
+  ml_op op;
+  connreq *req;  /* under way */
+  ml_stream *s;  /* connected */
+  int status;
+  int port, local_port; /* port < 0: a unix socket */
+};
+
+static void discard(ml_stream *s) {
+  s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
+  s->ops->close(s);
+}
+
+static void on_connect(uv_connect_t *req, int status) {
+  connreq *r = ml__containerof(req, connreq, req);
+  connop *op = r->op;
+  ml_stream *s = r->s;
+  r->engine->nstats_inflight--;
+  if (op != NULL) {
+    op->req = NULL;
+    op->status = status;
+    if (status == 0) op->s = s;
+    ml__op_wake(&op->op);
+  }
+  if (status < 0 || op == NULL) discard(s);
+  ml__alloc(r->engine->alloc, r, sizeof *r, 0);
+}
+
+/* Pushes the error of connecting to what user value 1 names. */
+static int failed(lua_State *L, connop *op, int rc) {
+  const char *to;
+  lua_getiuservalue(L, 1, 1);
+  to = lua_tostring(L, -1);
+  if (op->port < 0)
+    ml__error_uv(L, rc, "connect to %s failed", to);
+  else
+    ml__error_uv(L, rc, strchr(to, ':') ? "connect to [%s]:%d failed" : "connect to %s:%d failed", to,
+                 op->port);
+  lua_pushvalue(L, -2);
+  lua_setfield(L, -2, op->port < 0 ? "path" : "host");
+  if (op->port >= 0) {
+    lua_pushinteger(L, op->port);
+    lua_setfield(L, -2, "port");
+  }
+  return ML_RAISE;
+}
+
+static int connect_tcp(lua_State *L, connop *op, connreq *r) {
+  struct sockaddr_storage ss;
+  int rc;
+  lua_getiuservalue(L, 1, 1);
+  if (!ml__addr_parse(lua_tostring(L, -1), op->port, &ss)) return UV_EINVAL;
+  lua_getiuservalue(L, 1, 2);
+  r->s = ml__stream_new(L, ml__engine(L)->running, 0, ss.ss_family, &rc);
+  if (r->s == NULL) return rc;
+  uv_tcp_nodelay(&r->s->u.tcp, 1);
+  if (!lua_isnil(L, -1)) {
+    struct sockaddr_storage local;
+    if (!ml__addr_parse(lua_tostring(L, -1), op->local_port, &local)) return UV_EINVAL;
+    rc = uv_tcp_bind(&r->s->u.tcp, (struct sockaddr *)&local, 0);
+    if (rc < 0) return rc;
+  }
+  return uv_tcp_connect(&r->req, &r->s->u.tcp, (struct sockaddr *)&ss, on_connect);
+}
+
+static int connect_unix(lua_State *L, connop *op, connreq *r) {
+  struct sockaddr_un un;
+  size_t n;
+  const char *path;
+  int rc, fd;
+  (void)op;
+  lua_getiuservalue(L, 1, 1);
+  path = lua_tolstring(L, -1, &n);
+  if (n == 0 || n >= sizeof un.sun_path) return UV_ENAMETOOLONG;
+  r->s = ml__stream_new(L, ml__engine(L)->running, ML_S_PIPE | ML_S_UNIX, 0, &rc);
+  if (r->s == NULL) return rc;
+  if (path[0] != '\0') {
+    uv_pipe_connect(&r->req, &r->s->u.pipe, path, on_connect);
+    return 0;
+  }
+  /* an abstract name: libuv takes none, and the kernel answers at once */
+  memset(&un, 0, sizeof un);
+  un.sun_family = AF_UNIX;
+  memcpy(un.sun_path, path, n);
+  fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return uv_translate_sys_error(errno);
+  if (connect(fd, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0) {
+    rc = uv_translate_sys_error(errno);
+    close(fd);
+    return rc;
+  }
+  return uv_pipe_open(&r->s->u.pipe, fd) < 0 ? UV_EBADF : 1;
+}
+
+static int push_connected(lua_State *L, ml_stream *s) {
+  ml__stream_names(s);
+  ml__transport_push(L, s);
+  return 1;
+}
+
+static int connect_begin(lua_State *L, ml_op *o) {
+  connop *op = (connop *)o;
+  ml_engine *e = ml__engine(L);
+  connreq *r = ml__alloc(e->alloc, NULL, 0, sizeof *r);
+  int rc;
+  if (r == NULL) return luaL_error(L, "not enough memory");
+  memset(r, 0, sizeof *r);
+  r->engine = e;
+  r->op = op;
+  rc = op->port < 0 ? connect_unix(L, op, r) : connect_tcp(L, op, r);
+  if (rc == 0) {
+    op->req = r;
+    e->nstats_inflight++;
+    return ML_PARK;
+  }
+  op->s = r->s;
+  ml__alloc(e->alloc, r, sizeof *r, 0);
+  if (rc > 0) return push_connected(L, op->s);
+  if (op->s != NULL) discard(op->s);
+  return failed(L, op, rc);
+}
+
+static int connect_wake(lua_State *L, ml_op *o) {
+  connop *op = (connop *)o;
+  if (o->obj.state == ML_OP_CANCELLED) {
+    if (op->s != NULL) discard(op->s);
+    op->s = NULL;
+    return 0;
+  }
+  return op->status < 0 ? failed(L, op, op->status) : push_connected(L, op->s);
+}
+
+static void connect_cancel(ml_op *o) {
+  connop *op = (connop *)o;
+  if (op->req == NULL) return;
+  op->req->op = NULL;
+  if (!uv_is_closing(&op->req->s->u.handle)) discard(op->req->s);
+  op->req = NULL;
+}
+
+static const ml_opclass connect_class = {"connect", connect_begin, connect_wake, connect_cancel};
+
+/* connect_tcp(ip, port [, local ip, local port]) -> awaitable of a Transport */
+static int f_connect_tcp(lua_State *L) {
+  connop *op;
+  luaL_checkstring(L, 1);
+  lua_settop(L, 4);
+  op = ml__op_new(L, &connect_class, sizeof *op, 2);
+  op->port = (int)luaL_checkinteger(L, 2);
+  op->local_port = (int)luaL_optinteger(L, 4, 0);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, -2, 2);
+  return 1;
+}
+
+/* connect_unix(path) -> awaitable of a Transport */
+static int f_connect_unix(lua_State *L) {
+  connop *op;
+  luaL_checkstring(L, 1);
+  op = ml__op_new(L, &connect_class, sizeof *op, 2);
+  op->port = -1;
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  return 1;
+}
+
+/* ---- descriptors ---- */
+
+/* open_pipe(descriptor or file) -> Transport. A number is taken over, of a file
+** the descriptor is duplicated. */
+static int f_open_pipe(lua_State *L) {
+  ml_evloop *loop = ml__loop_get(L);
+  luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
+  ml_stream *s;
+  struct stat st;
+  int fd, rc;
+  if (file != NULL) {
+    if (file->closef == NULL) return ml__error(L, "ValueError", "the file is closed");
+    fflush(file->f);
+    fd = fcntl(fileno(file->f), F_DUPFD_CLOEXEC, 3);
+    if (fd < 0) fd = -1;
+  } else {
+    int ok;
+    fd = (int)lua_tointegerx(L, 1, &ok);
+    if (!ok)
+      return ml__error(L, "TypeError", "a file or a descriptor was expected, got %s", luaL_typename(L, 1));
+  }
+  if (fstat(fd, &st) < 0) {
+    ml__error_uv(L, uv_translate_sys_error(errno), "opening descriptor %d failed", fd);
+    return lua_error(L);
+  }
+  if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) && !S_ISCHR(st.st_mode)) {
+    if (file != NULL) close(fd);
+    return ml__error(L, "ValueError", "Pipe transport is for pipes/sockets only.");
+  }
+  s = ml__stream_new(L, loop, ML_S_PIPE, 0, &rc);
+  if (s != NULL) {
+    rc = uv_pipe_open(&s->u.pipe, fd);
+    if (rc == 0) {
+      ml__transport_push(L, s);
+      return 1;
+    }
+    discard(s);
+  }
+  if (file != NULL) close(fd);
+  ml__error_uv(L, rc, "opening descriptor %d failed", fd);
+  return lua_error(L);
+}
+
+/* fileno(transport or writer) -> descriptor, or nil when it is closed */
+static int f_fileno(lua_State *L) {
+  ml_stream *s = ml__checkstream(L, 1);
+  uv_os_fd_t fd;
+  if ((s->flags & ML_S_LOST) || uv_fileno(&s->u.handle, &fd) < 0) return 0;
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
+static const struct {
+  const char *name;
+  int level, option;
+} options[] = {
+    {"TCP_NODELAY", IPPROTO_TCP, TCP_NODELAY}, {"SO_KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE},
+    {"SO_SNDBUF", SOL_SOCKET, SO_SNDBUF},      {"SO_RCVBUF", SOL_SOCKET, SO_RCVBUF},
+    {"SO_REUSEADDR", SOL_SOCKET, SO_REUSEADDR}, {"SO_ERROR", SOL_SOCKET, SO_ERROR},
+    {"SO_LINGER", SOL_SOCKET, SO_LINGER},
+};
+
+/* sockopt(transport or writer, name [, value]) -> value. SO_LINGER: seconds, or -1. */
+static int f_sockopt(lua_State *L) {
+  ml_stream *s = ml__checkstream(L, 1);
+  const char *name = luaL_checkstring(L, 2);
+  struct linger linger;
+  uv_os_fd_t fd;
+  int value, rc;
+  socklen_t n = sizeof value;
+  size_t i = 0, count = sizeof options / sizeof options[0];
+  while (i < count && strcmp(options[i].name, name) != 0) i++;
+  if (i == count) return ml__error(L, "ValueError", "unknown socket option '%s'", name);
+  rc = (s->flags & ML_S_LOST) ? UV_EBADF : uv_fileno(&s->u.handle, &fd);
+  if (rc == 0 && !lua_isnoneornil(L, 3)) {
+    value = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : (int)luaL_checkinteger(L, 3);
+    linger.l_onoff = value >= 0;
+    linger.l_linger = value;
+    if (options[i].option == SO_LINGER && options[i].level == SOL_SOCKET)
+      rc = setsockopt(fd, options[i].level, options[i].option, &linger, sizeof linger);
+    else
+      rc = setsockopt(fd, options[i].level, options[i].option, &value, sizeof value);
+  } else if (rc == 0)
+    rc = getsockopt(fd, options[i].level, options[i].option, &value, &n);
+  if (rc < 0) {
+    ml__error_uv(L, rc == -1 ? uv_translate_sys_error(errno) : rc, "socket option %s failed", name);
+    return lua_error(L);
+  }
+  lua_pushinteger(L, value);
+  return 1;
+}
+
+void ml__open_connect(lua_State *L) {
+  static const luaL_Reg functions[] = {{"connect_tcp", f_connect_tcp},
+                                       {"connect_unix", f_connect_unix},
+                                       {"open_pipe", f_open_pipe},
+                                       {"fileno", f_fileno},
+                                       {"sockopt", f_sockopt},
+                                       {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}

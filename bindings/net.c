@@ -1,0 +1,28 @@
+/* Module asyncio.net: what asyncio.streams is made of. Not for scripts. */
+#include "stream.h"
+
+int ml__open_net(lua_State *L) {
+  static const struct {
+    const char *name;
+    ml_objtype type;
+  } types[] = {{"StreamReader", ML_T_READER},
+               {"StreamWriter", ML_T_WRITER},
+               {"Transport", ML_T_TRANSPORT},
+               {"Server", ML_T_SERVER}};
+  ml__net(L);
+  lua_newtable(L);
+  ml__address_open(L);
+  ml__open_reader(L);
+  ml__open_writer(L);
+  ml__open_transport(L);
+  ml__open_server(L);
+  ml__open_connect(L);
+  ml__open_dns(L);
+  lua_newtable(L); /* metatables by name */
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+    ml__ref_get(L, ML_R_TYPES + (int)types[i].type);
+    lua_setfield(L, -2, types[i].name);
+  }
+  lua_setfield(L, -2, "metatables");
+  return 1;
+}

@@ -1,0 +1,532 @@
+/* StreamReader. Semantics of CPython 3.13's Lib/asyncio/streams.py, but that the end of
+** a stream is nil and that a task is resumed once, when what it asked for is there.
+**
+** A reader keeps the last operation that it made, and uses it again when that
+** is done with: a read in a loop allocates nothing but its string.
+*/
+#include <string.h>
+
+#include "stream.h"
+
+typedef struct separator {
+  const char *p;
+  size_t n;
+} separator;
+
+enum { READ, READ_ALL, EXACTLY, LINE, UNTIL };
+
+struct ml_readop {
+  ml_op op;
+  ml_reader *r;
+  uint8_t kind;
+  bool busy;       /* handed out, and not done yet */
+  size_t n;        /* bytes asked for; UNTIL: number of separators */
+  size_t from;     /* no separator begins before this offset */
+  separator seps[];
+};
+/* User values: 1: the reader; UNTIL: 2: a table that holds the separators. */
+
+enum { MORE = -10 };
+
+static const separator line_break = {"\n", 1};
+static const char *const names[] = {"read", "read", "readexactly", "readline", "readuntil"};
+
+/* ---- searching ---- */
+
+typedef struct found {
+  size_t start, end;
+} found;
+
+/* Looks for the separators from op->from on: 1: found; 0: not there; -1: not
+** there, and the bytes without any are over the limit. */
+static int search(const ml_reader *r, ml_readop *op, found *f) {
+  const separator *seps = op->kind == LINE ? &line_break : op->seps;
+  size_t n = op->kind == LINE ? 1 : op->n, len = r->in.len;
+  const char *base = r->in.base + r->in.start;
+  bool any = false;
+  if (len < op->from + seps[0].n) return 0;
+  for (size_t i = 0; i < n; i++) {
+    const char *p = seps[i].n == 1 ? memchr(base + op->from, seps[i].p[0], len - op->from)
+                                   : memmem(base + op->from, len - op->from, seps[i].p, seps[i].n);
+    if (p == NULL) continue;
+    size_t end = (size_t)(p - base) + seps[i].n;
+    if (!any || end < f->end) {
+      f->start = (size_t)(p - base);
+      f->end = end;
+    }
+    any = true;
+  }
+  if (any) return 1;
+  op->from = len + 1 > seps[n - 1].n ? len + 1 - seps[n - 1].n : 0;
+  return op->from > r->limit ? -1 : 0;
+}
+
+/* Would the waiting operation end with what is there? */
+static bool answered(ml_reader *r, ml_readop *op) {
+  found f;
+  if (r->obj.flags & (ML_RD_EOF | ML_RD_FAILED | ML_RD_ERROR)) return true;
+  switch (op->kind) {
+  case READ: return r->in.len > 0;
+  case READ_ALL: return false;
+  case EXACTLY: return r->in.len >= op->n;
+  default: return search(r, op, &f) != 0;
+  }
+}
+
+/* ---- waking and backpressure ---- */
+
+static void wake(ml_reader *r) {
+  ml_readop *op = r->waiter;
+  if (op == NULL) return;
+  r->waiter = NULL;
+  ml__op_wake(&op->op);
+}
+
+static void set_paused(ml_reader *r, bool paused) {
+  if (paused == !!(r->obj.flags & ML_RD_PAUSED) || r->s == NULL) return;
+  if (paused) {
+    r->obj.flags |= ML_RD_PAUSED;
+    r->s->flags |= ML_S_PAUSED;
+  } else {
+    r->obj.flags &= (uint16_t)~ML_RD_PAUSED;
+    r->s->flags &= ~(uint32_t)(ML_S_PAUSED | ML_S_HALTED); /* resume_reading */
+  }
+  ml__stream_reading(r->s);
+}
+
+static void fed(ml_reader *r) {
+  if (r->waiter != NULL && answered(r, r->waiter)) wake(r);
+  if (r->in.len > r->limit && r->in.len - r->limit > r->limit && r->waiter == NULL)
+    set_paused(r, true);
+}
+
+static void taken(ml_reader *r) {
+  if ((r->obj.flags & ML_RD_PAUSED) && r->in.len <= r->limit) set_paused(r, false);
+}
+
+/* ---- as a sink ---- */
+
+static void sink_data(ml_stream *s, const char *p, size_t n) {
+  ml_reader *r = s->target;
+  if (r == NULL) return;
+  if (ml__bytes_add(r->net, &r->in, p, n) < 0)
+    ml__stream_fail(s, UV_ENOMEM);
+  else
+    fed(r);
+}
+
+static void sink_eof(ml_stream *s) {
+  ml_reader *r = s->target;
+  if (r == NULL) return;
+  r->obj.flags |= ML_RD_EOF;
+  wake(r);
+}
+
+static void sink_pause(lua_State *L, ml_stream *s) {
+  (void)L;
+  (void)s;
+}
+static void sink_resume(ml_stream *s) { (void)s; }
+
+static void sink_lost(lua_State *L, ml_stream *s) {
+  ml_reader *r = s->target;
+  (void)L;
+  if (r == NULL) return;
+  r->obj.flags |= s->error == 0 ? ML_RD_EOF : ML_RD_FAILED;
+  wake(r);
+}
+
+static void sink_forget(ml_stream *s) {
+  ml_reader *r = s->target;
+  r->obj.flags |= ML_RD_EOF;
+}
+
+const ml_sink ml__reader_sink = {sink_data, sink_eof, sink_pause, sink_resume, sink_lost, sink_forget};
+
+/* ---- errors ---- */
+
+bool ml__reader_failed(lua_State *L, int idx) {
+  ml_reader *r = lua_touserdata(L, idx);
+  idx = lua_absindex(L, idx);
+  if (!(r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR))) return false;
+  if (!(r->obj.flags & ML_RD_ERROR)) { /* of the connection; made once */
+    ml__stream_error(L, r->s);
+    lua_setiuservalue(L, idx, 2);
+    r->obj.flags |= ML_RD_ERROR;
+  }
+  lua_getiuservalue(L, idx, 2);
+  return true;
+}
+
+static int incomplete(lua_State *L, ml_reader *r, lua_Integer expected) {
+  size_t n = r->in.len;
+  if (expected >= 0)
+    ml__error_new(L, "IncompleteReadError", "%I bytes read on a total of %I expected bytes",
+                  (LUAI_UACINT)n, (LUAI_UACINT)expected);
+  else
+    ml__error_new(L, "IncompleteReadError", "%I bytes read on a total of undefined expected bytes",
+                  (LUAI_UACINT)n);
+  lua_pushlstring(L, n > 0 ? r->in.base + r->in.start : "", n);
+  lua_setfield(L, -2, "partial");
+  if (expected >= 0) {
+    lua_pushinteger(L, expected);
+    lua_setfield(L, -2, "expected");
+  }
+  ml__bytes_free(r->net, &r->in);
+  return ML_RAISE;
+}
+
+/* A line that is too long is dropped, with its break if that is there. */
+static int overrun(lua_State *L, ml_reader *r, ml_readop *op, bool is_found, size_t consumed) {
+  const char *text = is_found ? "Separator is found, but chunk is longer than limit"
+                              : "Separator is not found, and chunk exceed the limit";
+  if (op->kind == UNTIL) {
+    ml__error_new(L, "LimitOverrunError", "%s", text);
+    lua_pushinteger(L, (lua_Integer)consumed);
+    lua_setfield(L, -2, "consumed");
+    return ML_RAISE;
+  }
+  ml__error_new(L, "ValueError", "%s", text);
+  ml__bytes_drop(r->net, &r->in, is_found ? consumed + 1 : r->in.len);
+  taken(r);
+  return ML_RAISE;
+}
+
+/* ---- the operations ---- */
+
+static int take(lua_State *L, ml_reader *r, size_t n) {
+  lua_pushlstring(L, n > 0 ? r->in.base + r->in.start : "", n);
+  if (n > 0) ml__bytes_drop(r->net, &r->in, n);
+  taken(r);
+  return 1;
+}
+
+static int nothing(lua_State *L) {
+  lua_pushnil(L);
+  return 1;
+}
+
+static int try_until(lua_State *L, ml_reader *r, ml_readop *op) {
+  found f;
+  int rc = search(r, op, &f);
+  if (rc < 0) return overrun(L, r, op, false, op->from);
+  if (rc > 0) return f.start > r->limit ? overrun(L, r, op, true, f.start) : take(L, r, f.end);
+  if (!(r->obj.flags & ML_RD_EOF)) return MORE;
+  if (op->kind == UNTIL) return incomplete(L, r, -1);
+  return r->in.len == 0 ? nothing(L) : take(L, r, r->in.len);
+}
+
+static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
+  bool eof = r->obj.flags & ML_RD_EOF;
+  switch (op->kind) {
+  case READ:
+    if (r->in.len == 0) return eof ? nothing(L) : MORE;
+    return take(L, r, op->n < r->in.len ? op->n : r->in.len);
+  case READ_ALL: return eof ? take(L, r, r->in.len) : MORE;
+  case EXACTLY:
+    if (r->in.len >= op->n) return take(L, r, op->n);
+    return eof ? incomplete(L, r, (lua_Integer)op->n) : MORE;
+  default: return try_until(L, r, op);
+  }
+}
+
+/* The operation is at index 1. */
+static int step(lua_State *L, ml_readop *op) {
+  ml_reader *r = op->r;
+  int n;
+  if (r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR)) {
+    lua_getiuservalue(L, 1, 1);
+    ml__reader_failed(L, -1);
+    op->busy = false;
+    return ML_RAISE;
+  }
+  if (op->n == 0 && (op->kind == READ || op->kind == EXACTLY)) {
+    lua_pushliteral(L, "");
+    op->busy = false;
+    return 1;
+  }
+  n = try_read(L, r, op);
+  if (n != MORE) {
+    op->busy = false;
+    return n;
+  }
+  if (r->waiter != NULL) {
+    op->busy = false;
+    ml__error_new(L, "RuntimeError",
+                  "%s() called while another coroutine is already waiting for incoming data",
+                  names[op->kind]);
+    return ML_RAISE;
+  }
+  if (r->s != NULL && r->s->loop != ml__engine(L)->running) {
+    op->busy = false;
+    ml__error_new(L, "RuntimeError", "%s(): the reader belongs to a different loop", names[op->kind]);
+    return ML_RAISE;
+  }
+  r->waiter = op;
+  if (r->obj.flags & ML_RD_PAUSED) set_paused(r, false);
+  return ML_PARK;
+}
+
+static int op_begin(lua_State *L, ml_op *o) {
+  ml_readop *op = (ml_readop *)o;
+  op->from = 0;
+  return step(L, op);
+}
+
+static int op_wake(lua_State *L, ml_op *o) {
+  ml_readop *op = (ml_readop *)o;
+  if (o->obj.state == ML_OP_CANCELLED) {
+    if (op->r->waiter == op) op->r->waiter = NULL;
+    op->busy = false;
+    return 0;
+  }
+  op->from = 0;
+  return step(L, op);
+}
+
+static void op_cancel(ml_op *o) {
+  ml_readop *op = (ml_readop *)o;
+  if (op->r->waiter == op) op->r->waiter = NULL;
+}
+
+static const ml_opclass classes[] = {
+    {"StreamReader.read", op_begin, op_wake, op_cancel},
+    {"StreamReader.read", op_begin, op_wake, op_cancel},
+    {"StreamReader.readexactly", op_begin, op_wake, op_cancel},
+    {"StreamReader.readline", op_begin, op_wake, op_cancel},
+    {"StreamReader.readuntil", op_begin, op_wake, op_cancel},
+};
+
+static inline ml_reader *check(lua_State *L) {
+  ml_object *o = lua_touserdata(L, 1);
+  if (o != NULL && lua_rawlen(L, 1) == sizeof(ml_reader) && o->magic == &ml__magic &&
+      o->type == ML_T_READER)
+    return (ml_reader *)(void *)o;
+  return ml__checkobject(L, 1, ML_T_READER);
+}
+
+/* Pushes an operation on the reader at index 1: the last one if it is done with. */
+static int push_op(lua_State *L, ml_reader *r, int kind, size_t n) {
+  ml_readop *op = NULL;
+  if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA) op = lua_touserdata(L, -1);
+  if (op != NULL && !op->busy && op->op.obj.state == ML_CO_AWAITED) {
+    op->op.obj.state = ML_CO_NEW;
+    op->op.obj.flags = 0;
+    op->op.cls = &classes[kind];
+  } else {
+    lua_pop(L, 1);
+    op = ml__op_new(L, &classes[kind], sizeof *op, 1);
+    op->r = r;
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, 1);
+  }
+  op->kind = (uint8_t)kind;
+  op->busy = true;
+  op->n = n;
+  return 1;
+}
+
+static lua_Integer check_count(lua_State *L, const char *fname) {
+  int ok;
+  lua_Integer n = lua_tointegerx(L, 2, &ok);
+  if (!ok || lua_type(L, 2) != LUA_TNUMBER)
+    ml__misuse(L, "TypeError", "%s: a number of bytes (an integer) was expected, got %s", fname,
+               lua_type(L, 2) == LUA_TNUMBER ? lua_tostring(L, 2) : luaL_typename(L, 2));
+  return n;
+}
+
+static int r_read(lua_State *L) {
+  ml_reader *r = check(L);
+  lua_Integer n = lua_isnoneornil(L, 2) ? -1 : check_count(L, "read");
+  return n < 0 ? push_op(L, r, READ_ALL, 0) : push_op(L, r, READ, (size_t)n);
+}
+
+static int r_readexactly(lua_State *L) {
+  ml_reader *r = check(L);
+  lua_Integer n = check_count(L, "readexactly");
+  if (n < 0) return ml__misuse(L, "ValueError", "readexactly size can not be less than zero");
+  return push_op(L, r, EXACTLY, (size_t)n);
+}
+
+static int r_readline(lua_State *L) { return push_op(L, check(L), LINE, 0); }
+
+static void check_separator(lua_State *L, int idx) {
+  if (lua_type(L, idx) != LUA_TSTRING)
+    ml__misuse(L, "TypeError", "readuntil: a separator must be a string, got %s", luaL_typename(L, idx));
+  if (lua_rawlen(L, idx) == 0)
+    ml__misuse(L, "ValueError", "Separator should be at least one-byte string");
+}
+
+/* readuntil([separator or array of separators]) */
+static int r_readuntil(lua_State *L) {
+  ml_reader *r = check(L);
+  ml_readop *op;
+  lua_Integer n = 1;
+  if (lua_isnoneornil(L, 2)) {
+    lua_settop(L, 1);
+    lua_pushliteral(L, "\n");
+  }
+  lua_settop(L, 2);
+  if (lua_istable(L, 2)) {
+    n = luaL_len(L, 2);
+    if (n < 1) return ml__misuse(L, "ValueError", "Separator should contain at least one element");
+    if (n > 1000) return ml__misuse(L, "ValueError", "readuntil: too many separators (%d)", (int)n);
+    lua_createtable(L, (int)n, 0);
+    for (int i = 1; i <= n; i++) {
+      lua_geti(L, 2, i);
+      check_separator(L, -1);
+      lua_rawseti(L, 3, i);
+    }
+  } else {
+    check_separator(L, 2);
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 2);
+    lua_rawseti(L, 3, 1);
+  }
+  op = ml__op_new(L, &classes[UNTIL], sizeof *op + (size_t)n * sizeof(separator), 2);
+  op->r = r;
+  op->kind = UNTIL;
+  op->busy = true;
+  op->n = (size_t)n;
+  for (int i = 0; i < n; i++) { /* shortest first */
+    separator s;
+    int k = i;
+    lua_rawgeti(L, 3, i + 1);
+    s.p = lua_tolstring(L, -1, &s.n);
+    lua_pop(L, 1);
+    for (; k > 0 && op->seps[k - 1].n > s.n; k--) op->seps[k] = op->seps[k - 1];
+    op->seps[k] = s;
+  }
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, -2, 2);
+  return 1;
+}
+
+/* ---- the rest ---- */
+
+static int r_at_eof(lua_State *L) {
+  ml_reader *r = check(L);
+  lua_pushboolean(L, (r->obj.flags & ML_RD_EOF) && r->in.len == 0);
+  return 1;
+}
+
+static int r_feed_data(lua_State *L) {
+  ml_reader *r = check(L);
+  size_t n;
+  const char *p;
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return ml__misuse(L, "TypeError", "feed_data: a string was expected, got %s", luaL_typename(L, 2));
+  if (r->obj.flags & ML_RD_EOF) return ml__misuse(L, "RuntimeError", "feed_data after feed_eof");
+  p = lua_tolstring(L, 2, &n);
+  if (ml__bytes_add(r->net, &r->in, p, n) < 0) return luaL_error(L, "not enough memory");
+  if (n > 0) fed(r);
+  return 0;
+}
+
+static int r_feed_eof(lua_State *L) {
+  ml_reader *r = check(L);
+  r->obj.flags |= ML_RD_EOF;
+  wake(r);
+  return 0;
+}
+
+static int r_exception(lua_State *L) {
+  check(L);
+  lua_settop(L, 1);
+  if (!ml__reader_failed(L, 1)) lua_pushnil(L);
+  return 1;
+}
+
+static int r_set_exception(lua_State *L) {
+  ml_reader *r = check(L);
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  r->obj.flags &= (uint16_t)~(ML_RD_FAILED | ML_RD_ERROR);
+  if (!lua_isnil(L, 2)) r->obj.flags |= ML_RD_ERROR;
+  lua_setiuservalue(L, 1, 2);
+  wake(r);
+  return 0;
+}
+
+static int r_tostring(lua_State *L) {
+  ml_reader *r = check(L);
+  luaL_Buffer b;
+  char who[96];
+  luaL_buffinit(L, &b);
+  luaL_addstring(&b, "<StreamReader");
+  if (r->in.len > 0) {
+    lua_pushfstring(L, " %I bytes", (LUAI_UACINT)r->in.len);
+    luaL_addvalue(&b);
+  }
+  if (r->obj.flags & ML_RD_EOF) luaL_addstring(&b, " eof");
+  if (r->limit != ML_LIMIT) {
+    lua_pushfstring(L, " limit=%I", (LUAI_UACINT)r->limit);
+    luaL_addvalue(&b);
+  }
+  if (r->waiter != NULL) luaL_addstring(&b, " waiting");
+  if (r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR)) luaL_addstring(&b, " exception");
+  if (r->s != NULL) {
+    ml__stream_text(r->s, who, sizeof who);
+    lua_pushfstring(L, " peer=%s", who);
+    luaL_addvalue(&b);
+  }
+  if (r->obj.flags & ML_RD_PAUSED) luaL_addstring(&b, " paused");
+  luaL_addstring(&b, ">");
+  luaL_pushresult(&b);
+  return 1;
+}
+
+static int r_gc(lua_State *L) {
+  ml_reader *r = lua_touserdata(L, 1);
+  ml_stream *s = r->s;
+  if (r->net != NULL) ml__bytes_free(r->net, &r->in);
+  r->waiter = NULL;
+  r->s = NULL;
+  if (s == NULL) return 0;
+  if (s->target == r) s->target = NULL;
+  ml__stream_unref(s);
+  return 0;
+}
+
+ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit) {
+  ml_reader *r = ml__newobject(L, ML_T_READER, sizeof *r, 2);
+  r->net = net;
+  r->limit = limit;
+  r->s = s;
+  if (s != NULL) ml__stream_ref(s);
+  return r;
+}
+
+/* new_reader(limit) */
+static int f_new_reader(lua_State *L) {
+  ml__reader_push(L, ml__net(L), NULL, (size_t)luaL_checkinteger(L, 1));
+  return 1;
+}
+
+static int r_limit(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)check(L)->limit);
+  return 1;
+}
+
+void ml__open_reader(lua_State *L) {
+  static const luaL_Reg methods[] = {{"read", r_read},
+                                     {"readexactly", r_readexactly},
+                                     {"readline", r_readline},
+                                     {"readuntil", r_readuntil},
+                                     {"at_eof", r_at_eof},
+                                     {"feed_data", r_feed_data},
+                                     {"feed_eof", r_feed_eof},
+                                     {"exception", r_exception},
+                                     {"set_exception", r_set_exception},
+                                     {"_limit", r_limit},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__tostring", r_tostring}, {"__gc", r_gc}, {NULL, NULL}};
+  ml__newtype(L, ML_T_READER, "StreamReader", methods, meta);
+  lua_setfield(L, -2, "StreamReader");
+  lua_pushcfunction(L, f_new_reader);
+  lua_setfield(L, -2, "new_reader");
+}

@@ -1,0 +1,562 @@
+/* Server: listening sockets, the connections that came in by them, and the tasks
+** that handle these. Semantics of CPython 3.13's base_events.Server.
+**
+** A server is pinned while it listens or has connections. libuv's callback
+** accepts; one job per server then makes the objects and starts the handlers.
+*/
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+/* User values: 1: the handler (a coroutine function), or a protocol factory;
+** 2: the array of sockets. */
+struct ml_server {
+  ml_object obj; /* flags: SV_* */
+  ml_net *net;
+  ml_evloop *loop;
+  ml_link listeners; /* listener.link */
+  ml_link accepted;  /* ml_stream.peers: not made into objects yet */
+  ml_link clients;   /* ml_stream.peers */
+  ml_link waiters;   /* ml_waitop: wait_closed */
+  ml_job job;        /* for what is accepted */
+  int pin;
+  int backlog;
+  int error;         /* accepting failed */
+  size_t limit;
+};
+enum { SV_SERVING = 1, SV_CLOSED = 2, SV_PROTOCOLS = 4 };
+
+typedef struct listener {
+  ml_handlehead head; /* first */
+  ml_net *net;
+  ml_server *server;  /* NULL: gone */
+  ml_link link;
+  uint32_t kind;
+  int family;
+  dev_t dev;          /* unix: of the socket file, which is removed at close */
+  ino_t ino;
+  bool unlink;
+  char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
+  union {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  } u;
+} listener;
+
+static ml_server *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_SERVER); }
+
+/* ---- life ---- */
+
+static void unpin_if_done(ml_server *v) {
+  if (!(v->obj.flags & SV_CLOSED) || !ml__list_empty(&v->clients)) return;
+  ml__wake_all(&v->waiters);
+  ml__list_remove(&v->job.link);
+  if (v->pin != 0) {
+    int pin = v->pin;
+    v->pin = 0;
+    ml__unpin(v->net->engine->L, pin);
+  }
+}
+
+void ml__server_detach(ml_stream *s) {
+  ml_server *v = s->server;
+  if (v == NULL) return;
+  s->server = NULL;
+  ml__list_remove(&s->peers);
+  unpin_if_done(v);
+}
+
+static void on_listener_closed(uv_handle_t *h) {
+  listener *n = h->data;
+  ml__alloc(n->net->engine->alloc, n, sizeof *n, 0);
+}
+
+static void listener_close(listener *n) {
+  struct stat st;
+  n->server = NULL;
+  ml__list_remove(&n->link);
+  if (n->unlink && stat(n->path, &st) == 0 && st.st_dev == n->dev && st.st_ino == n->ino)
+    unlink(n->path);
+  if (!uv_is_closing(&n->u.handle)) uv_close(&n->u.handle, on_listener_closed);
+}
+
+static void server_close(ml_server *v) {
+  if (v->obj.flags & SV_CLOSED) return;
+  v->obj.flags |= SV_CLOSED;
+  v->obj.flags &= (uint16_t)~SV_SERVING;
+  while (!ml__list_empty(&v->listeners))
+    listener_close(ml__containerof(v->listeners.next, listener, link));
+  while (!ml__list_empty(&v->accepted)) {
+    ml_stream *s = ml__containerof(v->accepted.next, ml_stream, peers);
+    ml__list_remove(&s->peers);
+    s->server = NULL;
+    s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
+    s->ops->close(s);
+  }
+  unpin_if_done(v);
+}
+
+static void close_with_loop(uv_handle_t *h) {
+  listener *n = h->data;
+  if (n->server != NULL)
+    server_close(n->server);
+  else
+    listener_close(n);
+}
+
+static int sv_gc(lua_State *L) {
+  ml_server *v = lua_touserdata(L, 1);
+  if (v->net == NULL) return 0;
+  v->pin = 0;
+  while (!ml__list_empty(&v->clients)) { /* only when the engine ends */
+    ml_stream *s = ml__containerof(v->clients.next, ml_stream, peers);
+    ml__list_remove(&s->peers);
+    s->server = NULL;
+  }
+  server_close(v);
+  return 0;
+}
+
+/* ---- accepting ---- */
+
+/* The handler's task has ended: an error of its is told, and ends the connection. */
+static int handled(lua_State *L) {
+  ml_stream *s = lua_touserdata(L, 1);
+  ml_future *f;
+  ml__pushpinned(L, s->task);
+  f = lua_touserdata(L, 2);
+  if (f->obj.state == ML_F_DONE) return 0;
+  if (f->obj.state == ML_F_FAILED && ml__future_results(L, 2) < 0) {
+    lua_createtable(L, 0, 4);
+    lua_pushliteral(L, "Unhandled exception in client_connected_cb");
+    lua_setfield(L, -2, "message");
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, "exception");
+    ml__transport_push(L, s);
+    lua_setfield(L, -2, "transport");
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, "task");
+    ml__stream_close(s);
+    ml__call_exception_handler(L, s->loop);
+  }
+  ml__stream_close(s);
+  return 0;
+}
+
+static void run_handled(ml_evloop *loop, ml_job *job) {
+  ml_stream *s = ml__containerof(job, ml_stream, handled);
+  lua_State *L = loop->L;
+  int task = s->task;
+  if (lua_checkstack(L, 12)) {
+    lua_pushcfunction(L, handled);
+    lua_pushlightuserdata(L, s);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  }
+  s->task = 0;
+  ml__unpin(L, task);
+  ml__stream_unref(s);
+}
+
+static void start_handler(lua_State *L, ml_server *v, ml_stream *s) {
+  ml_fiber *t;
+  lua_getiuservalue(L, 3, 1);
+  ml__streams_push(L, s, v->limit);
+  lua_call(L, 2, 1);
+  t = ml__task_new(L, -1, v->loop);
+  s->task = ml__pin(L, -1);
+  s->handled.run = run_handled;
+  ml__list_append(&t->fut.callbacks, &s->handled.link);
+  ml__stream_ref(s);
+  if (ml__list_empty(&t->job.link)) ml__ready(v->loop, &t->job);
+}
+
+/* (server, stream) */
+static int accept_one(lua_State *L) {
+  ml_server *v = lua_touserdata(L, 1);
+  ml_stream *s = lua_touserdata(L, 2);
+  ml__pushpinned(L, v->pin);
+  if (!(v->obj.flags & SV_PROTOCOLS)) {
+    start_handler(L, v, s);
+    return 0;
+  }
+  lua_getiuservalue(L, 3, 1);
+  lua_call(L, 0, 1);
+  ml__protocol_start(L, s, -1);
+  return 0;
+}
+
+/* (server, message, error or nil) */
+static int report(lua_State *L) {
+  ml_server *v = lua_touserdata(L, 1);
+  lua_createtable(L, 0, 2);
+  lua_pushstring(L, lua_touserdata(L, 2));
+  lua_setfield(L, -2, "message");
+  if (lua_isnil(L, 3))
+    ml__error_uv(L, v->error, "accept failed");
+  else
+    lua_pushvalue(L, 3);
+  lua_setfield(L, -2, "exception");
+  ml__call_exception_handler(L, v->loop);
+  return 0;
+}
+
+/* Tells of the error on top (popped; nil: of accepting). */
+static void run_report(lua_State *L, ml_server *v, const char *message) {
+  lua_pushcfunction(L, report);
+  lua_insert(L, -2);
+  lua_pushlightuserdata(L, v);
+  lua_insert(L, -2);
+  lua_pushlightuserdata(L, (void *)message);
+  lua_insert(L, -2);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK) lua_pop(L, 1);
+}
+
+static void run_accepted(ml_evloop *loop, ml_job *job) {
+  ml_server *v = ml__containerof(job, ml_server, job);
+  lua_State *L = loop->L;
+  int pin = v->pin;
+  if (pin == 0 || !lua_checkstack(L, 16)) return;
+  ml__pushpinned(L, pin); /* on this stack while it runs */
+  if (v->error < 0) {
+    lua_pushnil(L);
+    run_report(L, v, "socket.accept() failed");
+    v->error = 0;
+  }
+  while (!ml__list_empty(&v->accepted)) {
+    ml_stream *s = ml__containerof(v->accepted.next, ml_stream, peers);
+    int base = lua_gettop(L);
+    ml__list_remove(&s->peers);
+    ml__list_append(&v->clients, &s->peers);
+    ml__stream_names(s);
+    lua_pushcfunction(L, ml__msgh);
+    lua_pushcfunction(L, accept_one);
+    lua_pushlightuserdata(L, v);
+    lua_pushlightuserdata(L, s);
+    ml__stream_ref(s);
+    if (lua_pcall(L, 2, 0, base + 1) != LUA_OK) {
+      run_report(L, v, "Error on transport creation for incoming connection");
+      ml__stream_fail(s, 0);
+    }
+    ml__stream_unref(s);
+    lua_settop(L, base);
+  }
+  lua_pop(L, 1);
+}
+
+static void on_connection(uv_stream_t *h, int status) {
+  listener *n = h->data;
+  ml_server *v = n->server;
+  ml_stream *s;
+  int rc = status;
+  if (v == NULL) return;
+  if (rc == 0) {
+    s = ml__stream_make(v->net, v->loop, n->kind, AF_UNSPEC, &rc);
+    if (s != NULL) {
+      rc = uv_accept(h, &s->u.stream);
+      if (rc < 0) {
+        s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
+        s->ops->close(s);
+      } else {
+        if (!(n->kind & ML_S_PIPE)) uv_tcp_nodelay(&s->u.tcp, 1);
+        s->server = v;
+        ml__list_append(&v->accepted, &s->peers);
+      }
+    }
+  }
+  if (rc < 0) v->error = rc;
+  if (ml__list_empty(&v->job.link)) ml__ready(v->loop, &v->job);
+}
+
+/* ---- making ---- */
+
+/* new_server(handler, protocols, limit, backlog) */
+static int f_new_server(lua_State *L) {
+  ml_evloop *loop = ml__loop_get(L);
+  ml_net *net = ml__net(L);
+  ml_server *v;
+  lua_settop(L, 4);
+  v = ml__newobject(L, ML_T_SERVER, sizeof *v, 2);
+  ml__list_init(&v->listeners);
+  ml__list_init(&v->accepted);
+  ml__list_init(&v->clients);
+  ml__list_init(&v->waiters);
+  ml__list_init(&v->job.link);
+  v->job.run = run_accepted;
+  v->net = net;
+  v->loop = loop;
+  v->obj.flags = lua_toboolean(L, 2) ? SV_PROTOCOLS : 0;
+  v->limit = (size_t)luaL_checkinteger(L, 3);
+  v->backlog = (int)luaL_checkinteger(L, 4);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, 2);
+  return 1;
+}
+
+static void set_on(int fd, int level, int option) {
+  int on = 1;
+  setsockopt(fd, level, option, &on, sizeof on);
+}
+
+/* A bound socket, or a negative code. */
+static int bind_socket(const struct sockaddr *sa, socklen_t len, bool reuse, bool reuse_port,
+                       bool keep_alive) {
+  int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return uv_translate_sys_error(errno);
+  if (sa->sa_family != AF_UNIX) {
+    if (reuse) set_on(fd, SOL_SOCKET, SO_REUSEADDR);
+    if (reuse_port) set_on(fd, SOL_SOCKET, SO_REUSEPORT);
+    if (keep_alive) set_on(fd, SOL_SOCKET, SO_KEEPALIVE);
+    if (sa->sa_family == AF_INET6) set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+  }
+  if (bind(fd, sa, len) < 0) {
+    int rc = uv_translate_sys_error(errno);
+    close(fd);
+    return rc;
+  }
+  return fd;
+}
+
+/* Takes fd. */
+static int add_listener(ml_server *v, int fd, uint32_t kind, listener **out) {
+  uv_loop_t *uv = ml__loop_uv(v->loop);
+  listener *n = uv == NULL ? NULL : ml__alloc(v->net->engine->alloc, NULL, 0, sizeof *n);
+  int rc;
+  if (n == NULL) {
+    close(fd);
+    return UV_ENOMEM;
+  }
+  memset(n, 0, sizeof *n);
+  rc = (kind & ML_S_PIPE) ? uv_pipe_init(uv, &n->u.pipe, 0) : uv_tcp_init(uv, &n->u.tcp);
+  if (rc < 0) {
+    close(fd);
+    ml__alloc(v->net->engine->alloc, n, sizeof *n, 0);
+    return rc;
+  }
+  n->head.close = close_with_loop;
+  n->u.handle.data = n;
+  n->net = v->net;
+  n->server = v;
+  n->kind = kind;
+  ml__list_append(&v->listeners, &n->link);
+  rc = (kind & ML_S_PIPE) ? uv_pipe_open(&n->u.pipe, fd) : uv_tcp_open(&n->u.tcp, fd);
+  if (rc < 0) {
+    close(fd);
+    listener_close(n);
+    return rc;
+  }
+  *out = n;
+  return 0;
+}
+
+/* bind_tcp(server, ip, port, reuse_address, reuse_port, keep_alive) -> address */
+static int f_bind_tcp(lua_State *L) {
+  ml_server *v = check(L);
+  const char *host = luaL_checkstring(L, 2);
+  struct sockaddr_storage ss;
+  ml_addr a;
+  listener *n;
+  int fd, rc, len = (int)sizeof ss;
+  if (!ml__addr_parse(host, (int)luaL_checkinteger(L, 3), &ss))
+    return luaL_argerror(L, 2, "an IP address was expected");
+  fd = bind_socket((struct sockaddr *)&ss,
+                   ss.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6),
+                   lua_toboolean(L, 4), lua_toboolean(L, 5), lua_toboolean(L, 6));
+  rc = fd < 0 ? fd : add_listener(v, fd, 0, &n);
+  if (rc < 0) {
+    char who[96];
+    ml__addr_set(&a, (struct sockaddr *)&ss);
+    ml__error_uv(L, rc, "bind to %s failed", ml__addr_text(&a, who, sizeof who));
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, "host");
+    lua_pushvalue(L, 3);
+    lua_setfield(L, -2, "port");
+    return lua_error(L);
+  }
+  if (uv_tcp_getsockname(&n->u.tcp, (struct sockaddr *)&ss, &len) == 0)
+    ml__addr_set(&a, (struct sockaddr *)&ss);
+  ml__addr_push(L, &a);
+  return 1;
+}
+
+/* bind_unix(server, path, cleanup) */
+static int f_bind_unix(lua_State *L) {
+  ml_server *v = check(L);
+  size_t len;
+  const char *path = luaL_checklstring(L, 2, &len);
+  struct sockaddr_un un;
+  struct stat st;
+  listener *n;
+  int fd, rc;
+  memset(&un, 0, sizeof un);
+  un.sun_family = AF_UNIX;
+  if (len == 0 || len >= sizeof un.sun_path)
+    return ml__error(L, "OSError", "bind to unix socket failed: a path of 1 to %d bytes was expected, got %d",
+                     (int)sizeof un.sun_path - 1, (int)len);
+  memcpy(un.sun_path, path, len);
+  if (path[0] != '\0' && stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) unlink(path);
+  fd = bind_socket((struct sockaddr *)&un,
+                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] != '\0')), false,
+                   false, false);
+  rc = fd < 0 ? fd : add_listener(v, fd, ML_S_PIPE | ML_S_UNIX, &n);
+  if (rc < 0) {
+    ml__error_uv(L, rc, "bind to %s failed", path);
+    lua_pushvalue(L, 2);
+    lua_setfield(L, -2, "path");
+    return lua_error(L);
+  }
+  if (path[0] != '\0' && lua_toboolean(L, 3) && stat(path, &st) == 0) {
+    n->unlink = true;
+    n->dev = st.st_dev;
+    n->ino = st.st_ino;
+    memcpy(n->path, path, len);
+  }
+  return 0;
+}
+
+/* server:_start_serving() */
+static int sv_start(lua_State *L) {
+  ml_server *v = check(L);
+  if (v->obj.flags & SV_CLOSED) return ml__misuse(L, "RuntimeError", "the server is closed");
+  if (v->obj.flags & SV_SERVING) return 0;
+  if (v->pin == 0) v->pin = ml__pin(L, 1);
+  v->obj.flags |= SV_SERVING;
+  for (ml_link *l = v->listeners.next; l != &v->listeners; l = l->next) {
+    listener *n = ml__containerof(l, listener, link);
+    int rc = uv_listen(&n->u.stream, v->backlog, on_connection);
+    if (rc < 0) {
+      server_close(v);
+      ml__error_uv(L, rc, "listen failed");
+      return lua_error(L);
+    }
+  }
+  return 0;
+}
+
+static int sv_close(lua_State *L) {
+  server_close(check(L));
+  return 0;
+}
+
+static void each_client(ml_server *v, void (*f)(ml_stream *)) {
+  for (ml_link *l = v->clients.next, *next; l != &v->clients; l = next) {
+    next = l->next;
+    f(ml__containerof(l, ml_stream, peers));
+  }
+}
+
+static void abort_stream(ml_stream *s) { ml__stream_fail(s, 0); }
+
+static int sv_close_clients(lua_State *L) {
+  each_client(check(L), ml__stream_close);
+  return 0;
+}
+
+static int sv_abort_clients(lua_State *L) {
+  each_client(check(L), abort_stream);
+  return 0;
+}
+
+static int sv_is_serving(lua_State *L) {
+  lua_pushboolean(L, (check(L)->obj.flags & SV_SERVING) != 0);
+  return 1;
+}
+
+static int sv_is_closed(lua_State *L) {
+  lua_pushboolean(L, (check(L)->obj.flags & SV_CLOSED) != 0);
+  return 1;
+}
+
+static int sv_get_loop(lua_State *L) {
+  ml__ref_get(L, ML_R_LOOPS);
+  lua_rawgetp(L, -1, check(L)->loop);
+  return 1;
+}
+
+static int closed_begin(lua_State *L, ml_op *op) {
+  ml_waitop *w = (ml_waitop *)op;
+  ml_server *v = w->on;
+  (void)L;
+  if ((v->obj.flags & SV_CLOSED) && ml__list_empty(&v->clients)) return 0;
+  ml__list_append(&v->waiters, &w->link);
+  return ML_PARK;
+}
+
+static int closed_wake(lua_State *L, ml_op *op) {
+  (void)L;
+  ml__list_remove(&((ml_waitop *)op)->link);
+  return 0;
+}
+
+static const ml_opclass closed_class = {"Server.wait_closed", closed_begin, closed_wake,
+                                        ml__waitop_cancel};
+
+static int sv_wait_closed(lua_State *L) {
+  ml_server *v = check(L);
+  ml_waitop *w = ml__op_new(L, &closed_class, sizeof *w, 1);
+  w->on = v;
+  ml__list_init(&w->link);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  return 1;
+}
+
+/* Fields beside the methods (upvalue 1): sockets. */
+static int sv_index(lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "sockets") == 0) {
+    if (check(L)->obj.flags & SV_CLOSED)
+      lua_newtable(L);
+    else
+      lua_getiuservalue(L, 1, 2);
+  }
+  return 1;
+}
+
+static int sv_tostring(lua_State *L) {
+  ml_server *v = check(L);
+  int n = 0;
+  for (ml_link *l = v->clients.next; l != &v->clients; l = l->next) n++;
+  lua_pushfstring(L, "<Server %s connections=%d>",
+                  (v->obj.flags & SV_CLOSED)    ? "closed"
+                  : (v->obj.flags & SV_SERVING) ? "serving"
+                                                : "not serving",
+                  n);
+  return 1;
+}
+
+void ml__open_server(lua_State *L) {
+  static const luaL_Reg methods[] = {{"_start_serving", sv_start},
+                                     {"_is_closed", sv_is_closed},
+                                     {"close", sv_close},
+                                     {"close_clients", sv_close_clients},
+                                     {"abort_clients", sv_abort_clients},
+                                     {"is_serving", sv_is_serving},
+                                     {"get_loop", sv_get_loop},
+                                     {"wait_closed", sv_wait_closed},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__tostring", sv_tostring}, {"__gc", sv_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"new_server", f_new_server},
+                                       {"bind_tcp", f_bind_tcp},
+                                       {"bind_unix", f_bind_unix},
+                                       {NULL, NULL}};
+  ml__newtype(L, ML_T_SERVER, "Server", methods, meta);
+  ml__ref_get(L, ML_R_TYPES + ML_T_SERVER);
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, sv_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  lua_setfield(L, -2, "Server");
+  luaL_setfuncs(L, functions, 0);
+}

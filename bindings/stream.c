@@ -1,0 +1,303 @@
+/* A connection: its life, and its reading side.
+**
+** open -> closing (close was called; what is queued is still written) ->
+** dropped (connection_lost is scheduled) -> lost (it was called, libuv closes
+** the handle) -> closed. It is freed when closed and no userdata refers to it.
+** The order of events follows CPython's _SelectorSocketTransport.
+*/
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "stream.h"
+
+extern const ml_streamops ml__plain_ops;
+
+static size_t stream_size(uint32_t kind) {
+  return offsetof(ml_stream, u) + ((kind & ML_S_PIPE) ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t));
+}
+
+/* ---- life ---- */
+
+static void chunks_free(ml_stream *s) {
+  while (s->first != NULL) {
+    ml_chunk *c = s->first;
+    s->first = c->next;
+    ml__alloc(s->net->engine->alloc, c, c->size, 0);
+  }
+  s->last = NULL;
+  s->queued = 0;
+}
+
+void ml__stream_unref(ml_stream *s) {
+  if (--s->refs > 0) return;
+  ml__list_remove(&s->all);
+  ml__list_remove(&s->peers);
+  ml__list_remove(&s->lost.link);
+  ml__list_remove(&s->handled.link);
+  chunks_free(s);
+  if (s->sink != NULL && s->target != NULL) s->sink->forget(s);
+  ml__alloc(s->net->engine->alloc, s, stream_size(s->flags), 0);
+}
+
+void ml__stream_closed(ml_stream *s) {
+  s->flags |= ML_S_CLOSED;
+  ml__stream_unref(s);
+}
+
+/* The loop is being closed: no job will run any more. */
+static void close_with_loop(uv_handle_t *h) {
+  ml_stream *s = h->data;
+  chunks_free(s);
+  s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
+  s->flags &= ~(uint32_t)ML_S_READING;
+  ml__list_remove(&s->lost.link);
+  ml__server_detach(s);
+  if (s->sink != NULL && s->target != NULL) {
+    s->sink->forget(s);
+    s->target = NULL;
+  }
+  if (s->task != 0) { /* destroyed */
+    ml__list_remove(&s->handled.link);
+    ml__unpin(s->net->engine->L, s->task);
+    s->task = 0;
+    ml__stream_unref(s);
+  }
+  s->ops->close(s);
+}
+
+static void run_lost(ml_evloop *loop, ml_job *job) {
+  ml_stream *s = ml__containerof(job, ml_stream, lost);
+  s->flags |= ML_S_LOST;
+  if (s->sink != NULL) s->sink->lost(loop->L, s);
+  ml__wake_all(&s->closers);
+  if (s->flags & ML_S_FULL) ml__wake_all(&s->drainers);
+  ml__server_detach(s);
+  s->ops->close(s);
+}
+
+ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int family, int *err) {
+  uv_loop_t *uv = ml__loop_uv(loop);
+  ml_stream *s = NULL;
+  *err = UV_ENOMEM;
+  if (uv != NULL) s = ml__alloc(net->engine->alloc, NULL, 0, stream_size(kind));
+  if (s == NULL) return NULL;
+  memset(s, 0, stream_size(kind));
+  *err = (kind & ML_S_PIPE) ? uv_pipe_init(uv, &s->u.pipe, 0)
+                            : uv_tcp_init_ex(uv, &s->u.tcp, (unsigned)family);
+  if (*err < 0) {
+    ml__alloc(net->engine->alloc, s, stream_size(kind), 0);
+    return NULL;
+  }
+  s->head.close = close_with_loop;
+  s->u.handle.data = s;
+  s->ops = &ml__plain_ops;
+  s->net = net;
+  s->loop = loop;
+  s->flags = kind;
+  s->refs = 1;
+  s->high = 64 * 1024;
+  s->low = 16 * 1024;
+  s->lost.run = run_lost;
+  ml__list_init(&s->lost.link);
+  ml__list_init(&s->handled.link);
+  ml__list_init(&s->drainers);
+  ml__list_init(&s->closers);
+  ml__list_init(&s->peers);
+  ml__list_append(&net->streams, &s->all);
+  return s;
+}
+
+ml_stream *ml__stream_new(lua_State *L, ml_evloop *loop, uint32_t kind, int family, int *err) {
+  return ml__stream_make(ml__net(L), loop, kind, family, err);
+}
+
+void ml__stream_names(ml_stream *s) {
+  struct sockaddr_storage ss;
+  int n = (int)sizeof ss;
+  if (s->flags & ML_S_PIPE) return;
+  if (uv_tcp_getpeername(&s->u.tcp, (struct sockaddr *)&ss, &n) == 0)
+    ml__addr_set(&s->peer, (struct sockaddr *)&ss);
+  n = (int)sizeof ss;
+  if (uv_tcp_getsockname(&s->u.tcp, (struct sockaddr *)&ss, &n) == 0)
+    ml__addr_set(&s->name, (struct sockaddr *)&ss);
+}
+
+/* ---- reading ---- */
+
+static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf) {
+  char *p = ml__slab(((ml_stream *)h->data)->net);
+  (void)hint;
+  *buf = uv_buf_init(p, p == NULL ? 0 : ML_SLAB);
+}
+
+static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
+  ml_stream *s = h->data;
+  if (n > 0) {
+    s->sink->data(s, buf->base, (size_t)n);
+  } else if (n == UV_EOF) {
+    s->flags |= ML_S_EOF;
+    s->flags &= ~(uint32_t)ML_S_READING;
+    s->sink->eof(s);
+  } else if (n < 0) {
+    s->flags &= ~(uint32_t)ML_S_READING;
+    ml__stream_fail(s, n == UV_ENOBUFS ? UV_ENOMEM : (int)n);
+  }
+}
+
+static int plain_read_start(ml_stream *s) { return uv_read_start(&s->u.stream, on_alloc, on_read); }
+static void plain_read_stop(ml_stream *s) { uv_read_stop(&s->u.stream); }
+
+static int plain_shutdown(ml_stream *s) {
+  uv_os_fd_t fd;
+  int rc = uv_fileno(&s->u.handle, &fd);
+  if (rc < 0) return rc;
+  if (shutdown(fd, SHUT_WR) < 0 && errno != ENOTCONN && errno != ENOTSOCK) return uv_translate_sys_error(errno);
+  return 0;
+}
+
+static void on_close(uv_handle_t *h) { ml__stream_closed(h->data); }
+static void plain_close(ml_stream *s) {
+  if (!uv_is_closing(&s->u.handle)) uv_close(&s->u.handle, on_close);
+}
+
+void ml__stream_reading(ml_stream *s) {
+  const uint32_t no = ML_S_PAUSED | ML_S_HALTED | ML_S_CLOSING | ML_S_EOF;
+  bool want = (s->flags & ML_S_STARTED) && !(s->flags & no);
+  if (want == !!(s->flags & ML_S_READING)) return;
+  if (want) {
+    int rc = s->ops->read_start(s);
+    if (rc < 0)
+      ml__stream_fail(s, rc);
+    else
+      s->flags |= ML_S_READING;
+  } else {
+    s->flags &= ~(uint32_t)ML_S_READING;
+    s->ops->read_stop(s);
+  }
+}
+
+void ml__stream_start(ml_stream *s, const ml_sink *sink, void *target) {
+  s->sink = sink;
+  s->target = target;
+  s->flags |= ML_S_STARTED;
+  ml__stream_reading(s);
+}
+
+/* ---- the end ---- */
+
+static void drop(ml_stream *s) {
+  s->flags |= ML_S_DROPPED;
+  ml__ready(s->loop, &s->lost);
+}
+
+void ml__stream_close(ml_stream *s) {
+  if (s->flags & ML_S_CLOSING) return;
+  s->flags |= ML_S_CLOSING;
+  ml__stream_reading(s);
+  if (s->first == NULL && s->writing == NULL) drop(s);
+}
+
+void ml__stream_fail(ml_stream *s, int error) {
+  if (s->flags & ML_S_DROPPED) return;
+  chunks_free(s);
+  s->flags |= ML_S_CLOSING;
+  s->error = error;
+  ml__stream_reading(s);
+  drop(s);
+}
+
+void ml__stream_end(ml_stream *s) {
+  if (s->flags & (ML_S_CLOSING | ML_S_ENDED)) return;
+  s->flags |= ML_S_ENDED;
+  if (s->first == NULL && s->writing == NULL) {
+    int rc = s->ops->shutdown(s);
+    s->flags |= ML_S_SHUT;
+    if (rc < 0) ml__stream_fail(s, rc);
+  }
+}
+
+/* After a write: what the flags have been waiting for an empty queue for. */
+static void emptied(ml_stream *s) {
+  if ((s->flags & (ML_S_CLOSING | ML_S_DROPPED)) == ML_S_CLOSING) {
+    drop(s);
+  } else if ((s->flags & (ML_S_ENDED | ML_S_SHUT)) == ML_S_ENDED) {
+    int rc = s->ops->shutdown(s);
+    s->flags |= ML_S_SHUT;
+    if (rc < 0) ml__stream_fail(s, rc);
+  }
+}
+
+void ml__stream_wrote(ml_stream *s, int status) {
+  if (s->flags & ML_S_DROPPED) return;
+  if (status < 0) {
+    s->flags |= ML_S_WRITEFAIL;
+    ml__stream_fail(s, status);
+    return;
+  }
+  if (s->first != NULL && s->writing == NULL) {
+    status = s->ops->write(s);
+    if (status < 0) {
+      s->flags |= ML_S_WRITEFAIL;
+      ml__stream_fail(s, status);
+      return;
+    }
+  }
+  if ((s->flags & ML_S_FULL) && ml__stream_pending(s) <= s->low) {
+    s->flags &= ~(uint32_t)ML_S_FULL;
+    ml__wake_all(&s->drainers);
+    if (s->sink != NULL) s->sink->resume(s);
+  }
+  if (s->first == NULL && s->writing == NULL) emptied(s);
+}
+
+/* ---- messages ---- */
+
+void ml__stream_text(const ml_stream *s, char *buf, size_t n) {
+  if (s->peer.family != 0)
+    ml__addr_text(&s->peer, buf, n);
+  else
+    snprintf(buf, n, "%s", (s->flags & ML_S_UNIX) ? "unix socket" : (s->flags & ML_S_PIPE) ? "pipe" : "peer");
+}
+
+void ml__stream_error(lua_State *L, ml_stream *s) {
+  char who[96];
+  ml__stream_text(s, who, sizeof who);
+  if (s->flags & ML_S_WRITEFAIL)
+    ml__error_uv(L, s->error, "write to %s failed", who);
+  else
+    ml__error_uv(L, s->error, "read from %s failed", who);
+  if (s->peer.family != 0) {
+    ml__addr_push(L, &s->peer);
+    lua_rawgeti(L, -1, 1);
+    lua_setfield(L, -3, "host");
+    lua_rawgeti(L, -1, 2);
+    lua_setfield(L, -3, "port");
+    lua_pop(L, 1);
+  }
+}
+
+/* ---- waiting ---- */
+
+void ml__waitop_cancel(ml_op *op) { ml__list_remove(&((ml_waitop *)op)->link); }
+
+void ml__wake_all(ml_link *list) {
+  while (!ml__list_empty(list)) {
+    ml_waitop *w = ml__containerof(list->next, ml_waitop, link);
+    ml__list_remove(&w->link);
+    ml__op_wake(&w->op);
+  }
+}
+
+extern int ml__plain_try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n);
+extern int ml__plain_write(ml_stream *s);
+
+const ml_streamops ml__plain_ops = {
+    .try_write = ml__plain_try_write,
+    .write = ml__plain_write,
+    .read_start = plain_read_start,
+    .read_stop = plain_read_stop,
+    .shutdown = plain_shutdown,
+    .close = plain_close,
+};

@@ -1,0 +1,228 @@
+/* What the units of asyncio.net share: connections, and the objects that
+** scripts hold of them.
+**
+** A connection (ml_stream) is a block of its own, counted by references, that
+** outlives its userdata until libuv has let go of the handle. Its bytes go to
+** a sink: a StreamReader, or a protocol table. libuv's callbacks touch no Lua:
+** they store bytes and ready jobs.
+**
+** Between the socket and all of that stands ml_streamops: what filters the
+** bytes (TLS) puts itself there.
+*/
+#ifndef ML_STREAM_H
+#define ML_STREAM_H
+
+#include "core.h"
+
+#define ML_SLAB (64 * 1024)
+#define ML_LIMIT (64 * 1024) /* a reader's default limit */
+
+typedef struct ml_stream ml_stream;
+typedef struct ml_reader ml_reader;
+typedef struct ml_server ml_server;
+typedef struct ml_readop ml_readop;
+
+/* The engine's part of the network: one userdata in the registry. */
+typedef struct ml_net {
+  ml_engine *engine;
+  char *slab;        /* what the next read goes into, or NULL */
+  char *spare[16];   /* slabs kept for reuse */
+  int nspare, maxspare;
+  ml_link streams;   /* every ml_stream */
+} ml_net;
+
+ml_net *ml__net(lua_State *L);
+char *ml__slab(ml_net *net); /* ML_SLAB bytes, or NULL */
+
+/* ---- bytes that have come and not been taken: live ones are [start, start + len) ---- */
+
+typedef struct ml_bytes {
+  char *base;
+  size_t start, len, cap; /* cap == ML_SLAB: a slab */
+} ml_bytes;
+
+/* Puts n bytes behind the others. They may lie in net->slab: then the slab
+** itself may be taken. UV_ENOMEM: nothing is altered. */
+int ml__bytes_add(ml_net *net, ml_bytes *b, const char *p, size_t n);
+void ml__bytes_drop(ml_net *net, ml_bytes *b, size_t n); /* the first n; gives memory back at 0 */
+void ml__bytes_free(ml_net *net, ml_bytes *b);
+
+/* ---- addresses, kept small ---- */
+
+typedef struct ml_addr {
+  uint8_t family; /* 0: unknown; AF_INET, AF_INET6 */
+  uint16_t port;
+  uint32_t scope;
+  uint8_t ip[16];
+} ml_addr;
+
+void ml__addr_set(ml_addr *a, const struct sockaddr *sa);
+void ml__addr_get(const ml_addr *a, struct sockaddr_storage *ss);
+/* Pushes an address table {host, port, host=, port=}, or nil if unknown. */
+void ml__addr_push(lua_State *L, const ml_addr *a);
+/* "1.2.3.4:80", "[::1]:80" */
+const char *ml__addr_text(const ml_addr *a, char *buf, size_t n);
+/* An IP address as text and a port: false if it is none. */
+bool ml__addr_parse(const char *host, int port, struct sockaddr_storage *ss);
+int ml__address_open(lua_State *L); /* adds functions to the table on top */
+
+/* ---- connections ---- */
+
+/* The way to the socket. */
+typedef struct ml_streamops {
+  int (*try_write)(ml_stream *s, const uv_buf_t *bufs, unsigned n); /* bytes, or UV_E* */
+  int (*write)(ml_stream *s);      /* sends what is queued; ends in ml__stream_wrote */
+  int (*read_start)(ml_stream *s);
+  void (*read_stop)(ml_stream *s);
+  int (*shutdown)(ml_stream *s);   /* nothing is queued */
+  void (*close)(ml_stream *s);     /* ends in ml__stream_closed */
+} ml_streamops;
+
+/* Who gets the bytes. Called from libuv's callbacks but for `lost` and
+** `pause`, which may call Lua. */
+typedef struct ml_sink {
+  void (*data)(ml_stream *s, const char *p, size_t n);
+  void (*eof)(ml_stream *s);
+  void (*pause)(lua_State *L, ml_stream *s);
+  void (*resume)(ml_stream *s);
+  void (*lost)(lua_State *L, ml_stream *s);
+  void (*forget)(ml_stream *s); /* the stream is freed */
+} ml_sink;
+extern const ml_sink ml__reader_sink, ml__protocol_sink;
+
+/* Bytes that wait to be written. */
+typedef struct ml_chunk {
+  struct ml_chunk *next;
+  size_t size, len, off; /* size: of the block; live bytes are data[off .. off + len) */
+  char data[1];
+} ml_chunk;
+
+enum {
+  ML_S_READING = 1,    /* libuv reads */
+  ML_S_PAUSED = 2,     /* the sink wants no more for now */
+  ML_S_EOF = 4,        /* the peer has ended its side */
+  ML_S_ENDED = 8,      /* write_eof was called */
+  ML_S_CLOSING = 16,   /* close was called, or the connection failed */
+  ML_S_DROPPED = 32,   /* connection_lost is on its way or done: writes are dropped */
+  ML_S_LOST = 64,      /* connection_lost was called */
+  ML_S_FULL = 128,     /* above the high-water mark, not yet below the low one */
+  ML_S_CLOSED = 256,   /* libuv has let go */
+  ML_S_WRITEFAIL = 512, /* the error came of a write */
+  ML_S_HALTED = 1024,  /* pause_reading was called */
+  ML_S_STARTED = 2048,
+  ML_S_PIPE = 4096,    /* a handle of type uv_pipe_t */
+  ML_S_UNIX = 8192,    /* and it is a socket */
+  ML_S_SHUT = 16384    /* the socket was shut down for writing */
+};
+
+struct ml_stream {
+  ml_handlehead head; /* first */
+  const ml_streamops *ops;
+  const ml_sink *sink;
+  void *target;        /* of the sink: ml_reader or protocol; NULL: collected */
+  ml_net *net;
+  ml_evloop *loop;
+  ml_link all;         /* in net->streams */
+  ml_server *server;   /* or NULL */
+  ml_link peers;       /* in the server's clients, or accepted */
+  uint32_t flags;
+  int refs;
+  int error;           /* what it was lost to, or 0 */
+  uint32_t drops;      /* writes after the end */
+  uint32_t high, low;  /* water marks */
+  ml_job lost;         /* calls connection_lost */
+  ml_job handled;      /* the server's handler task is done */
+  int task;            /* pin of that task */
+  ml_addr peer, name;
+  ml_chunk *first, *last; /* waiting to be written */
+  size_t queued;       /* bytes in them */
+  struct ml_writereq *writing; /* handed to libuv, or NULL */
+  ml_link drainers;    /* ml_waitop */
+  ml_link closers;     /* ml_waitop */
+  void *filter;        /* of ops */
+  union {              /* last: only what is needed of it is allocated */
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+  } u;
+};
+
+/* A new connection with a handle initialised for it, with one reference.
+** NULL and *err: no memory or descriptors. */
+ml_stream *ml__stream_new(lua_State *L, ml_evloop *loop, uint32_t kind, int family, int *err);
+/* Like it, of an accepted or given handle; net is known. */
+ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int family, int *err);
+void ml__stream_names(ml_stream *s); /* fills in peer and name */
+static inline void ml__stream_ref(ml_stream *s) { s->refs++; }
+void ml__stream_unref(ml_stream *s);
+/* Connects it to its sink and starts to read. */
+void ml__stream_start(ml_stream *s, const ml_sink *sink, void *target);
+void ml__stream_reading(ml_stream *s); /* makes libuv read, or not, as the flags say */
+/* Tries to write at once, keeps the rest. UV_ENOMEM: part may be lost. */
+int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned n);
+void ml__stream_end(ml_stream *s);
+void ml__stream_close(ml_stream *s);              /* flushes */
+void ml__stream_fail(ml_stream *s, int error);    /* 0: abort */
+size_t ml__stream_pending(const ml_stream *s);    /* bytes not written */
+void ml__stream_marks(lua_State *L, ml_stream *s); /* after the marks were altered */
+/* Pushes the OSError that it was lost to. */
+void ml__stream_error(lua_State *L, ml_stream *s);
+void ml__stream_text(const ml_stream *s, char *buf, size_t n); /* names the peer */
+/* For ml_streamops: n >= 0: what was in flight is written; or the error. */
+void ml__stream_wrote(ml_stream *s, int status);
+void ml__stream_closed(ml_stream *s);
+
+/* An operation that waits in one of a stream's or server's lists. */
+typedef struct ml_waitop {
+  ml_op op;
+  ml_link link;
+  void *on;      /* the stream or server */
+} ml_waitop;
+void ml__waitop_cancel(ml_op *op);
+void ml__wake_all(ml_link *list);
+
+/* ---- what scripts hold ---- */
+
+/* A StreamWriter or a Transport. User values: 1: the reader (writers), the protocol
+** (transports); 2: writers: the drain operation made last; 3: writers: the transport,
+** once it was asked for. */
+typedef struct ml_endpoint {
+  ml_object obj;
+  ml_stream *s;
+} ml_endpoint;
+
+ml_stream *ml__checkstream(lua_State *L, int idx); /* of a writer or transport */
+/* Pushes the Transport of the stream; takes no reference of the caller's. */
+ml_endpoint *ml__transport_push(lua_State *L, ml_stream *s);
+/* Makes reader and writer of a new stream, pushes them and starts to read. */
+void ml__streams_push(lua_State *L, ml_stream *s, size_t limit);
+/* Connects a new stream to the protocol at idx and pushes its Transport. */
+void ml__protocol_start(lua_State *L, ml_stream *s, int idx);
+/* User value 1 of readers is the operation made last, 2 the error. */
+struct ml_reader {
+  ml_object obj;
+  ml_net *net;
+  ml_stream *s;      /* or NULL */
+  ml_readop *waiter; /* or NULL */
+  ml_bytes in;
+  size_t limit;
+};
+enum { ML_RD_EOF = 1, ML_RD_FAILED = 2, ML_RD_ERROR = 4, ML_RD_PAUSED = 8 };
+ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit);
+/* If the reader at idx has failed pushes the error and returns true. */
+bool ml__reader_failed(lua_State *L, int idx);
+
+void ml__server_detach(ml_stream *s);
+
+/* units' openers: add functions to the table on top */
+void ml__open_reader(lua_State *L);
+void ml__open_writer(lua_State *L);
+void ml__open_transport(lua_State *L);
+void ml__open_server(lua_State *L);
+void ml__open_connect(lua_State *L);
+void ml__open_dns(lua_State *L);
+int ml__open_net(lua_State *L); /* module asyncio.net */
+int ml__open_time(lua_State *L); /* module time */
+
+#endif

@@ -1,0 +1,295 @@
+--- Where connections come from: names to addresses, connecting, binding. For asyncio.streams and the loop's methods.
+
+local core = require "asyncio.core"
+local misuse = require "asyncio.misuse"
+local net = require "asyncio.net"
+
+local async, await, catch = core.async, core.await, core.catch
+local isinstance = core.isinstance
+local raise, describe = misuse.raise, misuse.describe
+
+local M = {}
+
+--- Options of TLS: known, so that their misuse is told in a useful way.
+M.tls_options = { "ssl", "server_hostname", "ssl_handshake_timeout", "ssl_shutdown_timeout" }
+M.connect_options = {
+  "family", "proto", "flags", "local_addr", "happy_eyeballs_delay", "interleave", "all_errors",
+}
+M.server_options = {
+  "family", "flags", "backlog", "reuse_address", "reuse_port", "keep_alive", "start_serving",
+}
+
+--- One list of several.
+function M.join(...)
+  local all = {}
+  for _, list in ipairs { ... } do
+    table.move(list, 1, #list, #all + 1, all)
+  end
+  return all
+end
+
+-- ---- checks: called by functions that scripts call ----
+
+local families = { unspec = true, inet = true, inet6 = true, [0] = true, [2] = true, [10] = true }
+
+local function check_tls(opts, fname)
+  if opts.ssl then raise(core.RuntimeError, fname .. "() with ssl: this build has no TLS", 4) end
+  for _, name in ipairs(M.tls_options) do
+    if opts[name] ~= nil and name ~= "ssl" then
+      raise(core.ValueError, name .. " is only meaningful with ssl", 4)
+    end
+  end
+end
+
+--- Checks an options table (may be nil) and gives it, never nil.
+function M.check_options(opts, known, fname)
+  if opts == nil then return {} end
+  if type(opts) ~= "table" then
+    raise(core.TypeError, ("%s() options must be a table, got %s"):format(fname, describe(opts)), 3)
+  end
+  for key in pairs(opts) do
+    local found = false
+    for i = 1, #known do found = found or known[i] == key end
+    if not found then
+      raise(core.TypeError, ("%s() got an unexpected keyword argument '%s' (expected: %s)")
+        :format(fname, key, table.concat(known, ", ")), 3)
+    end
+  end
+  check_tls(opts, fname)
+  if opts.family ~= nil and not families[opts.family] then
+    raise(core.ValueError, ("%s(): family must be 'unspec', 'inet' or 'inet6', got '%s'"):format(fname, opts.family), 3)
+  end
+  return opts
+end
+
+--- A number of bytes that must be positive, or the default.
+function M.check_limit(limit, fname)
+  if limit == nil then return 64 * 1024 end
+  if math.type(limit) ~= "integer" then
+    raise(core.TypeError, ("%s(): limit must be an integer, got %s"):format(fname, describe(limit)), 3)
+  end
+  if limit <= 0 then raise(core.ValueError, "Limit cannot be <= 0", 3) end
+  return limit
+end
+
+function M.check_port(port, fname, level)
+  if port == nil then return nil end
+  local n = math.type(port) == "integer" and port or type(port) == "string" and math.tointeger(tonumber(port))
+  if not n then
+    if type(port) == "string" then return port end -- the name of a service
+    raise(core.TypeError, ("%s(): port must be an integer, got %s"):format(fname, describe(port)), level or 3)
+  end
+  if n < 0 or n > 65535 then
+    raise(core.ValueError, ("%s(): port must be 0-65535, got %s"):format(fname, port), level or 3)
+  end
+  return n
+end
+
+--- A host name or address, or an address table.
+function M.check_host(host, fname, level)
+  if type(host) == "table" and type(host.host) == "string" then host = host.host end
+  if host ~= nil and type(host) ~= "string" then
+    raise(core.TypeError, ("%s(): host must be a string, got %s"):format(fname, describe(host)), level or 3)
+  end
+  if host and host:find("\0", 1, true) then
+    raise(core.ValueError, fname .. "(): host has a zero byte in it", level or 3)
+  end
+  return host
+end
+
+function M.check_path(path, fname)
+  if type(path) ~= "string" then
+    raise(core.TypeError, ("%s(): path must be a string, got %s"):format(fname, describe(path)), 3)
+  end
+  if path == "" then raise(core.ValueError, fname .. "(): path is empty", 3) end
+  if #path > 107 then raise(core.ValueError, ("%s(): path is longer than 107 bytes (%d)"):format(fname, #path), 3) end
+  return path
+end
+
+function M.check_callback(f, what, fname)
+  local mt = type(f) ~= "function" and getmetatable(f)
+  if type(f) ~= "function" and not (type(mt) == "table" and mt.__call) then
+    raise(core.TypeError, ("%s(): %s must be a function, got %s"):format(fname, what, describe(f)), 3)
+  end
+  return f
+end
+
+--- {host, port} to bind to before connecting.
+function M.check_local(addr, fname)
+  if addr == nil then return nil end
+  if type(addr) ~= "table" then
+    raise(core.TypeError, ("%s(): local_addr must be {host, port}, got %s"):format(fname, describe(addr)), 3)
+  end
+  return { M.check_host(addr[1], fname, 4), M.check_port(addr[2], fname, 4) or 0 }
+end
+
+-- ---- names ----
+
+--- The addresses of a name: an array of {family, type, proto, canonname, address}.
+local function resolve(host, port, opts, passive)
+  local number = math.type(port) == "integer" and port or nil
+  if host == "" then host = nil end
+  local infos = await(net.getaddrinfo(host, number or host == nil and port == nil and 0 or nil, port, opts.family,
+    "stream", opts.proto, opts.flags, passive))
+  if #infos == 0 then error(core.OSError("getaddrinfo() returned empty list"), 0) end
+  return infos
+end
+
+--- Families in turn, as RFC 8305 wants it: `first` of the first one, then one of each.
+local function interleave(infos, first)
+  local groups, order, out = {}, {}, {}
+  for _, info in ipairs(infos) do
+    local group = groups[info.family]
+    if not group then
+      group = {}
+      groups[info.family], order[#order + 1] = group, group
+    end
+    group[#group + 1] = info
+  end
+  for _ = 1, first - 1 do out[#out + 1] = table.remove(order[1], 1) end
+  while #out < #infos do
+    for _, group in ipairs(order) do out[#out + 1] = table.remove(group, 1) end
+  end
+  return out
+end
+
+-- ---- connecting ----
+
+local function place(host, port)
+  return (host:find(":", 1, true) and "[%s]:%s" or "%s:%s"):format(host, port)
+end
+
+--- One error for all addresses that were tried.
+local function combine(errors, host, port, all_errors)
+  if all_errors then error(core.ExceptionGroup("create_connection failed", errors), 0) end
+  local first = errors[1]
+  if #errors == 1 and first.host == host then error(first, 0) end
+  local texts, code = {}, first.code
+  for i, e in ipairs(errors) do
+    texts[i] = ("%s: %s"):format(e.host, e.message:match(" failed: (.*)$") or e.message)
+    if e.code ~= code then code = nil end
+  end
+  local class = isinstance(first, core.TimeoutError) and code and core.TimeoutError or core.OSError
+  error(class(("connect to %s failed: %s"):format(place(host or "localhost", port), table.concat(texts, "; ")), {
+    code = code or errors[#errors].code, errno = errors[#errors].errno, host = host, port = port, errors = errors,
+  }), 0)
+end
+
+local function connect_one(info, locals)
+  local ip, port = info.address[1], info.address[2]
+  if not locals then return await(net.connect_tcp(ip, port)) end
+  local last
+  for _, l in ipairs(locals) do
+    if l.family == info.family then
+      local ok, result = pcall(await, net.connect_tcp(ip, port, l.address[1], l.address[2]))
+      if ok then return result end
+      last = result
+    end
+  end
+  error(last or core.OSError(("no matching local address with family %s found"):format(info.family), { host = ip }), 0)
+end
+
+--- Tries every address of the name in order. Gives a Transport that nothing reads from yet.
+function M.connect(host, port, opts, locals)
+  local infos = resolve(host, port, opts)
+  if locals then locals = resolve(locals[1], locals[2], opts) end
+  local first = opts.interleave or opts.happy_eyeballs_delay and 1
+  if first and first > 0 then infos = interleave(infos, first) end
+  local errors = {}
+  for _, info in ipairs(infos) do
+    local ok, result = pcall(connect_one, info, locals)
+    if ok then return result end
+    if not isinstance(result, core.OSError) then error(result, 0) end
+    errors[#errors + 1] = result
+  end
+  return combine(errors, host, port, opts.all_errors)
+end
+
+-- ---- listening ----
+
+--- What stands for a listening socket in `server.sockets`.
+local Socket = {}
+Socket.__index = Socket
+Socket.__name = "Socket"
+
+--- The address (for TCP also the port, as a second value), or the path.
+function Socket:getsockname()
+  return self.address, self.port
+end
+
+function Socket:__tostring()
+  return ("<Socket family=%s laddr=%s>"):format(self.family, self.address)
+end
+
+local function bind_all(server, hosts, port, opts)
+  local seen, skipped, sockets = {}, nil, server.sockets
+  local reuse = opts.reuse_address ~= false
+  for _, host in ipairs(hosts) do
+    for _, info in ipairs(resolve(host or nil, port, opts, true)) do
+      local ip, number = info.address[1], info.address[2]
+      local key = place(ip, number)
+      if not seen[key] then
+        seen[key] = true
+        local ok, addr = pcall(net.bind_tcp, server, ip, number, reuse, opts.reuse_port, opts.keep_alive)
+        if ok then
+          sockets[#sockets + 1] = setmetatable(
+            { family = info.family, host = addr[1], port = addr[2], address = addr }, Socket)
+        elseif addr.code ~= "EADDRNOTAVAIL" and addr.code ~= "EAFNOSUPPORT" then
+          error(addr, 0)
+        else
+          skipped = addr
+        end
+      end
+    end
+  end
+  if #sockets == 0 then error(skipped, 0) end
+end
+
+local function serve(server, opts)
+  if opts.start_serving ~= false then
+    server:_start_serving()
+    await(core.sleep(0))
+  end
+  return server
+end
+
+--- Closes the server if something raises meanwhile.
+local function guarded(server, ok, ...)
+  if ok then return ... end
+  server:close()
+  error((...), 0)
+end
+
+--- A server on all addresses of the hosts (array; false: all interfaces).
+M.new_server = async(function(handler, protocols, hosts, port, limit, opts)
+  local server = net.new_server(handler, protocols, limit, opts.backlog or 100)
+  guarded(server, catch(bind_all, server, hosts, port or 0, opts))
+  return guarded(server, catch(serve, server, opts))
+end, "create_server")
+
+--- A server on a unix socket.
+M.new_unix_server = async(function(handler, protocols, path, limit, opts)
+  local server = net.new_server(handler, protocols, limit, opts.backlog or 100)
+  guarded(server, catch(net.bind_unix, server, path, opts.cleanup_socket ~= false))
+  server.sockets[1] = setmetatable({ family = "unix", path = path, address = path }, Socket)
+  return guarded(server, catch(serve, server, opts))
+end, "create_unix_server")
+
+--- The hosts of a server: nil or "" is all interfaces.
+function M.check_hosts(host, fname)
+  if type(host) ~= "table" or type(host.host) == "string" then host = { host } end
+  local hosts = {}
+  for i = 1, math.max(#host, 1) do
+    local h = M.check_host(host[i], fname, 4)
+    hosts[i] = h ~= nil and h ~= "" and h or false
+  end
+  return hosts
+end
+
+function M.check_backlog(backlog, fname)
+  if backlog ~= nil and (math.type(backlog) ~= "integer" or backlog < 0) then
+    raise(core.ValueError, ("%s(): backlog must be a non-negative integer, got %s"):format(fname, backlog), 3)
+  end
+end
+
+return M

@@ -1,0 +1,158 @@
+--- The loop's methods for connections: names to addresses, and protocol tables, whose methods connection_made,
+--- data_received, eof_received, pause_writing, resume_writing and connection_lost are called as things happen.
+
+local connections = require "asyncio.connections"
+local core = require "asyncio.core"
+local misuse = require "asyncio.misuse"
+local net = require "asyncio.net"
+
+local async, await, catch = core.async, core.await, core.catch
+local Loop = core.Loop.methods
+
+local M = {}
+
+-- ---- StreamReaderProtocol ----
+
+local StreamReaderProtocol = {}
+StreamReaderProtocol.__index = StreamReaderProtocol
+StreamReaderProtocol.__name = "StreamReaderProtocol"
+
+--- Feeds a StreamReader: for the loop's create_ and connect_ methods. cb(reader, writer), if given, runs as a task
+--- when the connection is made.
+M.StreamReaderProtocol = setmetatable({ methods = StreamReaderProtocol }, {
+  __name = "class StreamReaderProtocol",
+  __call = function(_, reader, cb)
+    return setmetatable({ _reader = reader, _callback = cb }, StreamReaderProtocol)
+  end,
+})
+
+-- ---- connecting a protocol ----
+
+local function make(factory)
+  local protocol = factory()
+  if type(protocol) ~= "table" then
+    error(core.TypeError("protocol_factory must give a table, got " .. misuse.describe(protocol)), 0)
+  end
+  return protocol
+end
+
+local function attach(transport, protocol, opts)
+  if getmetatable(protocol) == StreamReaderProtocol then
+    net.attach(transport, protocol._reader)
+    if protocol._callback then
+      core.ensure_future(protocol._callback(protocol._reader, net.new_writer(transport, protocol._reader)))
+    end
+    return transport, protocol
+  end
+  net.protocol(transport, protocol, opts and opts.write_only)
+  local ok, err = catch(await, core.sleep(0)) -- connection_made is called meanwhile
+  if not ok then
+    transport:close()
+    error(err, 0)
+  end
+  return transport, protocol
+end
+
+local function start(transport, factory, opts)
+  local ok, protocol = catch(make, factory)
+  if not ok then
+    transport:abort()
+    error(protocol, 0)
+  end
+  return attach(transport, protocol, opts)
+end
+
+local create = async(function(factory, host, port, opts, locals)
+  return start(connections.connect(host, port, opts, locals), factory)
+end, "create_connection")
+
+local create_unix = async(function(factory, path)
+  return start(await(net.connect_unix(path)), factory)
+end, "create_unix_connection")
+
+local connect_known = connections.join(connections.connect_options, connections.tls_options)
+local server_known = connections.join(connections.server_options, connections.tls_options)
+local unix_known = connections.join({ "backlog", "start_serving", "cleanup_socket" }, connections.tls_options)
+
+--- Connects and gives transport and protocol.
+function Loop:create_connection(factory, host, port, opts) -- luacheck: ignore self
+  local fname = "create_connection"
+  opts = connections.check_options(opts, connect_known, fname)
+  connections.check_callback(factory, "protocol_factory", fname)
+  if host == nil and port == nil then
+    misuse.raise(core.ValueError, "host and port was not specified and no sock specified")
+  end
+  return create(factory, connections.check_host(host, fname), connections.check_port(port, fname), opts,
+    (connections.check_local(opts.local_addr, fname)))
+end
+
+function Loop:create_unix_connection(factory, path, opts) -- luacheck: ignore self
+  connections.check_options(opts, connections.tls_options, "create_unix_connection")
+  connections.check_callback(factory, "protocol_factory", "create_unix_connection")
+  return create_unix(factory, (connections.check_path(path, "create_unix_connection")))
+end
+
+local function checked(factory)
+  return function() return make(factory) end
+end
+
+--- Listens; each connection gets a protocol of the factory.
+function Loop:create_server(factory, host, port, opts) -- luacheck: ignore self
+  local fname = "create_server"
+  opts = connections.check_options(opts, server_known, fname)
+  connections.check_callback(factory, "protocol_factory", fname)
+  connections.check_backlog(opts.backlog, fname)
+  return connections.new_server(checked(factory), true, connections.check_hosts(host, fname),
+    connections.check_port(port, fname), 64 * 1024, opts)
+end
+
+function Loop:create_unix_server(factory, path, opts) -- luacheck: ignore self
+  local fname = "create_unix_server"
+  opts = connections.check_options(opts, unix_known, fname)
+  connections.check_callback(factory, "protocol_factory", fname)
+  connections.check_backlog(opts.backlog, fname)
+  return connections.new_unix_server(checked(factory), true, connections.check_path(path, fname), 64 * 1024, opts)
+end
+
+-- ---- pipes ----
+
+local connect_pipe = async(function(factory, pipe, opts)
+  return start(net.open_pipe(pipe), factory, opts)
+end, "connect_pipe")
+
+--- Reads from a pipe: a descriptor, which is taken over, or a Lua file. Gives transport and protocol.
+function Loop:connect_read_pipe(factory, pipe) -- luacheck: ignore self
+  connections.check_callback(factory, "protocol_factory", "connect_read_pipe")
+  return connect_pipe(factory, pipe, nil)
+end
+
+function Loop:connect_write_pipe(factory, pipe) -- luacheck: ignore self
+  connections.check_callback(factory, "protocol_factory", "connect_write_pipe")
+  return connect_pipe(factory, pipe, { write_only = true })
+end
+
+-- ---- names ----
+
+--- The addresses of a host: an array of {family, type, proto, canonname, address}, with fields of these names.
+---@param host? string
+---@param port? integer|string
+---@param opts? table {family = "inet" | "inet6", type = "stream" | "dgram", proto, flags}
+function Loop:getaddrinfo(host, port, opts) -- luacheck: ignore self
+  opts = connections.check_options(opts, { "family", "type", "proto", "flags" }, "getaddrinfo")
+  host = connections.check_host(host, "getaddrinfo")
+  port = connections.check_port(port, "getaddrinfo")
+  if host == nil and port == nil then misuse.raise(core.ValueError, "getaddrinfo(): host or port is needed") end
+  if port == nil and host then port = 0 end
+  local number = math.type(port) == "integer" and port or nil
+  return net.getaddrinfo(host, number, port, opts.family, opts.type, opts.proto, opts.flags, false)
+end
+
+--- The names of an address {host, port}. Gives host and service.
+function Loop:getnameinfo(address, flags) -- luacheck: ignore self
+  if type(address) ~= "table" or type(address[1]) ~= "string" then
+    misuse.raise(core.TypeError, "getnameinfo(): an address {host, port} was expected, got " .. misuse.describe(address))
+  end
+  return net.getnameinfo(address[1], connections.check_port(address[2], "getnameinfo") or 0, flags)
+end
+
+return M
