@@ -284,6 +284,7 @@ int ml_close(ml_engine *e, int grace_ms) {
   while (!ml__list_empty(&e->loops)) ml__loop_destroy(ml__containerof(e->loops.next, ml_evloop, link));
   ml__codeinfo_free(e);
   a = e->alloc;
+  ml__alloc(a, e->slots, (size_t)e->maxslots * sizeof *e->slots, 0);
   ml__alloc(a, e->freethreads, (size_t)e->maxfree * ml__freethread_size, 0);
   ml__alloc(a, e, sizeof *e, 0);
   ml__alloc_free(a);

@@ -16,7 +16,7 @@
 
 #include "core.h"
 
-#define MAX_FREE_THREADS 16384
+#define MAX_FREE_THREADS 1024
 
 const char ml__park = 'p';
 
@@ -86,11 +86,28 @@ static void raise_from_loop(lua_State *L, ml_evloop *l, int err) {
   l->raise = true;
 }
 
-static void leave(lua_State *L, ml_fiber *t) {
+/* ML_R_TASKS keeps a pending task alive; its free slots are listed in C. */
+static int slot_take(ml_engine *e) { return e->nslots > 0 ? e->slots[--e->nslots] : ++e->lastslot; }
+
+static void slot_release(lua_State *L, int slot) {
+  ml_engine *e = ml__engine(L);
   ml__ref_get(L, ML_R_TASKS);
   lua_pushboolean(L, 0);
-  lua_rawseti(L, -2, t->slot);
+  lua_rawseti(L, -2, slot);
   lua_pop(L, 1);
+  if (e->nslots == e->maxslots) {
+    int max = e->maxslots == 0 ? 64 : 2 * e->maxslots;
+    void *p = ml__alloc(e->alloc, e->slots, (size_t)e->maxslots * sizeof *e->slots,
+                        (size_t)max * sizeof *e->slots);
+    if (p == NULL) return; /* the slot is lost, nothing else */
+    e->slots = p;
+    e->maxslots = max;
+  }
+  e->slots[e->nslots++] = slot;
+}
+
+static void leave(lua_State *L, ml_fiber *t) {
+  slot_release(L, t->slot);
   ml__list_remove(&t->all);
   t->fut.loop->ntasks--;
 }
@@ -268,25 +285,51 @@ static void force_fail(ml_fiber *t) {
 }
 
 static void finish_thread(ml_engine *e, ml_fiber *t, lua_State *co, bool ok) {
-  ml__thread_release(e, co, t->slot, ok && !(t->fut.obj.flags & ML_FF_NO_REUSE));
+  ml__thread_release(e, co, t->thread_slot, ok && !(t->fut.obj.flags & ML_FF_NO_REUSE));
   t->thread = NULL;
 }
 
-static void cancel_unstarted(lua_State *co, ml_fiber *t) {
-  /* on its own thread: [body, task, coroutine] */
-  ml__error_new(co, "CancelledError", NULL);
-  lua_getiuservalue(co, 2, 1);
-  if (lua_isnil(co, -1))
-    lua_pop(co, 1);
+/* Cancelled before its first step: the body never runs. */
+static int cancel_unstarted(lua_State *L) {
+  ml_fiber *t = lua_touserdata(L, 1);
+  ml__task_push(L, t);
+  ml__error_new(L, "CancelledError", NULL);
+  lua_getiuservalue(L, 2, 1);
+  if (lua_isnil(L, -1))
+    lua_pop(L, 1);
   else
-    lua_setfield(co, -2, "message");
-  fail(co, 2, t);
+    lua_setfield(L, -2, "message");
+  fail(L, 2, t);
+  return 0;
 }
 
-static int cancel_unstarted_protected(lua_State *L) {
-  ml_fiber *t = lua_touserdata(L, 1);
-  cancel_unstarted(t->thread, t);
+/* Puts a new Lua thread into the cache. */
+static int make_thread(lua_State *L) {
+  int slot;
+  lua_State *co = ml__thread_take(L, &slot);
+  ml__thread_release(ml__engine(L), co, slot, true);
   return 0;
+}
+
+/* Gives the task its Lua thread, ready to be resumed: [body, task, coroutine]. A thread is
+** taken only now, so that thousands of short tasks share a few. */
+static bool start(ml_evloop *l, ml_fiber *t) {
+  ml_engine *e = l->engine;
+  lua_State *co;
+  if (e->nfree == 0) {
+    lua_pushcfunction(l->L, make_thread);
+    if (lua_pcall(l->L, 0, 0, 0) != LUA_OK) lua_pop(l->L, 1);
+    if (e->nfree == 0) return false;
+  }
+  e->nfree--;
+  t->thread_slot = e->freethreads[e->nfree].slot;
+  co = t->thread = e->freethreads[e->nfree].co;
+  lua_pushcfunction(co, task_body);
+  ml__ref_get(co, ML_R_TASKS);
+  lua_rawgeti(co, -1, t->slot);
+  lua_replace(co, -2);
+  lua_getiuservalue(co, -1, 2);
+  return true;
 }
 
 static void task_step(ml_evloop *l, ml_job *j);
@@ -300,13 +343,11 @@ static void run_task(ml_evloop *l, ml_fiber *t) {
   t->waiting = NULL;
   if (!(t->fut.obj.flags & ML_FF_STARTED)) {
     t->fut.obj.flags |= ML_FF_STARTED;
-    if (t->fut.obj.flags & ML_FF_MUST_CANCEL) {
-      co = t->thread;
-      lua_pushcfunction(l->L, cancel_unstarted_protected);
+    if ((t->fut.obj.flags & ML_FF_MUST_CANCEL) || !start(l, t)) {
+      lua_pushcfunction(l->L, cancel_unstarted);
       lua_pushlightuserdata(l->L, t);
       if (lua_pcall(l->L, 1, 0, 0) != LUA_OK) lua_pop(l->L, 1);
       if (t->fut.obj.state == ML_F_PENDING) force_fail(t);
-      finish_thread(e, t, co, true);
       return;
     }
     nargs = 2;
@@ -362,8 +403,7 @@ static inline void prefetch_next(ml_evloop *l) {
   ml_job *next = (ml_job *)(void *)l->batch.next;
   if (&next->link == &l->batch || next->run != task_step) return;
   lua_State *co = ml__containerof(next, ml_fiber, job)->thread;
-  __builtin_prefetch(co);
-  __builtin_prefetch((char *)co + 64);
+  if (co != NULL) __builtin_prefetch(co);
   __builtin_prefetch(next->link.next);
 }
 
@@ -408,13 +448,13 @@ void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co) {
     t->segments = s->next;
     ml__alloc(e->alloc, s, sizeof *s, 0);
   }
-  lua_resetthread(co);
-  lua_settop(co, 0);
-  ml__thread_release(e, co, t->slot, false);
+  if (co != NULL) {
+    lua_resetthread(co);
+    lua_settop(co, 0);
+    ml__thread_release(e, co, t->thread_slot, false);
+  }
   t->thread = t->parked = NULL;
-  ml__ref_get(L, ML_R_TASKS);
-  lua_pushboolean(L, 0);
-  lua_rawseti(L, -2, t->slot);
+  slot_release(L, t->slot);
   lua_settop(L, top);
 }
 
@@ -440,29 +480,21 @@ void ml__task_created_at(lua_State *L, int idx) {
 ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop) {
   ml_engine *e = ml__engine(L);
   ml_fiber *t, *parent = e->task;
-  lua_State *co;
   ml_object *o;
-  int slot;
   idx = lua_absindex(L, idx);
   luaL_checkstack(L, 10, "task");
-  co = ml__thread_take(L, &slot);
   t = ml__newobject(L, ML_T_TASK, sizeof *t, 2);
   t->fut.loop = loop;
   ml__list_init(&t->fut.callbacks);
   ml__list_init(&t->job.link);
   t->job.run = task_step;
-  t->thread = co;
-  t->slot = slot;
   t->id = ++e->task_ids;
-  lua_pushcfunction(co, task_body);
-  lua_pushvalue(L, -1);
-  lua_pushvalue(L, idx);
-  lua_xmove(L, co, 2);
   lua_pushvalue(L, idx);
   lua_setiuservalue(L, -2, 2);
   ml__ref_get(L, ML_R_TASKS);
   lua_pushvalue(L, -2);
-  lua_rawseti(L, -2, slot);
+  t->slot = slot_take(e);
+  lua_rawseti(L, -2, t->slot);
   lua_pop(L, 1);
   if (parent != NULL ? (parent->fut.obj.flags & ML_FF_CONTEXT) != 0 : e->main_context)
     ml__context_inherit(L, t, parent);
@@ -522,6 +554,8 @@ bool ml__task_cancel(lua_State *L, int idx) {
   }
   for (ml_fiber *v = first; v->fut.obj.flags & ML_FF_VISITED; v = (ml_fiber *)v->waiting)
     v->fut.obj.flags &= (uint16_t)~ML_FF_VISITED;
+  if (t->waiting != NULL && t->waiting->type == ML_T_GATHER && (t->waiting->flags & ML_FF_VISITED))
+    cycle = true; /* this very gather is handing the cancel on */
   if (cycle) {
     ml__task_push(L, t);
     lua_replace(L, msg + 1);
