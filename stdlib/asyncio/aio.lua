@@ -60,7 +60,7 @@ end
 ---@param manager any
 ---@param f fun(value: any): any a function or coroutine function
 ---@return any
-M["with"] = function(manager, f)
+function M.with(manager, f)
   if type(f) ~= "function" and not iscoroutinefunction(f) then
     misuse.raise(core.TypeError, "with() expects a function as its second argument, not " .. misuse.describe(f))
   end

@@ -68,7 +68,7 @@ function Runner:run(main, opts)
   if not callable and not core.isawaitable(main) then
     misuse.raise(core.ValueError, "a coroutine was expected, got " .. misuse.describe(main))
   end
-  if pcall(core.get_running_loop) then
+  if core.get_running_loop_or_nil() then
     error(RuntimeError("Runner.run() cannot be called from a running event loop"))
   end
   if opts ~= nil then core.options(opts, { "context" }, "run") end
@@ -148,7 +148,7 @@ end
 ---@return any
 function M.run(main, opts)
   if opts ~= nil then core.options(opts, options, "run") end
-  if pcall(core.get_running_loop) then
+  if core.get_running_loop_or_nil() then
     if core.in_host_script() then
       if type(main) == "function" and not core.iscoroutinefunction(main) then return main() end
       return core.await(main)
