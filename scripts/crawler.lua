@@ -88,8 +88,7 @@ end
 
 -- A line without its end, and how many bytes of the head are left after it.
 local read_line = function(reader, left)
-  local line = await(reader:readline())
-  if not line or line:sub(-1) ~= "\n" then fail("connection closed in the middle of the head") end
+  local line = await(reader:readuntil("\n"))
   left = left - #line
   if left < 0 then fail("the head is longer than %d bytes", MAX_HEAD) end
   return line:gsub("\r?\n$", ""), left
@@ -253,6 +252,7 @@ local reasons = {
 local reason = function(err, options)
   if asyncio.isinstance(err, asyncio.TimeoutError) then return ("timed out after %g s"):format(options.timeout) end
   if asyncio.isinstance(err, asyncio.LimitOverrunError) then return "a line of the head is too long" end
+  if asyncio.isinstance(err, asyncio.IncompleteReadError) then return "connection closed in the middle of the head" end
   if asyncio.isinstance(err, asyncio.OSError) then return reasons[err.code] or err.message end
   if asyncio.isinstance(err, PageError) then return err.message end
   return tostring(err)

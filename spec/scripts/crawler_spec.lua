@@ -1,6 +1,6 @@
 local helper = require "spec.helper"
 
--- A server that answers each path in its own way, and reports the most requests that it had at once at /most.
+-- A server that answers each path in its own way; /most tells how many /page were under way at once.
 local odd_server = [=[
 import socketserver, sys, time, threading
 lock = threading.Lock()
@@ -41,9 +41,6 @@ class Handler(socketserver.StreamRequestHandler):
             name, _, value = field.partition(": ")
             fields[name.lower()] = value
         path = line.split(" ")[1].split("?")[0]
-        with lock:
-            now += 1
-            most = max(most, now)
         try:
             if path == "/slow": time.sleep(10)
             elif path == "/drip":
@@ -52,7 +49,11 @@ class Handler(socketserver.StreamRequestHandler):
                     self.wfile.write(b"x")
                     time.sleep(0.05)
             elif path == "/page":
+                with lock:
+                    now += 1
+                    most = max(most, now)
                 time.sleep(0.1)
+                with lock: now -= 1  # before the other side can know that it is over
                 self.wfile.write(ok + b"Content-Length: 4\r\n\r\npage")
             elif path == "/most": self.wfile.write(ok + b"\r\n" + b"." * most)
             elif path == "/request":
@@ -61,8 +62,6 @@ class Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(ok + b"\r\n" + (b"good" if good else b"bad request"))
             else: self.wfile.write(answers[path])
         except OSError: pass
-        finally:
-            with lock: now -= 1
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = allow_reuse_address = True
     request_queue_size = 100
@@ -72,7 +71,9 @@ Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 -- What the crawler prints, times taken out.
 local crawl = function(args, opts)
   local status, out, err = helper.cli("scripts/crawler.lua " .. args, opts)
-  out = out:gsub("(\n *%S+ +%S+ )( *%d+)  ", function(before, ms) return before .. ("%" .. #ms .. "s"):format("MS") .. "  " end)
+  out = out:gsub("(\n *%S+ +%S+ )( *%d+)  ", function(before, ms)
+    return before .. ("%" .. #ms .. "s"):format("MS") .. "  "
+  end)
   return status, out:gsub(" in %d+%.%d+ s\n", "\n"), err
 end
 
@@ -104,8 +105,17 @@ describe("scripts: crawler.lua", function()
     helper.background(("python3 -m http.server --bind 127.0.0.1 --directory %s %d"):format(dir, port))
     helper.wait_port(port)
     local base = ("http://127.0.0.1:%d/"):format(port)
-    local urls = { base .. "a.html", base .. "b.html", base .. "empty.html", base .. "missing.html",
-      ("http://127.0.0.1:%d/"):format(refused), "https://127.0.0.1/", "nonsense", "http://127.0.0.1:70000/", "http:///x" }
+    local urls = {
+      base .. "a.html",
+      base .. "b.html",
+      base .. "empty.html",
+      base .. "missing.html",
+      ("http://127.0.0.1:%d/"):format(refused),
+      "https://127.0.0.1/",
+      "nonsense",
+      "http://127.0.0.1:70000/",
+      "http:///x",
+    }
     local status, out, err = crawl(table.concat(urls, " "))
     local missing = out:match("404 +(%d+)")
     assert.equal(([[
@@ -154,7 +164,8 @@ http {
 ]]):format(dir, dir, dir, dir, dir, dir, port, dir))
     helper.background("nginx -g 'daemon off; master_process off;' -c " .. conf)
     helper.wait_port(port)
-    local status, out, err = crawl(("http://127.0.0.1:%d http://127.0.0.1:%d/sub http://127.0.0.1:%d/none"):format(port, port, port))
+    local base = "http://127.0.0.1:" .. port
+    local status, out, err = crawl(("%s %s/sub %s/none"):format(base, base, base))
     local lines = lines_of(out)
     assert.equal("200 25 ", lines[1])
     assert.equal("200 200000 /sub", lines[2])
@@ -250,6 +261,14 @@ http {
     assert.truthy(out:find("\r1 of 2 pages, 0 failed, 1%d bytes\27%[K"))
     assert.truthy(out:find("\r2 of 2 pages, 0 failed, 24 bytes\27[K\r\27[K", 1, true))
     assert.falsy(on_terminal("-q "):find("of 2 pages", 1, true))
+  end)
+
+  it("ends with status 130 on Ctrl-C, whatever it waits for", function()
+    local at = odd()
+    local command = ("timeout --preserve-status -s INT %.1f %s scripts/crawler.lua %s"):format(
+      0.5 * helper.slow, helper.moonloop, at("/slow /drip"))
+    local status, out, err = helper.sh(command)
+    assert.same({ 130, "", "KeyboardInterrupt\n" }, { status, out, err })
   end)
 
   it("refuses what it does not know with status 2", function()

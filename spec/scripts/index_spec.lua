@@ -25,7 +25,8 @@ describe("scripts", function()
     for _, path in ipairs(files("spec/scripts/*_spec.lua")) do specs = specs .. read(path) end
     for _, path in ipairs(files("scripts/*.lua")) do
       local name = path:match("([^/]+)%.lua$")
-      assert(specs:find('it("' .. name .. ".lua ", 1, true), name .. ".lua has no spec")
+      local found = specs:find('"' .. name .. ".lua ", 1, true) or specs:find(": " .. name .. '.lua"', 1, true)
+      assert(found, name .. ".lua has no spec")
     end
   end)
 
