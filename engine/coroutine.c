@@ -323,15 +323,14 @@ static int future_k(lua_State *L, int status, lua_KContext ctx) {
   int n;
   (void)status;
   (void)ctx;
+  n = ml__future_results(L, 1);
   if (must_cancel(t)) {
-    if (f->obj.state == ML_F_CANCELLED) { /* the error that came keeps its message */
-      ml__future_results(L, 1);
-      lua_getfield(L, -1, "message");
-    } else
+    if (n < 0 && ml__isinstance(L, -1, "CancelledError"))
+      lua_getfield(L, -1, "message"); /* the error that came keeps its message */
+    else
       push_cancel_message(L, t);
     return raise_own(L, t);
   }
-  n = ml__future_results(L, 1);
   if (n >= 0) {
     t->fut.obj.flags &= (uint16_t)~ML_FF_CANCELLING;
     return n;

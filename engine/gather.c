@@ -35,6 +35,12 @@ static void push_outcome(lua_State *L) {
       lua_rawgeti(L, -1, 1);
       lua_remove(L, -2);
     }
+  } else if (f->obj.state == ML_F_CANCELLED) { /* a new one; a task's message went with its own */
+    ml__error_new(L, "CancelledError", NULL);
+    if (f->obj.flags & ML_FF_MSG) {
+      lua_getiuservalue(L, -2, 1);
+      lua_setfield(L, -2, "message");
+    }
   } else
     ml__future_results(L, lua_gettop(L));
 }
@@ -44,9 +50,13 @@ static void complete(lua_State *L, int idx, gather *g) {
   lua_getiuservalue(L, idx, 2);
   if (g->cancel_requested) {
     /* also with return_exceptions: the cancellation is not lost */
-    ml__error_new(L, "CancelledError", NULL);
+    lua_rawgeti(L, -1, g->n);
+    if (((ml_future *)lua_touserdata(L, -1))->obj.state == ML_F_CANCELLED)
+      ml__future_results(L, lua_gettop(L));
+    else
+      ml__error_new(L, "CancelledError", NULL);
     ml__future_set_error(L, idx);
-    lua_pop(L, 1);
+    lua_pop(L, 2);
     return;
   }
   for (int i = 1; i <= g->n; i++) {
