@@ -17,9 +17,7 @@ typedef struct pending {
 
 static char buffer[65536];
 
-static void on_close(uv_handle_t *handle) {
-  free(handle);
-}
+static void on_close(uv_handle_t *handle) { free(handle); }
 
 static void on_write(uv_write_t *request, int status) {
   (void)status;

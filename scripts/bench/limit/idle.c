@@ -22,7 +22,8 @@ static void send_ping(int fd) {
 
 static void await_pong(int fd) {
   char answer[4];
-  if (recv(fd, answer, 4, MSG_WAITALL) != 4 || memcmp(answer, "ping", 4) != 0) bench_die("no answer");
+  if (recv(fd, answer, 4, MSG_WAITALL) != 4 || memcmp(answer, "ping", 4) != 0)
+    bench_die("no answer");
 }
 
 static void open_connections(const server *s, int *fds, long n) {

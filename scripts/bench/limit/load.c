@@ -19,7 +19,7 @@
 
 #include "server.h"
 
-#define WARM_UP 0.3  /* seconds */
+#define WARM_UP 0.3   /* seconds */
 #define PATIENCE 5000 /* milliseconds without an answer */
 #define EVENTS 512
 

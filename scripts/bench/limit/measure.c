@@ -21,9 +21,7 @@ static double median(double *values, long n) {
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-static double seconds(struct timeval t) {
-  return (double)t.tv_sec + (double)t.tv_usec / 1e6;
-}
+static double seconds(struct timeval t) { return (double)t.tv_sec + (double)t.tv_usec / 1e6; }
 
 /* Runs the command once; ends the program with its status when that is not 0. */
 static void run(char **command, struct rusage *usage) {

@@ -3,7 +3,6 @@
 ** is broken off.
 */
 
-#include "bench.h"
 #include "server.h"
 
 #include <arpa/inet.h>
@@ -92,7 +91,8 @@ static void wait_until_listening(const server *s) {
   double deadline = bench_now() + START_TIMEOUT;
   int fd;
   while ((fd = try_connect(s)) < 0) {
-    if (waitpid(s->pid, NULL, WNOHANG) != 0 || bench_now() > deadline) bench_die("server did not start");
+    if (waitpid(s->pid, NULL, WNOHANG) != 0 || bench_now() > deadline)
+      bench_die("server did not start");
     nanosleep(&pause, NULL);
   }
   close(fd);

@@ -6,6 +6,8 @@
 #ifndef SERVER_H
 #define SERVER_H
 
+#include "bench.h"
+
 #include <sys/types.h>
 
 typedef struct server {

@@ -23,9 +23,7 @@ static const char body[] = "local sleep, longest = ...\n"
 static lua_State *main_state;
 static long woken;
 
-static void on_close(uv_handle_t *handle) {
-  free(handle);
-}
+static void on_close(uv_handle_t *handle) { free(handle); }
 
 /* Resumes the coroutine to its end and lets go of it. */
 static void on_timer(uv_timer_t *timer) {
