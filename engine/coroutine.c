@@ -319,7 +319,6 @@ static int park(lua_State *L, ml_fiber *t, ml_object *on, lua_KFunction k) {
 
 static int future_k(lua_State *L, int status, lua_KContext ctx) {
   ml_fiber *t = ml__engine(L)->task;
-  ml_future *f = lua_touserdata(L, 1);
   int n;
   (void)status;
   (void)ctx;

@@ -283,11 +283,18 @@ void ml__error_uv(lua_State *L, int uverr, const char *fmt, ...) {
 
 const char *ml__errtext(lua_State *L, int idx, size_t *n) {
   /* __tostring of an error may itself raise */
+  int top = lua_gettop(L);
   idx = lua_absindex(L, idx);
   if (lua_type(L, idx) == LUA_TSTRING) {
     lua_pushvalue(L, idx);
     return lua_tolstring(L, -1, n);
   }
+  if (lua_type(L, idx) == LUA_TTABLE && luaL_getmetafield(L, idx, "__tostring") == LUA_TNIL &&
+      luaL_getmetafield(L, idx, "__name") == LUA_TNIL) {
+    lua_pushliteral(L, "(error object is a table value)"); /* as lua says */
+    return lua_tolstring(L, -1, n);
+  }
+  lua_settop(L, top);
   lua_getglobal(L, "tostring");
   if (!lua_isfunction(L, -1)) {
     lua_pop(L, 1);

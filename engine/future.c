@@ -9,6 +9,8 @@
 
 #include "core.h"
 
+#define MAX_CANCEL_DEPTH 100
+
 ml_future *ml__future_new(lua_State *L, ml_evloop *loop) {
   ml_future *f = ml__newobject(L, ML_T_FUTURE, sizeof *f, 2);
   f->loop = loop;
@@ -81,6 +83,31 @@ bool ml__future_set_error(lua_State *L, int idx) {
   return true;
 }
 
+static int fut_cancel(lua_State *L);
+
+/* Gathers of tasks that gather nest on the C stack: beyond some depth the
+** cancel goes on in the next round. The message is on top (popped). */
+static bool gather_cancel(lua_State *L, int idx, ml_future *f) {
+  ml_engine *e = ml__engine(L);
+  bool any;
+  if (e->cancel_depth < MAX_CANCEL_DEPTH || (f->obj.flags & ML_FF_VISITED)) {
+    e->cancel_depth++;
+    any = ml__gather_cancel(L, idx);
+    e->cancel_depth--;
+    return any;
+  }
+  luaL_checkstack(L, 12, "cancel");
+  lua_pushcfunction(L, fut_cancel);
+  lua_insert(L, -2);
+  lua_pushvalue(L, idx);
+  lua_insert(L, -2);
+  ml_job *j = ml__handle_new(L, lua_gettop(L) - 2, 2, f->loop);
+  ml__handle_pin(L, -1);
+  ml__ready(f->loop, j);
+  lua_pop(L, 2);
+  return true;
+}
+
 bool ml__future_cancel(lua_State *L, int idx) {
   ml_future *f = lua_touserdata(L, idx);
   idx = lua_absindex(L, idx);
@@ -89,7 +116,7 @@ bool ml__future_cancel(lua_State *L, int idx) {
     return false;
   }
   if (f->obj.type == ML_T_TASK) return ml__task_cancel(L, idx);
-  if (f->obj.type == ML_T_GATHER) return ml__gather_cancel(L, idx);
+  if (f->obj.type == ML_T_GATHER) return gather_cancel(L, idx, f);
   f->obj.flags |= ML_FF_MSG;
   finish(L, idx, f, ML_F_CANCELLED);
   return true;

@@ -677,9 +677,9 @@ void ml__future_repr(lua_State *L, int idx) {
     ml__coroutine_describe(L, -1, coro, sizeof coro);
     lua_pop(L, 1);
     if (f->obj.state == ML_F_PENDING)
-      lua_pushfstring(L, "<Task %s%s name='%s' coro=<%s%s%s>",
-                      (f->obj.flags & ML_FF_MUST_CANCEL) ? "cancelling " : "", lua_tostring(L, -2),
-                      lua_tostring(L, -1), coro, at[0] ? " running at " : "", at);
+      lua_pushfstring(L, "<Task %s name='%s' coro=<%s%s%s>",
+                      t->cancels > 0 ? "cancelling" : lua_tostring(L, -2), lua_tostring(L, -1), coro,
+                      at[0] ? " running at " : "", at);
     else
       lua_pushfstring(L, "<Task %s name='%s' coro=<%s>", lua_tostring(L, -2), lua_tostring(L, -1), coro);
     lua_remove(L, -2);
