@@ -24,13 +24,13 @@ check() { # TITLE COMMAND...
 
 shopt -s nullglob globstar
 c_sources=(engine/**/*.c bindings/**/*.c)
-c_all=("${c_sources[@]}" {engine,bindings}/**/*.h {spec/embed,scripts/bench}/**/*.[ch] tools/*.c)
+c_all=("${c_sources[@]}" {engine,bindings}/**/*.h {spec/embed,scripts/bench}/**/*.[ch] tools/*.[ch])
 lua_dirs=()
 for d in stdlib scripts spec tools; do [ -n "$(find $d -name '*.lua' 2>/dev/null | head -n 1)" ] && lua_dirs+=("$d"); done
 
 tidy() {
   printf '%s\n' "${c_sources[@]}" |
-    xargs -P "$(nproc)" -I{} sh -c 'f=$1; shift; clang-tidy --quiet "$f" -- "$@" 2>/dev/null || { echo "in $f"; exit 1; }' sh {} "${flags[@]}"
+    xargs -P "$(nproc)" -I{} sh -c 'f=$1; shift; clang-tidy --quiet "$f" -- -include tools/analyzer.h "$@" 2>/dev/null || { echo "in $f"; exit 1; }' sh {} "${flags[@]}"
 }
 
 # Arrows point one way: bindings -> engine -> Lua, libuv. A binding may include
