@@ -40,9 +40,14 @@ done
 port=$(cat "$out")
 [ -n "$port" ] || { echo "demo: python3's http.server did not start" >&2; exit 1; }
 
+# 20 pages: what docs has, round and round if that is less.
+mapfile -t pages < <(cd docs && find . -type f -name '*.md' | sort | sed 's/^\.\///')
+pages+=("")
 urls=()
-while read -r page; do urls+=("http://127.0.0.1:$port/${page#docs/}"); done < <(find docs -type f -name '*.md' | sort | head -n 20)
-while [ ${#urls[@]} -lt 20 ]; do urls+=("${urls[$((${#urls[@]} % 3))]:-http://127.0.0.1:$port/}"); done
+for ((i = 0; i < 20; i++)); do
+  round=$((i / ${#pages[@]}))
+  urls+=("http://127.0.0.1:$port/${pages[i % ${#pages[@]}]}$([ $round -gt 0 ] && echo "?again=$round")")
+done
 
 now() { date +%s%N; }
 crawl() { # CONCURRENCY: sets took to milliseconds
