@@ -1,0 +1,573 @@
+/* What the units of the engine and the bindings share. Nothing here is public.
+**
+** The model. An engine has one Lua state and any number of event loops, one of
+** which may be running. Objects that scripts hold (futures, tasks, coroutines,
+** operations, handles) are userdata that begin with an ml_object. What is to
+** be run is an ml_job, linked into exactly one list at a time: the callbacks
+** of a future, or the ready queue of a loop. A finished future moves its jobs
+** to the ready queue as they stand; that is the one way anything is woken.
+**
+** Threads: everything here belongs to the engine's thread, but for what
+** says ANY THREAD.
+*/
+#ifndef ML_CORE_H
+#define ML_CORE_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "moonloop.h"
+
+#define ml__containerof(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+typedef struct ml_evloop ml_evloop;
+typedef struct ml_future ml_future;
+typedef struct ml_fiber ml_fiber;
+typedef struct ml_op ml_op;
+typedef struct ml_codeinfo ml_codeinfo;
+
+/* ---- lists (list.h in spirit: circular, intrusive, with a head) ---- */
+
+typedef struct ml_link {
+  struct ml_link *next, *prev;
+} ml_link;
+
+static inline void ml__list_init(ml_link *h) { h->next = h->prev = h; }
+static inline bool ml__list_empty(const ml_link *h) { return h->next == h; }
+static inline void ml__list_append(ml_link *h, ml_link *n) {
+  n->prev = h->prev;
+  n->next = h;
+  h->prev->next = n;
+  h->prev = n;
+}
+static inline void ml__list_remove(ml_link *n) {
+  n->prev->next = n->next;
+  n->next->prev = n->prev;
+  n->next = n->prev = n;
+}
+/* Moves all of `from` to the end of `to`. */
+static inline void ml__list_splice(ml_link *to, ml_link *from) {
+  if (ml__list_empty(from)) return;
+  from->next->prev = to->prev;
+  to->prev->next = from->next;
+  from->prev->next = to;
+  to->prev = from->prev;
+  ml__list_init(from);
+}
+
+/* ---- jobs ---- */
+
+/* Runs on the loop with nothing of Lua on the C stack but `loop->L`; must not
+** let an error out. The job is unlinked before it is run. */
+typedef struct ml_job {
+  ml_link link; /* first */
+  void (*run)(ml_evloop *loop, struct ml_job *job);
+} ml_job;
+
+/* ---- objects ---- */
+
+typedef enum {
+  ML_T_COROUTINE = 1, /* a coroutine function's call: an ml_coroutine                    */
+  ML_T_OP,            /* a native operation: an ml_op                                 */
+  ML_T_FUTURE,        /* the futures: ml_future first                                  */
+  ML_T_TASK,
+  ML_T_GATHER,
+  ML_T_HANDLE,
+  ML_T_TIMERHANDLE,
+  ML_T_LOOP,
+  ML_T_LOCK,
+  ML_T_EVENT,
+  ML_T_SEMAPHORE,
+  ML_T_QUEUE,
+  ML_T_REPORT,
+  ML_T_READER, /* bindings' own from here on */
+  ML_T_WRITER,
+  ML_T_SERVER,
+  ML_T_TRANSPORT,
+  ML_T_USER /* bindings may count on from here */
+} ml_objtype;
+
+typedef struct ml_object {
+  const void *magic; /* &ml__magic: no other userdata begins like this */
+  uint8_t type;      /* ml_objtype */
+  uint8_t state;     /* by type */
+  uint16_t flags;    /* by type */
+  uint32_t n;        /* by type: coroutines: number of arguments */
+} ml_object;
+
+extern const char ml__magic;
+
+/* The object at idx, or NULL if it is no object of the engine's. */
+static inline ml_object *ml__toobject(lua_State *L, int idx) {
+  ml_object *o = (ml_object *)lua_touserdata(L, idx);
+  if (o == NULL || lua_rawlen(L, idx) < sizeof(ml_object) || o->magic != &ml__magic) return NULL;
+  return o;
+}
+/* The object of that type at idx, or an argument error that says what was
+** expected and what came. For types futures means future, task and gather. */
+void *ml__checkobject(lua_State *L, int idx, ml_objtype type);
+/* Pushes a new object of `size` bytes with nuv user values and the type's
+** metatable (see ml__newtype); the memory is zeroed. */
+void *ml__newobject(lua_State *L, ml_objtype type, size_t size, int nuv);
+/* Registers the metatable of a type: methods are its __index, meta its
+** metamethods (may be NULL). `name` is what errors call it. Leaves the
+** methods table on the stack. */
+void ml__newtype(lua_State *L, ml_objtype type, const char *name, const luaL_Reg *methods,
+                 const luaL_Reg *meta);
+
+/* Makes core[name] callable: a call makes an object by ctor. Its field `methods`
+** is the methods table on top (popped); core is below it. */
+void ml__newclass(lua_State *L, const char *name, lua_CFunction ctor);
+
+/* ---- engine ---- */
+
+typedef struct ml_source {
+  const char *name;  /* as given to require */
+  const char *chunk; /* chunk name, "@moonloop/..." */
+  const unsigned char *data;
+  size_t size;
+} ml_source;
+typedef struct ml_module {
+  const char *name;
+  lua_CFunction open;
+} ml_module;
+extern const ml_source ml__stdlib[];     /* generated; ends with a NULL name */
+extern const ml_module ml__bindings[];   /* bindings/modules.c; ends with a NULL name */
+
+/* Small blocks by size class, see alloc.c. */
+typedef struct ml_allocator ml_allocator;
+
+struct ml_engine {
+  lua_State *L;         /* the main thread */
+  ml_config config;
+  ml_allocator *alloc;
+  ml_evloop *running;   /* the loop that runs now, or NULL */
+  ml_evloop *current;   /* what get_event_loop gives, or NULL: made at need */
+  ml_link loops;        /* every ml_evloop */
+  ml_fiber *task;       /* the running task, or NULL */
+  lua_State *active;    /* the Lua thread that may suspend the running task, or NULL */
+  uint32_t task_ids, gather_serial;
+  int cancel_depth;     /* gathers whose children are being cancelled */
+  ml_codeinfo *codeinfo[256];
+  int closing;
+  int host_mode;        /* scripts are tasks of a host's loop */
+  bool exposed;         /* ML_R_EXPOSED is not empty */
+  bool main_context;    /* ML_R_MAINCTX is not empty */
+  /* finished threads kept for reuse: alloc'd array of nfree, room for maxfree */
+  struct ml_freethread *freethreads;
+  int nfree, maxfree;
+  /* free slots of ML_R_TASKS: array of nslots, room for maxslots; lastslot ever used */
+  int *slots;
+  int nslots, maxslots, lastslot;
+  ml_link reports;      /* armed reports of errors that nobody has seen */
+  const char *typenames[ML_T_USER + 1];
+  ml_object *sleep0;    /* what asyncio.sleep(0) gives: never used up */
+  volatile sig_atomic_t sigints; /* interrupts not yet delivered: ANY THREAD */
+  struct ml_lasterror *last_error; /* host.c */
+  uint64_t gc_mark;     /* allocator's figure at which the collector's pace is set next */
+  uint64_t rng;         /* state of the shuffling generator, 0: off */
+  int nstats_inflight;  /* operations of bindings that are in flight */
+  volatile sig_atomic_t interrupted; /* the first Ctrl-C has been handed to the runner */
+  char warning[512];    /* a Lua warning that comes in parts */
+  struct ml_task *host_tasks; /* host.c: the host's references */
+};
+
+static inline ml_engine *ml__engine(lua_State *L) { return *(ml_engine **)lua_getextraspace(L); }
+
+/* Fixed places in the registry, in its array part (Lua's own end at 2, luaL_ref keeps
+** its list at 3): faster than names. ml__ref_get pushes one. */
+typedef enum {
+  ML_R_THREADS = 4, /* every Lua thread made for tasks, by slot */
+  ML_R_TASKS,         /* every pending task, by its slot */
+  ML_R_PINS,          /* luaL_ref table of objects in flight */
+  ML_R_CORE,          /* the asyncio.core module table */
+  ML_R_CONTEXTS,      /* weak keys: task -> context table */
+  ML_R_EXTRAS,        /* weak keys: object -> table of rare properties */
+  ML_R_TRACEBACKS,    /* weak keys: error object -> traceback so far */
+  ML_R_LASTERR,       /* the last error raised by an await, if a string */
+  ML_R_LASTTB,        /* its traceback */
+  ML_R_PENDINGERR,    /* error that ends a run of the loop (KeyboardInterrupt, ...) */
+  ML_R_CLASSES,       /* name -> error class */
+  ML_R_MAINCTX,       /* context table outside tasks */
+  ML_R_SIGINT,        /* the runner's handler */
+  ML_R_REPORTS,       /* weak values: light pointer -> report */
+  ML_R_EXPOSED,       /* weak keys: threads of tasks that coroutine.running has shown */
+  ML_R_QUEUEMETAS,    /* weak values: maxsize -> metatable of queues */
+  ML_R_LOOPS,         /* light pointer -> Loop object */
+  ML_R_TYPES          /* + type: metatables */
+} ml_ref;
+
+static inline int ml__ref_get(lua_State *L, int ref) { return lua_rawgeti(L, LUA_REGISTRYINDEX, ref); }
+static inline void ml__ref_set(lua_State *L, int ref) { lua_rawseti(L, LUA_REGISTRYINDEX, ref); }
+
+/* Keeps the value at idx alive until ml__unpin. May raise a memory error. */
+int ml__pin(lua_State *L, int idx);
+void ml__unpin(lua_State *L, int pin);
+/* Pushes what is pinned. */
+void ml__pushpinned(lua_State *L, int pin);
+void ml__log(ml_engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* alloc.c */
+ml_allocator *ml__alloc_new(const ml_config *c, void (*lost)(void *ud, const ml_object *co),
+                            void *ud);
+void ml__alloc_free(ml_allocator *a);
+void *ml__alloc(void *a, void *p, size_t osize, size_t nsize); /* a lua_Alloc */
+void ml__alloc_set_ud(ml_allocator *a, void *ud);
+size_t ml__alloc_used(const ml_allocator *a);
+/* The next userdata that Lua allocates is a coroutine or an operation: if it is
+** freed in state ML_CO_NEW, `lost` of ml__alloc_new is told. */
+void ml__alloc_expect_coroutine(ml_allocator *a);
+
+/* ---- timers ---- */
+
+typedef struct ml_timer {
+  double when;   /* loop time, seconds */
+  uint64_t seq;  /* order of making: breaks ties */
+  size_t index;  /* place in the heap + 1; 0: not scheduled */
+  ml_job job;    /* made ready when it is due */
+} ml_timer;
+
+void ml__timer_init(ml_timer *t, void (*run)(ml_evloop *, ml_job *));
+/* UV_ENOMEM if the heap cannot grow; t is then unaltered. */
+int ml__timer_start(ml_evloop *l, ml_timer *t, double when);
+void ml__timer_stop(ml_evloop *l, ml_timer *t); /* no-op when not scheduled */
+
+/* ---- loops ---- */
+
+/* What handle->data of every uv handle but the loop's own points to begins
+** like this, so that a closing loop can close it. */
+typedef struct ml_handlehead {
+  void (*close)(uv_handle_t *h);
+} ml_handlehead;
+
+struct ml_evloop {
+  ml_engine *engine;
+  ml_link link;        /* in engine->loops */
+  lua_State *L;        /* the thread that runs the loop, while it runs */
+  ml_link ready;       /* jobs for the next round */
+  ml_link batch;       /* jobs of this round that are still to run */
+  ml_link tasks;       /* fibers not done, in the order they were made */
+  size_t ntasks, nready_hint;
+  struct { double when; ml_timer *timer; } *heap; /* 4-ary */
+  size_t ntimers, heapcap;
+  uint64_t timer_seq;
+  uv_loop_t *uv;       /* made at first use: ml__loop_uv */
+  uv_timer_t uvtimer;  /* the one uv timer under the heap; unref'd */
+  uv_async_t async;    /* wakes a blocked poll from other threads; unref'd */
+  bool own_uv, uv_ready;
+  ml_clock clock;
+  double vnow;         /* virtual clock */
+  bool stopping, closed, debug;
+  bool raise;          /* an error in ML_R_PENDINGERR must leave the loop now */
+  int depth;           /* > 0 while it runs */
+  int holds;           /* things outside libuv that keep it alive (host calls, ...) */
+  bool has_factory, has_handler, eager_default;
+  double slow;         /* slow_callback_duration, seconds */
+  uint64_t rounds;
+  /* call_soon_threadsafe's inbox: locked */
+  uv_mutex_t inbox_lock;
+  ml_link inbox;
+};
+
+ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock); /* NULL: no memory */
+/* Closes handles and frees all but the struct, which lives as long as the engine. */
+void ml__loop_close(lua_State *L, ml_evloop *l);
+void ml__loop_destroy(ml_evloop *l);
+uv_loop_t *ml__loop_uv(ml_evloop *l); /* NULL: cannot be made */
+double ml__loop_time(ml_evloop *l);
+/* The running loop, or the current one (made if there is none). For operations
+** that need a loop. Raises an error if it is closed. */
+ml_evloop *ml__loop_get(lua_State *L);
+ml_evloop *ml__checkloop(lua_State *L, int idx); /* argument error unless a Loop */
+bool ml__loop_alive(ml_evloop *l); /* anything ready, asleep, or a live handle */
+/* ANY THREAD. */
+void ml__loop_wake(ml_evloop *l);
+static inline void ml__ready(ml_evloop *l, ml_job *j) { ml__list_append(&l->ready, &j->link); }
+
+enum { ML_RUN_STOPPED, ML_RUN_IDLE, ML_RUN_RAISE, ML_RUN_BUDGET };
+/* Runs rounds on L until stop was asked for (STOPPED), nothing is left that
+** could ever happen (IDLE), an error must leave the loop (RAISE: it is in
+** ML_R_PENDINGERR) or deadline_ns (uv_hrtime; 0: none) has passed (BUDGET).
+** nowait: never block. */
+int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns);
+
+/* Says what a job is, for the report of a slow one. */
+void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n);
+/* Ctrl-C has come: tell the runner's handler, or raise KeyboardInterrupt. */
+void ml__interrupt_deliver(ml_evloop *l);
+
+int ml__push_interrupt(lua_State *L); /* a lua_CFunction: a KeyboardInterrupt */
+/* Destroys pending tasks (with a report), drops jobs, closes the loop. */
+void ml__loop_shut(lua_State *L, ml_evloop *l);
+/* Logs the tasks that wait for what cannot come; returns their number. */
+int ml__loop_report_stuck(lua_State *L, ml_evloop *l);
+/* The loop that the host drives; NULL: no memory. */
+ml_evloop *ml__engine_loop(ml_engine *e);
+/* host.c */
+void ml__host_close(ml_engine *e);
+int ml__host_pending_error(lua_State *L);
+int ml__host_report_stuck(lua_State *L);
+
+/* ---- futures ---- */
+
+enum { ML_F_PENDING, ML_F_DONE, ML_F_FAILED, ML_F_CANCELLED };
+
+/* Uservalue 1: result; or the report (see error.c) that holds the error; or
+** the CancelledError / cancel message. 2: futures: table of callback handles;
+** tasks: the coroutine; gathers: the children. */
+struct ml_future {
+  ml_object obj;     /* state: ML_F_*, flags: ML_FF_* */
+  ml_evloop *loop;
+  ml_link callbacks; /* jobs */
+};
+enum {
+  ML_FF_MULTI = 1,     /* the result is a table of several values with n */
+  ML_FF_MSG = 2,       /* cancelled: uservalue 1 is the message, not yet an error object */
+  ML_FF_HANDLES = 4,   /* has Lua callbacks: ML_R_EXTRAS holds them */
+  ML_FF_STARTED = 8,   /* tasks from here on */
+  ML_FF_MUST_CANCEL = 16,
+  ML_FF_CANCELLING = 32, /* a cancel was handed on to what is awaited, not delivered yet */
+  ML_FF_NO_REUSE = 64,   /* its Lua thread was shown to the script */
+  ML_FF_NAMED = 128,
+  ML_FF_CONTEXT = 256,
+  ML_FF_VISITED = 512,   /* while a chain of tasks is followed */
+  ML_FF_CRITICAL = 1024, /* inside asyncio.critical */
+  ML_FF_EAGER = 2048,
+  ML_FF_QUIET = 4096,    /* destroyed while pending is not reported */
+  ML_FF_HOST = 8192      /* the host holds a reference: ml_task */
+};
+
+ml_future *ml__future_new(lua_State *L, ml_evloop *loop); /* pushes it */
+/* The future at idx has finished with the value on top of the stack (popped).
+** Schedules its callbacks. No-op returning false when it is done already. */
+bool ml__future_set_result(lua_State *L, int idx);
+bool ml__future_set_error(lua_State *L, int idx);
+/* Cancels: the message is on top of the stack (popped). */
+bool ml__future_cancel(lua_State *L, int idx);
+bool ml__gather_cancel(lua_State *L, int idx);
+/* Ends a future as cancelled; the CancelledError object is on top (popped). */
+void ml__future_cancelled_with(lua_State *L, int idx);
+/* Push parts of a future's tostring: its state; " result=..." and the like. */
+void ml__future_state_repr(lua_State *L, int idx);
+void ml__future_outcome_repr(lua_State *L, int idx);
+extern const luaL_Reg ml__future_methods[];
+/* Pushes the results of a done future and returns how many; if it failed or was
+** cancelled pushes the error and returns -1. Marks an error as seen. */
+int ml__future_results(lua_State *L, int idx);
+/* Moves a finished future's jobs to the ready queue. */
+void ml__future_schedule(ml_future *f);
+static inline bool ml__isfuture(const ml_object *o) {
+  return o != NULL && (o->type == ML_T_FUTURE || o->type == ML_T_TASK || o->type == ML_T_GATHER);
+}
+/* Turns the awaitable at idx into a future or task, in place. Raises TypeError
+** naming `what`. */
+ml_future *ml__ensure_future(lua_State *L, int idx, ml_evloop *loop, const char *what);
+
+/* ---- tasks ---- */
+
+typedef struct ml_segment ml_segment;
+
+struct ml_fiber {      /* a Task */
+  ml_future fut;       /* first */
+  ml_job job;          /* in the ready queue, or in what it awaits */
+  ml_link all;         /* in loop->tasks */
+  lua_State *thread;   /* the Lua thread to resume: the innermost segment's; NULL
+                          before its first step and after its end */
+  ml_object *waiting;  /* the future or operation that it awaits, or NULL */
+  ml_segment *segments; /* outer parts of a very deep chain of awaits, or NULL */
+  uint32_t id;
+  int slot;            /* its own in ML_R_TASKS */
+  int thread_slot;     /* of its first thread in ML_R_THREADS */
+  uint16_t cancels;    /* cancelling() */
+  uint16_t depth;      /* nested C calls since it was resumed: Lua allows some 200 */
+  lua_State *parked;   /* the Lua thread whose await suspended it */
+};
+
+/* Pushes a new task that will run the coroutine (or function, or operation)
+** at idx; schedules its first step unless ML_FF_EAGER is asked for. */
+ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop);
+/* task:cancel(msg): the message is on top of the stack (popped). */
+bool ml__task_cancel(lua_State *L, int idx);
+/* Through the loop's task factory: pushes a task for the coroutine at idx. */
+void ml__create_task(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname);
+/* Goes on with the coroutine at idx in a new segment; yields. */
+int ml__segment_enter(lua_State *L, ml_fiber *t, int idx);
+/* Context tables: a new task (on top) gets its maker's; or the one at idx. */
+void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent);
+void ml__context_set(lua_State *L, int task, ml_fiber *t);
+void ml__task_created_at(lua_State *L, int idx); /* debug: remembers the stack */
+bool ml__job_is_task(const ml_job *j);
+/* Takes a pending task down without its loop: its `<close>` run, unable to await. */
+void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co);
+extern const size_t ml__freethread_size;
+/* The gather whose child's job this is, or NULL; pushes its object. */
+ml_future *ml__gather_of_job(ml_job *j);
+void ml__gather_push(lua_State *L, ml_future *g);
+
+/* Calls that nest on the C stack, beyond which a task goes on in a new segment. */
+#define ML_MAX_DEPTH 60
+/* What a script's coroutine that awaits has on top of its stack: never seen by
+** scripts. */
+extern const char ml__park;
+static inline bool ml__isparked(lua_State *co) {
+  return lua_status(co) == LUA_YIELD && lua_gettop(co) > 0 && lua_touserdata(co, -1) == &ml__park;
+}
+void ml__task_push(lua_State *L, ml_fiber *t); /* a pending task's object */
+void ml__thread_release(ml_engine *e, lua_State *co, int slot, bool reuse);
+lua_State *ml__thread_take(lua_State *L, int *slot);
+
+/* ---- coroutines ---- */
+
+/* What is known of a coroutine function for messages: one for each place in
+** the source, kept until the engine is closed. */
+struct ml_codeinfo {
+  ml_codeinfo *next; /* in its hash bucket */
+  char *name;               /* NULL until it is called by a name */
+  int line;
+  int misses;               /* calls that gave no name */
+  char where[1];            /* "FILE:LINE" */
+};
+
+/* A call that has not been made: user value 1 is the function, then its
+** arguments (obj.n of them). */
+typedef struct ml_coroutine {
+  ml_object obj; /* state: ML_CO_*; first */
+  ml_codeinfo *info;
+  ml_object *tail; /* = &obj; last: where the allocator looks */
+} ml_coroutine;
+
+/* ---- operations: native coroutines ---- */
+
+/* What an operation's functions return instead of a number of results. */
+enum {
+  ML_PARK = -1,  /* not yet: it calls ml__op_wake later */
+  ML_RAISE = -2, /* the error is on top of the stack */
+  ML_YIELD = -3  /* go once through the ready queue, then `wake` */
+};
+
+typedef struct ml_opclass {
+  const char *name; /* as in "coroutine 'sleep' was never awaited" */
+  /* Starts it in the running task. The operation is at index 1 of L, results
+  ** are pushed. May raise errors. */
+  int (*begin)(lua_State *L, ml_op *op);
+  /* After ml__op_wake, or a cancel (then op->obj.state == ML_OP_CANCELLED and
+  ** what is returned but ML_RAISE counts only if it is ML_SWALLOW-free: the
+  ** engine raises the CancelledError itself after this clean-up). */
+  int (*wake)(lua_State *L, ml_op *op);
+  /* The task is cancelled while parked: stop what is under way. The engine
+  ** then schedules the task. May be NULL. Returns nothing, raises nothing. */
+  void (*cancel)(ml_op *op);
+} ml_opclass;
+
+/* ml_op.obj.flags: it was woken before it was cancelled: what it got must go on. */
+enum { ML_OPF_WOKEN = 1 };
+enum { ML_CO_NEW, ML_CO_AWAITED, ML_OP_PARKED, ML_OP_WOKEN, ML_OP_CANCELLED };
+
+struct ml_op {
+  ml_object obj; /* state: ML_CO_* / ML_OP_*; first */
+  const ml_opclass *cls;
+  ml_fiber *task; /* who is parked on it */
+};
+
+/* Pushes a new operation of `size` bytes (a word is added for the allocator) with
+** nuv user values. */
+void *ml__op_new(lua_State *L, const ml_opclass *cls, size_t size, int nuv);
+/* Cancels a parked operation; false if it was woken or cancelled before. */
+bool ml__op_cancel(ml_op *op);
+/* Readies the parked task. False if it was woken or cancelled before. */
+bool ml__op_wake(ml_op *op);
+/* C functions of the await family, for stack identity and re-use. */
+int ml__await(lua_State *L);
+/* True if the running code may await: raises a helpful error otherwise. */
+ml_fiber *ml__current(lua_State *L);
+
+/* Writes "NAME() at FILE:LINE" for the coroutine, operation or function at idx. */
+void ml__coroutine_describe(lua_State *L, int idx, char *buf, size_t n);
+/* The info of the function at idx; NULL: no memory. */
+ml_codeinfo *ml__codeinfo_get(lua_State *L, int idx);
+void ml__codeinfo_free(ml_engine *e);
+/* The awaited future is waited for in the running task, or (outside tasks) by
+** running its loop until it is done; the results are pushed, errors raised. */
+void ml__run_until(lua_State *L, ml_evloop *l, int idx);
+/* Pushes the coroutine function made of the function on top (popped). */
+void ml__async(lua_State *L);
+static inline bool ml__iscoroutine(const ml_object *o) {
+  return o->type == ML_T_COROUTINE || o->type == ML_T_OP;
+}
+bool ml__asyncfunction(lua_State *L, int idx); /* is it a coroutine function? */
+/* True if the value at idx may be awaited (or is a function). */
+bool ml__isawaitable(lua_State *L, int idx);
+
+/* ---- handles ---- */
+
+/* Pushes a Handle that will call the function at idx with the nargs values
+** after it; not scheduled yet. */
+ml_job *ml__handle_new(lua_State *L, int fn, int nargs, ml_evloop *loop);
+/* The handle at idx is in a queue now: keeps it alive until it has run. */
+void ml__handle_pin(lua_State *L, int idx);
+/* If the job is a handle's that will never run: lets it go. */
+void ml__handle_drop(lua_State *L, ml_job *j);
+/* The job of the handle at idx if it calls the function at fn, else NULL. */
+ml_job *ml__handle_job(lua_State *L, int idx, int fn);
+
+/* ---- errors ---- */
+
+/* Pushes a new error object of the class; fmt as lua_pushfstring. */
+void ml__error_new(lua_State *L, const char *cls, const char *fmt, ...);
+/* The same and raises it, with the position of the function at `level` that
+** called wrongly (0: none). */
+int ml__error(lua_State *L, const char *cls, const char *fmt, ...);
+/* Misuse: raises cls with "where: " of the Lua caller in front. */
+int ml__misuse(lua_State *L, const char *cls, const char *fmt, ...);
+/* Pushes an OSError for a libuv code: message "what: text", fields code,
+** errno and syscall = what. */
+void ml__error_uv(lua_State *L, int uverr, const char *fmt, ...);
+bool ml__isinstance(lua_State *L, int idx, const char *cls);
+/* Pushes a report: it holds the error at err (absolute index) of the future at fut, and
+** unless it is opened first, the loop's exception handler is told when the
+** future is collected. */
+void ml__report_new(lua_State *L, int fut, int err);
+/* Pushes the error inside the report at idx; the error counts as seen if `seen`. */
+void ml__report_open(lua_State *L, int idx, bool seen);
+/* Emits every armed report of the loop (NULL: of all). */
+void ml__reports_flush(lua_State *L, ml_evloop *only);
+/* Pushes what tostring says of a future or task; or, while it is failing, a
+** shorter form without the outcome. */
+void ml__future_repr(lua_State *L, int idx);
+void ml__future_brief(lua_State *L, int idx);
+/* Pushes the Loop object. */
+void ml__loop_push(lua_State *L, ml_evloop *l);
+/* Message handler of tasks. */
+int ml__msgh(lua_State *L);
+/* Remembers the traceback (at tb, may be nil) of the error at err. */
+void ml__traceback_keep(lua_State *L, int err, int tb);
+/* Pushes the traceback known of the error at err, or nil. */
+void ml__traceback_of(lua_State *L, int err);
+/* Pushes "MESSAGE" of any error value, safely. */
+const char *ml__errtext(lua_State *L, int idx, size_t *n);
+/* loop:call_exception_handler with the context table on top (popped). */
+void ml__call_exception_handler(lua_State *L, ml_evloop *l);
+/* Checks that the table at idx has only the keys in `keys`, else TypeError. */
+void ml__checkoptions(lua_State *L, int idx, const char *const *keys, const char *fname);
+/* A delay or time in seconds: not NaN; negative is 0 if clamp. */
+double ml__checkdelay(lua_State *L, int idx, const char *fname);
+
+/* units' openers: push nothing, add to the module table on top */
+void ml__open_errors(lua_State *L);
+void ml__open_futures(lua_State *L);
+void ml__open_tasks(lua_State *L);
+void ml__open_coroutines(lua_State *L);
+void ml__open_loops(lua_State *L);
+void ml__open_handles(lua_State *L);
+void ml__open_gather(lua_State *L);
+void ml__open_sync(lua_State *L);
+void ml__open_queues(lua_State *L);
+void ml__open_protected(lua_State *L); /* replaces pcall, xpcall, coroutine.* */
+void ml__open_loader(lua_State *L);    /* replaces require */
+
+#endif
