@@ -210,6 +210,27 @@ describe("CancelScope", function()
     end)
   end)
 
+  it("catches within a shield when an outer scope is cancelled too", function()
+    run(function()
+      local log = {}
+      asyncio.with(asyncio.CancelScope(), function(outer)
+        outer:cancel()
+        local cleanup <close> = setmetatable({}, {
+          __close = function()
+            asyncio.with(asyncio.move_on_after(1, { shield = true }), function() await(asyncio.sleep(10)) end)
+            log[#log + 1] = "goes on"
+            local _, err = asyncio.catch(await, asyncio.sleep(10))
+            log[#log + 1] = err.name
+          end,
+        })
+        assert.is_table(cleanup)
+        await(asyncio.sleep(10))
+      end)
+      assert.same({ "goes on", "CancelledError" }, log)
+      assert.equal(1.0, now())
+    end)
+  end)
+
   it("lets a cancel of the task itself pass", function()
     run(function()
       local scope

@@ -138,8 +138,11 @@ local function leave(self, err)
   for _ = 1, self.delivered do task:uncancel() end
   self.delivered = 0
   local outer = cancelled_scope(task)
-  if outer then check_soon(self.loop, task) end -- this one may have shielded it
-  return not outer and self.cancel_called and task:cancelling() <= self.cancels and isinstance(err, CancelledError)
+  if outer then
+    check_soon(self.loop, task) -- this one may have shielded it
+    if not self.is_shield then return false end -- it is the outer one's to catch
+  end
+  return self.cancel_called and task:cancelling() <= self.cancels and isinstance(err, CancelledError)
 end
 
 --- Raises TimeoutError in place of a CancelledError if this is what the scope is for.
