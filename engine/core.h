@@ -158,6 +158,7 @@ struct ml_engine {
   int host_mode;        /* scripts are tasks of a host's loop */
   bool exposed;         /* ML_R_EXPOSED is not empty */
   bool main_context;    /* ML_R_MAINCTX is not empty */
+  bool in_main;         /* a main program is on the C stack */
   /* finished threads kept for reuse: alloc'd array of nfree, room for maxfree */
   struct ml_freethread *freethreads;
   int nfree, maxfree;
