@@ -38,6 +38,7 @@ check() {
       need 'busted for Lua 5.4' lua-busted have_lua_module busted
       need 'Python 3' python3 have python3
       need 'curl' curl have curl
+      need 'nginx' nginx have nginx
       need 'ps' procps have ps
       ;;
     demo)
