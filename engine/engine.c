@@ -169,10 +169,11 @@ int ml_new(const ml_config *c, ml_engine **out) {
   *out = NULL;
   ml_config_init(&config);
   if (c != NULL) {
-    if (c->size > sizeof config) return ML_EINVAL;
+    if (c->size < sizeof c->size || c->size > sizeof config) return ML_EINVAL;
     memcpy(&config, c, c->size);
     config.size = sizeof config;
   }
+  if ((unsigned)config.clock > ML_CLOCK_HOST) return ML_EINVAL;
   if (config.clock == ML_CLOCK_HOST && config.now == NULL) return ML_EINVAL;
   a = ml__alloc_new(&config, coroutine_lost, NULL);
   if (a == NULL) return ML_ENOMEM;
@@ -207,8 +208,8 @@ int ml_new(const ml_config *c, ml_engine **out) {
   return 0;
 }
 
-void *ml_userdata(ml_engine *e) { return e->config.ud; }
-lua_State *ml_lua(ml_engine *e) { return e->L; }
+void *ml_userdata(ml_engine *e) { return e != NULL ? e->config.ud : NULL; }
+lua_State *ml_lua(ml_engine *e) { return e != NULL ? e->L : NULL; }
 
 ml_evloop *ml__engine_loop(ml_engine *e) {
   if (e->current == NULL || e->current->closed) e->current = ml__loop_new(e, e->config.clock);
@@ -216,7 +217,7 @@ ml_evloop *ml__engine_loop(ml_engine *e) {
 }
 
 uv_loop_t *ml_loop(ml_engine *e) {
-  ml_evloop *l = ml__engine_loop(e);
+  ml_evloop *l = e != NULL ? ml__engine_loop(e) : NULL;
   return l != NULL ? ml__loop_uv(l) : NULL;
 }
 
@@ -254,11 +255,15 @@ static void call_c(lua_State *L, lua_CFunction f, void *p) {
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
 }
 
+static bool busy(const ml_engine *e) {
+  return e->running != NULL || e->task != NULL || e->in_main || e->closing;
+}
+
 int ml_close(ml_engine *e, int grace_ms) {
   ml_allocator *a;
   uint64_t end = uv_hrtime() + (uint64_t)(grace_ms > 0 ? grace_ms : 0) * 1000000u;
   if (e == NULL) return 0;
-  if (e->running != NULL) return ML_EBUSY;
+  if (busy(e)) return ML_EBUSY;
   e->closing = 1;
   for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) {
     ml_evloop *l = ml__containerof(k, ml_evloop, link);
@@ -268,7 +273,7 @@ int ml_close(ml_engine *e, int grace_ms) {
       do {
         int rc = ml__loop_run(e->L, l, true, 0);
         l->raise = false;
-        if (rc == ML_RUN_IDLE || l->ntasks == 0) break;
+        if (rc == ML_RUN_IDLE || l->ntasks == 0 || !ml__loop_alive(l)) break;
         if (ml__list_empty(&l->ready) && uv_hrtime() < end) {
           uv_sleep(1);
         }
@@ -293,12 +298,12 @@ int ml_close(ml_engine *e, int grace_ms) {
 
 /* ---- driving ---- */
 
-static int busy(const ml_engine *e) { return e->running != NULL || e->task != NULL; }
-
 int ml_run(ml_engine *e) {
-  ml_evloop *l = ml__engine_loop(e);
+  ml_evloop *l;
   int rc;
+  if (e == NULL) return ML_EINVAL;
   if (busy(e)) return ML_EBUSY;
+  l = ml__engine_loop(e);
   if (l == NULL) return ML_ENOMEM;
   do {
     rc = ml__loop_run(e->L, l, false, 0);
@@ -316,9 +321,11 @@ int ml_run(ml_engine *e) {
 }
 
 int ml_step(ml_engine *e, uint64_t budget_us) {
-  ml_evloop *l = ml__engine_loop(e);
+  ml_evloop *l;
   int rc;
+  if (e == NULL) return ML_EINVAL;
   if (busy(e)) return ML_EBUSY;
+  l = ml__engine_loop(e);
   if (l == NULL) return ML_ENOMEM;
   rc = ml__loop_run(e->L, l, true, budget_us > 0 ? uv_hrtime() + budget_us * 1000u : 0);
   if (rc == ML_RUN_RAISE) {
@@ -329,12 +336,16 @@ int ml_step(ml_engine *e, uint64_t budget_us) {
 }
 
 int ml_alive(ml_engine *e) {
-  ml_evloop *l = ml__engine_loop(e);
+  ml_evloop *l;
+  if (e == NULL) return ML_EINVAL;
+  l = ml__engine_loop(e);
   return l != NULL && (ml__loop_alive(l) || l->ntasks > 0);
 }
 
 int ml_wakeup(ml_engine *e) {
-  ml_evloop *l = e->running != NULL ? e->running : e->current;
+  ml_evloop *l;
+  if (e == NULL) return ML_EINVAL;
+  l = e->running != NULL ? e->running : e->current;
   if (l != NULL) ml__loop_wake(l);
   return 0;
 }
@@ -355,6 +366,7 @@ int ml__push_interrupt(lua_State *L) {
 }
 
 int ml_interrupt(ml_engine *e) {
+  if (e == NULL) return ML_EINVAL;
   e->sigints++;
   /* no loop runs (the main chunk computes), or it is the second one: now */
   if (e->running == NULL || e->sigints > 1 || e->interrupted) {

@@ -29,6 +29,9 @@ struct ml_lasterror {
   int exit_status;
 };
 
+/* The Lua thread for calls of the host: the one that runs the loop, if one does. */
+static lua_State *state_of(const ml_engine *e) { return e->running != NULL ? e->running->L : e->L; }
+
 static char *copy(const char *s, size_t n) {
   char *p = malloc(n + 1);
   if (p != NULL) {
@@ -57,11 +60,13 @@ static void take_error(lua_State *L, ml_error *err, char **message, char **trace
   char *out[2] = {NULL, NULL};
   free(*message);
   free(*traceback);
-  lua_checkstack(L, 4);
-  lua_pushcfunction(L, describe_error);
-  lua_insert(L, -2);
-  lua_pushlightuserdata(L, out);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
+  if (lua_checkstack(L, 4)) {
+    lua_pushcfunction(L, describe_error);
+    lua_insert(L, -2);
+    lua_pushlightuserdata(L, out);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
+  } else
+    lua_pop(L, 1);
   *message = out[0];
   *traceback = out[1];
   err->code = code;
@@ -107,8 +112,9 @@ static int set_last_error(ml_engine *e, lua_State *L, int code) {
 }
 
 const ml_error *ml_last_error(ml_engine *e, int *exit_status) {
-  if (exit_status != NULL) *exit_status = e->last_error != NULL ? e->last_error->exit_status : 1;
-  return e->last_error != NULL ? &e->last_error->error : NULL;
+  const struct ml_lasterror *last = e != NULL ? e->last_error : NULL;
+  if (exit_status != NULL) *exit_status = last != NULL ? last->exit_status : 1;
+  return last != NULL ? &last->error : NULL;
 }
 
 int ml__host_pending_error(lua_State *L) {
@@ -155,9 +161,8 @@ static void add_line(lua_State *L, const char *src, size_t n) {
   lua_concat(L, 3);
 }
 
-/* [chunk_arg] -> function, or raises the syntax error */
-static int compile(lua_State *L) {
-  chunk_arg *c = lua_touserdata(L, 1);
+/* Pushes the compiled chunk, or raises the syntax error. */
+static void push_chunk(lua_State *L, const chunk_arg *c) {
   const char *src = c->src;
   size_t n = c->n;
   if (n >= 3 && memcmp(src, "\xEF\xBB\xBF", 3) == 0) { /* byte order mark */
@@ -171,8 +176,13 @@ static int compile(lua_State *L) {
   }
   if (luaL_loadbufferx(L, src, n, c->name, NULL) != LUA_OK) {
     if (lua_type(L, -1) == LUA_TSTRING) add_line(L, src, n);
-    return lua_error(L);
+    lua_error(L);
   }
+}
+
+/* [chunk_arg] -> function */
+static int compile(lua_State *L) {
+  push_chunk(L, lua_touserdata(L, 1));
   return 1;
 }
 
@@ -180,12 +190,24 @@ static int compile(lua_State *L) {
 static int load_chunk(ml_engine *e, lua_State *L, const char *name, const char *src, size_t n) {
   chunk_arg c = {name, src, n};
   int st;
-  lua_checkstack(L, 6);
+  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   lua_pushcfunction(L, compile);
   lua_pushlightuserdata(L, &c);
   st = lua_pcall(L, 1, 1, 0);
   if (st == LUA_OK) return 0;
   return set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_ESYNTAX);
+}
+
+typedef struct open_failure {
+  const char *path;
+  int err;
+} open_failure;
+
+/* [open_failure] -> its message */
+static int describe_failure(lua_State *L) {
+  open_failure *f = lua_touserdata(L, 1);
+  lua_pushfstring(L, "cannot open '%s': %s", f->path, strerror(f->err));
+  return 1;
 }
 
 /* The whole file; *out is malloc'd. */
@@ -213,10 +235,14 @@ static int read_whole(ml_engine *e, const char *path, char **out, size_t *n) {
   }
   if (f != NULL && f != stdin) fclose(f);
   if (err != 0) {
+    lua_State *L = state_of(e);
+    open_failure failure = {path, err};
     free(buf);
-    lua_checkstack(e->L, 4);
-    lua_pushfstring(e->L, "cannot open '%s': %s", path, strerror(err));
-    set_last_error(e, e->L, uv_translate_sys_error(err));
+    if (!lua_checkstack(L, 8)) return ML_ENOMEM;
+    lua_pushcfunction(L, describe_failure);
+    lua_pushlightuserdata(L, &failure);
+    lua_pcall(L, 1, 1, 0); /* without memory that is the error */
+    set_last_error(e, L, uv_translate_sys_error(err));
     return uv_translate_sys_error(err);
   }
   *out = buf;
@@ -253,8 +279,9 @@ int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task *
   spawn_arg a = {e, NULL};
   int rc;
   if (out != NULL) *out = NULL;
-  if (src == NULL || name == NULL) return ML_EINVAL;
-  lua_State *L = e->running != NULL ? e->running->L : e->L;
+  if (e == NULL || src == NULL || name == NULL) return ML_EINVAL;
+  if (e->closing) return ML_ECLOSED;
+  lua_State *L = state_of(e);
   rc = load_chunk(e, L, name, src, n);
   if (rc < 0) return rc;
   if (out != NULL) {
@@ -293,7 +320,8 @@ int ml_load_file(ml_engine *e, const char *path, ml_task **out) {
   size_t n;
   int rc;
   if (out != NULL) *out = NULL;
-  if (path == NULL) return ML_EINVAL;
+  if (e == NULL || path == NULL) return ML_EINVAL;
+  if (e->closing) return ML_ECLOSED;
   rc = read_whole(e, path, &src, &n);
   if (rc < 0) return rc;
   name = malloc(strlen(path) + 2);
@@ -320,10 +348,11 @@ static int take_outcome(lua_State *L) {
                t->status == ML_CANCELLED ? UV_ECANCELED : ML_ESCRIPT);
     return 0;
   }
-  t->status = ML_DONE;
+  luaL_checkstack(L, 8, "results");
   t->values = calloc((size_t)n + 1, sizeof *t->values);
   t->strings = calloc((size_t)n + 1, sizeof *t->strings);
-  if (t->values == NULL || t->strings == NULL) return 0;
+  if (t->values == NULL || t->strings == NULL) return 0; /* failed, as it says */
+  t->status = ML_DONE;
   for (int i = 0; i < n; i++) {
     int idx = 3 + i;
     ml_value *v = &t->values[i];
@@ -360,25 +389,30 @@ static int take_outcome(lua_State *L) {
 static void host_done(ml_evloop *l, ml_job *j) {
   ml_task *t = ml__containerof(j, ml_task, job);
   lua_State *L = l->L;
-  if (!lua_checkstack(L, 6)) return;
-  lua_pushcfunction(L, take_outcome);
-  lua_pushlightuserdata(L, t);
-  ml__pushpinned(L, t->pin);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-    lua_pop(L, 1);
-    t->status = ML_FAILED;
-    t->error.code = ML_ENOMEM;
-    t->error.message = "not enough memory";
-    t->error.traceback = "";
+  t->status = ML_FAILED;
+  t->error.code = ML_ENOMEM;
+  t->error.message = "not enough memory";
+  t->error.traceback = "";
+  if (lua_checkstack(L, 8)) {
+    lua_pushcfunction(L, take_outcome);
+    lua_pushlightuserdata(L, t);
+    ml__pushpinned(L, t->pin);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+      t->status = ML_FAILED;
+      lua_pop(L, 1);
+    }
   }
   ml__unpin(L, t->pin);
   t->pin = 0;
   if (t->fn != NULL) t->fn(t, t->ud);
 }
 
-int ml_task_status(const ml_task *t) { return t->status; }
+int ml_task_status(const ml_task *t) { return t != NULL ? t->status : ML_EINVAL; }
 
 int ml_task_result(ml_task *t, const ml_value **v, size_t *n) {
+  if (v != NULL) *v = NULL;
+  if (n != NULL) *n = 0;
+  if (t == NULL) return ML_EINVAL;
   if (t->status == ML_PENDING) return ML_EPENDING;
   if (t->status != ML_DONE) return t->error.code;
   if (v != NULL) *v = t->values;
@@ -387,10 +421,11 @@ int ml_task_result(ml_task *t, const ml_value **v, size_t *n) {
 }
 
 const ml_error *ml_task_error(ml_task *t) {
-  return t->status == ML_FAILED || t->status == ML_CANCELLED ? &t->error : NULL;
+  return t != NULL && (t->status == ML_FAILED || t->status == ML_CANCELLED) ? &t->error : NULL;
 }
 
 int ml_task_on_done(ml_task *t, ml_done_fn fn, void *ud) {
+  if (t == NULL) return ML_EINVAL;
   if (t->status != ML_PENDING) {
     if (fn != NULL) fn(t, ud);
     return 0;
@@ -415,9 +450,10 @@ static int cancel_protected(lua_State *L) {
 int ml_task_cancel(ml_task *t, const char *why) {
   lua_State *L;
   int rc;
+  if (t == NULL) return ML_EINVAL;
   if (t->e == NULL) return ML_ECLOSED;
   if (t->status != ML_PENDING) return 0;
-  L = t->e->running != NULL ? t->e->running->L : t->e->L;
+  L = state_of(t->e);
   if (!lua_checkstack(L, 4)) return ML_ENOMEM;
   lua_pushcfunction(L, cancel_protected);
   lua_pushlightuserdata(L, t);
@@ -440,7 +476,7 @@ static void detach(ml_task *t) {
 void ml_task_release(ml_task *t) {
   if (t == NULL) return;
   if (t->e != NULL) {
-    ml__unpin(t->e->L, t->pin);
+    ml__unpin(state_of(t->e), t->pin);
     detach(t);
   }
   for (size_t i = 0; i < t->n; i++) free(t->strings[i]);
@@ -472,52 +508,103 @@ void ml__host_close(ml_engine *e) {
 
 /* ---- the main program ---- */
 
-static void set_arg(lua_State *L, const char *script, int argc, const char *const *argv) {
-  lua_createtable(L, argc, 1);
-  lua_pushstring(L, script);
+typedef struct main_arg {
+  chunk_arg chunk; /* or, if its source is NULL, its name is a module's */
+  int argc;
+  const char *const *argv;
+} main_arg;
+
+static void set_arg(lua_State *L, const main_arg *m) {
+  const char *name = m->chunk.name;
+  if (m->chunk.src != NULL && (name[0] == '@' || name[0] == '=')) name++;
+  lua_createtable(L, m->argc, 1);
+  lua_pushstring(L, name);
   lua_rawseti(L, -2, 0);
-  for (int i = 0; i < argc; i++) {
-    lua_pushstring(L, argv[i]);
+  for (int i = 0; i < m->argc; i++) {
+    lua_pushstring(L, m->argv[i]);
     lua_rawseti(L, -2, i + 1);
   }
   lua_setglobal(L, "arg");
 }
 
-/* The main chunk's errors have their traceback from here. */
-static int run_main(ml_engine *e, int argc, const char *const *argv) {
-  lua_State *L = e->L; /* the function is on top */
-  int base = lua_gettop(L), st;
-  lua_pushcfunction(L, ml__msgh);
-  lua_insert(L, base);
-  lua_checkstack(L, argc + 4);
-  for (int i = 0; i < argc; i++) lua_pushstring(L, argv[i]);
-  st = lua_pcall(L, argc, 0, base);
-  if (st == LUA_OK) {
-    lua_settop(L, base - 1);
-    return 0;
+/* Pushes the module's loader, or raises an error that says where it was looked for. */
+static void push_module(lua_State *L, const char *module) {
+  int top = lua_gettop(L);
+  lua_getglobal(L, "package");
+  lua_getfield(L, top + 1, "searchers");
+  lua_pushliteral(L, "");
+  for (int i = 1; lua_rawgeti(L, top + 2, i) != LUA_TNIL; i++) {
+    lua_pushstring(L, module);
+    lua_call(L, 1, 2);
+    if (lua_isfunction(L, -2)) {
+      lua_pop(L, 1);
+      lua_replace(L, top + 1);
+      lua_settop(L, top + 1);
+      return;
+    }
+    lua_pop(L, 1);
+    if (lua_isstring(L, -1)) {
+      lua_pushliteral(L, "\n\t");
+      lua_insert(L, -2);
+      lua_concat(L, 3);
+    } else
+      lua_pop(L, 1);
   }
-  set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_ESCRIPT);
-  lua_settop(L, base - 1);
-  return st == LUA_ERRMEM ? ML_ENOMEM : ML_ESCRIPT;
+  luaL_error(L, "module '%s' not found:%s", module, lua_tostring(L, top + 3));
+}
+
+/* [main_arg] -> the program's function and its arguments */
+static int prepare_main(lua_State *L) {
+  const main_arg *m = lua_touserdata(L, 1);
+  luaL_checkstack(L, m->argc + 8, "too many arguments");
+  set_arg(L, m);
+  if (m->chunk.src != NULL)
+    push_chunk(L, &m->chunk);
+  else
+    push_module(L, m->chunk.name);
+  for (int i = 0; i < m->argc; i++) lua_pushstring(L, m->argv[i]);
+  return 1 + m->argc;
+}
+
+/* The main chunk's errors have their traceback from here. */
+static int run_main(ml_engine *e, const main_arg *m) {
+  lua_State *L = e->L;
+  int base = lua_gettop(L), st, rc = ML_ESYNTAX;
+  if (m->argc < 0 || (m->argc > 0 && m->argv == NULL)) return ML_EINVAL;
+  if (e->closing) return ML_ECLOSED;
+  if (e->running != NULL || e->in_main) return ML_EBUSY;
+  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
+  e->host_mode = 0;
+  e->in_main = true;
+  lua_pushcfunction(L, ml__msgh);
+  lua_pushcfunction(L, prepare_main);
+  lua_pushlightuserdata(L, (void *)m);
+  st = lua_pcall(L, 1, LUA_MULTRET, 0);
+  if (st == LUA_OK) {
+    rc = ML_ESCRIPT;
+    st = lua_pcall(L, lua_gettop(L) - base - 2, 0, base + 1);
+  }
+  e->in_main = false;
+  rc = st == LUA_OK ? 0 : set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : rc);
+  lua_settop(L, base);
+  return rc;
 }
 
 int ml_main(ml_engine *e, const char *name, const char *src, size_t n, int argc,
             const char *const *argv) {
-  int rc;
-  if (src == NULL || name == NULL) return ML_EINVAL;
-  if (e->running != NULL) return ML_EBUSY;
-  e->host_mode = 0;
-  set_arg(e->L, name[0] == '@' || name[0] == '=' ? name + 1 : name, argc, argv);
-  rc = load_chunk(e, e->L, name, src, n);
-  return rc < 0 ? rc : run_main(e, argc, argv);
+  main_arg m = {{name, src, n}, argc, argv};
+  if (e == NULL || src == NULL || name == NULL) return ML_EINVAL;
+  return run_main(e, &m);
 }
 
 int ml_main_file(ml_engine *e, const char *path, int argc, const char *const *argv) {
   char *src, *name;
   size_t n;
-  int rc = read_whole(e, path, &src, &n);
+  int rc;
+  if (e == NULL || path == NULL) return ML_EINVAL;
+  rc = read_whole(e, path, &src, &n);
   if (rc < 0) return rc;
-  name = malloc(strlen(path) + 2);
+  name = malloc(strlen(path) + 7);
   if (name == NULL) {
     free(src);
     return ML_ENOMEM;
@@ -530,37 +617,8 @@ int ml_main_file(ml_engine *e, const char *path, int argc, const char *const *ar
   return rc;
 }
 
-/* [module name] -> its loader */
-static int find_module(lua_State *L) {
-  lua_getglobal(L, "package");
-  lua_getfield(L, 2, "searchers");
-  lua_pushliteral(L, "");
-  for (int i = 1; lua_rawgeti(L, 3, i) != LUA_TNIL; i++) {
-    lua_pushvalue(L, 1);
-    lua_call(L, 1, 2);
-    if (lua_isfunction(L, -2)) {
-      lua_pop(L, 1);
-      return 1;
-    }
-    lua_pop(L, 1);
-    if (lua_isstring(L, -1)) {
-      lua_pushliteral(L, "\n\t");
-      lua_insert(L, -2);
-      lua_concat(L, 3);
-    } else
-      lua_pop(L, 1);
-  }
-  return luaL_error(L, "module '%s' not found:%s", lua_tostring(L, 1), lua_tostring(L, 4));
-}
-
 int ml_main_module(ml_engine *e, const char *module, int argc, const char *const *argv) {
-  lua_State *L = e->L;
-  if (module == NULL) return ML_EINVAL;
-  if (e->running != NULL) return ML_EBUSY;
-  e->host_mode = 0;
-  set_arg(L, module, argc, argv);
-  lua_pushcfunction(L, find_module);
-  lua_pushstring(L, module);
-  if (lua_pcall(L, 1, 1, 0) != LUA_OK) return set_last_error(e, L, ML_ESYNTAX);
-  return run_main(e, argc, argv);
+  main_arg m = {{module, NULL, 0}, argc, argv};
+  if (e == NULL || module == NULL) return ML_EINVAL;
+  return run_main(e, &m);
 }
