@@ -174,7 +174,7 @@ specs: all ## run the specs alone (SPECS=FILES picks some)
 embed-test: all ## build and run the host programs of spec/embed
 	@tools/test.sh $(BUILD) embed
 
-SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DML_SANITIZE
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DML_NO_ARENA
 asan: ## all specs and host programs under ASan and UBSan
 	@tools/setup.sh build test
 	@$(MAKE) BUILD=build/asan OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
@@ -193,7 +193,7 @@ valgrind: ## a subset of the specs under valgrind
 	  tools/test.sh $(BUILD) specs -- $(or $(SPECS),$(SUBSET))
 oom: ## fail each allocation in turn over create, run and close
 	@tools/setup.sh build test
-	@$(MAKE) BUILD=build/oom OPT='-O1 -g' EXTRA_CFLAGS='$(SAN) -DML_OOM_PROBE' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
+	@$(MAKE) BUILD=build/oom OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
 	@SPEC_SLOW=2 tools/test.sh build/oom oom
 coverage: ## which lines of C the specs reach (build/coverage/report.txt)
 	@tools/setup.sh build test
