@@ -1,6 +1,9 @@
 /* StreamReader. Semantics of CPython 3.13's Lib/asyncio/streams.py, but that the end of
 ** a stream is nil and that a task is resumed once, when what it asked for is there.
 **
+** Bytes that come while a task waits in read(n) are read by that task when it
+** runs, straight from the socket. All others are read by libuv and kept here.
+**
 ** A reader keeps the last operation that it made, and uses it again when that
 ** is done with: a read in a loop allocates nothing but its string.
 */
@@ -20,6 +23,7 @@ struct ml_readop {
   ml_reader *r;
   uint8_t kind;
   bool busy;       /* handed out, and not done yet */
+  bool woken;      /* it has waited */
   size_t n;        /* bytes asked for; UNTIL: number of separators */
   size_t from;     /* no separator begins before this offset */
   separator seps[];
@@ -105,6 +109,14 @@ static void taken(ml_reader *r) {
 }
 
 /* ---- as a sink ---- */
+
+bool ml__reader_reads(ml_stream *s) {
+  ml_reader *r = s->target;
+  if (r == NULL || r->waiter == NULL || r->waiter->kind != READ || r->in.len > 0 || s->filter != NULL)
+    return false;
+  wake(r);
+  return true;
+}
 
 static void sink_data(ml_stream *s, const char *p, size_t n) {
   ml_reader *r = s->target;
@@ -216,10 +228,42 @@ static int try_until(lua_State *L, ml_reader *r, ml_readop *op) {
   return r->in.len == 0 ? nothing(L) : take(L, r, r->in.len);
 }
 
+/* Reads what the task was woken for. */
+static int read_now(lua_State *L, ml_reader *r, ml_readop *op) {
+  ml_stream *s = r->s;
+  char *p = ml__slab(s->net);
+  ssize_t n;
+  if (p == NULL) return luaL_error(L, "not enough memory");
+  n = ml__stream_read(s, p, ML_SLAB);
+  if (n == UV_EAGAIN) return MORE;
+  if (n == 0) {
+    r->obj.flags |= ML_RD_EOF;
+    return nothing(L);
+  }
+  if (n < 0) {
+    r->obj.flags |= ML_RD_FAILED;
+    lua_getiuservalue(L, 1, 1);
+    ml__reader_failed(L, lua_gettop(L));
+    return ML_RAISE;
+  }
+  if ((size_t)n > op->n) {
+    if (ml__bytes_add(r->net, &r->in, p, (size_t)n) < 0) {
+      ml__stream_fail(s, UV_ENOMEM);
+      return luaL_error(L, "not enough memory");
+    }
+    n = take(L, r, op->n);
+    fed(r);
+    return (int)n;
+  }
+  lua_pushlstring(L, p, (size_t)n);
+  return 1;
+}
+
 static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
   bool eof = r->obj.flags & ML_RD_EOF;
   switch (op->kind) {
   case READ:
+    if (r->in.len == 0 && !eof && op->woken && r->s != NULL && (r->s->flags & ML_S_READING)) return read_now(L, r, op);
     if (r->in.len == 0) return eof ? nothing(L) : MORE;
     return take(L, r, op->n < r->in.len ? op->n : r->in.len);
   case READ_ALL: return eof ? take(L, r, r->in.len) : MORE;
@@ -270,6 +314,7 @@ static int step(lua_State *L, ml_readop *op) {
 static int op_begin(lua_State *L, ml_op *o) {
   ml_readop *op = (ml_readop *)o;
   op->from = 0;
+  op->woken = false;
   return step(L, op);
 }
 
@@ -281,6 +326,7 @@ static int op_wake(lua_State *L, ml_op *o) {
     return 0;
   }
   op->from = 0;
+  op->woken = true;
   return step(L, op);
 }
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "stream.h"
 
@@ -126,14 +127,25 @@ void ml__stream_names(ml_stream *s) {
 
 /* ---- reading ---- */
 
+/* A task that waits for whatever comes reads for itself when it runs: no buffer
+** for libuv, which then tells UV_ENOBUFS. */
 static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf) {
-  char *p = ml__slab(((ml_stream *)h->data)->net);
+  ml_stream *s = h->data;
+  char *p = NULL;
   (void)hint;
+  if (s->sink == &ml__reader_sink && ml__reader_reads(s))
+    s->flags |= ML_S_READABLE;
+  else
+    p = ml__slab(s->net);
   *buf = uv_buf_init(p, p == NULL ? 0 : ML_SLAB);
 }
 
 static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
   ml_stream *s = h->data;
+  if (s->flags & ML_S_READABLE) {
+    s->flags &= ~(uint32_t)ML_S_READABLE;
+    return;
+  }
   if (n > 0) {
     s->sink->data(s, buf->base, (size_t)n);
   } else if (n == UV_EOF) {
@@ -148,6 +160,24 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
 
 static int plain_read_start(ml_stream *s) { return uv_read_start(&s->u.stream, on_alloc, on_read); }
 static void plain_read_stop(ml_stream *s) { uv_read_stop(&s->u.stream); }
+
+ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n) {
+  uv_os_fd_t fd;
+  ssize_t got = uv_fileno(&s->u.handle, &fd);
+  if (got < 0) return got;
+  do
+    got = read(fd, buf, n);
+  while (got < 0 && errno == EINTR);
+  if (got > 0) return got;
+  if (got < 0) {
+    got = errno == EWOULDBLOCK ? UV_EAGAIN : uv_translate_sys_error(errno);
+    if (got != UV_EAGAIN) ml__stream_fail(s, (int)got);
+    return got;
+  }
+  s->flags |= ML_S_EOF;
+  ml__stream_reading(s);
+  return 0;
+}
 
 static int plain_shutdown(ml_stream *s) {
   uv_os_fd_t fd;

@@ -112,7 +112,8 @@ enum {
   ML_S_STARTED = 2048,
   ML_S_PIPE = 4096,    /* a handle of type uv_pipe_t */
   ML_S_UNIX = 8192,    /* and it is a socket */
-  ML_S_SHUT = 16384    /* the socket was shut down for writing */
+  ML_S_SHUT = 16384,   /* the socket was shut down for writing */
+  ML_S_READABLE = 32768 /* the reader's task was woken to read for itself */
 };
 
 struct ml_stream {
@@ -159,6 +160,9 @@ void ml__stream_unref(ml_stream *s);
 /* Connects it to its sink and starts to read. */
 void ml__stream_start(ml_stream *s, const ml_sink *sink, void *target);
 void ml__stream_reading(ml_stream *s); /* makes libuv read, or not, as the flags say */
+/* Reads from the socket, past libuv. Bytes, 0 at the end, UV_EAGAIN, or the error
+** that the connection has just failed with. For streams without a filter. */
+ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n);
 /* Tries to write at once, keeps the rest. UV_ENOMEM: part may be lost. */
 int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned n);
 void ml__stream_end(ml_stream *s);
@@ -210,6 +214,9 @@ struct ml_reader {
 };
 enum { ML_RD_EOF = 1, ML_RD_FAILED = 2, ML_RD_ERROR = 4, ML_RD_PAUSED = 8 };
 ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit);
+/* There are bytes to be read: true if the task that waits for them was woken to read
+** them itself. */
+bool ml__reader_reads(ml_stream *s);
 /* If the reader at idx has failed pushes the error and returns true. */
 bool ml__reader_failed(lua_State *L, int idx);
 
