@@ -21,7 +21,7 @@ export SPEC_SLOW=${SPEC_SLOW:-1} SPEC_WRAP=${SPEC_WRAP:-} SPEC_VERBOSE=${SPEC_VE
 export BUILD=$build MOONLOOP=$build/moonloop LOGS=$build/test
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-exitcode=98}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-exitcode=98:suppressions=$PWD/tools/tsan.supp}
 export LIMIT=$((180 * SPEC_SLOW))
 jobs=$(nproc 2>/dev/null || echo 2)
 rm -rf "$LOGS"
