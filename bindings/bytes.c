@@ -14,6 +14,7 @@ static const char net_key;
 static int net_gc(lua_State *L) {
   ml_net *net = lua_touserdata(L, 1);
   net->maxspare = 0;
+  ml__dns_orphan(net);
   while (!ml__list_empty(&net->streams)) {
     ml_stream *s = ml__containerof(net->streams.next, ml_stream, all);
     s->refs = 1;
@@ -23,6 +24,22 @@ static int net_gc(lua_State *L) {
   if (net->slab != NULL) ml__alloc(net->engine->alloc, net->slab, ML_SLAB, 0);
   net->slab = NULL;
   return 0;
+}
+
+/* The loop is the host's: only what is ours is closed. */
+static void close_handles(lua_State *L, ml_evloop *l) {
+  ml_net *net = ml__net(L);
+  for (ml_link *n = net->streams.next, *next; n != &net->streams; n = next) {
+    ml_stream *s = ml__containerof(n, ml_stream, all);
+    next = n->next;
+    if (s->loop != l || (s->flags & ML_S_CLOSED) || uv_is_closing(&s->u.handle)) continue;
+    ml__stream_ref(s);
+    s->head.close(&s->u.handle);
+    next = n->next;
+    ml__stream_unref(s);
+  }
+  ml__listeners_close(net, l);
+  ml__dns_orphan(net);
 }
 
 ml_net *ml__net(lua_State *L) {
@@ -36,6 +53,9 @@ ml_net *ml__net(lua_State *L) {
   net->engine = ml__engine(L);
   net->maxspare = (int)(sizeof net->spare / sizeof net->spare[0]);
   ml__list_init(&net->streams);
+  ml__list_init(&net->listeners);
+  ml__list_init(&net->lookups);
+  net->engine->close_handles = close_handles;
   /* finalized after everything made later: connections rely on it */
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, net_gc);

@@ -5,6 +5,7 @@
 ** leaves it behind, and it frees itself.
 */
 #include <netdb.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -18,8 +19,9 @@ typedef struct dnsreq {
     uv_getaddrinfo_t addr;
     uv_getnameinfo_t name;
   } u;
-  ml_engine *engine;
-  dnsop *op; /* NULL: cancelled */
+  ml_link link;      /* in net->lookups */
+  ml_engine *engine; /* NULL: closed */
+  dnsop *op;         /* NULL: cancelled */
 } dnsreq;
 
 /* User values: 1: host or IP address, 2: service. */
@@ -39,9 +41,21 @@ static const struct {
 } families[] = {{"unspec", AF_UNSPEC}, {"inet", AF_INET}, {"inet6", AF_INET6}},
   types[] = {{"any", 0}, {"stream", SOCK_STREAM}, {"dgram", SOCK_DGRAM}};
 
+/* They are malloc'd: on a host's loop they may outlive the engine. */
 static void release(dnsreq *r) {
-  r->engine->nstats_inflight--;
-  ml__alloc(r->engine->alloc, r, sizeof *r, 0);
+  if (r->engine != NULL) r->engine->nstats_inflight--;
+  ml__list_remove(&r->link);
+  free(r);
+}
+
+void ml__dns_orphan(ml_net *net) {
+  while (!ml__list_empty(&net->lookups)) {
+    dnsreq *r = ml__containerof(net->lookups.next, dnsreq, link);
+    ml__list_remove(&r->link);
+    r->engine = NULL;
+    r->op = NULL;
+    uv_cancel(&r->u.req);
+  }
 }
 
 static int failed(lua_State *L, dnsop *op) {
@@ -56,9 +70,10 @@ static int failed(lua_State *L, dnsop *op) {
 
 static dnsreq *new_req(lua_State *L, dnsop *op) {
   ml_engine *e = ml__engine(L);
-  dnsreq *r = ml__alloc(e->alloc, NULL, 0, sizeof *r);
+  ml_net *net = ml__net(L);
+  dnsreq *r = calloc(1, sizeof *r);
   if (r == NULL) luaL_error(L, "not enough memory");
-  memset(r, 0, sizeof *r);
+  ml__list_append(&net->lookups, &r->link);
   r->engine = e;
   r->op = op;
   e->nstats_inflight++;

@@ -37,8 +37,8 @@ typedef struct listener {
   ml_net *net;
   ml_server *server;  /* NULL: gone */
   ml_link link;
+  ml_link all;        /* in net->listeners */
   uint32_t kind;
-  int family;
   dev_t dev;          /* unix: of the socket file, which is removed at close */
   ino_t ino;
   bool unlink;
@@ -76,6 +76,7 @@ void ml__server_detach(ml_stream *s) {
 
 static void on_listener_closed(uv_handle_t *h) {
   listener *n = h->data;
+  ml__list_remove(&n->all);
   ml__alloc(n->net->engine->alloc, n, sizeof *n, 0);
 }
 
@@ -110,6 +111,14 @@ static void close_with_loop(uv_handle_t *h) {
     server_close(n->server);
   else
     listener_close(n);
+}
+
+void ml__listeners_close(ml_net *net, ml_evloop *l) {
+  for (ml_link *k = net->listeners.next, *next; k != &net->listeners; k = next) {
+    listener *n = ml__containerof(k, listener, all);
+    next = k->next;
+    if (n->u.handle.loop == l->uv && !uv_is_closing(&n->u.handle)) close_with_loop(&n->u.handle);
+  }
 }
 
 static int sv_gc(lua_State *L) {
@@ -347,6 +356,7 @@ static int add_listener(ml_server *v, int fd, uint32_t kind, listener **out) {
   n->net = v->net;
   n->server = v;
   n->kind = kind;
+  ml__list_append(&v->net->listeners, &n->all);
   ml__list_append(&v->listeners, &n->link);
   rc = (kind & ML_S_PIPE) ? uv_pipe_open(&n->u.pipe, fd) : uv_tcp_open(&n->u.tcp, fd);
   if (rc < 0) {

@@ -14,7 +14,9 @@
 
 #include "core.h"
 
-#define ML_SLAB (64 * 1024)
+/* A little more than the 64 KiB that peers like to send at once: a read that fills
+** its buffer makes libuv read again, in vain. */
+#define ML_SLAB (64 * 1024 + 4096)
 #define ML_LIMIT (64 * 1024) /* a reader's default limit */
 
 typedef struct ml_stream ml_stream;
@@ -29,6 +31,8 @@ typedef struct ml_net {
   char *spare[16];   /* slabs kept for reuse */
   int nspare, maxspare;
   ml_link streams;   /* every ml_stream */
+  ml_link listeners; /* every listening handle, see server.c */
+  ml_link lookups;   /* requests to the resolver, see dns.c */
 } ml_net;
 
 ml_net *ml__net(lua_State *L);
@@ -221,6 +225,8 @@ bool ml__reader_reads(ml_stream *s);
 bool ml__reader_failed(lua_State *L, int idx);
 
 void ml__server_detach(ml_stream *s);
+void ml__listeners_close(ml_net *net, ml_evloop *l);
+void ml__dns_orphan(ml_net *net); /* what is under way frees itself later */
 
 /* units' openers: add functions to the table on top */
 void ml__open_reader(lua_State *L);

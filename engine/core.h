@@ -173,6 +173,9 @@ struct ml_engine {
   uint64_t gc_mark;     /* allocator's figure at which the collector's pace is set next */
   uint64_t rng;         /* state of the shuffling generator, 0: off */
   int nstats_inflight;  /* operations of bindings that are in flight */
+  /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
+  ** would meet the host's own there */
+  void (*close_handles)(lua_State *L, ml_evloop *l);
   volatile sig_atomic_t interrupted; /* the first Ctrl-C has been handed to the runner */
   char warning[512];    /* a Lua warning that comes in parts */
   struct ml_task *host_tasks; /* host.c: the host's references */

@@ -94,6 +94,7 @@ void ml__loop_close(lua_State *L, ml_evloop *l) {
       uv_loop_close(l->uv);
       ml__alloc(e->alloc, l->uv, sizeof *l->uv, 0);
     } else {
+      if (e->close_handles != NULL) e->close_handles(e->L, l);
       uv_close((uv_handle_t *)&l->uvtimer, NULL);
       uv_close((uv_handle_t *)&l->async, NULL);
       uv_run(l->uv, UV_RUN_NOWAIT);
