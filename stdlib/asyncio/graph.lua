@@ -24,7 +24,9 @@ local function awaiters(future)
   for _, task in ipairs(core.all_tasks(future:get_loop())) do
     local waits_for = core.awaiting(task)
     local others = isfuture(waits_for) and standins[waits_for]
-    if others then
+    if others == future then
+      list[#list + 1] = task
+    elseif type(others) == "table" then
       for key, value in next, others do
         if key == future or value == future then
           list[#list + 1] = task

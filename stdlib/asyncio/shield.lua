@@ -16,7 +16,7 @@ function M.shield(awaitable)
   local inner = ensure_future(awaitable)
   if inner:done() then return inner end
   local outer = inner:get_loop():create_future()
-  standins[outer] = { inner }
+  standins[outer] = inner
 
   local function on_inner_done()
     if outer:done() then return end
