@@ -2,7 +2,9 @@
 **
 ** Blocks of up to ML_SMALL bytes are cut from chunks and kept in one free list
 ** per size class; Lua tells the size at each free, so blocks carry no header.
-** Larger blocks go to the host's allocator (malloc by default). One engine, one
+** Larger blocks go to the host's allocator (malloc by default). A few of the size
+** that streams read are kept: malloc returns such pages to the system, and
+** fetching them again costs more than reading into them. One engine, one
 ** thread: no locks. Chunks are given back when the engine is closed.
 **
 ** A coroutine that is collected without having been awaited must be reported.
@@ -63,6 +65,13 @@ typedef struct arena {
   char *bump, *end;
 } arena;
 
+/* Blocks from KEEP_LEAST to KEEP_MOST bytes come in whole pages; when freed, some
+** are kept. */
+#define KEEP_LEAST (16 * 1024)
+#define KEEP_MOST (256 * 1024)
+#define KEEP_BLOCKS 100
+#define PAGE 4096
+
 #endif
 
 struct ml_allocator {
@@ -76,6 +85,11 @@ struct ml_allocator {
   span *spans;
   char *fresh, *fresh_end; /* aligned chunks not yet given to an arena */
   arena plain, coroutines;
+  struct {
+    void *p;
+    size_t size;
+  } kept[KEEP_BLOCKS];
+  int nkept;
 #endif
 };
 
@@ -107,6 +121,11 @@ void ml__alloc_set_ud(ml_allocator *a, void *ud) { a->lost_ud = ud; }
 void ml__alloc_free(ml_allocator *a) {
   if (a == NULL) return;
 #ifndef ML_NO_ARENA
+  while (a->nkept > 0) {
+    a->nkept--;
+    unpoison(a->kept[a->nkept].p, a->kept[a->nkept].size);
+    a->host(a->ud, a->kept[a->nkept].p, a->kept[a->nkept].size, 0);
+  }
   for (span *s = a->spans, *next; s != NULL; s = next) {
     next = s->next;
     unpoison(s, s->size);
@@ -161,6 +180,33 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
 }
 
 #else
+
+/* The size that the host's allocator is asked for. */
+static size_t large_size(size_t n) {
+  return n >= KEEP_LEAST && n <= KEEP_MOST ? (n + PAGE - 1) & ~(size_t)(PAGE - 1) : n;
+}
+
+static void *large_new(ml_allocator *a, size_t n) {
+  size_t size = large_size(n);
+  for (int i = a->nkept - 1; i >= 0; i--)
+    if (a->kept[i].size == size) {
+      void *p = a->kept[i].p;
+      a->kept[i] = a->kept[--a->nkept];
+      unpoison(p, size);
+      return p;
+    }
+  return a->host(a->ud, NULL, 0, size);
+}
+
+static void large_free(ml_allocator *a, void *p, size_t n) {
+  size_t size = large_size(n);
+  if (n >= KEEP_LEAST && n <= KEEP_MOST && a->nkept < KEEP_BLOCKS) {
+    a->kept[a->nkept].p = p;
+    a->kept[a->nkept++].size = size;
+    poison(p, size);
+  } else
+    a->host(a->ud, p, size, 0);
+}
 
 /* Gives the arena a new chunk; what was left of its last one is given up. */
 static bool arena_grow(ml_allocator *a, arena *r) {
@@ -230,7 +276,7 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
       } else
         q = small_new(a, &a->plain, nsize);
     } else
-      q = a->host(a->ud, NULL, 0, nsize);
+      q = large_new(a, nsize);
     if (q != NULL) a->used += nsize;
     return q;
   }
@@ -238,16 +284,17 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
     if (osize <= ML_SMALL)
       small_free(a, p, osize);
     else
-      a->host(a->ud, p, osize, 0);
+      large_free(a, p, osize);
     a->used -= osize;
     return NULL;
   }
   if (osize > ML_SMALL && nsize > ML_SMALL)
-    q = a->host(a->ud, p, osize, nsize);
+    q = large_size(osize) == large_size(nsize) ? p
+                                               : a->host(a->ud, p, large_size(osize), large_size(nsize));
   else if (osize <= ML_SMALL && (osize + ML_GRAIN - 1) / ML_GRAIN == (nsize + ML_GRAIN - 1) / ML_GRAIN)
     q = p;
   else {
-    q = nsize <= ML_SMALL ? small_new(a, &a->plain, nsize) : a->host(a->ud, NULL, 0, nsize);
+    q = nsize <= ML_SMALL ? small_new(a, &a->plain, nsize) : large_new(a, nsize);
     if (q == NULL) {
       /* Lua takes it that shrinking never fails */
       if (nsize < osize && osize <= ML_SMALL) return p;
@@ -257,7 +304,7 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
     if (osize <= ML_SMALL)
       small_free(a, p, osize);
     else
-      a->host(a->ud, p, osize, 0);
+      large_free(a, p, osize);
   }
   if (q != NULL) a->used += nsize - osize;
   return q;

@@ -170,7 +170,7 @@ struct ml_engine {
   ml_object *sleep0;    /* what asyncio.sleep(0) gives: never used up */
   volatile sig_atomic_t sigints; /* interrupts not yet delivered: ANY THREAD */
   struct ml_lasterror *last_error; /* host.c */
-  uint64_t gc_mark;     /* allocator's figure at which the collector's pace is set next */
+  bool gc_cycled;       /* a cycle of the collector has ended: see loop.c */
   uint64_t rng;         /* state of the shuffling generator, 0: off */
   int nstats_inflight;  /* operations of bindings that are in flight */
   /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
@@ -305,6 +305,8 @@ void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n);
 /* Ctrl-C has come: tell the runner's handler, or raise KeyboardInterrupt. */
 void ml__interrupt_deliver(ml_evloop *l);
 
+/* A lua_CFunction: begins to watch the collector's cycles. */
+int ml__gc_watch(lua_State *L);
 int ml__push_interrupt(lua_State *L); /* a lua_CFunction: a KeyboardInterrupt */
 /* Destroys pending tasks (with a report), drops jobs, closes the loop. */
 void ml__loop_shut(lua_State *L, ml_evloop *l);

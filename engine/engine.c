@@ -157,7 +157,7 @@ static int open_all(lua_State *L) {
   }
   lua_setwarnf(L, warn, e);
   lua_gc(L, LUA_GCRESTART);
-  lua_gc(L, LUA_GCINC, 1000, 0, 0);
+  ml__gc_watch(L);
   return 0;
 }
 
@@ -186,7 +186,6 @@ int ml_new(const ml_config *c, ml_engine **out) {
   ml__alloc_set_ud(a, e);
   e->alloc = a;
   e->config = config;
-  e->gc_mark = 2u << 20;
   e->host_mode = 1;
   if (config.shuffle != 0) e->rng = config.shuffle * 2 + 1;
   ml__list_init(&e->loops);

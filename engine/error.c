@@ -398,6 +398,7 @@ static void push_stack(lua_State *L, int level) {
     size_t n = nl ? (size_t)(nl - s) : strlen(s);
     if (!(n >= 9 && memcmp(s, "\n\t[C]: in ?", n < 11 ? n : 11) == 0) &&
         !(n >= 26 && memcmp(s, "\n\t[C]: in function 'await'", 26) == 0) &&
+        !(n >= 39 && memcmp(s, "\n\t[C]: in function 'asyncio.core.await'", 39) == 0) &&
         !(n >= 12 && memcmp(s, "\n\t@moonloop/", 12) == 0))
       luaL_addlstring(&b, s, n);
     s = nl;

@@ -337,6 +337,22 @@ int ml_load_file(ml_engine *e, const char *path, ml_task **out) {
   return rc;
 }
 
+/* [value] -> what tostring says of it */
+static int tostring(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+static const char *push_text(lua_State *L, int idx, size_t *len) {
+  lua_pushcfunction(L, tostring);
+  lua_pushvalue(L, idx);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) { /* __tostring failed */
+    lua_pop(L, 1);
+    lua_pushstring(L, luaL_typename(L, idx));
+  }
+  return lua_tolstring(L, -1, len);
+}
+
 /* [ml_task, future]: copies the outcome into the reference */
 static int take_outcome(lua_State *L) {
   ml_task *t = lua_touserdata(L, 1);
@@ -373,7 +389,7 @@ static int take_outcome(lua_State *L) {
       break;
     default: {
       size_t len;
-      const char *s = ml__errtext(L, idx, &len);
+      const char *s = push_text(L, idx, &len);
       v->type = lua_type(L, idx) == LUA_TSTRING ? ML_STRING : ML_OTHER;
       t->strings[i] = copy(s, len);
       v->u.str.s = t->strings[i] != NULL ? t->strings[i] : "";

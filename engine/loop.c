@@ -252,18 +252,40 @@ static void shuffle(ml_evloop *l) {
   for (int i = 0; i < 16; i++) ml__list_splice(&l->batch, &lists[i]);
 }
 
-/* A small heap is collected rarely, a large one when it has doubled: Lua's own
-** pause, which doubles always, spends a server's time on marking a few
-** kilobytes again and again. */
+/* Lua's collector starts a cycle when the heap has doubled since the last one. A
+** server's few hundred kilobytes would be marked again every other message: so
+** a cycle does not begin before the heap has grown to GC_FLOOR. A finalizer
+** tells when a cycle has ended; Lua allows no tuning there, the loop does it. */
+#define GC_FLOOR ((size_t)8 << 20)
+
+static int gc_cycled(lua_State *L);
+
+static void arm_gc_watch(lua_State *L) {
+  lua_newuserdatauv(L, 0, 0);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, gc_cycled);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+}
+
+static int gc_cycled(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  e->gc_cycled = true;
+  if (e->closing == 0) arm_gc_watch(L);
+  return 0;
+}
+
+int ml__gc_watch(lua_State *L) {
+  arm_gc_watch(L);
+  ml__engine(L)->gc_cycled = true;
+  return 0;
+}
+
 static void pace_collector(ml_engine *e, lua_State *L) {
   size_t used = ml__alloc_used(e->alloc);
-  if (used < (2u << 20))
-    lua_gc(L, LUA_GCINC, 1000, 0, 0);
-  else if (used < (48u << 20))
-    lua_gc(L, LUA_GCINC, 400, 0, 0);
-  else
-    lua_gc(L, LUA_GCINC, 200, 0, 0);
-  e->gc_mark = used < (2u << 20) ? (2u << 20) : used < (48u << 20) ? (48u << 20) : SIZE_MAX;
+  e->gc_cycled = false;
+  if (used < GC_FLOOR) lua_gc(L, LUA_GCSTEP, -(int)((GC_FLOOR - used) >> 10));
 }
 
 /* Debug mode: a job that takes too long is reported. */
@@ -309,7 +331,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
       if (deadline_ns != 0 && uv_hrtime() >= deadline_ns) break;
       if (l->raise) break;
     }
-    if (ml__alloc_used(e->alloc) > e->gc_mark) pace_collector(e, L);
+    if (e->gc_cycled) pace_collector(e, L);
     if (e->sigints > 0) ml__interrupt_deliver(l);
     if (l->raise) {
       l->raise = false;

@@ -47,7 +47,11 @@ static void wake_all(ml_link *waiters) {
 static bool less(lua_State *L, int a, int b) {
   a = lua_absindex(L, a);
   b = lua_absindex(L, b);
-  if (lua_istable(L, a) && lua_istable(L, b) && luaL_getmetafield(L, a, "__lt") == LUA_TNIL) {
+  if (lua_istable(L, a) && lua_istable(L, b)) {
+    if (luaL_getmetafield(L, a, "__lt") != LUA_TNIL || luaL_getmetafield(L, b, "__lt") != LUA_TNIL) {
+      lua_pop(L, 1);
+      return lua_compare(L, a, b, LUA_OPLT);
+    }
     luaL_checkstack(L, 4, "comparison of queue items");
     for (lua_Integer i = 1;; i++) {
       bool end, is;
