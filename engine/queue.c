@@ -16,6 +16,7 @@ typedef struct queue {
   ml_link getters, putters, joiners;
   lua_Integer maxsize, size, unfinished;
   uint32_t head, mask; /* ring */
+  uint32_t changes;    /* puts and gets so far */
   bool is_shutdown;
 } queue;
 
@@ -70,39 +71,66 @@ static bool less(lua_State *L, int a, int b) {
   return lua_compare(L, a, b, LUA_OPLT);
 }
 
-/* heapq._siftdown: the item at pos (on top of the stack) moves towards start */
-static void sift_to_root(lua_State *L, int t, lua_Integer start, lua_Integer pos) {
-  while (pos > start) {
-    lua_Integer parent = ((pos - 1) >> 1);
-    lua_rawgeti(L, t, parent + 1);
-    if (!less(L, -2, -1)) {
-      lua_pop(L, 1);
-      break;
-    }
-    lua_rawseti(L, t, pos + 1);
-    pos = parent;
-  }
-  lua_rawseti(L, t, pos + 1);
+/* Comparisons may raise errors, and run a script's __lt: so the places are found
+** first, nothing is moved until all is compared, and a queue that was changed
+** meanwhile is left alone. */
+static bool less_in(lua_State *L, const queue *q, int a, int b) {
+  uint32_t changes = q->changes;
+  bool is = less(L, a, b);
+  if (q->changes != changes)
+    ml__error(L, "RuntimeError", "the queue was changed while its items were compared");
+  return is;
 }
 
-/* heapq._siftup from the root: the item is on top of the stack */
-static void sift_from_root(lua_State *L, int t, lua_Integer n) {
-  lua_Integer pos = 0, child = 1;
-  while (child < n) {
+/* heapq.heappush: the item is on top (popped), t the items. */
+static void heap_push(lua_State *L, queue *q, int t) {
+  lua_Integer to = q->size, pos = q->size;
+  while (to > 0) {
+    bool before;
+    lua_rawgeti(L, t, ((to - 1) >> 1) + 1);
+    before = less_in(L, q, -2, -1);
+    lua_pop(L, 1);
+    if (!before) break;
+    to = (to - 1) >> 1;
+  }
+  for (; pos > to; pos = (pos - 1) >> 1) {
+    lua_rawgeti(L, t, ((pos - 1) >> 1) + 1);
+    lua_rawseti(L, t, pos + 1);
+  }
+  lua_rawseti(L, t, to + 1);
+}
+
+/* heapq.heappop: pushes the least item. As there, the path of lesser children is
+** followed to a leaf; the last item's place is sought from there upwards. */
+static void heap_pop(lua_State *L, queue *q, int t) {
+  lua_Integer path[64], n = q->size - 1, child;
+  int len = 0, at;
+  lua_rawgeti(L, t, 1);
+  lua_rawgeti(L, t, q->size);
+  path[0] = 0;
+  while ((child = 2 * path[len] + 1) < n) {
     if (child + 1 < n) {
       lua_rawgeti(L, t, child + 1);
       lua_rawgeti(L, t, child + 2);
-      if (!less(L, -2, -1)) child++;
+      if (!less_in(L, q, -2, -1)) child++;
       lua_pop(L, 2);
     }
-    lua_rawgeti(L, t, child + 1);
-    lua_rawseti(L, t, pos + 1);
-    pos = child;
-    child = 2 * pos + 1;
+    path[++len] = child;
   }
-  lua_pushvalue(L, -1);
-  lua_rawseti(L, t, pos + 1);
-  sift_to_root(L, t, 0, pos);
+  for (at = len; at > 0; at--) {
+    bool before;
+    lua_rawgeti(L, t, path[at] + 1);
+    before = less_in(L, q, -2, -1);
+    lua_pop(L, 1);
+    if (!before) break;
+  }
+  for (int k = 0; k < at; k++) {
+    lua_rawgeti(L, t, path[k + 1] + 1);
+    lua_rawseti(L, t, path[k] + 1);
+  }
+  lua_rawseti(L, t, path[at] + 1);
+  lua_pushnil(L);
+  lua_rawseti(L, t, q->size);
 }
 
 /* Doubles the ring: the items table of the queue at qidx is replaced. */
@@ -130,10 +158,11 @@ static void push_item(lua_State *L, int qidx, queue *q) {
     lua_rawseti(L, -2, (lua_Integer)((q->head + (uint32_t)q->size) & q->mask) + 1);
     break;
   case LIFO: lua_rawseti(L, -2, q->size + 1); break;
-  default: sift_to_root(L, lua_gettop(L) - 1, 0, q->size);
+  default: heap_push(L, q, lua_gettop(L) - 1);
   }
   lua_pop(L, 1);
   q->size++;
+  q->changes++;
 }
 
 /* Pushes the next item, which leaves the queue at qidx. */
@@ -153,19 +182,11 @@ static void pop_item(lua_State *L, int qidx, queue *q) {
     lua_pushnil(L);
     lua_rawseti(L, t, q->size);
     break;
-  default:
-    lua_rawgeti(L, t, q->size); /* the last */
-    lua_pushnil(L);
-    lua_rawseti(L, t, q->size);
-    if (q->size > 1) {
-      lua_rawgeti(L, t, 1);
-      lua_insert(L, -2);
-      sift_from_root(L, t, q->size - 1);
-      lua_settop(L, t + 1);
-    }
+  default: heap_pop(L, q, t);
   }
   lua_remove(L, t);
   q->size--;
+  q->changes++;
 }
 
 /* ---- put and get ---- */
@@ -328,11 +349,13 @@ static int queue_shutdown(lua_State *L) {
   }
   q->is_shutdown = true;
   if (immediate) {
-    while (q->size > 0) {
-      pop_item(L, 1, q);
-      lua_pop(L, 1);
-      if (q->unfinished > 0) q->unfinished--;
-    }
+    lua_createtable(L, q->obj.flags == FIFO ? 8 : 0, 0);
+    lua_setiuservalue(L, 1, 1);
+    q->unfinished = q->unfinished > q->size ? q->unfinished - q->size : 0;
+    q->size = 0;
+    q->head = 0;
+    q->mask = 7;
+    q->changes++;
     if (q->unfinished == 0) wake_all(&q->joiners);
   }
   wake_all(&q->getters);
