@@ -78,6 +78,57 @@ static void own_clock(void) {
   expect_ok(ml_close(e, 0));
 }
 
+/* A script that never rests does not keep timers and input from being seen. */
+static void not_starved(ml_engine *e) {
+  ml_task *busy = load(e, "while true do await(require('asyncio').sleep(0)) end");
+  ml_task *t = load(e, "local asyncio = require 'asyncio'\n"
+                       "local path = os.tmpname()\n"
+                       "os.remove(path)\n"
+                       "local server = await(asyncio.start_unix_server(function(r, w)\n"
+                       "  w:write(await(r:readline())) w:close()\n"
+                       "end, path))\n"
+                       "local r, w = await(asyncio.open_unix_connection(path))\n"
+                       "await(asyncio.sleep(0.001))\n"
+                       "w:write('through\\n')\n"
+                       "local line = await(r:readline())\n"
+                       "w:close() server:close()\n"
+                       "return line\n");
+  const ml_value *v;
+  size_t n;
+  double start = milliseconds();
+  while (ml_task_status(t) == ML_PENDING) {
+    expect(ml_step(e, 500) > 0);
+    expect(milliseconds() - start < 20000);
+  }
+  if (ml_task_error(t) != NULL) fprintf(stderr, "%s\n", ml_task_error(t)->message);
+  expect_ok(ml_task_result(t, &v, &n));
+  expect(strcmp(v[0].u.str.s, "through\n") == 0);
+  ml_task_release(t);
+  expect(ml_task_cancel(busy, NULL) == 1);
+  while (ml_step(e, 0) > 0) continue;
+  ml_task_release(busy);
+}
+
+/* A virtual clock is at the next timer with the next step. */
+static void virtual_clock(void) {
+  ml_engine *e;
+  ml_config c;
+  ml_config_init(&c);
+  c.clock = ML_CLOCK_VIRTUAL;
+  expect_ok(ml_new(&c, &e));
+  ml_task *t = load(e, "for i = 1, 10 do await(require('asyncio').sleep(3600)) end");
+  int steps = 0;
+  double start = milliseconds();
+  while (ml_task_status(t) == ML_PENDING && steps < 1000) {
+    expect(ml_step(e, 0) >= 0);
+    steps++;
+  }
+  expect(steps >= 10 && steps < 100);
+  expect(milliseconds() - start < 5000);
+  ml_task_release(t);
+  expect_ok(ml_close(e, 0));
+}
+
 int main(void) {
   ml_engine *e;
   ml_config c;
@@ -86,7 +137,9 @@ int main(void) {
   never_blocks(e);
   tells_what_is_left(e);
   keeps_the_budget(e);
+  not_starved(e);
   expect_ok(ml_close(e, 100));
   own_clock();
+  virtual_clock();
   return 0;
 }

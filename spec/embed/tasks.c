@@ -144,6 +144,70 @@ static void stuck(ml_engine *e, captured *log) {
   ml_task_release(t);
 }
 
+static int told;
+static void count(ml_task *t, void *ud) {
+  (void)t, (void)ud;
+  told++;
+}
+
+/* References may be let go at any time, before and after the end and the engine. */
+static void orders(void) {
+  static captured log;
+  ml_engine *e = engine(&log);
+  const char *sleeper = "await(require('asyncio').sleep(5)); return 'x'";
+  const ml_value *v;
+  size_t n;
+  ml_task *t = load(e, sleeper), *late = load(e, sleeper), *never;
+  expect_ok(ml_task_on_done(t, count, NULL));
+  ml_task_release(t); /* nobody is told */
+  expect_ok(ml_task_on_done(late, count, NULL));
+  expect_ok(ml_task_on_done(late, NULL, NULL)); /* withdrawn */
+  expect_ok(ml_run(e));
+  expect(told == 0);
+  expect_ok(ml_task_on_done(late, count, NULL)); /* done already: at once */
+  expect(told == 1);
+  expect(ml_task_cancel(late, NULL) == 0); /* nothing to cancel */
+  never = load(e, "local asyncio = require 'asyncio'\n"
+                  "while true do asyncio.catch(function() await(asyncio.sleep(1e9)) end) end");
+  expect(ml_step(e, 0) >= 0);
+  expect(ml_task_cancel(never, "one") == 1);
+  expect(ml_step(e, 0) >= 0); /* swallowed */
+  expect(ml_task_status(never) == ML_PENDING);
+  expect_ok(ml_task_on_done(never, count, NULL));
+  t = load(e, sleeper); /* still pending at the close */
+  expect_ok(ml_close(e, 10));
+  /* what came out lives on */
+  expect_ok(ml_task_result(late, &v, &n));
+  expect(n == 1 && strcmp(v[0].u.str.s, "x") == 0);
+  ml_task_release(late);
+  expect(ml_task_status(never) == ML_CANCELLED && ml_task_error(never) != NULL);
+  expect(ml_task_cancel(never, NULL) == ML_ECLOSED);
+  expect(ml_task_result(never, &v, &n) < 0);
+  ml_task_release(never);
+  expect(ml_task_status(t) == ML_CANCELLED);
+  ml_task_release(t);
+}
+
+/* Results of all sizes and kinds; objects that cannot be shown. */
+static void odd_results(ml_engine *e) {
+  const ml_value *v;
+  size_t n;
+  ml_task *t = load(e, "return");
+  ml_task *many = load(e, "return table.unpack({}, 1, 200)");
+  ml_task *mute = load(e, "return setmetatable({}, {__tostring = function() error('no') end}), print");
+  expect_ok(ml_run(e));
+  expect_ok(ml_task_result(t, &v, &n));
+  expect(n == 0 || (n == 1 && v[0].type == ML_NIL));
+  expect_ok(ml_task_result(many, &v, &n));
+  expect(n == 200 && v[199].type == ML_NIL);
+  expect_ok(ml_task_result(mute, &v, &n));
+  expect(n == 2 && v[0].type == ML_OTHER && strcmp(v[0].u.str.s, "table") == 0);
+  expect(v[1].type == ML_OTHER && strncmp(v[1].u.str.s, "function", 8) == 0);
+  ml_task_release(t);
+  ml_task_release(many);
+  ml_task_release(mute);
+}
+
 int main(void) {
   static captured log;
   ml_engine *e = engine(&log);
@@ -155,6 +219,8 @@ int main(void) {
   released(e);
   run_inside(e);
   stuck(e, &log);
+  odd_results(e);
   expect_ok(ml_close(e, 100));
+  orders();
   return 0;
 }
