@@ -1,0 +1,61 @@
+--- The fenced blocks of Markdown files, for the specs of this folder.
+
+local M = {}
+
+--- The whole text of a file.
+function M.read(path)
+  local f <close> = assert(io.open(path, "rb"))
+  return f:read("a")
+end
+
+--- The blocks of a file: {language, flags, text, line, output}. `flags` is what follows the language; `output` is
+--- the text of a ```text block that comes right after a block, else nil.
+---@param path string
+---@return { language: string, flags: string, text: string, line: integer, output: string? }[]
+function M.of(path)
+  local blocks, block, body, number, gap = {}, nil, nil, 0, nil
+  for line in (M.read(path) .. "\n"):gmatch("(.-)\n") do
+    number = number + 1
+    if block then
+      if line:match("^```%s*$") then
+        block.text = table.concat(body, "\n") .. "\n"
+        local last = blocks[#blocks]
+        if block.language == "text" and last and gap == last then
+          last.output = block.text
+        else
+          blocks[#blocks + 1] = block
+        end
+        gap, block = blocks[#blocks], nil
+      else
+        body[#body + 1] = line
+      end
+    else
+      local language, flags = line:match("^```(%S*)%s*(.-)%s*$")
+      if language then
+        block, body = { language = language, flags = flags, line = number + 1 }, {}
+      elseif line:match("%S") then
+        gap = nil
+      end
+    end
+  end
+  assert(not block, path .. ": a block is not closed")
+  return blocks
+end
+
+--- The blocks of one language in several files, each with `name` = "FILE:LINE".
+function M.all(paths, language)
+  local list = {}
+  for _, path in ipairs(paths) do
+    for _, block in ipairs(M.of(path)) do
+      if block.language == language then
+        block.name = path .. ":" .. block.line
+        -- errors then name the line of the document
+        block.padded = ("\n"):rep(block.line - 1) .. block.text
+        list[#list + 1] = block
+      end
+    end
+  end
+  return list
+end
+
+return M
