@@ -154,7 +154,7 @@ static void add_line(lua_State *L, const char *src, size_t n) {
   nl = memchr(s, '\n', (size_t)(end - s));
   if (nl == NULL) nl = end;
   while (s < nl && (*s == ' ' || *s == '\t')) s++;
-  if (nl > s && nl[-1] == '\r') nl--;
+  if (nl > s && nl[-1] == '\r') nl--; // NOLINT(clang-analyzer-core*)
   if (nl - s > 200) nl = s + 200;
   lua_pushliteral(L, "\n    ");
   lua_pushlstring(L, s, (size_t)(nl - s));
@@ -344,6 +344,10 @@ static int tostring(lua_State *L) {
 }
 
 static const char *push_text(lua_State *L, int idx, size_t *len) {
+  if (lua_type(L, idx) == LUA_TSTRING) {
+    lua_pushvalue(L, idx);
+    return lua_tolstring(L, -1, len);
+  }
   lua_pushcfunction(L, tostring);
   lua_pushvalue(L, idx);
   if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) { /* __tostring failed */
@@ -484,7 +488,7 @@ static void detach(ml_task *t) {
   if (t->prev != NULL)
     t->prev->next = t->next;
   else
-    t->e->host_tasks = t->next;
+    t->e->host_tasks = t->next; // NOLINT(clang-analyzer-core*): only while attached
   if (t->next != NULL) t->next->prev = t->prev;
   t->e = NULL;
 }
@@ -614,8 +618,8 @@ int ml_main(ml_engine *e, const char *name, const char *src, size_t n, int argc,
 }
 
 int ml_main_file(ml_engine *e, const char *path, int argc, const char *const *argv) {
-  char *src, *name;
-  size_t n;
+  char *src = NULL, *name;
+  size_t n = 0;
   int rc;
   if (e == NULL || path == NULL) return ML_EINVAL;
   rc = read_whole(e, path, &src, &n);
