@@ -98,13 +98,13 @@ int ml__bytes_add(ml_net *net, ml_bytes *b, const char *p, size_t n) {
     memmove(b->base, b->base + b->start, b->len);
     b->start = 0;
   }
-  if (b->start + b->len + n > b->cap) {
+  if (b->base == NULL || b->start + b->len + n > b->cap) {
     size_t cap = b->len + n;
     char *q;
     if (b->base != NULL && cap < 2 * b->cap) cap = 2 * b->cap;
     q = block_new(net, cap);
     if (q == NULL) return UV_ENOMEM;
-    if (b->len > 0) memcpy(q, b->base + b->start, b->len);
+    if (b->base != NULL) memcpy(q, b->base + b->start, b->len);
     block_free(net, b->base, b->cap);
     b->base = q;
     b->cap = cap;

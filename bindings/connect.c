@@ -259,8 +259,8 @@ static int f_sockopt(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
   const char *name = luaL_checkstring(L, 2);
   struct linger linger;
-  uv_os_fd_t fd;
-  int value, rc;
+  uv_os_fd_t fd = -1;
+  int value = 0, rc;
   socklen_t n = sizeof value;
   size_t i = 0, count = sizeof options / sizeof options[0];
   while (i < count && strcmp(options[i].name, name) != 0) i++;

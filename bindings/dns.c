@@ -32,7 +32,7 @@ struct dnsop {
   int port; /* to be given instead of a service, or -1 */
   struct addrinfo hints;
   struct addrinfo *found;
-  char host[NI_MAXHOST], service[NI_MAXSERV];
+  dnsreq *named; /* getnameinfo's, kept for its answer */
 };
 
 static const struct {
@@ -245,16 +245,17 @@ static int f_getaddrinfo(lua_State *L) {
 
 static void on_nameinfo(uv_getnameinfo_t *req, int status, const char *host, const char *service) {
   dnsreq *r = ml__containerof(req, dnsreq, u.name);
-  if (r->op != NULL) {
-    r->op->req = NULL;
-    r->op->status = status;
-    if (status == 0) {
-      strncpy(r->op->host, host, sizeof r->op->host - 1);
-      strncpy(r->op->service, service, sizeof r->op->service - 1);
-    }
-    ml__op_wake(&r->op->op);
+  dnsop *op = r->op;
+  (void)host; /* they lie in the request */
+  (void)service;
+  if (op == NULL) {
+    release(r);
+    return;
   }
-  release(r);
+  op->req = NULL;
+  op->named = r;
+  op->status = status;
+  ml__op_wake(&op->op);
 }
 
 static int nameinfo_begin(lua_State *L, ml_op *o) {
@@ -275,10 +276,17 @@ static int nameinfo_begin(lua_State *L, ml_op *o) {
 
 static int nameinfo_wake(lua_State *L, ml_op *o) {
   dnsop *op = (dnsop *)o;
+  char host[NI_MAXHOST] = "", service[NI_MAXSERV] = "";
+  if (op->named != NULL) {
+    memcpy(host, op->named->u.name.host, sizeof host);
+    memcpy(service, op->named->u.name.service, sizeof service);
+    release(op->named);
+    op->named = NULL;
+  }
   if (o->obj.state == ML_OP_CANCELLED) return 0;
   if (op->status < 0) return failed(L, op);
-  lua_pushstring(L, op->host);
-  lua_pushstring(L, op->service);
+  lua_pushstring(L, host);
+  lua_pushstring(L, service);
   return 2;
 }
 

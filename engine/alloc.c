@@ -275,8 +275,10 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
         if (q != NULL) *(void **)(void *)((char *)q + nsize - sizeof(void *)) = NULL;
       } else
         q = small_new(a, &a->plain, nsize);
-    } else
+    } else { /* a coroutine as large as that is not watched */
+      if (osize == LUA_TUSERDATA) a->expecting = false;
       q = large_new(a, nsize);
+    }
     if (q != NULL) a->used += nsize;
     return q;
   }

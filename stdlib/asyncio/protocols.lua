@@ -150,7 +150,8 @@ end
 --- The names of an address {host, port}. Gives host and service.
 function Loop:getnameinfo(address, flags) -- luacheck: ignore self
   if type(address) ~= "table" or type(address[1]) ~= "string" then
-    misuse.raise(core.TypeError, "getnameinfo(): an address {host, port} was expected, got " .. misuse.describe(address))
+    local message = "getnameinfo(): an address {host, port} was expected, got " .. misuse.describe(address)
+    misuse.raise(core.TypeError, message)
   end
   return net.getnameinfo(address[1], connections.check_port(address[2], "getnameinfo") or 0, flags)
 end
