@@ -329,7 +329,6 @@ static int fut_get_loop(lua_State *L) {
 void ml__future_state_repr(lua_State *L, int idx) {
   static const char *const names[] = {"pending", "finished", "finished", "cancelled"};
   ml_future *f = lua_touserdata(L, idx);
-  idx = lua_absindex(L, idx);
   lua_pushstring(L, names[f->obj.state]);
 }
 

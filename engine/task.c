@@ -343,7 +343,12 @@ static void run_task(ml_evloop *l, ml_fiber *t) {
   t->waiting = NULL;
   if (!(t->fut.obj.flags & ML_FF_STARTED)) {
     t->fut.obj.flags |= ML_FF_STARTED;
-    if ((t->fut.obj.flags & ML_FF_MUST_CANCEL) || !start(l, t)) {
+    bool cancelled = (t->fut.obj.flags & ML_FF_MUST_CANCEL) != 0;
+    if (!cancelled && !start(l, t)) { /* no memory for its thread */
+      force_fail(t);
+      return;
+    }
+    if (cancelled) {
       lua_pushcfunction(l->L, cancel_unstarted);
       lua_pushlightuserdata(l->L, t);
       if (lua_pcall(l->L, 1, 0, 0) != LUA_OK) lua_pop(l->L, 1);
@@ -552,6 +557,7 @@ bool ml__task_cancel(lua_State *L, int idx) {
     ml__task_push(L, t);
     lua_replace(L, msg + 1);
   }
+  // NOLINTNEXTLINE(clang-analyzer-core*): who is visited waits for a task
   for (ml_fiber *v = first; v->fut.obj.flags & ML_FF_VISITED; v = (ml_fiber *)v->waiting)
     v->fut.obj.flags &= (uint16_t)~ML_FF_VISITED;
   if (t->waiting != NULL && t->waiting->type == ML_T_GATHER && (t->waiting->flags & ML_FF_VISITED))
