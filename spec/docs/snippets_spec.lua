@@ -1,0 +1,26 @@
+--- Every Lua example of the documents runs, in virtual time, and prints what the ```text block after it says. Those
+--- marked `no-run` are only compiled.
+
+local blocks = require "spec.docs.blocks"
+local helper = require "spec.helper"
+
+local documents = { "README.md", "ARCHITECTURE.md", "docs/guide.md", "docs/reference.md", "docs/embedding.md" }
+for _, name in ipairs { "scheduler", "await", "cancellation", "memory", "streams", "testing" } do
+  documents[#documents + 1] = "docs/internals/" .. name .. ".md"
+end
+
+describe("the Lua example at", function()
+  for _, block in ipairs(blocks.all(documents, "lua")) do
+    it(block.name, function()
+      local file = helper.tmpfile(block.padded, ".lua")
+      if block.flags == "no-run" then
+        assert(loadfile(file))
+        return
+      end
+      local status, out, err = helper.cli({ "--virtual-time", file })
+      assert.equal(block.flags:match("exit=(%d+)") or "0", tostring(status), err)
+      if not block.flags:find("stderr", 1, true) then assert.equal("", err) end
+      if block.output then assert.equal(block.output, out) end
+    end)
+  end
+end)
