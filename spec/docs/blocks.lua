@@ -49,8 +49,6 @@ function M.all(paths, language)
     for _, block in ipairs(M.of(path)) do
       if block.language == language then
         block.name = path .. ":" .. block.line
-        -- errors then name the line of the document
-        block.padded = ("\n"):rep(block.line - 1) .. block.text
         list[#list + 1] = block
       end
     end
