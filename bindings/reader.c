@@ -5,7 +5,8 @@
 ** runs, straight from the socket. All others are read by libuv and kept here.
 **
 ** A reader keeps the last operation that it made, and uses it again when that
-** is done with: a read in a loop allocates nothing but its string.
+** is done with, also for its writer's drain: a loop that reads and writes
+** allocates nothing but its strings.
 */
 #include <string.h>
 
@@ -19,16 +20,24 @@ typedef struct separator {
 enum { READ, READ_ALL, EXACTLY, LINE, UNTIL };
 
 struct ml_readop {
-  ml_op op;
+  ml_op op;          /* as in ml_waitop */
+  union {
+    ml_link link;    /* of a drain */
+    struct {
+      size_t n;      /* bytes asked for; UNTIL: number of separators */
+      size_t from;   /* no separator begins before this offset */
+    };
+  };
   ml_reader *r;
   uint8_t kind;
-  bool busy;       /* handed out, and not done yet */
-  bool woken;      /* it has waited */
-  size_t n;        /* bytes asked for; UNTIL: number of separators */
-  size_t from;     /* no separator begins before this offset */
+  bool woken;        /* it has waited */
   separator seps[];
 };
 /* User values: 1: the reader; UNTIL: 2: a table that holds the separators. */
+
+_Static_assert(offsetof(ml_readop, link) == offsetof(ml_waitop, link) &&
+                   offsetof(ml_readop, r) == offsetof(ml_waitop, on),
+               "a read operation begins like a waiting one");
 
 enum { MORE = -10 };
 
@@ -281,28 +290,28 @@ static int step(lua_State *L, ml_readop *op) {
   if (r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR)) {
     lua_getiuservalue(L, 1, 1);
     ml__reader_failed(L, -1);
-    op->busy = false;
+    op->op.obj.n = 0;
     return ML_RAISE;
   }
   if (op->n == 0 && (op->kind == READ || op->kind == EXACTLY)) {
     lua_pushliteral(L, "");
-    op->busy = false;
+    op->op.obj.n = 0;
     return 1;
   }
   n = try_read(L, r, op);
   if (n != MORE) {
-    op->busy = false;
+    op->op.obj.n = 0;
     return n;
   }
   if (r->waiter != NULL) {
-    op->busy = false;
+    op->op.obj.n = 0;
     ml__error_new(L, "RuntimeError",
                   "%s() called while another coroutine is already waiting for incoming data",
                   names[op->kind]);
     return ML_RAISE;
   }
   if (r->s != NULL && r->s->loop != ml__engine(L)->running) {
-    op->busy = false;
+    op->op.obj.n = 0;
     ml__error_new(L, "RuntimeError", "%s(): the reader belongs to a different loop", names[op->kind]);
     return ML_RAISE;
   }
@@ -322,7 +331,7 @@ static int op_wake(lua_State *L, ml_op *o) {
   ml_readop *op = (ml_readop *)o;
   if (o->obj.state == ML_OP_CANCELLED) {
     if (op->r->waiter == op) op->r->waiter = NULL;
-    op->busy = false;
+    op->op.obj.n = 0;
     return 0;
   }
   op->from = 0;
@@ -351,25 +360,29 @@ static inline ml_reader *check(lua_State *L) {
   return ml__checkobject(L, 1, ML_T_READER);
 }
 
-/* Pushes an operation on the reader at index 1: the last one if it is done with. */
-static int push_op(lua_State *L, ml_reader *r, int kind, size_t n) {
+ml_waitop *ml__reader_op(lua_State *L, int idx, const ml_opclass *cls) {
   ml_readop *op = NULL;
-  if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA) op = lua_touserdata(L, -1);
-  if (op != NULL && !op->busy && op->op.obj.state == ML_CO_AWAITED) {
+  if (lua_getiuservalue(L, idx, 1) == LUA_TUSERDATA) op = lua_touserdata(L, -1);
+  if (op != NULL && op->op.obj.n == 0 && op->op.obj.state == ML_CO_AWAITED) {
     op->op.obj.state = ML_CO_NEW;
     op->op.obj.flags = 0;
-    op->op.cls = &classes[kind];
+    op->op.cls = cls;
   } else {
     lua_pop(L, 1);
-    op = ml__op_new(L, &classes[kind], sizeof *op, 1);
-    op->r = r;
-    lua_pushvalue(L, 1);
+    op = ml__op_new(L, cls, sizeof *op, 1);
+    op->r = lua_touserdata(L, idx);
+    lua_pushvalue(L, idx);
     lua_setiuservalue(L, -2, 1);
     lua_pushvalue(L, -1);
-    lua_setiuservalue(L, 1, 1);
+    lua_setiuservalue(L, idx, 1);
   }
+  op->op.obj.n = 1;
+  return (ml_waitop *)(void *)op;
+}
+
+static int push_op(lua_State *L, int kind, size_t n) {
+  ml_readop *op = (ml_readop *)(void *)ml__reader_op(L, 1, &classes[kind]);
   op->kind = (uint8_t)kind;
-  op->busy = true;
   op->n = n;
   return 1;
 }
@@ -384,19 +397,22 @@ static lua_Integer check_count(lua_State *L, const char *fname) {
 }
 
 static int r_read(lua_State *L) {
-  ml_reader *r = check(L);
+  check(L);
   lua_Integer n = lua_isnoneornil(L, 2) ? -1 : check_count(L, "read");
-  return n < 0 ? push_op(L, r, READ_ALL, 0) : push_op(L, r, READ, (size_t)n);
+  return n < 0 ? push_op(L, READ_ALL, 0) : push_op(L, READ, (size_t)n);
 }
 
 static int r_readexactly(lua_State *L) {
-  ml_reader *r = check(L);
+  check(L);
   lua_Integer n = check_count(L, "readexactly");
   if (n < 0) return ml__misuse(L, "ValueError", "readexactly size can not be less than zero");
-  return push_op(L, r, EXACTLY, (size_t)n);
+  return push_op(L, EXACTLY, (size_t)n);
 }
 
-static int r_readline(lua_State *L) { return push_op(L, check(L), LINE, 0); }
+static int r_readline(lua_State *L) { 
+  check(L);
+  return push_op(L, LINE, 0);
+ }
 
 static void check_separator(lua_State *L, int idx) {
   if (lua_type(L, idx) != LUA_TSTRING)
@@ -434,7 +450,7 @@ static int r_readuntil(lua_State *L) {
   op = ml__op_new(L, &classes[UNTIL], sizeof *op + (size_t)n * sizeof(separator), 2);
   op->r = r;
   op->kind = UNTIL;
-  op->busy = true;
+  op->op.obj.n = 1;
   op->n = (size_t)n;
   for (int i = 0; i < n; i++) { /* shortest first */
     separator s;

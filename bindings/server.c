@@ -57,7 +57,7 @@ static ml_server *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_SERVER
 
 static void unpin_if_done(ml_server *v) {
   if (!(v->obj.flags & SV_CLOSED) || !ml__list_empty(&v->clients)) return;
-  ml__wake_all(&v->waiters);
+  ml__wake_all(&v->waiters, NULL);
   ml__list_remove(&v->job.link);
   if (v->pin != 0) {
     int pin = v->pin;

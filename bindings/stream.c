@@ -72,8 +72,7 @@ static void run_lost(ml_evloop *loop, ml_job *job) {
   ml_stream *s = ml__containerof(job, ml_stream, lost);
   s->flags |= ML_S_LOST;
   if (s->sink != NULL) s->sink->lost(loop->L, s);
-  ml__wake_all(&s->closers);
-  if (s->flags & ML_S_FULL) ml__wake_all(&s->drainers);
+  ml__wake_all(&s->waiters, NULL);
   ml__server_detach(s);
   s->ops->close(s);
 }
@@ -103,8 +102,7 @@ ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int fami
   s->lost.run = run_lost;
   ml__list_init(&s->lost.link);
   ml__list_init(&s->handled.link);
-  ml__list_init(&s->drainers);
-  ml__list_init(&s->closers);
+  ml__list_init(&s->waiters);
   ml__list_init(&s->peers);
   ml__list_append(&net->streams, &s->all);
   return s;
@@ -276,7 +274,7 @@ void ml__stream_wrote(ml_stream *s, int status) {
   }
   if ((s->flags & ML_S_FULL) && ml__stream_pending(s) <= s->low) {
     s->flags &= ~(uint32_t)ML_S_FULL;
-    ml__wake_all(&s->drainers);
+    ml__wake_all(&s->waiters, &ml__drain_class);
     if (s->sink != NULL) s->sink->resume(s);
   }
   if (s->first == NULL && s->writing == NULL) emptied(s);
@@ -312,9 +310,11 @@ void ml__stream_error(lua_State *L, ml_stream *s) {
 
 void ml__waitop_cancel(ml_op *op) { ml__list_remove(&((ml_waitop *)op)->link); }
 
-void ml__wake_all(ml_link *list) {
-  while (!ml__list_empty(list)) {
-    ml_waitop *w = ml__containerof(list->next, ml_waitop, link);
+void ml__wake_all(ml_link *list, const ml_opclass *cls) {
+  for (ml_link *n = list->next, *next; n != list; n = next) {
+    ml_waitop *w = ml__containerof(n, ml_waitop, link);
+    next = n->next;
+    if (cls != NULL && w->op.cls != cls) continue;
     ml__list_remove(&w->link);
     ml__op_wake(&w->op);
   }

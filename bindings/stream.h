@@ -142,8 +142,7 @@ struct ml_stream {
   ml_chunk *first, *last; /* waiting to be written */
   size_t queued;       /* bytes in them */
   struct ml_writereq *writing; /* handed to libuv, or NULL */
-  ml_link drainers;    /* ml_waitop */
-  ml_link closers;     /* ml_waitop */
+  ml_link waiters;     /* ml_waitop: drain and wait_closed */
   void *filter;        /* of ops */
   union {              /* last: only what is needed of it is allocated */
     uv_handle_t handle;
@@ -183,18 +182,18 @@ void ml__stream_closed(ml_stream *s);
 
 /* An operation that waits in one of a stream's or server's lists. */
 typedef struct ml_waitop {
-  ml_op op;
+  ml_op op;      /* obj.n: not 0 while it is handed out and not done */
   ml_link link;
   void *on;      /* the stream or server */
 } ml_waitop;
 void ml__waitop_cancel(ml_op *op);
-void ml__wake_all(ml_link *list);
+void ml__wake_all(ml_link *list, const ml_opclass *cls); /* NULL: of every class */
+extern const ml_opclass ml__drain_class, ml__closed_class;
 
 /* ---- what scripts hold ---- */
 
 /* A StreamWriter or a Transport. User values: 1: the reader (writers), the protocol
-** (transports); 2: writers: the drain operation made last; 3: writers: the transport,
-** once it was asked for. */
+** (transports); 2: writers: the transport, once it was asked for. */
 typedef struct ml_endpoint {
   ml_object obj;
   ml_stream *s;
@@ -218,6 +217,9 @@ struct ml_reader {
 };
 enum { ML_RD_EOF = 1, ML_RD_FAILED = 2, ML_RD_ERROR = 4, ML_RD_PAUSED = 8 };
 ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit);
+/* Pushes an operation on the reader at idx: the last one if it is done with. Its `on`
+** is the reader, its user value 1 too. */
+ml_waitop *ml__reader_op(lua_State *L, int idx, const ml_opclass *cls);
 /* There are bytes to be read: true if the task that waits for them was woken to read
 ** them itself. */
 bool ml__reader_reads(ml_stream *s);

@@ -91,14 +91,29 @@ static int w_is_closing(lua_State *L) {
 
 /* ---- drain and wait_closed ---- */
 
-/* How far a drain has come, in op.obj.n. */
+/* A drain is an operation of the writer's reader, if there is one: then its `on` is
+** that. How far it has come is in obj.n. */
 enum { DONE, BUSY, YIELDED, WAITING };
+
+static ml_stream *stream_of(ml_waitop *w) {
+  ml_object *o = w->on;
+  return o->type == ML_T_READER ? ((ml_reader *)w->on)->s : ((ml_endpoint *)w->on)->s;
+}
+
+/* Pushes the reader that belongs to the operation at index 1, or nil. */
+static void push_reader(lua_State *L) {
+  const ml_object *o;
+  lua_getiuservalue(L, 1, 1);
+  o = lua_touserdata(L, -1);
+  if (o->type == ML_T_READER) return;
+  lua_getiuservalue(L, -1, 1);
+  lua_remove(L, -2);
+}
 
 /* Pushes the error that the connection of the operation at index 1 was lost to:
 ** the reader's, so that all see the same object. */
 static int raise_lost(lua_State *L, ml_stream *s) {
-  lua_getiuservalue(L, 1, 1);
-  lua_getiuservalue(L, -1, 1);
+  push_reader(L);
   if (!lua_isuserdata(L, -1) || !ml__reader_failed(L, lua_gettop(L))) ml__stream_error(L, s);
   return ML_RAISE;
 }
@@ -109,7 +124,7 @@ static int drain_end(ml_op *op, int n) {
 }
 
 static int drain_wait(lua_State *L, ml_waitop *w) {
-  ml_stream *s = w->on;
+  ml_stream *s = stream_of(w);
   if (s->flags & ML_S_LOST) {
     ml__error_new(L, "OSError", "Connection lost");
     lua_pushliteral(L, "ECONNRESET");
@@ -118,19 +133,17 @@ static int drain_wait(lua_State *L, ml_waitop *w) {
   }
   if (!(s->flags & ML_S_FULL)) return drain_end(&w->op, 0);
   w->op.obj.n = WAITING;
-  ml__list_append(&s->drainers, &w->link);
+  ml__list_append(&s->waiters, &w->link);
   return ML_PARK;
 }
 
 static int drain_begin(lua_State *L, ml_op *op) {
   ml_waitop *w = (ml_waitop *)op;
-  ml_stream *s = w->on;
+  ml_stream *s = stream_of(w);
   const ml_reader *r = s->sink == &ml__reader_sink ? s->target : NULL;
   if (r != NULL && (r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR))) {
-    lua_getiuservalue(L, 1, 1);
-    lua_getiuservalue(L, -1, 1);
-    ml__reader_failed(L, lua_gettop(L));
-    return drain_end(op, ML_RAISE);
+    push_reader(L);
+    if (ml__reader_failed(L, lua_gettop(L))) return drain_end(op, ML_RAISE);
   }
   if (s->flags & ML_S_CLOSING) { /* let connection_lost be called first */
     op->obj.n = YIELDED;
@@ -141,65 +154,64 @@ static int drain_begin(lua_State *L, ml_op *op) {
 
 static int drain_wake(lua_State *L, ml_op *op) {
   ml_waitop *w = (ml_waitop *)op;
+  ml_stream *s = stream_of(w);
   ml__list_remove(&w->link);
   if (op->obj.state == ML_OP_CANCELLED) return drain_end(op, 0);
   if (op->obj.n == YIELDED) return drain_wait(L, w);
-  if (((ml_stream *)w->on)->error != 0) return drain_end(op, raise_lost(L, w->on));
-  return drain_end(op, 0);
+  return drain_end(op, s->error != 0 ? raise_lost(L, s) : 0);
 }
 
-static const ml_opclass drain_class = {"StreamWriter.drain", drain_begin, drain_wake,
-                                       ml__waitop_cancel};
+const ml_opclass ml__drain_class = {"StreamWriter.drain", drain_begin, drain_wake,
+                                    ml__waitop_cancel};
 
-static ml_waitop *new_wait(lua_State *L, const ml_opclass *cls, ml_stream *s) {
+static ml_waitop *new_wait(lua_State *L, const ml_opclass *cls, void *on) {
   ml_waitop *w = ml__op_new(L, cls, sizeof *w, 1);
-  w->on = s;
+  w->on = on;
   ml__list_init(&w->link);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   return w;
 }
 
-static ml_endpoint *check_writer(lua_State *L) { return ml__checkobject(L, 1, ML_T_WRITER); }
+static ml_endpoint *check_writer(lua_State *L) {
+  ml_endpoint *e = ml__checkendpoint(L, 1);
+  return e->obj.type == ML_T_WRITER ? e : ml__checkobject(L, 1, ML_T_WRITER);
+}
 
 static int w_drain(lua_State *L) {
   ml_endpoint *e = check_writer(L);
-  ml_waitop *w = NULL;
-  if (lua_getiuservalue(L, 1, 2) == LUA_TUSERDATA) w = lua_touserdata(L, -1);
-  if (w != NULL && w->op.obj.n == DONE && w->op.obj.state == ML_CO_AWAITED) {
-    w->op.obj.state = ML_CO_NEW;
-    w->op.obj.flags = 0;
-  } else {
-    lua_pop(L, 1);
-    w = new_wait(L, &drain_class, e->s);
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, 1, 2);
-  }
+  ml_waitop *w;
+  lua_settop(L, 1);
+  if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA && ((ml_reader *)lua_touserdata(L, 2))->s == e->s) {
+    w = ml__reader_op(L, 2, &ml__drain_class);
+    ml__list_init(&w->link);
+  } else
+    w = new_wait(L, &ml__drain_class, e);
   w->op.obj.n = BUSY;
   return 1;
 }
 
 static int closed_begin(lua_State *L, ml_op *op) {
   ml_waitop *w = (ml_waitop *)op;
-  ml_stream *s = w->on;
+  ml_stream *s = stream_of(w);
   if (s->flags & ML_S_LOST) return s->error != 0 ? raise_lost(L, s) : 0;
-  ml__list_append(&s->closers, &w->link);
+  ml__list_append(&s->waiters, &w->link);
   return ML_PARK;
 }
 
 static int closed_wake(lua_State *L, ml_op *op) {
   ml_waitop *w = (ml_waitop *)op;
-  ml_stream *s = w->on;
+  ml_stream *s = stream_of(w);
   ml__list_remove(&w->link);
   if (op->obj.state == ML_OP_CANCELLED) return 0;
   return s->error != 0 ? raise_lost(L, s) : 0;
 }
 
-static const ml_opclass closed_class = {"StreamWriter.wait_closed", closed_begin, closed_wake,
-                                        ml__waitop_cancel};
+const ml_opclass ml__closed_class = {"StreamWriter.wait_closed", closed_begin, closed_wake,
+                                     ml__waitop_cancel};
 
 static int w_wait_closed(lua_State *L) {
-  new_wait(L, &closed_class, check_writer(L)->s);
+  new_wait(L, &ml__closed_class, check_writer(L));
   return 1;
 }
 
@@ -257,10 +269,10 @@ static int w_index(lua_State *L) {
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "transport") == 0) {
     ml_endpoint *e = check_writer(L);
-    if (lua_getiuservalue(L, 1, 3) == LUA_TNIL) {
+    if (lua_getiuservalue(L, 1, 2) == LUA_TNIL) {
       ml__transport_push(L, e->s);
       lua_pushvalue(L, -1);
-      lua_setiuservalue(L, 1, 3);
+      lua_setiuservalue(L, 1, 2);
     }
   }
   return 1;
@@ -284,7 +296,7 @@ static int w_gc(lua_State *L) {
 void ml__streams_push(lua_State *L, ml_stream *s, size_t limit) {
   ml_endpoint *w;
   ml_reader *r = ml__reader_push(L, s->net, s, limit);
-  w = ml__newobject(L, ML_T_WRITER, sizeof *w, 3);
+  w = ml__newobject(L, ML_T_WRITER, sizeof *w, 2);
   w->s = s;
   ml__stream_ref(s);
   lua_pushvalue(L, -2);
@@ -297,13 +309,13 @@ static int f_new_writer(lua_State *L) {
   ml_endpoint *t = ml__checkobject(L, 1, ML_T_TRANSPORT), *w;
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) ml__checkobject(L, 2, ML_T_READER);
-  w = ml__newobject(L, ML_T_WRITER, sizeof *w, 3);
+  w = ml__newobject(L, ML_T_WRITER, sizeof *w, 2);
   w->s = t->s;
   ml__stream_ref(w->s);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 3);
+  lua_setiuservalue(L, -2, 2);
   return 1;
 }
 
