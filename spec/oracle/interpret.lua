@@ -1,0 +1,558 @@
+--- Runs programs of the oracle's neutral form on moonloop, in virtual time.
+---   build/moonloop spec/oracle/interpret.lua < PROGRAMS > TRACES
+--- interpret.py does the same on CPython's asyncio and tells about the form. The two agree line by line.
+
+local asyncio = require "asyncio"
+
+local DOG = 1000 -- seconds after which what still waits is cancelled, again and again
+local CALLS = 120
+local BREAK = {}
+
+local MyError = asyncio.Exception:extend("MyError")
+local errors = {
+  ValueError = asyncio.ValueError,
+  RuntimeError = asyncio.RuntimeError,
+  TimeoutError = asyncio.TimeoutError,
+  CancelledError = asyncio.CancelledError,
+  MyError = MyError,
+}
+local queues = { fifo = asyncio.Queue, priority = asyncio.PriorityQueue, lifo = asyncio.LifoQueue }
+
+-- ---- how values look in a trace
+
+local function number(x)
+  return (("%.6f"):format(x):gsub("0+$", ""):gsub("%.$", ""))
+end
+
+local show
+
+local function show_list(list, n)
+  local parts = {}
+  for i = 1, n or #list do parts[i] = show(list[i]) end
+  return "[" .. table.concat(parts, ",") .. "]"
+end
+
+local function show_error(e)
+  local name = e.name
+  if type(e.exceptions) == "table" then return "!" .. name .. show_list(e.exceptions) end
+  local text = e.message
+  local shown = type(text) == "string" and (text:find("^m%d+$") or text == "dog")
+  return "!" .. name .. (shown and ":" .. text or "")
+end
+
+function show(v)
+  if type(v) == "number" then return number(v) end
+  if type(v) == "table" then
+    if asyncio.isinstance(v, asyncio.BaseException) then return show_error(v) end
+    return show_list(v, v.n)
+  end
+  return tostring(v)
+end
+
+--- -1 and "" stand for nil.
+local function optional(x)
+  if x == -1 or x == "" then return nil end
+  return x
+end
+
+local function state(f)
+  if not f:done() then return "pending" end
+  if f:cancelled() then return "cancelled" end
+  local e = f:exception()
+  if e ~= nil then return "failed", e end
+  return "done", (f:result())
+end
+
+local function new_error(name, text)
+  if text ~= "" then return errors[name](text) end
+  return errors[name]()
+end
+
+-- ---- a program that runs
+
+local Machine = {}
+Machine.__index = Machine
+
+local function fill(n, make)
+  local list = {}
+  for i = 1, n or 0 do list[i - 1] = make(i) end
+  return list
+end
+
+local function make_all(specs, make)
+  return fill(specs and #specs, function(i) return make(specs[i]) end)
+end
+
+local function new_machine(program, loop)
+  local o = program.objects or {}
+  local self = setmetatable({
+    functions = program.functions,
+    out = {},
+    loop = loop,
+    calls = 0,
+    places = 0,
+    place = {}, -- future -> the lowest place in the order of making that it leads to
+    slots = {},
+    handles = {},
+    callbacks = {},
+    groups = {},
+    vars = {},
+    locks = fill(o.locks, function() return asyncio.Lock() end),
+    events = fill(o.events, function() return asyncio.Event() end),
+    futures = fill(o.futures, function() return loop:create_future() end),
+  }, Machine)
+  self.conditions = make_all(o.conditions, function(i)
+    return i >= 0 and asyncio.Condition(self.locks[i]) or asyncio.Condition()
+  end)
+  self.semaphores = make_all(o.semaphores, function(n)
+    return n >= 0 and asyncio.Semaphore(n) or asyncio.BoundedSemaphore(-n)
+  end)
+  self.barriers = make_all(o.barriers, function(n) return asyncio.Barrier(n) end)
+  self.queues = make_all(o.queues, function(spec) return queues[spec[1]](spec[2]) end)
+  if o.eager then loop:set_task_factory(asyncio.eager_task_factory) end
+  loop:set_exception_handler(function(_, context)
+    if context.handle ~= nil then self:log("loop", "exception", context.exception) end
+  end)
+  return self
+end
+
+function Machine:log(who, event, ...)
+  local values = {}
+  for i = 1, select("#", ...) do values[i] = show((select(i, ...))) end
+  local line = ("%s %s %s %s"):format(number(self.loop:time()), who, event, table.concat(values, " "))
+  self.out[#self.out + 1] = (line:gsub(" +$", ""))
+end
+
+-- ---- functions
+
+local call
+
+function Machine:new_place()
+  self.places = self.places + 1
+  return self.places
+end
+
+--- A task for function f; how: 0 as usual, 1 eager.
+function Machine:spawn(f, how)
+  local place = self:new_place()
+  local task = asyncio.create_task(call(self, f, place), how == 1 and { eager_start = true } or nil)
+  self.place[task] = place
+  return task
+end
+
+local function finish(self, env, ok, r)
+  if not ok then
+    self:log(env.who, "raises", r)
+    error(r, 0)
+  end
+  local v
+  if r and r ~= BREAK then v = r[1] end
+  self:log(env.who, "returns", v)
+  return v
+end
+
+--- True while the program has not made too many calls: callbacks may schedule themselves for ever.
+function Machine:count()
+  self.calls = self.calls + 1
+  return self.calls <= CALLS
+end
+
+call = async(function(self, f, place)
+  if not self:count() then return nil end
+  local env = { who = ("f%d#%d"):format(f, self.calls), place = place, timeouts = {} }
+  self:log(env.who, "starts")
+  return finish(self, env, asyncio.catch(self.body, self, self.functions[f + 1], env))
+end)
+
+-- ---- awaitables; each gives the awaitable and its place
+
+local awaitables = {}
+
+--- inside: it will be a task of its own if it is a coroutine.
+function Machine:aw(a, env, inside)
+  local awaitable, place = awaitables[a[1]](self, a, env, inside)
+  return awaitable, place or math.huge
+end
+
+function awaitables:call(a, env, inside)
+  local place = inside and self:new_place() or env.place
+  return call(self, a[2], place), place
+end
+
+function awaitables:task(a, env)
+  local t = self.slots[a[2]]
+  if not t or self.place[t] <= env.place then return asyncio.sleep(0, "none") end
+  return t, self.place[t]
+end
+
+function awaitables:future(a) return self.futures[a[2]] end
+function awaitables:sleep(a) return asyncio.sleep(a[2], a[3]) end
+
+function awaitables:gather(a, env)
+  local list, lowest = {}, math.huge
+  for i, x in ipairs(a[2]) do
+    local place
+    list[i], place = self:aw(x, env, true)
+    lowest = math.min(lowest, place)
+  end
+  return asyncio.gather(list, { return_exceptions = a[3] }), lowest
+end
+
+function awaitables:shield(a, env)
+  local x, place = self:aw(a[2], env, true)
+  return asyncio.shield(x), place
+end
+
+function awaitables:wait_for(a, env)
+  local x, place = self:aw(a[2], env)
+  return asyncio.wait_for(x, optional(a[3])), place
+end
+
+function awaitables:acquire(a) return self.locks[a[2]]:acquire() end
+function awaitables:event(a) return self.events[a[2]]:wait() end
+function awaitables:cwait(a) return self.conditions[a[2]]:wait() end
+
+function awaitables:cwait_for(a)
+  return self.conditions[a[2]]:wait_for(function() return (self.vars[a[3]] or 0) >= a[4] end)
+end
+
+function awaitables:sacquire(a) return self.semaphores[a[2]]:acquire() end
+function awaitables:bwait(a) return self.barriers[a[2]]:wait() end
+function awaitables:breset(a) return self.barriers[a[2]]:reset() end
+function awaitables:babort(a) return self.barriers[a[2]]:abort() end
+function awaitables:get(a) return self.queues[a[2]]:get() end
+function awaitables:put(a) return self.queues[a[2]]:put(a[3]) end
+function awaitables:join(a) return self.queues[a[2]]:join() end
+
+function Machine:target(a)
+  if a[1] == "future" then return self.futures[a[2]] end
+  return self.slots[a[2]]
+end
+
+--- What wait and as_completed take: tasks and futures; empty slots are left out. And each one's place among them.
+function Machine:futures_of(aws)
+  local found, order, n = {}, {}, 0
+  for _, a in ipairs(aws) do
+    local f = self:target(a)
+    if f then
+      found[#found + 1] = f
+      if not order[f] then
+        order[f] = n
+        n = n + 1
+      end
+    end
+  end
+  return found, order
+end
+
+-- ---- statements that do not wait
+
+local sync = {}
+
+function sync:log(s, env) self:log(env.who, "log", s[2]) end
+function sync:spawn(s) self.slots[s[2]] = self:spawn(s[3], s[4]) end
+
+function sync:keep(s, env)
+  local x, place = self:aw(s[3], env, true)
+  local t = asyncio.ensure_future(x)
+  self.place[t] = place
+  self.slots[s[2]] = t
+end
+
+function sync:cancel(s, env)
+  local t = self:target(s[2])
+  if t then self:log(env.who, "cancels", t:cancel(optional(s[3]))) end
+end
+
+function sync:uncancel(s, env)
+  local t = self.slots[s[2]]
+  if t and t.uncancel then self:log(env.who, "uncancels", t:uncancel()) end
+end
+
+function sync:cancelling(s, env)
+  local t = self.slots[s[2]]
+  if t and t.cancelling then self:log(env.who, "cancelling", t:cancelling()) end
+end
+
+function sync:state(s, env)
+  local t = self:target(s[2])
+  if t then self:log(env.who, "state", state(t)) end
+end
+
+function sync:raise(s) error(new_error(s[2], s[3]), 0) end
+
+function sync:gspawn(s)
+  local group = self.groups[s[2]]
+  if not group then return end
+  local place = self:new_place()
+  local task = group:create_task(call(self, s[4], place))
+  self.place[task] = place
+  self.slots[s[3]] = task
+end
+
+function sync:release(s) self.locks[s[2]]:release() end
+function sync:locked(s, env) self:log(env.who, "locked", self.locks[s[2]]:locked()) end
+function sync:srelease(s) self.semaphores[s[2]]:release() end
+function sync:slocked(s, env) self:log(env.who, "slocked", self.semaphores[s[2]]:locked()) end
+function sync:notify(s) self.conditions[s[2]]:notify(s[3]) end
+function sync:notify_all(s) self.conditions[s[2]]:notify_all() end
+function sync:inc(s) self.vars[s[2]] = (self.vars[s[2]] or 0) + 1 end
+function sync:set(s) self.events[s[2]]:set() end
+function sync:clear(s) self.events[s[2]]:clear() end
+function sync:is_set(s, env) self:log(env.who, "is_set", self.events[s[2]]:is_set()) end
+
+function sync:bstate(s, env)
+  local b = self.barriers[s[2]]
+  self:log(env.who, "barrier", b.n_waiting, b.broken)
+end
+
+function sync:put_nowait(s) self.queues[s[2]]:put_nowait(s[3]) end
+function sync:get_nowait(s, env) self:log(env.who, "got", self.queues[s[2]]:get_nowait()) end
+function sync:task_done(s) self.queues[s[2]]:task_done() end
+function sync:shutdown(s) self.queues[s[2]]:shutdown(s[3]) end
+
+function sync:queue(s, env)
+  local q = self.queues[s[2]]
+  self:log(env.who, "queue", q:qsize(), q:empty(), q:full())
+end
+
+function sync:set_result(s) self.futures[s[2]]:set_result(s[3]) end
+function sync:set_exception(s) self.futures[s[2]]:set_exception(new_error(s[3], s[4])) end
+function sync:renew(s) self.futures[s[2]] = self.loop:create_future() end
+
+--- The callback of that name: made once.
+local function callback(self, name, statements, env)
+  if not self.callbacks[name] then
+    self.callbacks[name] = function(future)
+      if not self:count() then return end
+      self:log("cb" .. name, "called", state(future))
+      for _, s in ipairs(statements) do self:sync(s, env) end
+    end
+  end
+  return self.callbacks[name]
+end
+
+function sync:add_callback(s, env)
+  local t = self:target(s[2])
+  if t then t:add_done_callback(callback(self, s[3], s[4], env)) end
+end
+
+function sync:remove_callback(s, env)
+  local t, f = self:target(s[2]), self.callbacks[s[3]]
+  if t and f then self:log(env.who, "removed", t:remove_done_callback(f)) end
+end
+
+local function later(self, name, statements, env)
+  if not self:count() then return end
+  self:log("handle" .. name, "called")
+  for _, s in ipairs(statements) do self:sync(s, env) end
+end
+
+function sync:call_soon(s, env) self.handles[s[2]] = self.loop:call_soon(later, self, s[2], s[3], env) end
+function sync:call_later(s, env) self.handles[s[2]] = self.loop:call_later(s[4], later, self, s[2], s[3], env) end
+function sync:call_at(s, env) self.handles[s[2]] = self.loop:call_at(s[4], later, self, s[2], s[3], env) end
+
+function sync:hcancel(s, env)
+  local h = self.handles[s[2]]
+  if not h then return end
+  h:cancel()
+  self:log(env.who, "hcancelled", h:cancelled())
+end
+
+function sync:resched(s, env)
+  local timeout, d = env.timeouts[#env.timeouts], optional(s[2])
+  if timeout then timeout:reschedule(d and self.loop:time() + d) end
+end
+
+function sync:time(_, env) self:log(env.who, "time", self.loop:time()) end
+
+--- Runs the statement if it is one that does not wait; else gives false.
+function Machine:sync(s, env)
+  local f = sync[s[1]]
+  if not f then return false end
+  f(self, s, env)
+  return true
+end
+
+-- ---- statements
+
+local statements = {}
+
+--- nil, BREAK, or a table with the value after a return.
+function Machine:body(list, env, caught)
+  for i = 1, #list do
+    local s = list[i]
+    if caught and s[1] == "reraise" then error(caught[1], 0) end
+    if not self:sync(s, env) then
+      local r = statements[s[1]](self, s, env)
+      if r then return r end
+    end
+  end
+end
+
+function statements:await(s, env)
+  local v = await((self:aw(s[2], env)))
+  self:log(env.who, s[2][1], v)
+end
+
+statements["return"] = function(_, s) return { s[2] } end
+statements["break"] = function() return BREAK end
+
+function statements:loop(s, env)
+  for _ = 1, s[2] do
+    local r = self:body(s[3], env)
+    if r == BREAK then break end
+    if r then return r end
+  end
+end
+
+function statements:self(s, env)
+  local task = asyncio.current_task()
+  if s[2] == "cancel" then
+    self:log(env.who, "cancels itself", task:cancel(optional(s[3])))
+  elseif s[2] == "uncancel" then
+    self:log(env.who, "uncancels itself", task:uncancel())
+  else
+    self:log(env.who, "cancelling", task:cancelling())
+  end
+end
+
+local function handled(self, s, env, ok, r)
+  if ok then return r end
+  self:log(env.who, s[1], r)
+  return self:body(s[3], env, { r })
+end
+
+function statements:pcall(s, env) return handled(self, s, env, pcall(self.body, self, s[2], env)) end
+function statements:catch(s, env) return handled(self, s, env, asyncio.catch(self.body, self, s[2], env)) end
+
+--- A value for <close>.
+local function at_end(f) return setmetatable({}, { __close = f }) end
+
+statements["finally"] = function(self, s, env)
+  local _ <close> = at_end(function()
+    self:log(env.who, "finally")
+    self:body(s[3], env)
+  end)
+  return self:body(s[2], env)
+end
+
+local function timed(self, make, s, env)
+  local timeout
+  local _ <close> = at_end(function() self:log(env.who, "expired", timeout:expired()) end)
+  local t <close> = make(optional(s[2]))
+  timeout = t
+  env.timeouts[#env.timeouts + 1] = t
+  local _ <close> = at_end(function() env.timeouts[#env.timeouts] = nil end)
+  return self:body(s[3], env)
+end
+
+function statements:timeout(s, env) return timed(self, asyncio.timeout, s, env) end
+function statements:timeout_at(s, env) return timed(self, asyncio.timeout_at, s, env) end
+
+function statements:group(s, env)
+  local r
+  do
+    local group <close> = asyncio.TaskGroup()
+    self.groups[s[2]] = group
+    r = self:body(s[3], env)
+  end
+  self:log(env.who, "group done")
+  return r
+end
+
+local function guarded(self, object, what, s, env)
+  local _ <close> = await(object:guard())
+  self:log(env.who, "has " .. what)
+  return self:body(s[3], env)
+end
+
+function statements:lock(s, env) return guarded(self, self.locks[s[2]], "lock", s, env) end
+function statements:condition(s, env) return guarded(self, self.conditions[s[2]], "condition", s, env) end
+function statements:semaphore(s, env) return guarded(self, self.semaphores[s[2]], "permit", s, env) end
+
+local function places(futures, order)
+  local list = {}
+  for i, f in ipairs(futures) do list[i] = order[f] end
+  table.sort(list)
+  return list
+end
+
+function statements:wait(s, env)
+  local found, order = self:futures_of(s[2])
+  if #found == 0 then return end
+  local done, pending = await(asyncio.wait(found, { timeout = optional(s[3]), return_when = s[4] }))
+  self:log(env.who, "wait", places(done, order), places(pending, order))
+end
+
+function statements:as_completed(s, env)
+  local found, order = self:futures_of(s[2])
+  local iterator = asyncio.as_completed(found, { timeout = optional(s[3]) })
+  for future in iterator do
+    self:log(env.who, "next", order[future], state(future))
+    local r = self:body(s[4], env)
+    if r == BREAK then break end
+    if r then return r end
+  end
+  if s[5] then -- go on after a break
+    for future in iterator do
+      self:log(env.who, "next again", order[future], state(future))
+    end
+  end
+end
+
+-- ---- the harness
+
+local function root(self)
+  self.slots[0] = self:spawn(0)
+  local me = asyncio.current_task()
+  for _ = 1, 60 do
+    await(asyncio.sleep(DOG))
+    local left = {}
+    for _, t in ipairs(asyncio.all_tasks()) do
+      if t ~= me and not t:done() then left[#left + 1] = t end
+    end
+    if #left == 0 then return end
+    for _, t in ipairs(left) do
+      if not t:done() then t:cancel("dog") end
+    end
+  end
+  self:log("loop", "stuck")
+end
+
+local M = {}
+
+--- The trace of a program: a list of lines.
+---@param program table
+---@return string[]
+function M.trace(program)
+  local loop = asyncio.new_event_loop { clock = "virtual" }
+  local self = new_machine(program, loop)
+  local task = asyncio.Task(async(root)(self), { loop = loop, eager_start = false })
+  local ok, err = asyncio.catch(loop.run_until_complete, loop, task)
+  if not ok then self:log("loop", "failed", tostring(err)) end
+  local names = {}
+  for name in pairs(self.slots) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do self:log("slot" .. name, "ends", state(self.slots[name])) end
+  loop:close()
+  return self.out
+end
+
+if arg and arg[0] and arg[0]:find("interpret%.lua$") then
+  package.path = arg[0]:gsub("interpret%.lua$", "?.lua") .. ";" .. package.path
+  local json = require "json"
+  io.stdout:setvbuf("full")
+  for line in io.lines() do
+    if line:find("%S") then
+      local program = json.decode(line)
+      io.write("# ", tostring(program.id), "\n")
+      io.flush()
+      local out = M.trace(program)
+      out[#out + 1] = ".\n"
+      io.write(table.concat(out, "\n"))
+    end
+  end
+end
+
+return M
