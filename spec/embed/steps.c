@@ -126,6 +126,16 @@ static void virtual_clock(void) {
   expect(steps >= 10 && steps < 100);
   expect(milliseconds() - start < 5000);
   ml_task_release(t);
+  /* with a live handle too, once it has been quiet for a moment */
+  t = load(e, "local asyncio = require 'asyncio'\n"
+              "local server <close> = await(asyncio.start_server(function() end, '127.0.0.1', 0))\n"
+              "await(asyncio.sleep(3600))\n");
+  while (ml_task_status(t) == ML_PENDING) {
+    expect(ml_step(e, 0) >= 0);
+    expect(milliseconds() - start < 10000);
+  }
+  expect(ml_task_status(t) == ML_DONE);
+  ml_task_release(t);
   expect_ok(ml_close(e, 0));
 }
 
