@@ -235,6 +235,19 @@ end
 
 local simple = { basic = { waiting.basic[1] } }
 
+--- These often fail; where they do, the rest of a function would seldom be reached.
+local risky = {}
+for name in ([[raise release srelease notify notify_all gspawn put_nowait get_nowait task_done set_result set_exception
+  resched]]):gmatch("%S+") do
+  risky[name] = true
+end
+
+local function careful(s)
+  if risky[s[1]] and chance(80) then return { "pcall", { s }, {} } end
+  if s[1] == "await" and chance(30) then return { "pcall", { s }, {} } end
+  return s
+end
+
 --- A list of n statements; in a handler one may be `reraise`.
 function body(plan, depth, n, handler)
   local list = {}
@@ -242,7 +255,12 @@ function body(plan, depth, n, handler)
     plan.budget = plan.budget - 1
     if plan.budget < 0 then break end
     local from = depth > 0 and { waiting, sync } or { simple, sync }
-    list[#list + 1] = choose(plan, from)(plan, depth)
+    list[#list + 1] = careful(choose(plan, from)(plan, depth))
+    local made = list[#list]
+    if made[1] == "spawn" and chance(40) then
+      local task = { "task", made[2] }
+      list[#list + 1] = careful { "await", chance(80) and task or { "wait_for", task, limit() } }
+    end
   end
   if handler and chance(40) then list[#list + 1] = { "reraise" } end
   return list
@@ -285,11 +303,19 @@ function M.program(seed, size)
     plan.budget = share + (plan.budget > 0 and plan.budget or 0) // plan.n
     functions[here + 1] = body(plan, 3, random(2, 6))
   end
-  -- The main function starts some of the others and stays for a while.
-  local main = functions[1]
-  for i = 1, random(1, 3) do
-    table.insert(main, 1, { "spawn", i, random(1, plan.n - 1), plan.families.eager and random(0, 1) or 0 })
+  -- The main function starts some of the others, often several of one kind, and meddles with them for a while.
+  local main, tail = {}, functions[1]
+  local same = random(1, plan.n - 1)
+  for i = 1, random(1, 5) do
+    main[i] = { "spawn", i, chance(50) and same or random(1, plan.n - 1), has.eager and random(0, 1) or 0 }
   end
+  plan.here, plan.budget = 0, 100
+  for _ = 1, random(0, 8) do
+    if chance(80) then main[#main + 1] = { "await", { "sleep", pick { 0, 0, 0, 0, 0.5, 1, 1, 2 }, "-" } } end
+    main[#main + 1] = chance(40) and { "cancel", { "task", random(5) }, message() }
+      or careful(choose(plan, { sync })(plan, 0))
+  end
+  functions[1] = table.move(tail, 1, #tail, #main + 1, main)
   main[#main + 1] = { "await", { "sleep", delay(), "end" } }
   return { id = seed, objects = plan.objects, functions = functions }
 end

@@ -535,8 +535,10 @@ function M.trace(program)
   for name in pairs(self.slots) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do self:log("slot" .. name, "ends", state(self.slots[name])) end
+  local out = self.out
+  self.out = {} -- what a program that is stuck says as it is closed
   loop:close()
-  return self.out
+  return out
 end
 
 if arg and arg[0] and arg[0]:find("interpret%.lua$") then

@@ -12,6 +12,12 @@ local function copy(v)
   return t
 end
 
+--- Statements with statements inside, and from where on.
+local blocks = {
+  pcall = 2, catch = 2, finally = 2, loop = 3, timeout = 3, timeout_at = 3, group = 3, lock = 3, condition = 3,
+  semaphore = 3, as_completed = 4,
+}
+
 --- Is it a list of statements or awaitables (and not a single one)?
 local function is_list(v) return type(v) == "table" and (v[1] == nil or type(v[1]) == "table") end
 
@@ -72,7 +78,7 @@ local function smaller(program)
       add(path, function(parent, key) table.remove(parent, key) end)
     end
     for k, inner in ipairs(node) do
-      if is_list(inner) and parent_is_list then
+      if is_list(inner) and parent_is_list and k >= (blocks[node[1]] or 99) then
         add(path, function(parent, key)
           table.remove(parent, key)
           for n, s in ipairs(inner) do table.insert(parent, key + n - 1, copy(s)) end
