@@ -14,6 +14,7 @@
 #include "stream.h"
 
 extern const ml_streamops ml__plain_ops;
+extern void ml__plain_write_stop(ml_stream *s);
 
 static size_t stream_size(uint32_t kind) {
   return offsetof(ml_stream, u) + ((kind & ML_S_PIPE) ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t));
@@ -187,6 +188,7 @@ static int plain_shutdown(ml_stream *s) {
 
 static void on_close(uv_handle_t *h) { ml__stream_closed(h->data); }
 static void plain_close(ml_stream *s) {
+  ml__plain_write_stop(s);
   if (!uv_is_closing(&s->u.handle)) uv_close(&s->u.handle, on_close);
 }
 
@@ -224,7 +226,7 @@ void ml__stream_close(ml_stream *s) {
   if (s->flags & ML_S_CLOSING) return;
   s->flags |= ML_S_CLOSING;
   ml__stream_reading(s);
-  if (s->first == NULL && s->writing == NULL) drop(s);
+  if (s->first == NULL) drop(s);
 }
 
 void ml__stream_fail(ml_stream *s, int error) {
@@ -239,7 +241,7 @@ void ml__stream_fail(ml_stream *s, int error) {
 void ml__stream_end(ml_stream *s) {
   if (s->flags & (ML_S_CLOSING | ML_S_ENDED)) return;
   s->flags |= ML_S_ENDED;
-  if (s->first == NULL && s->writing == NULL) {
+  if (s->first == NULL) {
     int rc = s->ops->shutdown(s);
     s->flags |= ML_S_SHUT;
     if (rc < 0) ml__stream_fail(s, rc);
@@ -264,20 +266,12 @@ void ml__stream_wrote(ml_stream *s, int status) {
     ml__stream_fail(s, status);
     return;
   }
-  if (s->first != NULL && s->writing == NULL) {
-    status = s->ops->write(s);
-    if (status < 0) {
-      s->flags |= ML_S_WRITEFAIL;
-      ml__stream_fail(s, status);
-      return;
-    }
-  }
   if ((s->flags & ML_S_FULL) && ml__stream_pending(s) <= s->low) {
     s->flags &= ~(uint32_t)ML_S_FULL;
     ml__wake_all(&s->waiters, &ml__drain_class);
     if (s->sink != NULL) s->sink->resume(s);
   }
-  if (s->first == NULL && s->writing == NULL) emptied(s);
+  if (s->first == NULL) emptied(s);
 }
 
 /* ---- messages ---- */

@@ -75,7 +75,8 @@ int ml__address_open(lua_State *L); /* adds functions to the table on top */
 /* The way to the socket. */
 typedef struct ml_streamops {
   int (*try_write)(ml_stream *s, const uv_buf_t *bufs, unsigned n); /* bytes, or UV_E* */
-  int (*write)(ml_stream *s);      /* sends what is queued; ends in ml__stream_wrote */
+  int (*write)(ml_stream *s);      /* something is queued: send it as it goes, and tell
+                                   ** ml__stream_wrote */
   int (*read_start)(ml_stream *s);
   void (*read_stop)(ml_stream *s);
   int (*shutdown)(ml_stream *s);   /* nothing is queued */
@@ -141,7 +142,7 @@ struct ml_stream {
   ml_addr peer, name;
   ml_chunk *first, *last; /* waiting to be written */
   size_t queued;       /* bytes in them */
-  struct ml_writereq *writing; /* handed to libuv, or NULL */
+  struct ml_poller *writer; /* tells when more can be written, or NULL */
   ml_link waiters;     /* ml_waitop: drain and wait_closed */
   void *filter;        /* of ops */
   union {              /* last: only what is needed of it is allocated */
@@ -176,7 +177,7 @@ void ml__stream_marks(lua_State *L, ml_stream *s); /* after the marks were alter
 /* Pushes the OSError that it was lost to. */
 void ml__stream_error(lua_State *L, ml_stream *s);
 void ml__stream_text(const ml_stream *s, char *buf, size_t n); /* names the peer */
-/* For ml_streamops: n >= 0: what was in flight is written; or the error. */
+/* For ml_streamops: something was taken from the queue and written; or the error. */
 void ml__stream_wrote(ml_stream *s, int status);
 void ml__stream_closed(ml_stream *s);
 

@@ -1,8 +1,17 @@
 /* A connection's writing side: a write is tried at once with the caller's own
-** memory; what the kernel does not take is copied into chunks, which are
-** gathered into one write of libuv's at a time.
+** memory; what the kernel does not take is copied into chunks, which are sent,
+** gathered, when the socket takes more.
+**
+** Sockets are written with MSG_NOSIGNAL and not by libuv, which would let a peer
+** that is gone kill a host with SIGPIPE. libuv tells when a socket can be
+** written: of a duplicate of the descriptor, as it lets one handle watch one.
 */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "stream.h"
 
@@ -11,64 +20,140 @@
 /* As CPython's LOG_THRESHOLD_FOR_CONNLOST_WRITES, which counts the loss too. */
 #define DROPS_UNTIL_LOG 4
 
-typedef struct ml_writereq {
-  uv_write_t req;
-  ml_stream *s;
-  ml_chunk *first;
-} ml_writereq;
+/* Watches for the socket to take more; made when that is first needed. */
+typedef struct ml_poller {
+  ml_handlehead head; /* first */
+  ml_engine *engine;
+  ml_stream *s;       /* NULL: closed */
+  int fd;             /* a duplicate */
+  uv_poll_t poll;
+} ml_poller;
+
+/* Bytes written, or a negative code. */
+static int send_bufs(const ml_stream *s, int fd, struct iovec *v, unsigned n) {
+  struct msghdr m = {.msg_iov = v, .msg_iovlen = n};
+  ssize_t sent;
+  do {
+    if ((s->flags & (ML_S_PIPE | ML_S_UNIX)) == ML_S_PIPE)
+      sent = writev(fd, v, (int)n);
+    else if (n == 1)
+      sent = send(fd, v->iov_base, v->iov_len, MSG_NOSIGNAL);
+    else
+      sent = sendmsg(fd, &m, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent >= 0) return (int)sent;
+  return errno == EWOULDBLOCK || errno == ENOBUFS ? UV_EAGAIN : uv_translate_sys_error(errno);
+}
 
 int ml__plain_try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
-  return uv_try_write(&s->u.stream, bufs, n);
-}
-
-static void req_free(ml_engine *e, ml_writereq *w) {
-  while (w->first != NULL) {
-    ml_chunk *c = w->first;
-    w->first = c->next;
-    ml__alloc(e->alloc, c, c->size, 0);
+  struct iovec v[BATCH_BUFS];
+  uv_os_fd_t fd;
+  int rc = uv_fileno(&s->u.handle, &fd);
+  if (rc < 0) return rc;
+  if (n > BATCH_BUFS) n = BATCH_BUFS;
+  for (unsigned i = 0; i < n; i++) {
+    v[i].iov_base = bufs[i].base;
+    v[i].iov_len = bufs[i].len;
   }
-  ml__alloc(e->alloc, w, sizeof *w, 0);
+  return send_bufs(s, fd, v, n);
 }
 
-static void on_written(uv_write_t *req, int status) {
-  ml_writereq *w = ml__containerof(req, ml_writereq, req);
-  ml_stream *s = w->s;
-  s->writing = NULL;
-  req_free(s->net->engine, w);
-  ml__stream_wrote(s, status);
-}
-
-int ml__plain_write(ml_stream *s) {
-  ml_engine *e = s->net->engine;
-  ml_writereq *w = ml__alloc(e->alloc, NULL, 0, sizeof *w);
-  uv_buf_t bufs[BATCH_BUFS];
-  size_t total = 0;
+/* Sends what is queued, as much as is taken. */
+static int flush(ml_stream *s, int fd) {
+  struct iovec v[BATCH_BUFS];
   unsigned n = 0;
-  ml_chunk **end;
-  int rc;
-  if (w == NULL) return UV_ENOMEM;
-  w->s = s;
-  w->first = s->first;
-  for (end = &w->first; *end != NULL && n < BATCH_BUFS && total < CHUNK_MAX; end = &(*end)->next) {
-    bufs[n++] = uv_buf_init((*end)->data + (*end)->off, (unsigned)(*end)->len);
-    total += (*end)->len;
+  int rc, left;
+  for (ml_chunk *c = s->first; c != NULL && n < BATCH_BUFS; c = c->next, n++) {
+    v[n].iov_base = c->data + c->off;
+    v[n].iov_len = c->len;
   }
-  s->first = *end;
+  rc = send_bufs(s, fd, v, n);
+  if (rc < 0) return rc;
+  s->queued -= (size_t)rc;
+  for (left = rc; left > 0;) {
+    ml_chunk *c = s->first;
+    if ((size_t)left < c->len) {
+      c->off += (size_t)left;
+      c->len -= (size_t)left;
+      break;
+    }
+    left -= (int)c->len;
+    s->first = c->next;
+    ml__alloc(s->net->engine->alloc, c, c->size, 0);
+  }
   if (s->first == NULL) s->last = NULL;
-  *end = NULL;
-  s->queued -= total;
-  s->writing = w;
-  rc = uv_write(&w->req, &s->u.stream, bufs, n, on_written);
-  if (rc < 0) {
-    s->writing = NULL;
-    req_free(e, w);
-  }
   return rc;
 }
 
-size_t ml__stream_pending(const ml_stream *s) {
-  return s->queued + (s->writing != NULL ? uv_stream_get_write_queue_size(&s->u.stream) : 0);
+static void on_writable(uv_poll_t *h, int status, int events) {
+  ml_poller *p = h->data;
+  ml_stream *s = p->s;
+  int rc;
+  (void)events;
+  if (s == NULL) return;
+  if (s->first == NULL) {
+    uv_poll_stop(h);
+    return;
+  }
+  rc = flush(s, p->fd); /* tells the error too, if there is one */
+  if (rc == UV_EAGAIN && status < 0) rc = UV_ECONNRESET;
+  if (rc == UV_EAGAIN) return;
+  if (s->first == NULL || rc < 0) uv_poll_stop(h);
+  ml__stream_wrote(s, rc);
 }
+
+static void on_poller_closed(uv_handle_t *h) {
+  ml_poller *p = h->data;
+  ml__alloc(p->engine->alloc, p, sizeof *p, 0);
+}
+
+static void poller_close(uv_handle_t *h) {
+  ml_poller *p = h->data;
+  if (p->s != NULL) p->s->writer = NULL;
+  p->s = NULL;
+  if (uv_is_closing(h)) return;
+  uv_poll_stop(&p->poll);
+  uv_close(h, on_poller_closed);
+  close(p->fd);
+}
+
+void ml__plain_write_stop(ml_stream *s) {
+  if (s->writer != NULL) poller_close((uv_handle_t *)&s->writer->poll);
+}
+
+static int new_poller(ml_stream *s) {
+  ml_poller *p = ml__alloc(s->net->engine->alloc, NULL, 0, sizeof *p);
+  uv_os_fd_t fd;
+  int rc;
+  if (p == NULL) return UV_ENOMEM;
+  memset(p, 0, sizeof *p);
+  p->engine = s->net->engine;
+  rc = uv_fileno(&s->u.handle, &fd);
+  if (rc == 0) {
+    p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    rc = p->fd < 0 ? uv_translate_sys_error(errno) : uv_poll_init(s->loop->uv, &p->poll, p->fd);
+    if (rc < 0 && p->fd >= 0) close(p->fd);
+  }
+  if (rc < 0) {
+    ml__alloc(p->engine->alloc, p, sizeof *p, 0);
+    return rc;
+  }
+  p->head.close = poller_close;
+  p->poll.data = p;
+  p->s = s;
+  s->writer = p;
+  return 0;
+}
+
+int ml__plain_write(ml_stream *s) {
+  if (s->writer == NULL) {
+    int rc = new_poller(s);
+    if (rc < 0) return rc;
+  }
+  return uv_poll_start(&s->writer->poll, UV_WRITABLE, on_writable);
+}
+
+size_t ml__stream_pending(const ml_stream *s) { return s->queued; }
 
 /* Copies the bytes of the buffers from `skip` on to the end of the queue. */
 static int enqueue(ml_stream *s, const uv_buf_t *bufs, unsigned n, size_t skip) {
@@ -128,7 +213,7 @@ int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned 
   }
   for (unsigned i = 0; i < n; i++) total += bufs[i].len;
   if (total == 0) return 0;
-  if (s->first == NULL && s->writing == NULL) {
+  if (s->first == NULL) {
     rc = s->ops->try_write(s, bufs, n);
     if (rc >= 0) {
       sent = (size_t)rc;
@@ -139,8 +224,9 @@ int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned 
       return 0;
     }
   }
+  total = s->queued;
   rc = enqueue(s, bufs, n, sent);
-  if (rc == 0 && s->writing == NULL) rc = s->ops->write(s);
+  if (rc == 0 && total == 0) rc = s->ops->write(s);
   if (rc < 0) {
     s->flags |= ML_S_WRITEFAIL;
     ml__stream_fail(s, rc);
