@@ -110,7 +110,8 @@ static int f_isip(lua_State *L) {
 }
 
 int ml__address_open(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__tostring", addr_tostring}, {"__concat", addr_concat}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__tostring", addr_tostring}, {"__concat", addr_concat}, {NULL, NULL}};
   luaL_newlibtable(L, meta);
   luaL_setfuncs(L, meta, 0);
   lua_pushliteral(L, "address");

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <string.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,8 +26,8 @@ typedef struct connreq {
 /* User values: 1: host, path or address; 2: local host. */
 struct connop {
   ml_op op;
-  connreq *req;  /* under way */
-  ml_stream *s;  /* connected */
+  connreq *req; /* under way */
+  ml_stream *s; /* connected */
   int status;
   int port, local_port; /* port < 0: a unix socket */
 };
@@ -60,8 +60,8 @@ static int failed(lua_State *L, connop *op, int rc) {
   if (op->port < 0)
     ml__error_uv(L, rc, "connect to %s failed", to);
   else
-    ml__error_uv(L, rc, strchr(to, ':') ? "connect to [%s]:%d failed" : "connect to %s:%d failed", to,
-                 op->port);
+    ml__error_uv(L, rc, strchr(to, ':') ? "connect to [%s]:%d failed" : "connect to %s:%d failed",
+                 to, op->port);
   lua_pushvalue(L, -2);
   lua_setfield(L, -2, op->port < 0 ? "path" : "host");
   if (op->port >= 0) {
@@ -110,7 +110,8 @@ static int connect_unix(lua_State *L, connop *op, connreq *r) {
   memcpy(un.sun_path, path, n);
   fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
-  if (connect(fd, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0) {
+  if (connect(fd, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) <
+      0) {
     rc = uv_translate_sys_error(errno);
     close(fd);
     return rc;
@@ -211,7 +212,8 @@ static int f_open_pipe(lua_State *L) {
     int ok;
     fd = (int)lua_tointegerx(L, 1, &ok);
     if (!ok)
-      return ml__error(L, "TypeError", "a file or a descriptor was expected, got %s", luaL_typename(L, 1));
+      return ml__error(L, "TypeError", "a file or a descriptor was expected, got %s",
+                       luaL_typename(L, 1));
   }
   if (fstat(fd, &st) < 0) {
     ml__error_uv(L, uv_translate_sys_error(errno), "opening descriptor %d failed", fd);
@@ -248,8 +250,8 @@ static const struct {
   const char *name;
   int level, option;
 } options[] = {
-    {"TCP_NODELAY", IPPROTO_TCP, TCP_NODELAY}, {"SO_KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE},
-    {"SO_SNDBUF", SOL_SOCKET, SO_SNDBUF},      {"SO_RCVBUF", SOL_SOCKET, SO_RCVBUF},
+    {"TCP_NODELAY", IPPROTO_TCP, TCP_NODELAY},  {"SO_KEEPALIVE", SOL_SOCKET, SO_KEEPALIVE},
+    {"SO_SNDBUF", SOL_SOCKET, SO_SNDBUF},       {"SO_RCVBUF", SOL_SOCKET, SO_RCVBUF},
     {"SO_REUSEADDR", SOL_SOCKET, SO_REUSEADDR}, {"SO_ERROR", SOL_SOCKET, SO_ERROR},
     {"SO_LINGER", SOL_SOCKET, SO_LINGER},
 };
@@ -285,11 +287,8 @@ static int f_sockopt(lua_State *L) {
 }
 
 void ml__open_connect(lua_State *L) {
-  static const luaL_Reg functions[] = {{"connect_tcp", f_connect_tcp},
-                                       {"connect_unix", f_connect_unix},
-                                       {"open_pipe", f_open_pipe},
-                                       {"fileno", f_fileno},
-                                       {"sockopt", f_sockopt},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"connect_tcp", f_connect_tcp}, {"connect_unix", f_connect_unix}, {"open_pipe", f_open_pipe},
+      {"fileno", f_fileno},           {"sockopt", f_sockopt},           {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -182,7 +182,8 @@ static int addrinfo_begin(lua_State *L, ml_op *o) {
     struct addrinfo one = op->hints;
     one.ai_family = ss.ss_family;
     if (one.ai_socktype == 0) one.ai_socktype = SOCK_STREAM;
-    if (one.ai_protocol == 0) one.ai_protocol = one.ai_socktype == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
+    if (one.ai_protocol == 0)
+      one.ai_protocol = one.ai_socktype == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
     one.ai_addr = (struct sockaddr *)&ss;
     lua_createtable(L, 1, 0);
     push_info(L, &one);
@@ -270,8 +271,9 @@ static int nameinfo_begin(lua_State *L, ml_op *o) {
     return failed(L, op);
   }
   r = new_req(L, op);
-  return started(L, op,
-                 uv_getnameinfo(uv, &r->u.name, on_nameinfo, (struct sockaddr *)&ss, op->hints.ai_flags));
+  return started(
+      L, op,
+      uv_getnameinfo(uv, &r->u.name, on_nameinfo, (struct sockaddr *)&ss, op->hints.ai_flags));
 }
 
 static int nameinfo_wake(lua_State *L, ml_op *o) {

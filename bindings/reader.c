@@ -20,17 +20,17 @@ typedef struct separator {
 enum { READ, READ_ALL, EXACTLY, LINE, UNTIL };
 
 struct ml_readop {
-  ml_op op;          /* as in ml_waitop */
+  ml_op op; /* as in ml_waitop */
   union {
-    ml_link link;    /* of a drain */
+    ml_link link; /* of a drain */
     struct {
-      size_t n;      /* bytes asked for; UNTIL: number of separators */
-      size_t from;   /* no separator begins before this offset */
+      size_t n;    /* bytes asked for; UNTIL: number of separators */
+      size_t from; /* no separator begins before this offset */
     };
   };
   ml_reader *r;
   uint8_t kind;
-  bool woken;        /* it has waited */
+  bool woken; /* it has waited */
   separator seps[];
 };
 /* User values: 1: the reader; UNTIL: 2: a table that holds the separators. */
@@ -121,7 +121,8 @@ static void taken(ml_reader *r) {
 
 bool ml__reader_reads(ml_stream *s) {
   ml_reader *r = s->target;
-  if (r == NULL || r->waiter == NULL || r->waiter->kind != READ || r->in.len > 0 || s->filter != NULL)
+  if (r == NULL || r->waiter == NULL || r->waiter->kind != READ || r->in.len > 0 ||
+      s->filter != NULL)
     return false;
   wake(r);
   return true;
@@ -162,7 +163,8 @@ static void sink_forget(ml_stream *s) {
   r->obj.flags |= ML_RD_EOF;
 }
 
-const ml_sink ml__reader_sink = {sink_data, sink_eof, sink_pause, sink_resume, sink_lost, sink_forget};
+const ml_sink ml__reader_sink = {sink_data,   sink_eof,  sink_pause,
+                                 sink_resume, sink_lost, sink_forget};
 
 /* ---- errors ---- */
 
@@ -272,7 +274,8 @@ static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
   bool eof = r->obj.flags & ML_RD_EOF;
   switch (op->kind) {
   case READ:
-    if (r->in.len == 0 && !eof && op->woken && r->s != NULL && (r->s->flags & ML_S_READING)) return read_now(L, r, op);
+    if (r->in.len == 0 && !eof && op->woken && r->s != NULL && (r->s->flags & ML_S_READING))
+      return read_now(L, r, op);
     if (r->in.len == 0) return eof ? nothing(L) : MORE;
     return take(L, r, op->n < r->in.len ? op->n : r->in.len);
   case READ_ALL: return eof ? take(L, r, r->in.len) : MORE;
@@ -312,7 +315,8 @@ static int step(lua_State *L, ml_readop *op) {
   }
   if (r->s != NULL && r->s->loop != ml__engine(L)->running) {
     op->op.obj.n = 0;
-    ml__error_new(L, "RuntimeError", "%s(): the reader belongs to a different loop", names[op->kind]);
+    ml__error_new(L, "RuntimeError", "%s(): the reader belongs to a different loop",
+                  names[op->kind]);
     return ML_RAISE;
   }
   r->waiter = op;
@@ -409,14 +413,15 @@ static int r_readexactly(lua_State *L) {
   return push_op(L, EXACTLY, (size_t)n);
 }
 
-static int r_readline(lua_State *L) { 
+static int r_readline(lua_State *L) {
   check(L);
   return push_op(L, LINE, 0);
- }
+}
 
 static void check_separator(lua_State *L, int idx) {
   if (lua_type(L, idx) != LUA_TSTRING)
-    ml__misuse(L, "TypeError", "readuntil: a separator must be a string, got %s", luaL_typename(L, idx));
+    ml__misuse(L, "TypeError", "readuntil: a separator must be a string, got %s",
+               luaL_typename(L, idx));
   if (lua_rawlen(L, idx) == 0)
     ml__misuse(L, "ValueError", "Separator should be at least one-byte string");
 }
@@ -481,7 +486,8 @@ static int r_feed_data(lua_State *L) {
   size_t n;
   const char *p;
   if (lua_type(L, 2) != LUA_TSTRING)
-    return ml__misuse(L, "TypeError", "feed_data: a string was expected, got %s", luaL_typename(L, 2));
+    return ml__misuse(L, "TypeError", "feed_data: a string was expected, got %s",
+                      luaL_typename(L, 2));
   if (r->obj.flags & ML_RD_EOF) return ml__misuse(L, "RuntimeError", "feed_data after feed_eof");
   p = lua_tolstring(L, 2, &n);
   if (ml__bytes_add(r->net, &r->in, p, n) < 0) return luaL_error(L, "not enough memory");
@@ -507,7 +513,7 @@ static int r_set_exception(lua_State *L) {
   ml_reader *r = check(L);
   luaL_checkany(L, 2);
   lua_settop(L, 2);
-  r->obj.flags &= (uint16_t)~(ML_RD_FAILED | ML_RD_ERROR);
+  r->obj.flags &= (uint16_t) ~(ML_RD_FAILED | ML_RD_ERROR);
   if (!lua_isnil(L, 2)) r->obj.flags |= ML_RD_ERROR;
   lua_setiuservalue(L, 1, 2);
   wake(r);

@@ -27,7 +27,7 @@ struct ml_server {
   ml_job job;        /* for what is accepted */
   int pin;
   int backlog;
-  int error;         /* accepting failed */
+  int error; /* accepting failed */
   size_t limit;
 };
 enum { SV_SERVING = 1, SV_CLOSED = 2, SV_PROTOCOLS = 4 };
@@ -35,11 +35,11 @@ enum { SV_SERVING = 1, SV_CLOSED = 2, SV_PROTOCOLS = 4 };
 typedef struct listener {
   ml_handlehead head; /* first */
   ml_net *net;
-  ml_server *server;  /* NULL: gone */
+  ml_server *server; /* NULL: gone */
   ml_link link;
-  ml_link all;        /* in net->listeners */
+  ml_link all; /* in net->listeners */
   uint32_t kind;
-  dev_t dev;          /* unix: of the socket file, which is removed at close */
+  dev_t dev; /* unix: of the socket file, which is removed at close */
   ino_t ino;
   bool unlink;
   char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
@@ -379,7 +379,8 @@ static int f_bind_tcp(lua_State *L) {
   if (!ml__addr_parse(host, (int)luaL_checkinteger(L, 3), &ss))
     return luaL_argerror(L, 2, "an IP address was expected");
   fd = bind_socket((struct sockaddr *)&ss,
-                   ss.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6),
+                   ss.ss_family == AF_INET ? sizeof(struct sockaddr_in)
+                                           : sizeof(struct sockaddr_in6),
                    lua_toboolean(L, 4), lua_toboolean(L, 5), lua_toboolean(L, 6));
   rc = fd < 0 ? fd : add_listener(v, fd, 0, &n);
   if (rc < 0) {
@@ -410,13 +411,14 @@ static int f_bind_unix(lua_State *L) {
   memset(&un, 0, sizeof un);
   un.sun_family = AF_UNIX;
   if (len == 0 || len >= sizeof un.sun_path)
-    return ml__error(L, "OSError", "bind to unix socket failed: a path of 1 to %d bytes was expected, got %d",
+    return ml__error(L, "OSError",
+                     "bind to unix socket failed: a path of 1 to %d bytes was expected, got %d",
                      (int)sizeof un.sun_path - 1, (int)len);
   memcpy(un.sun_path, path, len);
   if (path[0] != '\0' && stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) unlink(path);
   fd = bind_socket((struct sockaddr *)&un,
-                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] != '\0')), false,
-                   false, false);
+                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] != '\0')),
+                   false, false, false);
   rc = fd < 0 ? fd : add_listener(v, fd, ML_S_PIPE | ML_S_UNIX, &n);
   if (rc < 0) {
     ml__error_uv(L, rc, "bind to %s failed", path);

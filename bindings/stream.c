@@ -13,9 +13,6 @@
 
 #include "stream.h"
 
-extern const ml_streamops ml__plain_ops;
-extern void ml__plain_write_stop(ml_stream *s);
-
 static size_t stream_size(uint32_t kind) {
   return offsetof(ml_stream, u) + ((kind & ML_S_PIPE) ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t));
 }
@@ -164,8 +161,7 @@ ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n) {
   uv_os_fd_t fd;
   ssize_t got = uv_fileno(&s->u.handle, &fd);
   if (got < 0) return got;
-  do
-    got = read(fd, buf, n);
+  do got = read(fd, buf, n);
   while (got < 0 && errno == EINTR);
   if (got > 0) return got;
   if (got < 0) {
@@ -182,7 +178,8 @@ static int plain_shutdown(ml_stream *s) {
   uv_os_fd_t fd;
   int rc = uv_fileno(&s->u.handle, &fd);
   if (rc < 0) return rc;
-  if (shutdown(fd, SHUT_WR) < 0 && errno != ENOTCONN && errno != ENOTSOCK) return uv_translate_sys_error(errno);
+  if (shutdown(fd, SHUT_WR) < 0 && errno != ENOTCONN && errno != ENOTSOCK)
+    return uv_translate_sys_error(errno);
   return 0;
 }
 
@@ -280,7 +277,10 @@ void ml__stream_text(const ml_stream *s, char *buf, size_t n) {
   if (s->peer.family != 0)
     ml__addr_text(&s->peer, buf, n);
   else
-    snprintf(buf, n, "%s", (s->flags & ML_S_UNIX) ? "unix socket" : (s->flags & ML_S_PIPE) ? "pipe" : "peer");
+    snprintf(buf, n, "%s",
+             (s->flags & ML_S_UNIX)   ? "unix socket"
+             : (s->flags & ML_S_PIPE) ? "pipe"
+                                      : "peer");
 }
 
 void ml__stream_error(lua_State *L, ml_stream *s) {
@@ -313,9 +313,6 @@ void ml__wake_all(ml_link *list, const ml_opclass *cls) {
     ml__op_wake(&w->op);
   }
 }
-
-extern int ml__plain_try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n);
-extern int ml__plain_write(ml_stream *s);
 
 const ml_streamops ml__plain_ops = {
     .try_write = ml__plain_try_write,

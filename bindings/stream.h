@@ -27,8 +27,8 @@ typedef struct ml_readop ml_readop;
 /* The engine's part of the network: one userdata in the registry. */
 typedef struct ml_net {
   ml_engine *engine;
-  char *slab;        /* what the next read goes into, or NULL */
-  char *spare[16];   /* slabs kept for reuse */
+  char *slab;      /* what the next read goes into, or NULL */
+  char *spare[16]; /* slabs kept for reuse */
   int nspare, maxspare;
   ml_link streams;   /* every ml_stream */
   ml_link listeners; /* every listening handle, see server.c */
@@ -75,13 +75,19 @@ int ml__address_open(lua_State *L); /* adds functions to the table on top */
 /* The way to the socket. */
 typedef struct ml_streamops {
   int (*try_write)(ml_stream *s, const uv_buf_t *bufs, unsigned n); /* bytes, or UV_E* */
-  int (*write)(ml_stream *s);      /* something is queued: send it as it goes, and tell
+  int (*write)(ml_stream *s); /* something is queued: send it as it goes, and tell
                                    ** ml__stream_wrote */
   int (*read_start)(ml_stream *s);
   void (*read_stop)(ml_stream *s);
-  int (*shutdown)(ml_stream *s);   /* nothing is queued */
-  void (*close)(ml_stream *s);     /* ends in ml__stream_closed */
+  int (*shutdown)(ml_stream *s); /* nothing is queued */
+  void (*close)(ml_stream *s);   /* ends in ml__stream_closed */
 } ml_streamops;
+
+/* A socket as it is; ml__plain_* of it are in write.c. */
+extern const ml_streamops ml__plain_ops;
+int ml__plain_try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n);
+int ml__plain_write(ml_stream *s);
+void ml__plain_write_stop(ml_stream *s);
 
 /* Who gets the bytes. Called from libuv's callbacks but for `lost` and
 ** `pause`, which may call Lua. */
@@ -103,21 +109,21 @@ typedef struct ml_chunk {
 } ml_chunk;
 
 enum {
-  ML_S_READING = 1,    /* libuv reads */
-  ML_S_PAUSED = 2,     /* the sink wants no more for now */
-  ML_S_EOF = 4,        /* the peer has ended its side */
-  ML_S_ENDED = 8,      /* write_eof was called */
-  ML_S_CLOSING = 16,   /* close was called, or the connection failed */
-  ML_S_DROPPED = 32,   /* connection_lost is on its way or done: writes are dropped */
-  ML_S_LOST = 64,      /* connection_lost was called */
-  ML_S_FULL = 128,     /* above the high-water mark, not yet below the low one */
-  ML_S_CLOSED = 256,   /* libuv has let go */
+  ML_S_READING = 1,     /* libuv reads */
+  ML_S_PAUSED = 2,      /* the sink wants no more for now */
+  ML_S_EOF = 4,         /* the peer has ended its side */
+  ML_S_ENDED = 8,       /* write_eof was called */
+  ML_S_CLOSING = 16,    /* close was called, or the connection failed */
+  ML_S_DROPPED = 32,    /* connection_lost is on its way or done: writes are dropped */
+  ML_S_LOST = 64,       /* connection_lost was called */
+  ML_S_FULL = 128,      /* above the high-water mark, not yet below the low one */
+  ML_S_CLOSED = 256,    /* libuv has let go */
   ML_S_WRITEFAIL = 512, /* the error came of a write */
-  ML_S_HALTED = 1024,  /* pause_reading was called */
+  ML_S_HALTED = 1024,   /* pause_reading was called */
   ML_S_STARTED = 2048,
-  ML_S_PIPE = 4096,    /* a handle of type uv_pipe_t */
-  ML_S_UNIX = 8192,    /* and it is a socket */
-  ML_S_SHUT = 16384,   /* the socket was shut down for writing */
+  ML_S_PIPE = 4096,     /* a handle of type uv_pipe_t */
+  ML_S_UNIX = 8192,     /* and it is a socket */
+  ML_S_SHUT = 16384,    /* the socket was shut down for writing */
   ML_S_READABLE = 32768 /* the reader's task was woken to read for itself */
 };
 
@@ -125,27 +131,27 @@ struct ml_stream {
   ml_handlehead head; /* first */
   const ml_streamops *ops;
   const ml_sink *sink;
-  void *target;        /* of the sink: ml_reader or protocol; NULL: collected */
+  void *target; /* of the sink: ml_reader or protocol; NULL: collected */
   ml_net *net;
   ml_evloop *loop;
-  ml_link all;         /* in net->streams */
-  ml_server *server;   /* or NULL */
-  ml_link peers;       /* in the server's clients, or accepted */
+  ml_link all;       /* in net->streams */
+  ml_server *server; /* or NULL */
+  ml_link peers;     /* in the server's clients, or accepted */
   uint32_t flags;
   int refs;
-  int error;           /* what it was lost to, or 0 */
-  uint32_t drops;      /* writes after the end */
-  uint32_t high, low;  /* water marks */
-  ml_job lost;         /* calls connection_lost */
-  ml_job handled;      /* the server's handler task is done */
-  int task;            /* pin of that task */
+  int error;          /* what it was lost to, or 0 */
+  uint32_t drops;     /* writes after the end */
+  uint32_t high, low; /* water marks */
+  ml_job lost;        /* calls connection_lost */
+  ml_job handled;     /* the server's handler task is done */
+  int task;           /* pin of that task */
   ml_addr peer, name;
-  ml_chunk *first, *last; /* waiting to be written */
-  size_t queued;       /* bytes in them */
+  ml_chunk *first, *last;   /* waiting to be written */
+  size_t queued;            /* bytes in them */
   struct ml_poller *writer; /* tells when more can be written, or NULL */
-  ml_link waiters;     /* ml_waitop: drain and wait_closed */
-  void *filter;        /* of ops */
-  union {              /* last: only what is needed of it is allocated */
+  ml_link waiters;          /* ml_waitop: drain and wait_closed */
+  void *filter;             /* of ops */
+  union {                   /* last: only what is needed of it is allocated */
     uv_handle_t handle;
     uv_stream_t stream;
     uv_tcp_t tcp;
@@ -170,9 +176,9 @@ ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n);
 /* Tries to write at once, keeps the rest. UV_ENOMEM: part may be lost. */
 int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned n);
 void ml__stream_end(ml_stream *s);
-void ml__stream_close(ml_stream *s);              /* flushes */
-void ml__stream_fail(ml_stream *s, int error);    /* 0: abort */
-size_t ml__stream_pending(const ml_stream *s);    /* bytes not written */
+void ml__stream_close(ml_stream *s);               /* flushes */
+void ml__stream_fail(ml_stream *s, int error);     /* 0: abort */
+size_t ml__stream_pending(const ml_stream *s);     /* bytes not written */
 void ml__stream_marks(lua_State *L, ml_stream *s); /* after the marks were altered */
 /* Pushes the OSError that it was lost to. */
 void ml__stream_error(lua_State *L, ml_stream *s);
@@ -183,9 +189,9 @@ void ml__stream_closed(ml_stream *s);
 
 /* An operation that waits in one of a stream's or server's lists. */
 typedef struct ml_waitop {
-  ml_op op;      /* obj.n: not 0 while it is handed out and not done */
+  ml_op op; /* obj.n: not 0 while it is handed out and not done */
   ml_link link;
-  void *on;      /* the stream or server */
+  void *on; /* the stream or server */
 } ml_waitop;
 void ml__waitop_cancel(ml_op *op);
 void ml__wake_all(ml_link *list, const ml_opclass *cls); /* NULL: of every class */
@@ -200,7 +206,10 @@ typedef struct ml_endpoint {
   ml_stream *s;
 } ml_endpoint;
 
+ml_endpoint *ml__checkendpoint(lua_State *L, int idx);
 ml_stream *ml__checkstream(lua_State *L, int idx); /* of a writer or transport */
+extern const luaL_Reg ml__endpoint_methods[];      /* what both have */
+int ml__endpoint_tostring(lua_State *L);
 /* Pushes the Transport of the stream; takes no reference of the caller's. */
 ml_endpoint *ml__transport_push(lua_State *L, ml_stream *s);
 /* Makes reader and writer of a new stream, pushes them and starts to read. */
@@ -238,7 +247,7 @@ void ml__open_transport(lua_State *L);
 void ml__open_server(lua_State *L);
 void ml__open_connect(lua_State *L);
 void ml__open_dns(lua_State *L);
-int ml__open_net(lua_State *L); /* module asyncio.net */
+int ml__open_net(lua_State *L);  /* module asyncio.net */
 int ml__open_time(lua_State *L); /* module time */
 
 #endif

@@ -31,7 +31,8 @@ static int f_sleep(lua_State *L) {
   double s;
   struct timespec t;
   if (lua_type(L, 1) != LUA_TNUMBER)
-    return ml__misuse(L, "TypeError", "sleep: a number of seconds was expected, got %s", luaL_typename(L, 1));
+    return ml__misuse(L, "TypeError", "sleep: a number of seconds was expected, got %s",
+                      luaL_typename(L, 1));
   s = lua_tonumber(L, 1);
   if (isnan(s)) return ml__misuse(L, "ValueError", "sleep: the length is not a number (NaN)");
   if (s < 0) return ml__misuse(L, "ValueError", "sleep length must be non-negative");
@@ -61,7 +62,7 @@ static const char *const fields[] = {"tm_year", "tm_mon",  "tm_mday", "tm_hour",
 /* A table with fields tm_year, ... and the same at 1 to 9, as Python's struct_time:
 ** Monday is 0, the first day of the year 1. */
 static int push_tm(lua_State *L, const struct tm *t) {
-  const int v[] = {t->tm_year + 1900, t->tm_mon + 1,         t->tm_mday,     t->tm_hour, t->tm_min,
+  const int v[] = {t->tm_year + 1900, t->tm_mon + 1,        t->tm_mday,     t->tm_hour, t->tm_min,
                    t->tm_sec,         (t->tm_wday + 6) % 7, t->tm_yday + 1, t->tm_isdst};
   lua_createtable(L, 9, 9);
   for (int i = 0; i < 9; i++) {
@@ -83,7 +84,9 @@ static void check_tm(lua_State *L, int idx, struct tm *t, const char *fname) {
       lua_rawgeti(L, idx, i + 1);
     }
     v[i] = (int)lua_tointegerx(L, -1, &ok);
-    if (!ok) ml__misuse(L, "TypeError", "%s: a time table was expected (field '%s' is no integer)", fname, fields[i]);
+    if (!ok)
+      ml__misuse(L, "TypeError", "%s: a time table was expected (field '%s' is no integer)", fname,
+                 fields[i]);
     lua_pop(L, 1);
   }
   memset(t, 0, sizeof *t);
@@ -101,14 +104,16 @@ static void check_tm(lua_State *L, int idx, struct tm *t, const char *fname) {
 static int f_localtime(lua_State *L) {
   time_t s = opt_seconds(L, 1, "localtime");
   struct tm t;
-  if (localtime_r(&s, &t) == NULL) return ml__misuse(L, "ValueError", "localtime: the time is out of range");
+  if (localtime_r(&s, &t) == NULL)
+    return ml__misuse(L, "ValueError", "localtime: the time is out of range");
   return push_tm(L, &t);
 }
 
 static int f_gmtime(lua_State *L) {
   time_t s = opt_seconds(L, 1, "gmtime");
   struct tm t;
-  if (gmtime_r(&s, &t) == NULL) return ml__misuse(L, "ValueError", "gmtime: the time is out of range");
+  if (gmtime_r(&s, &t) == NULL)
+    return ml__misuse(L, "ValueError", "gmtime: the time is out of range");
   return push_tm(L, &t);
 }
 
@@ -146,7 +151,8 @@ static int f_strftime(lua_State *L) {
     check_tm(L, 2, &t, "strftime");
   else {
     time_t s = opt_seconds(L, 2, "strftime");
-    if (localtime_r(&s, &t) == NULL) return ml__misuse(L, "ValueError", "strftime: the time is out of range");
+    if (localtime_r(&s, &t) == NULL)
+      return ml__misuse(L, "ValueError", "strftime: the time is out of range");
   }
   return push_strftime(L, fmt, &t);
 }
@@ -154,7 +160,8 @@ static int f_strftime(lua_State *L) {
 static int f_ctime(lua_State *L) {
   time_t s = opt_seconds(L, 1, "ctime");
   struct tm t;
-  if (localtime_r(&s, &t) == NULL) return ml__misuse(L, "ValueError", "ctime: the time is out of range");
+  if (localtime_r(&s, &t) == NULL)
+    return ml__misuse(L, "ValueError", "ctime: the time is out of range");
   return push_strftime(L, "%a %b %e %H:%M:%S %Y", &t);
 }
 

@@ -10,10 +10,6 @@
 
 #include "stream.h"
 
-ml_endpoint *ml__checkendpoint(lua_State *L, int idx);
-extern const luaL_Reg ml__endpoint_methods[];
-extern const lua_CFunction ml__endpoint_tostring;
-
 static const char transports_key;
 
 ml_endpoint *ml__transport_push(lua_State *L, ml_stream *s) {
@@ -41,8 +37,8 @@ typedef struct protocol {
   ml_job job;
   ml_stream *s;
   ml_bytes in;
-  int pin;      /* of the transport, whose user value 1 is the protocol */
-  int pending;  /* P_* */
+  int pin;     /* of the transport, whose user value 1 is the protocol */
+  int pending; /* P_* */
 } protocol;
 
 /* (stream, method name, arguments...): calls the protocol's method, if it has it. */
@@ -329,8 +325,8 @@ static int t_set_limits(lua_State *L) {
   if (high < 0) high = low < 0 ? 64 * 1024 : 4 * low;
   if (low < 0) low = high / 4;
   if (low > high || high > UINT32_MAX)
-    return ml__misuse(L, "ValueError", "high (%I) must be >= low (%I) must be >= 0", (LUAI_UACINT)high,
-                      (LUAI_UACINT)low);
+    return ml__misuse(L, "ValueError", "high (%I) must be >= low (%I) must be >= 0",
+                      (LUAI_UACINT)high, (LUAI_UACINT)low);
   s->high = (uint32_t)high;
   s->low = (uint32_t)low;
   ml__stream_marks(L, s);
@@ -409,8 +405,10 @@ void ml__open_transport(lua_State *L) {
                                      {"set_protocol", t_set_protocol},
                                      {"get_protocol", t_get_protocol},
                                      {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"streams", f_streams}, {"protocol", f_protocol}, {"attach", f_attach}, {NULL, NULL}};
-  const luaL_Reg meta[] = {{"__tostring", ml__endpoint_tostring}, {"__gc", t_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"streams", f_streams}, {"protocol", f_protocol}, {"attach", f_attach}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__tostring", ml__endpoint_tostring}, {"__gc", t_gc}, {NULL, NULL}};
   ml__newtype(L, ML_T_TRANSPORT, "Transport", methods, meta);
   luaL_setfuncs(L, ml__endpoint_methods, 0);
   lua_setfield(L, -2, "Transport");

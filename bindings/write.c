@@ -24,8 +24,8 @@
 typedef struct ml_poller {
   ml_handlehead head; /* first */
   ml_engine *engine;
-  ml_stream *s;       /* NULL: closed */
-  int fd;             /* a duplicate */
+  ml_stream *s; /* NULL: closed */
+  int fd;       /* a duplicate */
   uv_poll_t poll;
 } ml_poller;
 

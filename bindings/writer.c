@@ -182,7 +182,8 @@ static int w_drain(lua_State *L) {
   ml_endpoint *e = check_writer(L);
   ml_waitop *w;
   lua_settop(L, 1);
-  if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA && ((ml_reader *)lua_touserdata(L, 2))->s == e->s) {
+  if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA &&
+      ((ml_reader *)lua_touserdata(L, 2))->s == e->s) {
     w = ml__reader_op(L, 2, &ml__drain_class);
     ml__list_init(&w->link);
   } else
@@ -224,7 +225,8 @@ static void push_pipename(lua_State *L, ml_stream *s, bool peer) {
     lua_pushliteral(L, "");
     return;
   }
-  if ((peer ? uv_pipe_getpeername(&s->u.pipe, buf, &n) : uv_pipe_getsockname(&s->u.pipe, buf, &n)) != 0)
+  if ((peer ? uv_pipe_getpeername(&s->u.pipe, buf, &n)
+            : uv_pipe_getsockname(&s->u.pipe, buf, &n)) != 0)
     n = 0;
   lua_pushlstring(L, buf, n);
 }
@@ -234,7 +236,8 @@ static int w_get_extra_info(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
   if (name == NULL)
-    return ml__misuse(L, "TypeError", "get_extra_info: a name was expected, got %s", luaL_typename(L, 2));
+    return ml__misuse(L, "TypeError", "get_extra_info: a name was expected, got %s",
+                      luaL_typename(L, 2));
   lua_settop(L, 3);
   if (strcmp(name, "peername") == 0 || strcmp(name, "sockname") == 0) {
     bool peer = name[0] == 'p';
@@ -252,7 +255,7 @@ static const char *state_name(const ml_stream *s) {
   return (s->flags & ML_S_CLOSING) ? "closing" : "open";
 }
 
-static int w_tostring(lua_State *L) {
+int ml__endpoint_tostring(lua_State *L) {
   ml_endpoint *e = ml__checkendpoint(L, 1);
   char who[96];
   ml__stream_text(e->s, who, sizeof who);
@@ -328,12 +331,11 @@ const luaL_Reg ml__endpoint_methods[] = {{"write", w_write},
                                          {"get_extra_info", w_get_extra_info},
                                          {NULL, NULL}};
 
-const lua_CFunction ml__endpoint_tostring = w_tostring;
-
 void ml__open_writer(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"drain", w_drain}, {"wait_closed", w_wait_closed}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__tostring", w_tostring}, {"__gc", w_gc}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {
+      {"__tostring", ml__endpoint_tostring}, {"__gc", w_gc}, {NULL, NULL}};
   ml__newtype(L, ML_T_WRITER, "StreamWriter", methods, meta);
   luaL_setfuncs(L, ml__endpoint_methods, 0);
   ml__ref_get(L, ML_R_TYPES + ML_T_WRITER);

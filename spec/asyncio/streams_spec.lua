@@ -224,8 +224,9 @@ describe("a StreamReader", function()
           reader:feed_eof()
         end)())
         local got = {}
-        repeat
-          local kind, piece = math.random(4), nil
+        while true do
+          local kind = math.random(4)
+          local piece
           if kind == 1 then
             piece = await(reader:read(math.random(1, 200)))
           elseif kind == 2 then
@@ -240,8 +241,9 @@ describe("a StreamReader", function()
             piece = ok and result or result.partial
             if piece == "" then piece = nil end
           end
+          if not piece then break end
           got[#got + 1] = piece
-        until not piece
+        end
         assert.equal(data, table.concat(got))
         await(feeding)
       end
