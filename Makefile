@@ -201,6 +201,10 @@ coverage: ## which lines of C the specs reach (build/coverage/report.txt)
 	@find build/coverage -name '*.gcda' -delete
 	@SPEC_SLOW=3 tools/test.sh build/coverage specs embed -- $(SPECS); tools/coverage.sh build/coverage
 
+.PHONY: oracle
+oracle: all ## compare random programs with CPython's asyncio (Python 3.13+; SEED=1 COUNT=2000)
+	@spec/oracle/run.sh $(BUILD)/moonloop --seed $(or $(SEED),1) --count $(or $(COUNT),2000)
+
 # ---- code quality ---------------------------------------------------------
 
 .PHONY: lint format bench docs

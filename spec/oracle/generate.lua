@@ -10,7 +10,8 @@ local function chance(percent) return random(100) <= percent end
 local function delay() return pick { 0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2, 3, 4 } end
 local function limit() return pick { -1, 0, 0, 0.5, 1, 1, 2, 2, 3 } end
 local function message() return chance(60) and "" or "m" .. random(5) end
-local function error_name() return pick { "ValueError", "MyError", "RuntimeError", "TimeoutError", "CancelledError" } end
+local error_names = { "ValueError", "MyError", "RuntimeError", "TimeoutError", "CancelledError" }
+local function error_name() return pick(error_names) end
 local function slot() return random(0, 5) end
 
 --- What a program under way knows: how many functions and objects there are, and the families it draws from.
@@ -55,7 +56,9 @@ local awaitables = {
     end },
   },
   shield = {
-    { 8, function(plan, depth) return depth > 0 and { "shield", awaitable(plan, depth - 1) } or { "task", slot() } end },
+    { 8, function(plan, depth)
+      return depth > 0 and { "shield", awaitable(plan, depth - 1) } or { "task", slot() }
+    end },
   },
   wait_for = {
     { 8, function(plan, depth)
@@ -128,7 +131,9 @@ local sync = {
     { 2, function(plan) return { "renew", random(0, plan.objects.futures - 1) } end },
   },
   group = {
-    { 8, function(plan) return has_func(plan) and { "gspawn", random(0, 1), slot(), func(plan) } or { "log", "x" } end },
+    { 8, function(plan)
+      return has_func(plan) and { "gspawn", random(0, 1), slot(), func(plan) } or { "log", "x" }
+    end },
   },
   lock = {
     { 4, function(plan) return { "release", random(0, plan.objects.locks - 1) } end },
@@ -184,7 +189,9 @@ local waiting = {
     { 2, function(plan, depth) return { "timeout_at", pick { 0, 1, 2, 3, 4 }, nested(plan, depth) } end },
   },
   group = { { 12, function(plan, depth) return { "group", random(0, 1), nested(plan, depth) } end } },
-  lock = { { 10, function(plan, depth) return { "lock", random(0, plan.objects.locks - 1), nested(plan, depth) } end } },
+  lock = {
+    { 10, function(plan, depth) return { "lock", random(0, plan.objects.locks - 1), nested(plan, depth) } end },
+  },
   condition = {
     { 12, function(plan, depth) return { "condition", item(plan.objects.conditions), nested(plan, depth) } end },
   },

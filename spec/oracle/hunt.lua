@@ -2,7 +2,7 @@
 ---   build/moonloop spec/oracle/hunt.lua [--seed N] [--count N] [--size N] [--keep N]
 ---   build/moonloop spec/oracle/hunt.lua --show FILE     a program (JSON) side by side, with both traces
 ---   build/moonloop spec/oracle/hunt.lua --shrink FILE   the same, made as small as it can be
----   build/moonloop spec/oracle/hunt.lua --record FIRST COUNT SIZE > CORPUS
+---   build/moonloop spec/oracle/hunt.lua --record N [--seed N] > FILE    N programs and CPython's traces
 --- PYTHON names the interpreter (3.13 or later). A program that differs is shrunk and shown. Status 1 if any did.
 
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
@@ -85,6 +85,54 @@ local function read_program(path)
   return json.decode(assert(io.open(path, "rb")):read("a"))
 end
 
+-- ---- the corpus
+
+--- What a program has to show for itself: its operations, which stands in which, which meet in one program.
+local function features(program)
+  local set, seen = {}, {}
+  local function visit(node, outer)
+    local name = type(node[1]) == "string" and node[1] or nil
+    if name then
+      seen[name] = true
+      set[outer .. ">" .. name] = true
+    end
+    for _, inner in ipairs(node) do
+      if type(inner) == "table" then visit(inner, name or outer) end
+    end
+  end
+  for _, f in ipairs(program.functions) do visit(f, "") end
+  for a in pairs(seen) do
+    for b in pairs(seen) do
+      if a <= b then set[a .. "&" .. b] = true end
+    end
+  end
+  return set
+end
+
+--- Prints `count` programs with their traces, from `seed` on: those that show much that the ones before do not.
+local function record(count, seed)
+  local known, given = {}, 0
+  while given < count do
+    local programs = {}
+    for k = 1, 200 do programs[k] = generate.program(seed + k - 1) end
+    seed = seed + 200
+    local traces = on_python(programs)
+    for k, program in ipairs(programs) do
+      local lines, new = {}, 0
+      for line in traces[k]:gmatch("[^\n]+") do lines[#lines + 1] = line end
+      for feature in pairs(features(program)) do
+        if not known[feature] then new = new + 1 end
+      end
+      if given < count and #lines < 50 and (new > 7 or k == 200) then
+        for feature in pairs(features(program)) do known[feature] = true end
+        given = given + 1
+        program.trace = lines
+        print(json.encode(program))
+      end
+    end
+  end
+end
+
 local options = { seed = 1, count = 1000, keep = 5 }
 local i = 1
 while arg[i] do
@@ -97,16 +145,6 @@ while arg[i] do
   elseif name == "shrink" then
     present(read_program(arg[i + 1]))
     os.exit(1)
-  elseif name == "record" then
-    local first, count, size = tonumber(arg[i + 1]), tonumber(arg[i + 2]), tonumber(arg[i + 3])
-    local programs = {}
-    for k = 1, count do programs[k] = generate.program(math.tointeger(first + k - 1), size and math.tointeger(size)) end
-    for k, trace in ipairs(on_python(programs)) do
-      programs[k].trace = {}
-      for line in trace:gmatch("[^\n]+") do table.insert(programs[k].trace, line) end
-      print(json.encode(programs[k]))
-    end
-    os.exit(0)
   elseif name and tonumber(arg[i + 1]) then
     options[name] = math.tointeger(tonumber(arg[i + 1]))
   else
@@ -114,6 +152,11 @@ while arg[i] do
     os.exit(2)
   end
   i = i + 2
+end
+
+if options.record then
+  record(options.record, options.seed)
+  os.exit(0)
 end
 
 local found, done = 0, 0

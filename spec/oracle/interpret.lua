@@ -364,6 +364,8 @@ function sync:resched(s, env)
   if timeout then timeout:reschedule(d and self.loop:time() + d) end
 end
 
+function sync.reraise() end -- not in a handler
+
 function sync:time(_, env) self:log(env.who, "time", self.loop:time()) end
 
 --- Runs the statement if it is one that does not wait; else gives false.

@@ -468,6 +468,8 @@ class Machine:
             if env.timeouts:
                 d = optional(s[1])
                 env.timeouts[-1].reschedule(None if d is None else self.loop.time() + d)
+        elif op == "reraise":
+            pass  # not in a handler
         elif op == "time":
             log(who, "time", self.loop.time())
         else:

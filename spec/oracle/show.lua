@@ -144,7 +144,8 @@ local simple = {
   inc = function(s) return ("%s = %s + 1"):format(s[2], s[2]), ("%s += 1"):format(s[2]) end,
   put_nowait = function(s) return method("queue" .. s[2], ("put_nowait(%s)"):format(s[3])) end,
   shutdown = function(s)
-    return ("queue%d:shutdown(%s)"):format(s[2], s[3]), ("queue%d.shutdown(%s)"):format(s[2], s[3] and "True" or "False")
+    return ("queue%d:shutdown(%s)"):format(s[2], s[3]),
+      ("queue%d.shutdown(%s)"):format(s[2], s[3] and "True" or "False")
   end,
   set_result = function(s) return method("fut" .. s[2], ("set_result(%s)"):format(s[3])) end,
   set_exception = function(s)

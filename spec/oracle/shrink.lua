@@ -18,6 +18,9 @@ local blocks = {
   semaphore = 3, as_completed = 4,
 }
 
+--- Where a function is named: functions call later ones only, so that programs end.
+local called = { call = 2, spawn = 3, gspawn = 4 }
+
 --- Is it a list of statements or awaitables (and not a single one)?
 local function is_list(v) return type(v) == "table" and (v[1] == nil or type(v[1]) == "table") end
 
@@ -85,7 +88,7 @@ local function smaller(program)
         end)
       elseif type(inner) == "table" and not is_list(inner) and node[1] ~= "await" and not parent_is_list then
         add(path, function(parent, key) parent[key] = copy(inner) end)
-      elseif type(inner) == "number" and inner > 0 and k > 1 then
+      elseif type(inner) == "number" and inner > 0 and k > 1 and k ~= called[node[1]] then
         add(path, function(parent, key) parent[key][k] = 0 end)
         if inner > 1 then add(path, function(parent, key) parent[key][k] = 1 end) end
       elseif type(inner) == "string" and k > 1 and inner:find("^m%d$") then
