@@ -238,7 +238,7 @@ static int core_gather(lua_State *L) {
                  luaL_typename(L, -1));
     if (o != NULL && ml__iscoroutine(o) && o->state == ML_CO_NEW) {
       if (loop == NULL) loop = ml__loop_get(L);
-      if (loop->has_factory || loop->eager_default)
+      if (loop->has_factory)
         f = ml__ensure_future(L, lua_gettop(L), loop, "gather");
       else {
         ml_fiber *t = ml__task_new(L, lua_gettop(L), loop);
@@ -275,6 +275,18 @@ static int core_gather(lua_State *L) {
     return 1;
   }
   g->pin = ml__pin(L, self);
+  if (e->gather_serial != serial) { /* a task factory or finalizer has gathered: mark anew */
+    serial = ++e->gather_serial;
+    g->unique = 0;
+    for (int i = 1; i <= n; i++) {
+      lua_rawgeti(L, children, i);
+      ml_future *f = lua_touserdata(L, -1);
+      lua_pop(L, 1);
+      if (f->obj.n == serial) continue;
+      f->obj.n = serial;
+      g->unique++;
+    }
+  }
   for (int i = 1; i <= n; i++) {
     lua_rawgeti(L, children, i);
     ml_future *f = lua_touserdata(L, -1);

@@ -13,6 +13,7 @@ typedef struct handle {
   ml_timer timer; /* its job is the handle's */
 } handle;
 enum { HF_CANCELLED = 1, HF_TIMER = 2 };
+#define MAX_ARGS 65000 /* Lua's userdata hold no more values */
 
 /* User values: 1 = function, then the arguments. */
 static int run_protected(lua_State *L) {
@@ -63,6 +64,7 @@ static void handle_run(ml_evloop *l, ml_job *j) {
 
 static handle *new_handle(lua_State *L, ml_objtype type, int fn, int nargs, ml_evloop *loop) {
   int base = lua_gettop(L) - nargs;
+  if (nargs > MAX_ARGS) ml__misuse(L, "ValueError", "too many arguments for a callback (%d)", nargs);
   handle *h = ml__newobject(L, type, sizeof *h, nargs + 1);
   int self = lua_gettop(L);
   h->loop = loop;
@@ -165,6 +167,7 @@ static int call_at(lua_State *L, const char *fname, bool relative) {
   double when = ml__checkdelay(L, 2, fname);
   handle *h;
   if (relative) when = ml__loop_time(l) + when;
+  if (isnan(when)) when = ml__loop_time(l); /* inf - inf */
   check_callback(L, 3, fname);
   h = new_handle(L, ML_T_TIMERHANDLE, 3, lua_gettop(L) - 3, l);
   h->obj.flags |= HF_TIMER;

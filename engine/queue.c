@@ -44,8 +44,12 @@ static void wake_all(ml_link *waiters) {
 
 /* ---- items ---- */
 
+#define MAX_NESTING 100
+
 /* a < b. Arrays (tables without __lt) are compared item by item, as tuples. */
-static bool less(lua_State *L, int a, int b) {
+static bool less(lua_State *L, int a, int b, int nesting) {
+  if (nesting > MAX_NESTING) /* they may hold themselves */
+    ml__error(L, "RuntimeError", "queue items nest too deep to be compared");
   a = lua_absindex(L, a);
   b = lua_absindex(L, b);
   if (lua_istable(L, a) && lua_istable(L, b)) {
@@ -63,7 +67,7 @@ static bool less(lua_State *L, int a, int b) {
         lua_pop(L, 2);
         continue;
       }
-      is = end ? lua_isnil(L, -2) && !lua_isnil(L, -1) : less(L, -2, -1);
+      is = end ? lua_isnil(L, -2) && !lua_isnil(L, -1) : less(L, -2, -1, nesting + 1);
       lua_pop(L, 2);
       return is;
     }
@@ -76,7 +80,7 @@ static bool less(lua_State *L, int a, int b) {
 ** meanwhile is left alone. */
 static bool less_in(lua_State *L, const queue *q, int a, int b) {
   uint32_t changes = q->changes;
-  bool is = less(L, a, b);
+  bool is = less(L, a, b, 0);
   if (q->changes != changes)
     ml__error(L, "RuntimeError", "the queue was changed while its items were compared");
   return is;
@@ -135,8 +139,13 @@ static void heap_pop(lua_State *L, queue *q, int t) {
 
 /* Doubles the ring: the items table of the queue at qidx is replaced. */
 static void grow(lua_State *L, int qidx, queue *q) {
-  uint32_t cap = q->mask + 1, n = (uint32_t)q->size;
+  uint32_t cap = q->mask + 1, n;
   lua_createtable(L, (int)(2 * cap), 0);
+  if (q->mask + 1 != cap) { /* a finalizer has used the queue meanwhile */
+    lua_pop(L, 1);
+    return;
+  }
+  n = (uint32_t)q->size;
   lua_getiuservalue(L, qidx, 1);
   for (uint32_t i = 0; i < n; i++) {
     lua_rawgeti(L, -1, (lua_Integer)((q->head + i) & q->mask) + 1);
@@ -150,7 +159,7 @@ static void grow(lua_State *L, int qidx, queue *q) {
 
 /* Adds the item on top (popped) to the queue at qidx. */
 static void push_item(lua_State *L, int qidx, queue *q) {
-  if (q->obj.flags == FIFO && q->size > q->mask) grow(L, qidx, q);
+  while (q->obj.flags == FIFO && q->size > q->mask) grow(L, qidx, q);
   lua_getiuservalue(L, qidx, 1);
   lua_insert(L, -2);
   switch (q->obj.flags) {
