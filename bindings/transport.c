@@ -142,6 +142,12 @@ static void give_data(lua_State *L, protocol *p) {
   lua_pop(L, 1);
 }
 
+/* May data be given now? Not while reading is paused, nor after close() or abort();
+** but what came before the connection failed is. */
+static bool wanted(const ml_stream *s) {
+  return !(s->flags & ML_S_HALTED) && (!(s->flags & ML_S_CLOSING) || s->error != 0);
+}
+
 static void deliver(ml_evloop *loop, ml_job *job) {
   protocol *p = ml__containerof(job, protocol, job);
   ml_stream *s = p->s;
@@ -156,13 +162,13 @@ static void deliver(ml_evloop *loop, ml_job *job) {
     lua_pop(L, 1);
     ml__stream_start(s, &ml__protocol_sink, p);
   }
-  if (s->target == p && p->in.len > 0 && !(s->flags & ML_S_CLOSING)) give_data(L, p);
+  if (s->target == p && p->in.len > 0 && wanted(s)) give_data(L, p);
   if (s->target == p && (p->pending & P_RESUME)) {
     p->pending &= ~P_RESUME;
     call(L, s, "resume_writing", 0, false);
     lua_pop(L, 1);
   }
-  if (s->target == p && (p->pending & P_EOF)) {
+  if (s->target == p && (p->pending & P_EOF) && wanted(s)) {
     bool keep;
     p->pending &= ~P_EOF;
     keep = call(L, s, "eof_received", 0, true) && lua_toboolean(L, -1);
@@ -284,6 +290,7 @@ static int t_resume_reading(lua_State *L) {
   if (s->flags & ML_S_CLOSING) return 0;
   s->flags &= ~(uint32_t)ML_S_HALTED;
   ml__stream_reading(s);
+  if (s->sink == &ml__protocol_sink && s->target != NULL) schedule(s->target);
   return 0;
 }
 

@@ -158,6 +158,35 @@ describe("create_connection and create_server", function()
     end)
   end)
 
+  it("hold data back while reading is paused", function()
+    run(function()
+      local loop, log = asyncio.get_running_loop(), {}
+      local factory, P = recorder(log, "server", {
+        data_received = function(self, data)
+          log[#log + 1] = data
+          self.transport:pause_reading()
+        end,
+      })
+      local server = await(loop:create_server(factory, "127.0.0.1", 0))
+      local _, w = await(asyncio.open_connection("127.0.0.1", server.sockets[1].port))
+      for _, word in ipairs { "one", "two" } do
+        w:write(word)
+        await(asyncio.sleep(0.01))
+      end
+      w:close()
+      await(asyncio.sleep(0.01))
+      assert.same({ "server made", "one" }, log)
+      P.last.transport:resume_reading()
+      await(asyncio.sleep(0.01))
+      assert.same({ "server made", "one", "two" }, log)
+      P.last.transport:resume_reading()
+      await(P.last.done)
+      assert.same({ "server made", "one", "two", "server eof", "server lost nil" }, log)
+      server:close()
+      await(server:wait_closed())
+    end)
+  end)
+
   it("report a reset to connection_lost", function()
     run(function()
       local loop, log = asyncio.get_running_loop(), {}
