@@ -136,49 +136,49 @@ typedef struct ml_module {
   const char *name;
   lua_CFunction open;
 } ml_module;
-extern const ml_source ml__stdlib[];     /* generated; ends with a NULL name */
-extern const ml_module ml__bindings[];   /* bindings/modules.c; ends with a NULL name */
+extern const ml_source ml__stdlib[];   /* generated; ends with a NULL name */
+extern const ml_module ml__bindings[]; /* bindings/modules.c; ends with a NULL name */
 
 /* Small blocks by size class, see alloc.c. */
 typedef struct ml_allocator ml_allocator;
 
 struct ml_engine {
-  lua_State *L;         /* the main thread */
+  lua_State *L; /* the main thread */
   ml_config config;
   ml_allocator *alloc;
-  ml_evloop *running;   /* the loop that runs now, or NULL */
-  ml_evloop *current;   /* what get_event_loop gives, or NULL: made at need */
-  ml_link loops;        /* every ml_evloop */
-  ml_fiber *task;       /* the running task, or NULL */
-  lua_State *active;    /* the Lua thread that may suspend the running task, or NULL */
+  ml_evloop *running; /* the loop that runs now, or NULL */
+  ml_evloop *current; /* what get_event_loop gives, or NULL: made at need */
+  ml_link loops;      /* every ml_evloop */
+  ml_fiber *task;     /* the running task, or NULL */
+  lua_State *active;  /* the Lua thread that may suspend the running task, or NULL */
   uint32_t task_ids, gather_serial;
-  int cancel_depth;     /* gathers whose children are being cancelled */
+  int cancel_depth; /* gathers whose children are being cancelled */
   ml_codeinfo *codeinfo[256];
   int closing;
-  int host_mode;        /* scripts are tasks of a host's loop */
-  bool exposed;         /* ML_R_EXPOSED is not empty */
-  bool main_context;    /* ML_R_MAINCTX is not empty */
-  bool in_main;         /* a main program is on the C stack */
+  int host_mode;     /* scripts are tasks of a host's loop */
+  bool exposed;      /* ML_R_EXPOSED is not empty */
+  bool main_context; /* ML_R_MAINCTX is not empty */
+  bool in_main;      /* a main program is on the C stack */
   /* finished threads kept for reuse: alloc'd array of nfree, room for maxfree */
   struct ml_freethread *freethreads;
   int nfree, maxfree;
   /* free slots of ML_R_TASKS: array of nslots, room for maxslots; lastslot ever used */
   int *slots;
   int nslots, maxslots, lastslot;
-  ml_link reports;      /* armed reports of errors that nobody has seen */
+  ml_link reports; /* armed reports of errors that nobody has seen */
   const char *typenames[ML_T_USER + 1];
-  ml_object *sleep0;    /* what asyncio.sleep(0) gives: never used up */
-  volatile sig_atomic_t sigints; /* interrupts not yet delivered: ANY THREAD */
+  ml_object *sleep0;               /* what asyncio.sleep(0) gives: never used up */
+  volatile sig_atomic_t sigints;   /* interrupts not yet delivered: ANY THREAD */
   struct ml_lasterror *last_error; /* host.c */
-  bool gc_cycled;       /* a cycle of the collector has ended: see loop.c */
-  uint64_t rng;         /* state of the shuffling generator, 0: off */
-  int nstats_inflight;  /* operations of bindings that are in flight */
+  bool gc_cycled;                  /* a cycle of the collector has ended: see loop.c */
+  uint64_t rng;                    /* state of the shuffling generator, 0: off */
+  int nstats_inflight;             /* operations of bindings that are in flight */
   /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
   ** would meet the host's own there */
   void (*close_handles)(lua_State *L, ml_evloop *l);
   volatile sig_atomic_t interrupted; /* the first Ctrl-C has been handed to the runner */
-  char warning[512];    /* a Lua warning that comes in parts */
-  struct ml_task *host_tasks; /* host.c: the host's references */
+  char warning[512];                 /* a Lua warning that comes in parts */
+  struct ml_task *host_tasks;        /* host.c: the host's references */
 };
 
 static inline ml_engine *ml__engine(lua_State *L) { return *(ml_engine **)lua_getextraspace(L); }
@@ -187,33 +187,38 @@ static inline ml_engine *ml__engine(lua_State *L) { return *(ml_engine **)lua_ge
 ** its list at 3): faster than names. ml__ref_get pushes one. */
 typedef enum {
   ML_R_THREADS = 4, /* every Lua thread made for tasks, by slot */
-  ML_R_TASKS,         /* every pending task, by its slot */
-  ML_R_PINS,          /* luaL_ref table of objects in flight */
-  ML_R_CORE,          /* the asyncio.core module table */
-  ML_R_CONTEXTS,      /* weak keys: task -> context table */
-  ML_R_EXTRAS,        /* weak keys: object -> table of rare properties */
-  ML_R_TRACEBACKS,    /* weak keys: error object -> traceback so far */
-  ML_R_LASTERR,       /* the last error raised by an await, if a string */
-  ML_R_LASTTB,        /* its traceback */
-  ML_R_PENDINGERR,    /* error that ends a run of the loop (KeyboardInterrupt, ...) */
-  ML_R_CLASSES,       /* name -> error class */
-  ML_R_MAINCTX,       /* context table outside tasks */
-  ML_R_SIGINT,        /* the runner's handler */
-  ML_R_REPORTS,       /* weak values: light pointer -> report */
-  ML_R_EXPOSED,       /* weak keys: threads of tasks that coroutine.running has shown */
-  ML_R_QUEUEMETAS,    /* weak values: maxsize -> metatable of queues */
-  ML_R_LOOPS,         /* light pointer -> Loop object */
-  ML_R_TYPES          /* + type: metatables */
+  ML_R_TASKS,       /* every pending task, by its slot */
+  ML_R_PINS,        /* luaL_ref table of objects in flight */
+  ML_R_CORE,        /* the asyncio.core module table */
+  ML_R_CONTEXTS,    /* weak keys: task -> context table */
+  ML_R_EXTRAS,      /* weak keys: object -> table of rare properties */
+  ML_R_TRACEBACKS,  /* weak keys: error object -> traceback so far */
+  ML_R_LASTERR,     /* the last error raised by an await, if a string */
+  ML_R_LASTTB,      /* its traceback */
+  ML_R_PENDINGERR,  /* error that ends a run of the loop (KeyboardInterrupt, ...) */
+  ML_R_CLASSES,     /* name -> error class */
+  ML_R_MAINCTX,     /* context table outside tasks */
+  ML_R_SIGINT,      /* the runner's handler */
+  ML_R_REPORTS,     /* weak values: light pointer -> report */
+  ML_R_EXPOSED,     /* weak keys: threads of tasks that coroutine.running has shown */
+  ML_R_QUEUEMETAS,  /* weak values: maxsize -> metatable of queues */
+  ML_R_LOOPS,       /* light pointer -> Loop object */
+  ML_R_TYPES        /* + type: metatables */
 } ml_ref;
 
-static inline int ml__ref_get(lua_State *L, int ref) { return lua_rawgeti(L, LUA_REGISTRYINDEX, ref); }
+static inline int ml__ref_get(lua_State *L, int ref) {
+  return lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+}
 static inline void ml__ref_set(lua_State *L, int ref) { lua_rawseti(L, LUA_REGISTRYINDEX, ref); }
 
+/* Pushes the table of rare properties of the object at idx, made at need. */
+void ml__push_extras(lua_State *L, int idx);
 /* Keeps the value at idx alive until ml__unpin. May raise a memory error. */
 int ml__pin(lua_State *L, int idx);
 void ml__unpin(lua_State *L, int pin);
 /* Pushes what is pinned. */
 void ml__pushpinned(lua_State *L, int pin);
+void ml__log_text(ml_engine *e, const char *s, size_t n);
 void ml__log(ml_engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* alloc.c */
@@ -230,10 +235,10 @@ void ml__alloc_expect_coroutine(ml_allocator *a);
 /* ---- timers ---- */
 
 typedef struct ml_timer {
-  double when;   /* loop time, seconds */
-  uint64_t seq;  /* order of making: breaks ties */
-  size_t index;  /* place in the heap + 1; 0: not scheduled */
-  ml_job job;    /* made ready when it is due */
+  double when;  /* loop time, seconds */
+  uint64_t seq; /* order of making: breaks ties */
+  size_t index; /* place in the heap + 1; 0: not scheduled */
+  ml_job job;   /* made ready when it is due */
 } ml_timer;
 
 void ml__timer_init(ml_timer *t, void (*run)(ml_evloop *, ml_job *));
@@ -251,27 +256,31 @@ typedef struct ml_handlehead {
 
 struct ml_evloop {
   ml_engine *engine;
-  ml_link link;        /* in engine->loops */
-  lua_State *L;        /* the thread that runs the loop, while it runs */
-  ml_link ready;       /* jobs for the next round */
-  ml_link batch;       /* jobs of this round that are still to run */
-  ml_link tasks;       /* fibers not done, in the order they were made */
+  ml_link link;  /* in engine->loops */
+  lua_State *L;  /* the thread that runs the loop, while it runs */
+  ml_link ready; /* jobs for the next round */
+  ml_link batch; /* jobs of this round that are still to run */
+  ml_link tasks; /* fibers not done, in the order they were made */
   size_t ntasks, nready_hint;
-  struct { double when; ml_timer *timer; } *heap; /* 4-ary */
+  struct {
+    double when;
+    ml_timer *timer;
+  } * heap; /* 4-ary */
   size_t ntimers, heapcap;
   uint64_t timer_seq;
-  uv_loop_t *uv;       /* made at first use: ml__loop_uv */
-  uv_timer_t uvtimer;  /* the one uv timer under the heap; unref'd */
-  uv_async_t async;    /* wakes a blocked poll from other threads; unref'd */
+  uv_loop_t *uv;      /* made at first use: ml__loop_uv */
+  uv_timer_t uvtimer; /* the one uv timer under the heap; unref'd */
+  uv_async_t async;   /* wakes a blocked poll from other threads; unref'd */
   bool own_uv, uv_ready;
   ml_clock clock;
-  double vnow;         /* virtual clock */
+  double vnow; /* virtual clock */
+  uint64_t quiet_since; /* virtual clock: since when steps find nothing, uv_hrtime; 0: they do */
   bool stopping, closed, debug;
-  bool raise;          /* an error in ML_R_PENDINGERR must leave the loop now */
-  int depth;           /* > 0 while it runs */
-  int holds;           /* things outside libuv that keep it alive (host calls, ...) */
-  bool has_factory, has_handler, eager_default;
-  double slow;         /* slow_callback_duration, seconds */
+  bool raise; /* an error in ML_R_PENDINGERR must leave the loop now */
+  int depth;  /* > 0 while it runs */
+  int holds;  /* things outside libuv that keep it alive (host calls, ...) */
+  bool has_factory, has_handler;
+  double slow; /* slow_callback_duration, seconds */
   uint64_t rounds;
   /* call_soon_threadsafe's inbox: locked */
   uv_mutex_t inbox_lock;
@@ -288,7 +297,7 @@ double ml__loop_time(ml_evloop *l);
 ** that need a loop. Raises an error if it is closed. */
 ml_evloop *ml__loop_get(lua_State *L);
 ml_evloop *ml__checkloop(lua_State *L, int idx); /* argument error unless a Loop */
-bool ml__loop_alive(ml_evloop *l); /* anything ready, asleep, or a live handle */
+bool ml__loop_alive(ml_evloop *l);               /* anything ready, asleep, or a live handle */
 /* ANY THREAD. */
 void ml__loop_wake(ml_evloop *l);
 static inline void ml__ready(ml_evloop *l, ml_job *j) { ml__list_append(&l->ready, &j->link); }
@@ -327,15 +336,15 @@ enum { ML_F_PENDING, ML_F_DONE, ML_F_FAILED, ML_F_CANCELLED };
 ** the CancelledError / cancel message. 2: futures: table of callback handles;
 ** tasks: the coroutine; gathers: the children. */
 struct ml_future {
-  ml_object obj;     /* state: ML_F_*, flags: ML_FF_* */
+  ml_object obj; /* state: ML_F_*, flags: ML_FF_* */
   ml_evloop *loop;
   ml_link callbacks; /* jobs */
 };
 enum {
-  ML_FF_MULTI = 1,     /* the result is a table of several values with n */
-  ML_FF_MSG = 2,       /* cancelled: uservalue 1 is the message, not yet an error object */
-  ML_FF_HANDLES = 4,   /* has Lua callbacks: ML_R_EXTRAS holds them */
-  ML_FF_STARTED = 8,   /* tasks from here on */
+  ML_FF_MULTI = 1,   /* the result is a table of several values with n */
+  ML_FF_MSG = 2,     /* cancelled: uservalue 1 is the message, not yet an error object */
+  ML_FF_HANDLES = 4, /* has Lua callbacks: ML_R_EXTRAS holds them */
+  ML_FF_STARTED = 8, /* tasks from here on */
   ML_FF_MUST_CANCEL = 16,
   ML_FF_CANCELLING = 32, /* a cancel was handed on to what is awaited, not delivered yet */
   ML_FF_NO_REUSE = 64,   /* its Lua thread was shown to the script */
@@ -344,8 +353,8 @@ enum {
   ML_FF_VISITED = 512,   /* while a chain of tasks is followed */
   ML_FF_CRITICAL = 1024, /* inside asyncio.critical */
   ML_FF_EAGER = 2048,
-  ML_FF_QUIET = 4096,    /* destroyed while pending is not reported */
-  ML_FF_HOST = 8192      /* the host holds a reference: ml_task */
+  ML_FF_QUIET = 4096, /* destroyed while pending is not reported */
+  ML_FF_HOST = 8192   /* the host holds a reference: ml_task */
 };
 
 ml_future *ml__future_new(lua_State *L, ml_evloop *loop); /* pushes it */
@@ -378,20 +387,31 @@ ml_future *ml__ensure_future(lua_State *L, int idx, ml_evloop *loop, const char 
 
 typedef struct ml_segment ml_segment;
 
-struct ml_fiber {      /* a Task */
-  ml_future fut;       /* first */
-  ml_job job;          /* in the ready queue, or in what it awaits */
-  ml_link all;         /* in loop->tasks */
-  lua_State *thread;   /* the Lua thread to resume: the innermost segment's; NULL
+struct ml_fiber {       /* a Task */
+  ml_future fut;        /* first */
+  ml_job job;           /* in the ready queue, or in what it awaits */
+  ml_link all;          /* in loop->tasks */
+  lua_State *thread;    /* the Lua thread to resume: the innermost segment's; NULL
                           before its first step and after its end */
-  ml_object *waiting;  /* the future or operation that it awaits, or NULL */
+  ml_object *waiting;   /* the future or operation that it awaits, or NULL */
   ml_segment *segments; /* outer parts of a very deep chain of awaits, or NULL */
   uint32_t id;
-  int slot;            /* its own in ML_R_TASKS */
-  int thread_slot;     /* of its first thread in ML_R_THREADS */
-  uint16_t cancels;    /* cancelling() */
-  uint16_t depth;      /* nested C calls since it was resumed: Lua allows some 200 */
-  lua_State *parked;   /* the Lua thread whose await suspended it */
+  int slot;          /* its own in ML_R_TASKS */
+  int thread_slot;   /* of its first thread in ML_R_THREADS */
+  uint16_t cancels;  /* cancelling() */
+  uint16_t depth;    /* nested C calls since it was resumed: Lua allows some 200 */
+  lua_State *parked; /* the Lua thread whose await suspended it */
+};
+
+/* A part of a very deep chain of awaits that runs in a thread of its own. */
+struct ml_segment {
+  ml_segment *next;
+  lua_State *outer, *inner;
+  lua_State *at;  /* whose await entered it: outer, or a coroutine on top of it */
+  int slot;       /* of inner */
+  uint16_t depth; /* of outer */
+  bool started;
+  uint32_t level; /* how many there are up to this one */
 };
 
 /* Pushes a new task that will run the coroutine (or function, or operation)
@@ -408,6 +428,8 @@ void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent);
 void ml__context_set(lua_State *L, int task, ml_fiber *t);
 void ml__task_created_at(lua_State *L, int idx); /* debug: remembers the stack */
 bool ml__job_is_task(const ml_job *j);
+/* Resumes the task until it waits or ends. */
+void ml__task_run(ml_evloop *l, ml_fiber *t);
 /* Takes a pending task down without its loop: its `<close>` run, unable to await. */
 void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co);
 extern const size_t ml__freethread_size;
@@ -417,6 +439,8 @@ void ml__gather_push(lua_State *L, ml_future *g);
 
 /* Calls that nest on the C stack, beyond which a task goes on in a new segment. */
 #define ML_MAX_DEPTH 60
+/* Segments of one task, beyond which it is told that its recursion has no end. */
+#define ML_MAX_SEGMENTS 10000
 /* What a script's coroutine that awaits has on top of its stack: never seen by
 ** scripts. */
 extern const char ml__park;
@@ -433,10 +457,10 @@ lua_State *ml__thread_take(lua_State *L, int *slot);
 ** the source, kept until the engine is closed. */
 struct ml_codeinfo {
   ml_codeinfo *next; /* in its hash bucket */
-  char *name;               /* NULL until it is called by a name */
+  char *name;        /* NULL until it is called by a name */
   int line;
-  int misses;               /* calls that gave no name */
-  char where[1];            /* "FILE:LINE" */
+  int misses;    /* calls that gave no name */
+  char where[1]; /* "FILE:LINE" */
 };
 
 /* A call that has not been made: user value 1 is the function, then its
@@ -489,6 +513,11 @@ bool ml__op_cancel(ml_op *op);
 bool ml__op_wake(ml_op *op);
 /* C functions of the await family, for stack identity and re-use. */
 int ml__await(lua_State *L);
+/* Continuations of awaits begin with it: only the loop resumes what waits in one. */
+static inline void ml__check_resumed(lua_State *L) {
+  if (ml__engine(L)->active != L)
+    luaL_error(L, "a coroutine that waits in an await was resumed, but not by the loop");
+}
 /* True if the running code may await: raises a helpful error otherwise. */
 ml_fiber *ml__current(lua_State *L);
 
@@ -565,9 +594,12 @@ double ml__checkdelay(lua_State *L, int idx, const char *fname);
 
 /* units' openers: push nothing, add to the module table on top */
 void ml__open_errors(lua_State *L);
+void ml__open_tracebacks(lua_State *L);
+void ml__open_reports(lua_State *L);
 void ml__open_futures(lua_State *L);
 void ml__open_tasks(lua_State *L);
 void ml__open_coroutines(lua_State *L);
+void ml__open_await(lua_State *L);
 void ml__open_loops(lua_State *L);
 void ml__open_handles(lua_State *L);
 void ml__open_gather(lua_State *L);
@@ -575,5 +607,9 @@ void ml__open_sync(lua_State *L);
 void ml__open_queues(lua_State *L);
 void ml__open_protected(lua_State *L); /* replaces pcall, xpcall, coroutine.* */
 void ml__open_loader(lua_State *L);    /* replaces require */
+void ml__open_guard(lua_State *L);     /* replaces parts of debug.*; after luaL_openlibs */
+
+/* The metatable on top has a finalizer: scripts are shown a view of it without. */
+void ml__guard_metatable(lua_State *L);
 
 #endif

@@ -1,13 +1,8 @@
-/* Coroutine functions, coroutines and await.
+/* Coroutine functions and coroutines.
 **
 ** async(f) is a C closure over f; calling it makes a coroutine that holds f and
-** the arguments. Awaiting a coroutine calls f then and there, on the same Lua
-** stack; awaiting a future or an operation parks the task: its Lua thread
-** yields with ml__park on top of its stack, down to the loop.
-**
-** The rules of waking are those of Task.__step and __wakeup in CPython.
+** the arguments. await.c runs them.
 */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,8 +52,8 @@ void ml__codeinfo_free(ml_engine *e) {
   for (int b = 0; b < 256; b++)
     while (e->codeinfo[b] != NULL) {
       ml_codeinfo *i = e->codeinfo[b];
-      size_t n = sizeof *i + 16 + (i->line > 0 ? (size_t)(strrchr(i->where, ':') - i->where)
-                                                : strlen(i->where));
+      size_t n = sizeof *i + 16 +
+                 (i->line > 0 ? (size_t)(strrchr(i->where, ':') - i->where) : strlen(i->where));
       e->codeinfo[b] = i->next;
       if (i->name != NULL) ml__alloc(e->alloc, i->name, strlen(i->name) + 1, 0);
       ml__alloc(e->alloc, i, n, 0);
@@ -136,7 +131,8 @@ void ml__async(lua_State *L) {
 
 static int core_async(lua_State *L) {
   if (!lua_isfunction(L, 1) && luaL_getmetafield(L, 1, "__call") == LUA_TNIL)
-    return ml__misuse(L, "TypeError", "async: a function was expected, got %s", luaL_typename(L, 1));
+    return ml__misuse(L, "TypeError", "async: a function was expected, got %s",
+                      luaL_typename(L, 1));
   if (lua_tocfunction(L, 1) == call_async) {
     lua_settop(L, 1);
     return 1;
@@ -153,397 +149,7 @@ static int core_async(lua_State *L) {
 
 bool ml__asyncfunction(lua_State *L, int idx) { return lua_tocfunction(L, idx) == call_async; }
 
-/* ---- operations ---- */
-
-void *ml__op_new(lua_State *L, const ml_opclass *cls, size_t size, int nuv) {
-  ml_op *op;
-  size_t full = (size + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *) + sizeof(void *);
-  ml__alloc_expect_coroutine(ml__engine(L)->alloc);
-  op = lua_newuserdatauv(L, full, nuv);
-  memset(op, 0, full);
-  op->obj.magic = &ml__magic;
-  op->obj.type = ML_T_OP;
-  op->obj.state = ML_CO_NEW;
-  op->cls = cls;
-  if (ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE) == LUA_TTABLE)
-    lua_setmetatable(L, -2);
-  else
-    lua_pop(L, 1);
-  *(void **)(void *)((char *)op + full - sizeof(void *)) = op;
-  return op;
-}
-
-bool ml__op_wake(ml_op *op) {
-  if (op->obj.state != ML_OP_PARKED) return false;
-  op->obj.state = ML_OP_WOKEN;
-  ml__ready(op->task->fut.loop, &op->task->job);
-  return true;
-}
-
-bool ml__op_cancel(ml_op *op) {
-  if (op->obj.state != ML_OP_PARKED) return false;
-  op->obj.state = ML_OP_CANCELLED;
-  if (op->cls->cancel != NULL) op->cls->cancel(op);
-  ml__ready(op->task->fut.loop, &op->task->job);
-  return true;
-}
-
-/* ---- await ---- */
-
-/* Names the innermost C function that cannot be suspended. */
-static void blame(lua_State *L, char *buf, size_t n) {
-  lua_Debug ar;
-  snprintf(buf, n, "a C function");
-  for (int level = 1; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "Snf", &ar);
-    if (strcmp(ar.what, "C") != 0) {
-      if (ar.namewhat != NULL && strcmp(ar.namewhat, "metamethod") == 0 && ar.name != NULL &&
-          (strcmp(ar.name, "__gc") == 0 || strcmp(ar.name, "gc") == 0)) {
-        snprintf(buf, n, "a __gc metamethod");
-        lua_pop(L, 1);
-        return;
-      }
-      lua_pop(L, 1);
-      continue;
-    }
-    /* its name in the standard libraries */
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-      if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
-      for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
-        if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, -6)) {
-          const char *mod = lua_tostring(L, -4), *fn = lua_tostring(L, -2);
-          if (strcmp(mod, "_G") == 0)
-            snprintf(buf, n, "%s", fn);
-          else
-            snprintf(buf, n, "%s.%s", mod, fn);
-          if (lua_tocfunction(L, -1) == ml__await) {
-            lua_pop(L, 2);
-            goto next;
-          }
-          lua_pop(L, 6);
-          return;
-        }
-    }
-    lua_pop(L, 1);
-  next:
-    lua_settop(L, lua_gettop(L));
-    lua_pop(L, 1);
-    if (ar.name != NULL) {
-      snprintf(buf, n, "the C function '%s'", ar.name);
-      return;
-    }
-  }
-}
-
-static int cannot_suspend(lua_State *L) {
-  char what[128];
-  int top = lua_gettop(L);
-  blame(L, what, sizeof what);
-  lua_settop(L, top);
-  return ml__misuse(L, "RuntimeError",
-                    "cannot await here: inside %s Lua cannot suspend a task; await before or after "
-                    "that call and pass the value in, or start a task with create_task",
-                    what);
-}
-
-/* await is used where no task runs. */
-static int await_outside(lua_State *L) {
-  ml_engine *e = ml__engine(L);
-  if (e->task != NULL)
-    return ml__misuse(L, "RuntimeError",
-                      "cannot await here: this coroutine was resumed by C code, not by coroutine.resume "
-                      "or coroutine.wrap; await in the task itself");
-  if (e->running != NULL)
-    return ml__misuse(L, "RuntimeError",
-                      "cannot await here: callbacks of the loop cannot suspend; use "
-                      "asyncio.create_task(...) in the callback");
-  ml__ensure_future(L, 1, NULL, "await");
-  ml__run_until(L, ((ml_future *)lua_touserdata(L, 1))->loop, 1);
-  int top = lua_gettop(L), n = ml__future_results(L, 1);
-  (void)top;
-  return n < 0 ? lua_error(L) : n;
-}
-
-/* Raises the running task's own CancelledError; the message is on top. */
-static int raise_own(lua_State *L, ml_fiber *t) {
-  t->fut.obj.flags &= (uint16_t)~(ML_FF_MUST_CANCEL | ML_FF_CANCELLING);
-  ml__error_new(L, "CancelledError", NULL);
-  lua_insert(L, -2);
-  if (lua_isnil(L, -1))
-    lua_pop(L, 1);
-  else
-    lua_setfield(L, -2, "message");
-  lua_pushinteger(L, t->id);
-  lua_rawsetp(L, -2, &ml__magic); /* its own: pcall lets it pass */
-  return lua_error(L);
-}
-
-/* Pushes the message of the task's last cancel. */
-static void push_cancel_message(lua_State *L, ml_fiber *t) {
-  ml__task_push(L, t);
-  lua_getiuservalue(L, -1, 1);
-  lua_remove(L, -2);
-}
-
-/* Must the task that has just been resumed raise its cancellation? */
-static inline bool must_cancel(const ml_fiber *t) {
-  return (t->fut.obj.flags & ML_FF_MUST_CANCEL) != 0;
-}
-
-/* Yields down to the loop. A task's own thread yields nothing; a coroutine of the
-** script's yields ml__park, for the engine's resume to pass on. */
-static inline int suspend(lua_State *L, ml_fiber *t, lua_KFunction k) {
-  t->parked = L;
-  if (L == t->thread) return lua_yieldk(L, 0, 0, k);
-  lua_pushlightuserdata(L, (void *)&ml__park);
-  return lua_yieldk(L, 1, 0, k);
-}
-
-/* Suspends the running task. Cancelled while it was running: what it waits
-** for is cancelled at once (Task.__step). */
-static int park(lua_State *L, ml_fiber *t, ml_object *on, lua_KFunction k) {
-  t->waiting = on;
-  t->parked = L;
-  if (must_cancel(t) && on != NULL) {
-    push_cancel_message(L, t);
-    bool ok = on->type == ML_T_OP ? ml__op_cancel((ml_op *)on) : (lua_pushvalue(L, -1), ml__future_cancel(L, 1));
-    lua_pop(L, 1);
-    if (ok) {
-      t->fut.obj.flags &= (uint16_t)~ML_FF_MUST_CANCEL;
-      t->fut.obj.flags |= ML_FF_CANCELLING;
-    }
-  }
-  return suspend(L, t, k);
-}
-
-static int future_k(lua_State *L, int status, lua_KContext ctx) {
-  ml_fiber *t = ml__engine(L)->task;
-  int n;
-  (void)status;
-  (void)ctx;
-  n = ml__future_results(L, 1);
-  if (must_cancel(t)) {
-    if (n < 0 && ml__isinstance(L, -1, "CancelledError"))
-      lua_getfield(L, -1, "message"); /* the error that came keeps its message */
-    else
-      push_cancel_message(L, t);
-    return raise_own(L, t);
-  }
-  if (n >= 0) {
-    t->fut.obj.flags &= (uint16_t)~ML_FF_CANCELLING;
-    return n;
-  }
-  if ((t->fut.obj.flags & ML_FF_CANCELLING) && ml__isinstance(L, -1, "CancelledError")) {
-    lua_getfield(L, -1, "message");
-    return raise_own(L, t);
-  }
-  t->fut.obj.flags &= (uint16_t)~ML_FF_CANCELLING;
-  return lua_error(L);
-}
-
-/* A future that cannot be awaited: the error comes in the next round (Task.__step). */
-static int wrong_k(lua_State *L, int status, lua_KContext ctx) {
-  ml_fiber *t = ml__engine(L)->task;
-  (void)status;
-  if (must_cancel(t)) {
-    push_cancel_message(L, t);
-    return raise_own(L, t);
-  }
-  return ml__misuse(L, "RuntimeError", "%s",
-                    ctx == 0 ? "Task cannot await on itself"
-                             : "Task got a Future attached to a different loop");
-}
-
-static int await_wrong(lua_State *L, ml_fiber *t, lua_KContext why) {
-  if (!lua_isyieldable(L)) return wrong_k(L, LUA_OK, why);
-  ml__ready(t->fut.loop, &t->job);
-  t->waiting = NULL;
-  t->parked = L;
-  if (L == t->thread) return lua_yieldk(L, 0, why, wrong_k);
-  lua_pushlightuserdata(L, (void *)&ml__park);
-  return lua_yieldk(L, 1, why, wrong_k);
-}
-
-static int await_future(lua_State *L, ml_fiber *t, ml_future *f) {
-  int n;
-  if (f->obj.state == ML_F_PENDING) {
-    if (f == &t->fut || f->loop != t->fut.loop) return await_wrong(L, t, f != &t->fut);
-    if (!lua_isyieldable(L)) return cannot_suspend(L);
-    ml__list_append(&f->callbacks, &t->job.link);
-    return park(L, t, &f->obj, future_k);
-  }
-  n = ml__future_results(L, 1);
-  return n < 0 ? lua_error(L) : n;
-}
-
-static int coroutine_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
-  (void)ctx;
-  return lua_gettop(L) - 1;
-}
-
-static int await_coroutine(lua_State *L, ml_fiber *t, ml_coroutine *c) {
-  int n = (int)c->obj.n;
-  c->obj.state = ML_CO_AWAITED;
-  if (t->depth >= ML_MAX_DEPTH && lua_isyieldable(L)) return ml__segment_enter(L, t, 1);
-  if (n > 8) luaL_checkstack(L, n + 1, "too many arguments of a coroutine");
-  for (int i = 1; i <= n + 1; i++) lua_getiuservalue(L, 1, i);
-  t->depth++;
-  lua_callk(L, n, LUA_MULTRET, 0, coroutine_k);
-  t->depth--;
-  return lua_gettop(L) - 1;
-}
-
-static int op_answer(lua_State *L, ml_fiber *t, ml_op *op, int n);
-
-static int op_k(lua_State *L, int status, lua_KContext ctx) {
-  ml_fiber *t = ml__engine(L)->task;
-  ml_op *op = lua_touserdata(L, 1);
-  bool cancelled = op->obj.state == ML_OP_CANCELLED;
-  int n;
-  (void)status;
-  (void)ctx;
-  lua_settop(L, 1);
-  if (must_cancel(t) && !cancelled) { /* woken, then cancelled before it could run */
-    cancelled = true;
-    op->obj.flags |= ML_OPF_WOKEN;
-    op->obj.state = ML_OP_CANCELLED;
-  }
-  n = op->cls->wake(L, op);
-  if (cancelled && n != ML_PARK && n != ML_RAISE) {
-    op->obj.state = ML_CO_AWAITED;
-    push_cancel_message(L, t);
-    return raise_own(L, t);
-  }
-  return op_answer(L, t, op, n);
-}
-
-static int op_answer(lua_State *L, ml_fiber *t, ml_op *op, int n) {
-  switch (n) {
-  case ML_PARK:
-    if (!lua_isyieldable(L)) {
-      op->obj.state = ML_OP_PARKED;
-      op->task = t;
-      op->obj.state = ML_OP_CANCELLED; /* undo what begin did */
-      if (op->cls->cancel != NULL) op->cls->cancel(op);
-      op->cls->wake(L, op);
-      op->obj.state = ML_CO_AWAITED;
-      lua_settop(L, 1);
-      return cannot_suspend(L);
-    }
-    op->obj.state = ML_OP_PARKED;
-    op->task = t;
-    lua_settop(L, 1);
-    return park(L, t, &op->obj, op_k);
-  case ML_YIELD:
-    if (!lua_isyieldable(L)) return cannot_suspend(L);
-    op->obj.state = ML_OP_WOKEN;
-    ml__ready(t->fut.loop, &t->job);
-    lua_settop(L, 1);
-    return park(L, t, NULL, op_k);
-  case ML_RAISE: op->obj.state = ML_CO_AWAITED; return lua_error(L);
-  default: op->obj.state = ML_CO_AWAITED; return n;
-  }
-}
-
-/* asyncio.sleep(0): once through the ready queue, no object needed. */
-static int yield_k(lua_State *L, int status, lua_KContext ctx) {
-  ml_fiber *t = ml__engine(L)->task;
-  (void)status;
-  (void)ctx;
-  if (must_cancel(t)) {
-    push_cancel_message(L, t);
-    return raise_own(L, t);
-  }
-  return 0;
-}
-
-static int await_misc(lua_State *L, ml_fiber *t);
-
-int ml__await(lua_State *L) {
-  ml_engine *e = ml__engine(L);
-  ml_object *o = ml__toobject(L, 1);
-  ml_fiber *t;
-  if (L != e->active || o == NULL) return await_misc(L, e->task);
-  t = e->task;
-  if (t->fut.obj.flags & ML_FF_CRITICAL) return await_misc(L, t);
-  switch (o->type) {
-  case ML_T_OP:
-    if (o->state != ML_CO_NEW)
-      return ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
-    if (o == e->sleep0) {
-      if (!lua_isyieldable(L)) return cannot_suspend(L);
-      ml__ready(t->fut.loop, &t->job);
-      t->waiting = NULL;
-      return suspend(L, t, yield_k);
-    }
-    lua_settop(L, 1);
-    o->state = ML_CO_AWAITED;
-    return op_answer(L, t, (ml_op *)o, ((ml_op *)o)->cls->begin(L, (ml_op *)o));
-  case ML_T_COROUTINE:
-    if (o->state != ML_CO_NEW)
-      return ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
-    lua_settop(L, 1);
-    return await_coroutine(L, t, (ml_coroutine *)o);
-  case ML_T_FUTURE:
-  case ML_T_TASK:
-  case ML_T_GATHER: lua_settop(L, 1); return await_future(L, t, (ml_future *)o);
-  default: return await_misc(L, t);
-  }
-}
-
-static int retry_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)status;
-  return lua_gettop(L) - (int)ctx;
-}
-
-/* Everything but an object of the engine's in a running task. */
-static int await_misc(lua_State *L, ml_fiber *t) {
-  ml_engine *e = ml__engine(L);
-  ml_object *o = ml__toobject(L, 1);
-  if (lua_gettop(L) == 0)
-    return ml__misuse(L, "TypeError", "await: an awaitable was expected, got no value");
-  lua_settop(L, 1);
-  if (o == NULL || !(ml__iscoroutine(o) || ml__isfuture(o))) {
-    if (luaL_getmetafield(L, 1, "__await") != LUA_TNIL) {
-      lua_pushvalue(L, 1);
-      lua_call(L, 1, 1);
-      lua_replace(L, 1); /* what __await gave */
-      lua_settop(L, 1);
-      if (!ml__isawaitable(L, 1))
-        return ml__misuse(L, "TypeError", "__await must return an awaitable, it returned %s",
-                          luaL_typename(L, 1));
-      lua_settop(L, 1);
-      return ml__await(L);
-    }
-    if (!lua_isfunction(L, 1)) {
-      if (lua_isnil(L, 1))
-        return ml__misuse(L, "TypeError", "await: an awaitable was expected, got nil (does the function "
-                                          "that was called return its awaitable?)");
-      return ml__misuse(L, "TypeError",
-                        "await: an awaitable (coroutine, task, future or a value with __await) was "
-                        "expected, got %s",
-                        o != NULL ? e->typenames[o->type] : luaL_typename(L, 1));
-    }
-  }
-  if (L != e->active) return await_outside(L);
-  if (t->fut.obj.flags & ML_FF_CRITICAL)
-    return ml__misuse(L, "RuntimeError",
-                      "await inside asyncio.critical: this section must run without a suspension");
-  /* a plain function: called without arguments, as everywhere */
-  if (ml__asyncfunction(L, 1)) {
-    lua_pushvalue(L, 1);
-    lua_call(L, 0, 1);
-    lua_replace(L, 1);
-    return ml__await(L);
-  }
-  lua_pushvalue(L, 1);
-  t->depth++;
-  lua_callk(L, 0, LUA_MULTRET, 1, retry_k);
-  t->depth--;
-  return lua_gettop(L) - 1;
-}
+/* ---- the rest of Lua's side ---- */
 
 bool ml__isawaitable(lua_State *L, int idx) {
   ml_object *o = ml__toobject(L, idx);
@@ -553,77 +159,6 @@ bool ml__isawaitable(lua_State *L, int idx) {
   lua_pop(L, 1);
   return true;
 }
-
-ml_fiber *ml__current(lua_State *L) {
-  ml_engine *e = ml__engine(L);
-  if (e->task == NULL) ml__misuse(L, "RuntimeError", "no running task: this works inside a task only");
-  return e->task;
-}
-
-/* ---- sleep ---- */
-
-typedef struct sleep_op {
-  ml_op op;
-  ml_timer timer; /* when: the delay, until it begins */
-} sleep_op;
-
-/* The timer is due: the future that sleep waits for is done; the task goes
-** through the ready queue like any waiter. */
-static void sleep_due(ml_evloop *l, ml_job *j) {
-  ml_timer *t = ml__containerof(j, ml_timer, job);
-  (void)l;
-  ml__op_wake(&ml__containerof(t, sleep_op, timer)->op);
-}
-
-static int sleep_begin(lua_State *L, ml_op *op) {
-  sleep_op *s = (sleep_op *)op;
-  ml_evloop *l = ml__engine(L)->running;
-  double delay = s->timer.when;
-  if (delay <= 0) return ML_YIELD;
-  ml__timer_init(&s->timer, sleep_due);
-  if (ml__timer_start(l, &s->timer, ml__loop_time(l) + delay) < 0)
-    return luaL_error(L, "not enough memory");
-  return ML_PARK;
-}
-
-static int sleep_wake(lua_State *L, ml_op *op) {
-  if (op->obj.n == 0) return 0;
-  lua_getiuservalue(L, 1, 1);
-  return 1;
-}
-
-static void sleep_cancel(ml_op *op) {
-  sleep_op *s = (sleep_op *)op;
-  ml__timer_stop(op->task->fut.loop, &s->timer);
-  ml__list_remove(&s->timer.job.link);
-}
-
-static const ml_opclass sleep_class = {"sleep", sleep_begin, sleep_wake, sleep_cancel};
-
-static int core_sleep(lua_State *L) {
-  sleep_op *s;
-  double delay;
-  delay = lua_type(L, 1) == LUA_TNUMBER ? lua_tonumber(L, 1) : NAN;
-  if (!(delay > 0)) {
-    if (isnan(delay)) ml__checkdelay(L, 1, "sleep"); /* raises */
-    if (lua_isnoneornil(L, 2)) {
-      lua_pushvalue(L, lua_upvalueindex(1));
-      return 1;
-    }
-  }
-  if (lua_isnoneornil(L, 2)) {
-    s = ml__op_new(L, &sleep_class, sizeof *s, 0);
-  } else {
-    s = ml__op_new(L, &sleep_class, sizeof *s, 1);
-    lua_pushvalue(L, 2);
-    lua_setiuservalue(L, -2, 1);
-    s->op.obj.n = 1;
-  }
-  s->timer.when = delay;
-  return 1;
-}
-
-/* ---- the rest of Lua's side ---- */
 
 static int co_tostring(lua_State *L) {
   char buf[256];
@@ -654,49 +189,21 @@ static int core_iscoroutinefunction(lua_State *L) {
 
 static int core_isawaitable(lua_State *L) {
   luaL_checkany(L, 1);
-  lua_pushboolean(L, ml__isawaitable(L, 1) && (ml__toobject(L, 1) != NULL || !lua_isfunction(L, 1)));
+  lua_pushboolean(L,
+                  ml__isawaitable(L, 1) && (ml__toobject(L, 1) != NULL || !lua_isfunction(L, 1)));
   return 1;
-}
-
-/* asyncio.critical(f, ...): an await inside is an error */
-static int critical_k(lua_State *L, int status, lua_KContext ctx) {
-  ml_fiber *t = ml__engine(L)->task;
-  if (t != NULL && !ctx) t->fut.obj.flags &= (uint16_t)~ML_FF_CRITICAL;
-  if (status != LUA_OK && status != LUA_YIELD) return lua_error(L);
-  return lua_gettop(L);
-}
-
-static int core_critical(lua_State *L) {
-  ml_fiber *t = ml__engine(L)->task;
-  bool nested = t != NULL && (t->fut.obj.flags & ML_FF_CRITICAL);
-  luaL_checkany(L, 1);
-  if (t != NULL) t->fut.obj.flags |= ML_FF_CRITICAL;
-  return critical_k(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, nested, critical_k), nested);
 }
 
 void ml__open_coroutines(lua_State *L) {
   static const luaL_Reg methods[] = {{"close", co_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", co_tostring}, {NULL, NULL}};
   static const luaL_Reg fns[] = {{"async", core_async},
-                                 {"await", ml__await},
                                  {"iscoroutine", core_iscoroutine},
                                  {"iscoroutinefunction", core_iscoroutinefunction},
                                  {"isawaitable", core_isawaitable},
-                                 {"critical", core_critical},
                                  {NULL, NULL}};
-  sleep_op *s;
   ml__newtype(L, ML_T_COROUTINE, "coroutine", methods, meta);
   lua_pop(L, 1);
   ml__engine(L)->typenames[ML_T_OP] = "coroutine";
   luaL_setfuncs(L, fns, 0);
-  s = lua_newuserdatauv(L, sizeof *s, 0); /* not watched by the allocator */
-  memset(s, 0, sizeof *s);
-  s->op.obj.magic = &ml__magic;
-  s->op.obj.type = ML_T_OP;
-  s->op.cls = &sleep_class;
-  ml__engine(L)->sleep0 = &s->op.obj;
-  ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE);
-  lua_setmetatable(L, -2);
-  lua_pushcclosure(L, core_sleep, 1);
-  lua_setfield(L, -2, "sleep");
 }

@@ -32,7 +32,7 @@ const char *ml_strerror(int err) {
   case ML_ELIMIT: return "a limit was reached";
   default: break;
   }
-#define X(name, text)                                                                             \
+#define X(name, text) \
   if (err == UV_##name) return text;
   UV_ERRNO_MAP(X)
 #undef X
@@ -126,16 +126,20 @@ static int open_all(lua_State *L) {
   new_weak(L, ML_R_REPORTS, "v");
   new_weak(L, ML_R_QUEUEMETAS, "v");
   new_weak(L, ML_R_EXPOSED, "k");
-  static const int empty[] = {ML_R_LASTERR, ML_R_LASTTB, ML_R_PENDINGERR, ML_R_MAINCTX, ML_R_SIGINT};
+  static const int empty[] = {ML_R_LASTERR, ML_R_LASTTB, ML_R_PENDINGERR, ML_R_MAINCTX,
+                              ML_R_SIGINT};
   for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
     lua_pushboolean(L, 0);
     ml__ref_set(L, empty[i]);
   }
   lua_createtable(L, 0, 96);
   ml__open_errors(L);
+  ml__open_tracebacks(L);
+  ml__open_reports(L);
   ml__open_futures(L);
   ml__open_tasks(L);
   ml__open_coroutines(L);
+  ml__open_await(L);
   ml__open_gather(L);
   ml__open_handles(L);
   ml__open_sync(L);
@@ -143,6 +147,7 @@ static int open_all(lua_State *L) {
   ml__open_loops(L);
   ml__open_protected(L);
   ml__open_loader(L);
+  ml__open_guard(L);
   lua_getfield(L, -1, "async");
   lua_setglobal(L, "async");
   lua_getfield(L, -1, "await");
@@ -283,9 +288,11 @@ int ml_close(ml_engine *e, int grace_ms) {
   }
   call_c(e->L, flush_reports, NULL);
   ml__host_close(e);
+  e->closing = 2; /* finalizers of scripts run now: no more loops */
   lua_close(e->L);
   e->L = NULL;
-  while (!ml__list_empty(&e->loops)) ml__loop_destroy(ml__containerof(e->loops.next, ml_evloop, link));
+  while (!ml__list_empty(&e->loops))
+    ml__loop_destroy(ml__containerof(e->loops.next, ml_evloop, link));
   ml__codeinfo_free(e);
   a = e->alloc;
   ml__alloc(a, e->slots, (size_t)e->maxslots * sizeof *e->slots, 0);

@@ -46,9 +46,11 @@ static void push_class(lua_State *L, const char *name) {
   lua_remove(L, -2);
 }
 
+#define MAX_BASES 100 /* a script may have made a cycle of __base */
+
 /* Is the class on top (popped) `cls` (absolute index) or derived from it? */
 static bool derives(lua_State *L, int cls) {
-  while (lua_istable(L, -1)) {
+  for (int i = 0; i < MAX_BASES && lua_istable(L, -1); i++) {
     if (lua_rawequal(L, -1, cls)) {
       lua_pop(L, 1);
       return true;
@@ -71,12 +73,39 @@ bool ml__isinstance(lua_State *L, int idx, const char *cls) {
   return is;
 }
 
+/* Is the value at idx an object of the class at cls that is no error class, such
+** as Task, Future, Lock, Queue: one whose methods it has? */
+static bool object_of(lua_State *L, int idx, int cls) {
+  int top = lua_gettop(L);
+  ml_object *o = ml__toobject(L, idx);
+  bool is = false;
+  if (o == NULL || !lua_istable(L, cls)) return false;
+  lua_pushliteral(L, "methods");
+  if (lua_rawget(L, cls) == LUA_TTABLE) {
+    int types[2] = {o->type, ml__isfuture(o) ? ML_T_FUTURE : o->type};
+    for (int i = 0; !is && i < 2; i++)
+      is = ml__ref_get(L, ML_R_TYPES + types[i]) == LUA_TTABLE &&
+           lua_getfield(L, -1, "__index") == LUA_TTABLE && lua_rawequal(L, -1, top + 1);
+  }
+  lua_settop(L, top);
+  return is;
+}
+
 /* asyncio.isinstance(e, Class | {Class, ...}) */
 static int err_isinstance(lua_State *L) {
   bool is = false;
   luaL_checkany(L, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
+  if (lua_type(L, 1) == LUA_TUSERDATA) {
+    is = object_of(L, 1, 2);
+    for (lua_Integer i = 1; !is && lua_rawgeti(L, 2, i) == LUA_TTABLE; i++) {
+      is = object_of(L, 1, 3);
+      lua_settop(L, 2);
+    }
+    lua_pushboolean(L, is);
+    return 1;
+  }
   if (lua_type(L, 1) != LUA_TTABLE || !lua_getmetatable(L, 1)) {
     lua_pushboolean(L, 0);
     return 1;
@@ -106,16 +135,44 @@ static bool class_derives(lua_State *L, int cls, const char *name) {
   return is;
 }
 
+/* What the classes of asyncio take by position, as in CPython. For the error at
+** index 4; arguments at 2 and 3. */
+static void positional(lua_State *L, int n) {
+  if (class_derives(L, 1, "IncompleteReadError")) { /* (partial, expected) */
+    size_t len;
+    if (lua_type(L, 2) != LUA_TSTRING || n < 3) return;
+    lua_tolstring(L, 2, &len);
+    lua_pushvalue(L, 2);
+    lua_setfield(L, 4, "partial");
+    lua_pushvalue(L, 3);
+    lua_setfield(L, 4, "expected");
+    lua_pushfstring(L, "%I bytes read on a total of %s expected bytes", (LUAI_UACINT)len,
+                    lua_isnil(L, 3) ? "undefined" : luaL_tolstring(L, 3, NULL));
+    lua_replace(L, 2);
+    lua_settop(L, 4);
+  } else if (class_derives(L, 1, "LimitOverrunError")) { /* (message, consumed) */
+    if (lua_isnil(L, 3)) return;
+    lua_pushvalue(L, 3);
+    lua_setfield(L, 4, "consumed");
+  } else if (class_derives(L, 1, "SystemExit")) { /* (code) */
+    lua_pushvalue(L, 2);
+    lua_setfield(L, 4, "code");
+  }
+}
+
 /* Class(message, fields) */
 static int err_call(lua_State *L) {
   bool group, table = lua_istable(L, 3);
+  int n = lua_gettop(L);
+  luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 3);
   lua_createtable(L, 0, 4);
   group = class_derives(L, 1, "ExceptionGroup") || class_derives(L, 1, "BaseExceptionGroup");
   if (group) {
     if (!table || lua_rawlen(L, 3) == 0)
-      return ml__misuse(L, "TypeError",
-                        "second argument of an exception group must be a non-empty array of errors");
+      return ml__misuse(
+          L, "TypeError",
+          "second argument of an exception group must be a non-empty array of errors");
     lua_pushvalue(L, 3);
     lua_setfield(L, 4, "exceptions");
   } else if (table) {
@@ -124,7 +181,8 @@ static int err_call(lua_State *L) {
       lua_pushvalue(L, -2);
       lua_rawset(L, 4);
     }
-  }
+  } else
+    positional(L, n);
   if (!lua_isnil(L, 2)) {
     lua_pushvalue(L, 2);
     lua_setfield(L, 4, "message");
@@ -145,7 +203,7 @@ static int err_tostring(lua_State *L) {
     lua_pop(L, 1);
     return 1;
   }
-  if (!lua_isstring(L, -1)) {
+  if (lua_type(L, -1) != LUA_TSTRING) {
     luaL_tolstring(L, -1, NULL);
     lua_remove(L, -2);
   }
@@ -250,11 +308,11 @@ int ml__misuse(lua_State *L, const char *cls, const char *fmt, ...) {
   va_start(ap, fmt);
   error_vnew(L, cls, fmt, ap);
   va_end(ap);
-  for (int level = 1; level < 10; level++) { /* the first Lua caller */
+  for (int level = 1; level < 10; level++) { /* the first caller in a script */
     lua_Debug ar;
     if (!lua_getstack(L, level, &ar)) break;
     lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline <= 0) continue;
+    if (ar.currentline <= 0 || strncmp(ar.short_src, "moonloop/asyncio/", 17) == 0) continue;
     lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
     lua_getfield(L, -2, "message");
     lua_concat(L, 2);
@@ -323,7 +381,7 @@ void ml__log(ml_engine *e, const char *fmt, ...) {
     fprintf(stderr, "%s\n", buf);
 }
 
-static void log_text(ml_engine *e, const char *s, size_t n) {
+void ml__log_text(ml_engine *e, const char *s, size_t n) {
   if (e->config.log != NULL)
     e->config.log(e->config.ud, s, n);
   else {
@@ -332,308 +390,13 @@ static void log_text(ml_engine *e, const char *s, size_t n) {
   }
 }
 
-/* ---- tracebacks ---- */
-
-void ml__traceback_keep(lua_State *L, int err, int tb) {
-  err = lua_absindex(L, err);
-  tb = lua_absindex(L, tb);
-  if (lua_type(L, err) == LUA_TTABLE) {
-    if (ml__isinstance(L, err, "BaseException")) {
-      lua_pushliteral(L, "traceback");
-      lua_pushvalue(L, tb);
-      lua_rawset(L, err);
-      return;
-    }
-  } else if (lua_type(L, err) != LUA_TUSERDATA) {
-    lua_pushvalue(L, err);
-    ml__ref_set(L, ML_R_LASTERR);
-    lua_pushvalue(L, tb);
-    ml__ref_set(L, ML_R_LASTTB);
-    return;
-  }
-  ml__ref_get(L, ML_R_TRACEBACKS);
-  lua_pushvalue(L, err);
-  lua_pushvalue(L, tb);
-  lua_rawset(L, -3);
-  lua_pop(L, 1);
-}
-
-void ml__traceback_of(lua_State *L, int err) {
-  err = lua_absindex(L, err);
-  switch (lua_type(L, err)) {
-  case LUA_TTABLE:
-    lua_pushliteral(L, "traceback");
-    if (lua_rawget(L, err) == LUA_TSTRING) return;
-    lua_pop(L, 1);
-    /* FALLTHROUGH */
-  case LUA_TUSERDATA:
-    ml__ref_get(L, ML_R_TRACEBACKS);
-    lua_pushvalue(L, err);
-    lua_rawget(L, -2);
-    lua_remove(L, -2);
-    return;
-  case LUA_TNIL: lua_pushnil(L); return;
-  default:
-    ml__ref_get(L, ML_R_LASTERR);
-    if (lua_rawequal(L, -1, err)) {
-      lua_pop(L, 1);
-      ml__ref_get(L, ML_R_LASTTB);
-    } else {
-      lua_pop(L, 1);
-      lua_pushnil(L);
-    }
-  }
-}
-
-/* Pushes the stack of L without the engine's own frames. */
-static void push_stack(lua_State *L, int level) {
-  luaL_Buffer b;
-  const char *s, *nl;
-  luaL_traceback(L, L, NULL, level);
-  s = lua_tostring(L, -1);
-  luaL_buffinit(L, &b);
-  s = strchr(s, '\n'); /* past "stack traceback:" */
-  while (s != NULL) {
-    nl = strchr(s + 1, '\n');
-    size_t n = nl ? (size_t)(nl - s) : strlen(s);
-    if (!(n >= 9 && memcmp(s, "\n\t[C]: in ?", n < 11 ? n : 11) == 0) &&
-        !(n >= 26 && memcmp(s, "\n\t[C]: in function 'await'", 26) == 0) &&
-        !(n >= 39 && memcmp(s, "\n\t[C]: in function 'asyncio.core.await'", 39) == 0) &&
-        !(n >= 12 && memcmp(s, "\n\t@moonloop/", 12) == 0))
-      luaL_addlstring(&b, s, n);
-    s = nl;
-  }
-  luaL_pushresult(&b);
-  lua_remove(L, -2);
-}
-
-int ml__msgh(lua_State *L) {
-  lua_settop(L, 1);
-  if (!lua_checkstack(L, 20) || ml__isinstance(L, 1, "CancelledError")) return 1;
-  ml__traceback_of(L, 1);
-  push_stack(L, 1);
-  if (lua_type(L, 2) == LUA_TSTRING)
-    lua_pushfstring(L, "%s\nawaited at:%s", lua_tostring(L, 2), lua_tostring(L, 3));
-  else
-    lua_pushfstring(L, "stack traceback:%s", lua_tostring(L, 3));
-  ml__traceback_keep(L, 1, -1);
-  lua_settop(L, 1);
-  return 1;
-}
-
-/* asyncio.traceback(e): what is known of where e was raised, or nil */
-static int err_traceback(lua_State *L) {
-  luaL_checkany(L, 1);
-  ml__traceback_of(L, 1);
-  return 1;
-}
-
-/* ---- reports ---- */
-
-typedef struct ml_report {
-  ml_object obj; /* state: 1 while armed */
-  ml_link link;  /* in engine->reports while armed */
-  ml_evloop *loop;
-} ml_report;
-enum { REPORT_ERROR = 1, REPORT_WHO, REPORT_TB };
-
-void ml__report_new(lua_State *L, int fut, int err) {
-  ml_future *f = lua_touserdata(L, fut);
-  ml_report *r;
-  int at;
-  luaL_checkstack(L, 12, "error report");
-  ml__future_brief(L, fut);
-  ml__traceback_of(L, err);
-  r = ml__newobject(L, ML_T_REPORT, sizeof *r, 3);
-  at = lua_gettop(L);
-  lua_pushvalue(L, err);
-  lua_setiuservalue(L, at, REPORT_ERROR);
-  lua_pushvalue(L, at - 2);
-  lua_setiuservalue(L, at, REPORT_WHO);
-  lua_pushvalue(L, at - 1);
-  lua_setiuservalue(L, at, REPORT_TB);
-  r->loop = f->loop;
-  r->obj.flags = f->obj.type == ML_T_TASK;
-  r->obj.state = 1;
-  ml__list_append(&ml__engine(L)->reports, &r->link);
-  ml__ref_get(L, ML_R_REPORTS);
-  lua_pushvalue(L, at);
-  lua_rawsetp(L, -2, r);
-  lua_settop(L, at);
-  lua_replace(L, at - 2);
-  lua_settop(L, at - 2);
-}
-
-void ml__report_open(lua_State *L, int idx, bool seen) {
-  ml_report *r = (ml_report *)ml__toobject(L, idx);
-  if (r == NULL || r->obj.type != ML_T_REPORT) { /* memory ran out: see task.c */
-    lua_pushliteral(L, "not enough memory");
-    return;
-  }
-  lua_getiuservalue(L, idx, REPORT_ERROR);
-  if (seen && r->obj.state == 1) {
-    r->obj.state = 0;
-    ml__list_remove(&r->link);
-  }
-  /* what is raised again must find its trace, also when it is a string */
-  lua_getiuservalue(L, idx < 0 ? idx - 1 : idx, REPORT_TB);
-  if (lua_type(L, -1) == LUA_TSTRING && lua_type(L, -2) != LUA_TTABLE)
-    ml__traceback_keep(L, -2, -1);
-  lua_pop(L, 1);
-}
-
-static int report_emit(lua_State *L) {
-  ml_report *r = lua_touserdata(L, 1);
-  lua_settop(L, 1);
-  lua_createtable(L, 0, 4);
-  lua_pushstring(L, r->obj.flags ? "Task exception was never retrieved"
-                                 : "Future exception was never retrieved");
-  lua_setfield(L, 2, "message");
-  lua_getiuservalue(L, 1, REPORT_ERROR);
-  lua_setfield(L, 2, "exception");
-  lua_getiuservalue(L, 1, REPORT_WHO);
-  lua_setfield(L, 2, "future");
-  lua_getiuservalue(L, 1, REPORT_TB);
-  lua_setfield(L, 2, "traceback");
-  ml__call_exception_handler(L, r->loop);
-  return 0;
-}
-
-static void emit(lua_State *L, int idx) {
-  ml_report *r = lua_touserdata(L, idx);
-  idx = lua_absindex(L, idx);
-  r->obj.state = 0;
-  ml__list_remove(&r->link);
-  lua_pushcfunction(L, report_emit);
-  lua_pushvalue(L, idx);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-}
-
-static int report_gc(lua_State *L) {
-  ml_report *r = lua_touserdata(L, 1);
-  if (r->obj.state == 1) emit(L, 1);
-  return 0;
-}
-
-void ml__reports_flush(lua_State *L, ml_evloop *only) {
-  ml_engine *e = ml__engine(L);
-  ml_link *n = e->reports.next;
-  luaL_checkstack(L, 8, "error reports");
-  while (n != &e->reports) {
-    ml_report *r = ml__containerof(n, ml_report, link);
-    n = n->next;
-    if (only != NULL && r->loop != only) continue;
-    ml__ref_get(L, ML_R_REPORTS);
-    if (lua_rawgetp(L, -1, r) == LUA_TUSERDATA)
-      emit(L, -1);
-    /* else it is about to be finalized, and its __gc tells */
-    lua_pop(L, 2);
-  }
-}
-
-/* The context table is on top. Runs the loop's handler, or the default one. */
-static int default_handler(lua_State *L) {
-  static const char *const known[] = {"message", "exception", "traceback"};
-  ml_engine *e = ml__engine(L);
-  int ctx = lua_gettop(L);
-  if (lua_getfield(L, ctx, "message") != LUA_TSTRING) {
-    lua_pop(L, 1);
-    lua_pushliteral(L, "Unhandled exception in event loop");
-  }
-  /* the rest of the keys, by name */
-  lua_newtable(L);
-  lua_Integer n = 0;
-  for (lua_pushnil(L); lua_next(L, ctx); lua_pop(L, 1)) {
-    bool skip = lua_type(L, -2) != LUA_TSTRING;
-    for (size_t i = 0; !skip && i < sizeof known / sizeof *known; i++)
-      skip = strcmp(lua_tostring(L, -2), known[i]) == 0;
-    if (skip) continue;
-    ml__errtext(L, -1, NULL);
-    lua_pushfstring(L, "\n%s: %s", lua_tostring(L, -3), lua_tostring(L, -1));
-    lua_rawseti(L, ctx + 2, ++n);
-    lua_pop(L, 1);
-  }
-  lua_getglobal(L, "table");
-  if (lua_istable(L, -1) && lua_getfield(L, -1, "sort") == LUA_TFUNCTION) {
-    lua_pushvalue(L, ctx + 2);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-  }
-  lua_settop(L, ctx + 2);
-  lua_pushvalue(L, ctx + 1);
-  for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, ctx + 2, i);
-    lua_concat(L, 2);
-  }
-  lua_getfield(L, ctx, "exception");
-  if (!lua_isnil(L, -1)) {
-    int ex = lua_gettop(L);
-    lua_getfield(L, ctx, "traceback");
-    if (lua_type(L, -1) != LUA_TSTRING) {
-      lua_pop(L, 1);
-      ml__traceback_of(L, ex);
-    }
-    lua_pushvalue(L, ex - 1);
-    lua_pushliteral(L, "\n");
-    ml__errtext(L, ex, NULL);
-    lua_concat(L, 3);
-    if (lua_type(L, ex + 1) == LUA_TSTRING) {
-      lua_pushliteral(L, "\n");
-      lua_pushvalue(L, ex + 1);
-      lua_concat(L, 3);
-    }
-  } else
-    lua_pop(L, 1);
-  size_t len;
-  const char *s = lua_tolstring(L, -1, &len);
-  log_text(e, s, len);
-  lua_settop(L, ctx - 1);
-  return 0;
-}
-
-static int default_handler_protected(lua_State *L) {
-  lua_settop(L, 1);
-  default_handler(L);
-  return 0;
-}
-
-void ml__call_exception_handler(lua_State *L, ml_evloop *l) {
-  int ctx = lua_gettop(L);
-  luaL_checkstack(L, 20, "exception handler");
-  if (l != NULL && l->has_handler) {
-    ml__loop_push(L, l);
-    lua_getiuservalue(L, -1, 1);
-    lua_insert(L, -2); /* handler, loop */
-    lua_pushvalue(L, ctx);
-    if (lua_pcall(L, 2, 0, 0) == LUA_OK) {
-      lua_settop(L, ctx - 1);
-      return;
-    }
-    /* the handler itself failed: both are told */
-    lua_createtable(L, 0, 2);
-    lua_pushliteral(L, "Unhandled error in exception handler");
-    lua_setfield(L, -2, "message");
-    lua_insert(L, -2);
-    lua_setfield(L, -2, "exception");
-    lua_pushcfunction(L, default_handler_protected);
-    lua_insert(L, -2);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-    lua_settop(L, ctx);
-  }
-  lua_pushcfunction(L, default_handler_protected);
-  lua_insert(L, ctx);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-    ml__log(ml__engine(L), "error while reporting an error: %s",
-            lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?");
-    lua_pop(L, 1);
-  }
-}
-
 /* ---- arguments ---- */
 
 void ml__checkoptions(lua_State *L, int idx, const char *const *keys, const char *fname) {
   if (lua_isnoneornil(L, idx)) return;
   if (!lua_istable(L, idx))
-    ml__misuse(L, "TypeError", "%s() options must be a table, got %s", fname, luaL_typename(L, idx));
+    ml__misuse(L, "TypeError", "%s() options must be a table, got %s", fname,
+               luaL_typename(L, idx));
   idx = lua_absindex(L, idx);
   for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
     bool found = false;
@@ -696,8 +459,8 @@ static int err_options(lua_State *L) {
     }
     lua_pop(L, 1);
     luaL_pushresult(&b);
-    ml__error_new(L, "TypeError", "%s() got an unexpected keyword argument '%s' (expected: %s)", fname,
-                  lua_tostring(L, 5), lua_tostring(L, 6));
+    ml__error_new(L, "TypeError", "%s() got an unexpected keyword argument '%s' (expected: %s)",
+                  fname, lua_tostring(L, 5), lua_tostring(L, 6));
     luaL_where(L, 2);
     lua_getfield(L, -2, "message");
     lua_concat(L, 2);
@@ -708,11 +471,8 @@ static int err_options(lua_State *L) {
 }
 
 void ml__open_errors(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__gc", report_gc}, {NULL, NULL}};
-  static const luaL_Reg fns[] = {{"isinstance", err_isinstance},
-                                 {"traceback", err_traceback},
-                                 {"options", err_options},
-                                 {NULL, NULL}};
+  static const luaL_Reg fns[] = {
+      {"isinstance", err_isinstance}, {"options", err_options}, {NULL, NULL}};
   int core = lua_gettop(L);
   lua_createtable(L, 0, 32);
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
@@ -734,7 +494,5 @@ void ml__open_errors(lua_State *L) {
   }
   lua_settop(L, core + 1);
   ml__ref_set(L, ML_R_CLASSES);
-  ml__newtype(L, ML_T_REPORT, "error report", NULL, meta);
-  lua_pop(L, 1);
   luaL_setfuncs(L, fns, 0);
 }

@@ -20,17 +20,7 @@ ml_future *ml__future_new(lua_State *L, ml_evloop *loop) {
 
 /* Pushes the table of handles of the future at idx (made if there is none). */
 static void push_handles(lua_State *L, int idx, ml_future *f) {
-  idx = lua_absindex(L, idx);
-  ml__ref_get(L, ML_R_EXTRAS);
-  lua_pushvalue(L, idx);
-  if (lua_rawget(L, -2) != LUA_TTABLE) {
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lua_pushvalue(L, idx);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, -4);
-  }
-  lua_remove(L, -2);
+  ml__push_extras(L, idx);
   f->obj.flags |= ML_FF_HANDLES;
 }
 
@@ -170,9 +160,7 @@ int ml__future_results(lua_State *L, int idx) {
     lua_remove(L, -2);
     return -1;
   case ML_F_CANCELLED: push_cancelled(L, idx, f); return -1;
-  default:
-    ml__error_new(L, "InvalidStateError", "Result is not set.");
-    return -1;
+  default: ml__error_new(L, "InvalidStateError", "Result is not set."); return -1;
   }
 }
 
@@ -183,7 +171,8 @@ static ml_future *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_FUTURE
 static int fut_result(lua_State *L) {
   ml_future *f = check(L);
   int n;
-  if (f->obj.state == ML_F_PENDING) return ml__misuse(L, "InvalidStateError", "Result is not ready.");
+  if (f->obj.state == ML_F_PENDING)
+    return ml__misuse(L, "InvalidStateError", "Result is not set.");
   n = ml__future_results(L, 1);
   return n < 0 ? lua_error(L) : n;
 }
@@ -239,7 +228,8 @@ static int fut_set_result(lua_State *L) {
     for (int i = n; i >= 1; i--) lua_rawseti(L, 2, i);
     lua_pushinteger(L, n);
     lua_setfield(L, 2, "n");
-    f->obj.flags |= ML_FF_MULTI;
+    lua_settop(L, 2);
+    if (f->obj.state == ML_F_PENDING) f->obj.flags |= ML_FF_MULTI; /* a finalizer may have ended it */
   }
   lua_settop(L, 2);
   ml__future_set_result(L, 1);
@@ -266,8 +256,9 @@ static int fut_set_exception(lua_State *L) {
     lua_settop(L, 2);
   }
   if (ml__isinstance(L, 2, "StopAsyncIteration"))
-    return ml__misuse(L, "TypeError",
-                      "StopAsyncIteration interacts badly with iterators and cannot be raised into a Future");
+    return ml__misuse(
+        L, "TypeError",
+        "StopAsyncIteration interacts badly with iterators and cannot be raised into a Future");
   ml__future_set_error(L, 1);
   return 0;
 }
@@ -280,6 +271,8 @@ static int fut_add_done_callback(lua_State *L) {
                       luaL_typename(L, 2));
   lua_settop(L, 2);
   lua_pushvalue(L, 1);
+  if (f->loop->closed && f->obj.state != ML_F_PENDING)
+    return ml__error(L, "RuntimeError", "Event loop is closed");
   j = ml__handle_new(L, 2, 1, f->loop); /* calls fn(future) */
   if (f->obj.state != ML_F_PENDING) {
     ml__handle_pin(L, -1);
@@ -303,15 +296,26 @@ static int fut_remove_done_callback(lua_State *L) {
     return 1;
   }
   push_handles(L, 1, f); /* 3 */
+  lua_newtable(L);       /* 4: the jobs to be removed, by handle */
   for (lua_Integer k = 1; lua_rawgeti(L, 3, k) != LUA_TNIL; k++) {
-    ml_job *j = ml__handle_job(L, -1, 2);
+    ml_job *j = ml__handle_job(L, -1, 2); /* __eq may do anything, also to the list */
     if (j != NULL) {
-      ml__list_remove(&j->link);
-      ml__handle_drop(L, j); /* __eq may have ended the future */
-      removed++;
-      lua_pop(L, 1);
+      lua_pushlightuserdata(L, j);
+      lua_rawset(L, 4);
     } else
+      lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  for (lua_Integer k = 1; lua_rawgeti(L, 3, k) != LUA_TNIL; k++) {
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, 4) != LUA_TNIL) {
+      ml__list_remove(&((ml_job *)lua_touserdata(L, -1))->link);
+      removed++;
+      lua_pop(L, 2);
+    } else {
+      lua_pop(L, 1);
       lua_rawseti(L, 3, ++keep);
+    }
   }
   for (lua_Integer k = keep + removed; k > keep; k--) {
     lua_pushnil(L);
@@ -391,9 +395,9 @@ const luaL_Reg ml__future_methods[] = {{"result", fut_result},
 
 void ml__open_futures(lua_State *L) {
   static const luaL_Reg meta[] = {{"__tostring", fut_tostring}, {NULL, NULL}};
-  static const luaL_Reg fns[] = {{"Future", fut_new}, {"isfuture", core_isfuture}, {NULL, NULL}};
+  static const luaL_Reg fns[] = {{"isfuture", core_isfuture}, {NULL, NULL}};
   ml__newtype(L, ML_T_FUTURE, "Future", ml__future_methods, meta);
-  lua_pop(L, 1);
+  ml__newclass(L, "Future", fut_new);
   ml__newtype(L, ML_T_GATHER, "Future", ml__future_methods, meta);
   lua_pop(L, 1);
   luaL_setfuncs(L, fns, 0);

@@ -164,7 +164,11 @@ int ml__loop_call_soon(lua_State *L) {
 
 static int call_at(lua_State *L, const char *fname, bool relative) {
   ml_evloop *l = open_loop(L);
-  double when = ml__checkdelay(L, 2, fname);
+  double when;
+  if (!relative && lua_type(L, 2) != LUA_TNUMBER)
+    ml__misuse(L, "TypeError", "%s: when must be a number of seconds, got %s", fname,
+               luaL_typename(L, 2));
+  when = ml__checkdelay(L, 2, fname);
   handle *h;
   if (relative) when = ml__loop_time(l) + when;
   if (isnan(when)) when = ml__loop_time(l); /* inf - inf */

@@ -18,7 +18,7 @@
 #define VIRTUAL_GRACE 2
 
 ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock) {
-  ml_evloop *l = ml__alloc(e->alloc, NULL, 0, sizeof *l);
+  ml_evloop *l = e->closing > 1 ? NULL : ml__alloc(e->alloc, NULL, 0, sizeof *l);
   if (l == NULL) return NULL;
   memset(l, 0, sizeof *l);
   if (uv_mutex_init(&l->inbox_lock) != 0) {
@@ -45,6 +45,7 @@ static void on_uvtimer(uv_timer_t *h) { (void)h; }
 
 uv_loop_t *ml__loop_uv(ml_evloop *l) {
   if (l->uv_ready) return l->uv;
+  if (l->closed) return NULL;
   if (l->uv == NULL && l->engine->config.loop != NULL && ml__list_empty(&l->engine->loops) == false &&
       l->engine->loops.next == &l->link)
     l->uv = l->engine->config.loop; /* the engine's first loop is the host's */
@@ -85,7 +86,6 @@ static void close_handle(uv_handle_t *h, void *arg) {
 void ml__loop_close(lua_State *L, ml_evloop *l) {
   ml_engine *e = l->engine;
   (void)L;
-  if (l->closed) return;
   l->closed = true;
   if (l->uv_ready) {
     if (l->own_uv) {
@@ -184,6 +184,24 @@ static void poll_uv(ml_evloop *l, double ms) {
   if (ms > 0) uv_timer_stop(&l->uvtimer);
 }
 
+/* A step does not block: before the virtual clock jumps, live handles must have had
+** nothing to say in all steps for the time that a blocking poll gives them. */
+static void jump_in_step(ml_evloop *l) {
+  uint64_t now, grace = VIRTUAL_GRACE;
+  if (!ml__list_empty(&l->ready) || l->heap[0].when <= l->vnow) {
+    l->quiet_since = 0;
+    return;
+  }
+  if (uv_busy(l) || l->holds > 0) {
+    now = uv_hrtime();
+    if (l->uv_ready && has_requests(l->uv)) grace *= 10;
+    if (l->quiet_since == 0) l->quiet_since = now;
+    if (now - l->quiet_since < grace * 1000000) return;
+  }
+  l->quiet_since = 0;
+  l->vnow = l->heap[0].when;
+}
+
 /* Waits for the next thing to do. False: there is none and never will be. */
 static bool poll(ml_evloop *l, bool nowait) {
   bool busy = uv_busy(l);
@@ -191,9 +209,7 @@ static bool poll(ml_evloop *l, bool nowait) {
   take_inbox(l);
   if (!ml__list_empty(&l->ready) || l->stopping || nowait) {
     if (l->uv_ready && (busy || (l->rounds & 63) == 0)) poll_uv(l, 0);
-    if (nowait && l->clock == ML_CLOCK_VIRTUAL && ml__list_empty(&l->ready) && !uv_busy(l) &&
-        l->holds == 0 && l->ntimers > 0 && l->heap[0].when > l->vnow)
-      l->vnow = l->heap[0].when;
+    if (nowait && l->clock == ML_CLOCK_VIRTUAL && l->ntimers > 0) jump_in_step(l);
     return true;
   }
   if (l->clock == ML_CLOCK_VIRTUAL && l->ntimers > 0) {
@@ -305,6 +321,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   ml_fiber *task = e->task;
   lua_State *active = e->active, *outerL = l->L;
   int rc = ML_RUN_STOPPED;
+  bool collected = false;
   e->running = l;
   e->task = NULL;
   e->active = NULL;
@@ -314,9 +331,16 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
     l->rounds++;
     if (ml__list_empty(&l->batch)) {
       if (!poll(l, nowait)) {
+        /* what tasks wait for may be the end of something that is garbage */
+        if (l->ntasks > 0 && !collected) {
+          collected = true;
+          lua_gc(L, LUA_GCCOLLECT);
+          continue;
+        }
         rc = ML_RUN_IDLE;
         break;
       }
+      collected = false;
       timers_due(l);
       ml__list_splice(&l->batch, &l->ready);
       if (e->rng != 0) shuffle(l);
@@ -361,7 +385,7 @@ ml_evloop *ml__loop_get(lua_State *L) {
   if (l == NULL) {
     if (e->current == NULL) e->current = ml__loop_new(e, e->config.clock);
     l = e->current;
-    if (l == NULL) luaL_error(L, "not enough memory");
+    if (l == NULL) luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
   }
   if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
   return l;

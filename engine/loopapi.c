@@ -198,6 +198,7 @@ static void destroy_tasks(lua_State *L, ml_evloop *l) {
 
 void ml__loop_shut(lua_State *L, ml_evloop *l) {
   if (l->closed) return;
+  l->closed = true; /* what runs meanwhile adds nothing to it */
   destroy_tasks(L, l);
   /* jobs that will never run */
   ml__list_splice(&l->ready, &l->batch);
@@ -401,7 +402,7 @@ static int core_get_event_loop(lua_State *L) {
     return 1;
   }
   if (e->current == NULL) e->current = ml__loop_new(e, e->config.clock);
-  if (e->current == NULL) return luaL_error(L, "not enough memory");
+  if (e->current == NULL) return luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
   ml__loop_push(L, e->current);
   return 1;
 }
@@ -431,7 +432,7 @@ static int core_new_event_loop(lua_State *L) {
     clock = (ml_clock)i;
   }
   l = ml__loop_new(e, clock);
-  if (l == NULL) return luaL_error(L, "not enough memory");
+  if (l == NULL) return luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
   if (lua_istable(L, 1)) {
     if (lua_getfield(L, 1, "debug") != LUA_TNIL) l->debug = lua_toboolean(L, -1);
     if (lua_getfield(L, 1, "shuffle") != LUA_TNIL) e->rng = (uint64_t)luaL_checkinteger(L, -1) * 2 + 1;

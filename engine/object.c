@@ -13,6 +13,12 @@ void ml__newtype(lua_State *L, ml_objtype type, const char *name, const luaL_Reg
   if (meta != NULL) luaL_setfuncs(L, meta, 0);
   lua_pushstring(L, name);
   lua_setfield(L, -2, "__name");
+  if (lua_getfield(L, -1, "__gc") != LUA_TNIL) {
+    lua_insert(L, -2);
+    ml__guard_metatable(L);
+    lua_insert(L, -2);
+  }
+  lua_pop(L, 1);
   lua_newtable(L);
   if (methods != NULL) luaL_setfuncs(L, methods, 0);
   lua_pushvalue(L, -1);
@@ -63,6 +69,21 @@ void *ml__checkobject(lua_State *L, int idx, ml_objtype type) {
     luaL_argerror(L, idx, lua_tostring(L, -1));
   }
   return o;
+}
+
+void ml__push_extras(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  luaL_checkstack(L, 5, "object");
+  ml__ref_get(L, ML_R_EXTRAS);
+  lua_pushvalue(L, idx);
+  if (lua_rawget(L, -2) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, idx);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -4);
+  }
+  lua_remove(L, -2);
 }
 
 int ml__pin(lua_State *L, int idx) {

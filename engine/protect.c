@@ -134,7 +134,10 @@ static bool is_the_loops(lua_State *L, lua_State *co) {
 static int give_error(lua_State *L, lua_State *co, int kind) {
   if (kind == CO_RESUME) {
     lua_pushboolean(L, 0);
-    lua_xmove(co, L, 1);
+    if (co == L) /* it resumed itself */
+      lua_insert(L, -2);
+    else
+      lua_xmove(co, L, 1);
     return 2;
   }
   int st = lua_status(co);
@@ -151,29 +154,38 @@ static int give_error(lua_State *L, lua_State *co, int kind) {
   return lua_error(L);
 }
 
+/* Like give_error, of a coroutine that cannot go on though it did not fail: closes it. */
+static int abandon(lua_State *L, lua_State *co, int kind) {
+  if (kind == CO_RESUME) lua_pushboolean(L, 0);
+  lua_xmove(co, L, 1);
+  lua_resetthread(co);
+  lua_settop(co, 0);
+  return kind == CO_RESUME ? 2 : lua_error(L);
+}
+
 static int resume_k(lua_State *L, int status, lua_KContext ctx);
 
 /* Resumes co with narg arguments that lie on it, until it yields to the script,
 ** returns or fails. Frame of L: index 1 is co for CO_RESUME. */
-static int resume_on(lua_State *L, lua_State *co, int narg, int kind) {
+static int resume_on(lua_State *L, lua_State *co, int narg, int kind, bool woken) {
   ml_engine *e = ml__engine(L);
   lua_State *active = e->active;
   uint16_t depth = depth_enter(L);
   int nres = 0, st;
-  if (active == L) e->active = co;
+  if (active == L && lua_isyieldable(L)) e->active = co; /* else an await in it is an error */
   st = lua_resume(co, L, narg, &nres);
   e->active = active;
   depth_leave(L, depth);
   if (st == LUA_YIELD && ml__isparked(co)) {
-    if (active != L || !lua_isyieldable(L)) { /* cannot be: await looked before */
-      lua_settop(co, 0);
-      return luaL_error(L, "await in a coroutine that cannot be suspended");
-    }
     if (L == e->task->thread) return lua_yieldk(L, 0, (lua_KContext)kind, resume_k);
     lua_pushlightuserdata(L, (void *)&ml__park);
     return lua_yieldk(L, 1, (lua_KContext)kind, resume_k);
   }
-  if (st != LUA_OK && st != LUA_YIELD) return give_error(L, co, kind);
+  if (st != LUA_OK && st != LUA_YIELD) {
+    /* too deep on the C stack to go back into an await: it ends here */
+    if (narg == 0 && lua_status(co) == LUA_YIELD && woken) return abandon(L, co, kind);
+    return give_error(L, co, kind);
+  }
   if (!lua_checkstack(L, nres + 1)) {
     lua_pop(co, nres);
     lua_pushliteral(co, "too many results to resume");
@@ -188,8 +200,10 @@ static int resume_on(lua_State *L, lua_State *co, int narg, int kind) {
 static int resume_k(lua_State *L, int status, lua_KContext ctx) {
   lua_State *co = ctx == CO_RESUME ? lua_tothread(L, 1) : lua_tothread(L, lua_upvalueindex(1));
   (void)status;
+  ml__check_resumed(L);
+  if (co == NULL || !ml__isparked(co)) return luaL_error(L, "the coroutine that awaited is gone");
   lua_pop(co, 1); /* ml__park */
-  return resume_on(L, co, 0, (int)ctx);
+  return resume_on(L, co, 0, (int)ctx, true);
 }
 
 /* The script resumes co with the narg values on top of L. */
@@ -212,7 +226,7 @@ static int resume(lua_State *L, lua_State *co, int narg, int kind) {
     return kind == CO_WRAP ? lua_error(L) : 2;
   }
   lua_xmove(L, co, narg);
-  return resume_on(L, co, narg, kind);
+  return resume_on(L, co, narg, kind, false);
 }
 
 static int co_resume(lua_State *L) {

@@ -235,8 +235,14 @@ static int sem_is_locked(lua_State *L) {
 }
 
 static waitlist *sem_make(lua_State *L, const char *name) {
+  static const char *const keys[] = {"value", NULL};
   lua_Integer value = 1;
   waitlist *l;
+  if (lua_istable(L, 1)) {
+    ml__checkoptions(L, 1, keys, name);
+    lua_getfield(L, 1, "value");
+    lua_replace(L, 1);
+  }
   if (!lua_isnoneornil(L, 1)) {
     if (!lua_isinteger(L, 1))
       ml__misuse(L, "TypeError", "%s: the initial value must be an integer, got %s", name,

@@ -20,14 +20,6 @@
 
 const char ml__park = 'p';
 
-struct ml_segment {
-  ml_segment *next;
-  lua_State *outer, *inner;
-  int slot;       /* of inner */
-  uint16_t depth; /* of outer */
-  bool started;
-};
-
 struct ml_freethread {
   lua_State *co;
   int slot;
@@ -142,6 +134,7 @@ static void succeed(lua_State *L, int idx, ml_fiber *t, int first) {
   if (n == 0)
     lua_pushnil(L);
   else if (n > 1) {
+    luaL_checkstack(L, 3, "too many results of a task");
     lua_createtable(L, n, 1);
     lua_insert(L, first);
     for (int i = n; i >= 1; i--) lua_rawseti(L, first, i);
@@ -214,11 +207,15 @@ static int segment_body(lua_State *L) {
 static int segment_k(lua_State *L, int status, lua_KContext ctx) {
   ml_engine *e = ml__engine(L);
   ml_fiber *t = e->task;
-  ml_segment *s = t->segments;
-  int n = lua_gettop(s->inner);
+  ml_segment *s;
+  int n;
   bool ok;
   (void)status;
   (void)ctx;
+  ml__check_resumed(L);
+  s = t->segments;
+  if (s == NULL || s->at != L) return luaL_error(L, "a chain of awaits was resumed out of order");
+  n = lua_gettop(s->inner);
   luaL_checkstack(L, n + 1, "too many results of a coroutine");
   lua_xmove(s->inner, L, n);
   t->segments = s->next;
@@ -233,7 +230,11 @@ int ml__segment_enter(lua_State *L, ml_fiber *t, int idx) {
   ml_engine *e = ml__engine(L);
   ml_segment *s;
   int slot;
-  lua_State *inner = ml__thread_take(L, &slot);
+  uint32_t level = t->segments != NULL ? t->segments->level + 1 : 1;
+  lua_State *inner;
+  if (level > ML_MAX_SEGMENTS)
+    return ml__misuse(L, "RuntimeError", "stack overflow: the recursion of awaits has no end");
+  inner = ml__thread_take(L, &slot);
   s = ml__alloc(e->alloc, NULL, 0, sizeof *s);
   if (s == NULL) {
     ml__thread_release(e, inner, slot, true);
@@ -241,9 +242,11 @@ int ml__segment_enter(lua_State *L, ml_fiber *t, int idx) {
   }
   s->outer = t->thread;
   s->inner = inner;
+  s->at = L;
   s->slot = slot;
   s->depth = t->depth;
   s->started = false;
+  s->level = level;
   s->next = t->segments;
   t->segments = s;
   t->thread = inner;
@@ -285,6 +288,13 @@ static void force_fail(ml_fiber *t) {
 }
 
 static void finish_thread(ml_engine *e, ml_fiber *t, lua_State *co, bool ok) {
+  while (t->segments != NULL) { /* what waited for them was given up */
+    ml_segment *s = t->segments;
+    t->segments = s->next;
+    lua_resetthread(s->inner);
+    ml__thread_release(e, s->inner, s->slot, false);
+    ml__alloc(e->alloc, s, sizeof *s, 0);
+  }
   ml__thread_release(e, co, t->thread_slot, ok && !(t->fut.obj.flags & ML_FF_NO_REUSE));
   t->thread = NULL;
 }
@@ -335,7 +345,7 @@ static bool start(ml_evloop *l, ml_fiber *t) {
 static void task_step(ml_evloop *l, ml_job *j);
 
 /* Resumes the task until it waits or ends. */
-static void run_task(ml_evloop *l, ml_fiber *t) {
+void ml__task_run(ml_evloop *l, ml_fiber *t) {
   ml_engine *e = l->engine;
   ml_fiber *prev = e->task;
   lua_State *active = e->active, *co;
@@ -414,7 +424,7 @@ static inline void prefetch_next(ml_evloop *l) {
 
 static void task_step(ml_evloop *l, ml_job *j) {
   prefetch_next(l);
-  run_task(l, ml__containerof(j, ml_fiber, job));
+  ml__task_run(l, ml__containerof(j, ml_fiber, job));
 }
 
 const size_t ml__freethread_size = sizeof(struct ml_freethread);
@@ -461,23 +471,6 @@ void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co) {
   t->thread = t->parked = NULL;
   slot_release(L, t->slot);
   lua_settop(L, top);
-}
-
-void ml__task_created_at(lua_State *L, int idx) {
-  idx = lua_absindex(L, idx);
-  luaL_checkstack(L, 8, "task");
-  ml__ref_get(L, ML_R_EXTRAS);
-  lua_pushvalue(L, idx);
-  if (lua_rawget(L, -2) != LUA_TTABLE) {
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lua_pushvalue(L, idx);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, -4);
-  }
-  luaL_traceback(L, L, NULL, 1);
-  lua_setfield(L, -2, "created_at");
-  lua_pop(L, 2);
 }
 
 /* ---- making ---- */
@@ -582,443 +575,4 @@ bool ml__task_cancel(lua_State *L, int idx) {
   return true;
 }
 
-/* ---- Lua's side ---- */
-
-static ml_fiber *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_TASK); }
-
-/* The table of rare properties of the object at idx is pushed. */
-static void push_extras(lua_State *L, int idx) {
-  idx = lua_absindex(L, idx);
-  ml__ref_get(L, ML_R_EXTRAS);
-  lua_pushvalue(L, idx);
-  if (lua_rawget(L, -2) != LUA_TTABLE) {
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lua_pushvalue(L, idx);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, -4);
-  }
-  lua_remove(L, -2);
-}
-
-static void push_name(lua_State *L, int idx, const ml_fiber *t) {
-  if (t->fut.obj.flags & ML_FF_NAMED) {
-    push_extras(L, idx);
-    lua_getfield(L, -1, "name");
-    lua_remove(L, -2);
-  } else
-    lua_pushfstring(L, "Task-%d", (int)t->id);
-}
-
-static int task_get_name(lua_State *L) {
-  push_name(L, 1, check(L));
-  return 1;
-}
-
-static void set_name(lua_State *L, int idx, int name) {
-  ml_fiber *t = lua_touserdata(L, idx);
-  name = lua_absindex(L, name);
-  push_extras(L, idx);
-  luaL_tolstring(L, name, NULL);
-  lua_setfield(L, -2, "name");
-  lua_pop(L, 1);
-  t->fut.obj.flags |= ML_FF_NAMED;
-}
-
-static int task_set_name(lua_State *L) {
-  check(L);
-  luaL_checkany(L, 2);
-  set_name(L, 1, 2);
-  return 0;
-}
-
-static int task_get_coro(lua_State *L) {
-  check(L);
-  lua_getiuservalue(L, 1, 2);
-  return 1;
-}
-
-static int task_cancelling(lua_State *L) {
-  lua_pushinteger(L, check(L)->cancels);
-  return 1;
-}
-
-static int task_uncancel(lua_State *L) {
-  ml_fiber *t = check(L);
-  if (t->cancels > 0 && --t->cancels == 0) t->fut.obj.flags &= (uint16_t)~ML_FF_MUST_CANCEL;
-  lua_pushinteger(L, t->cancels);
-  return 1;
-}
-
-/* The innermost place in the task's code: "FILE:LINE", or "". */
-static void where(const ml_fiber *t, char *buf, size_t n) {
-  lua_State *co = t->parked != NULL ? t->parked : t->thread;
-  lua_Debug ar;
-  buf[0] = '\0';
-  if (t->fut.obj.state != ML_F_PENDING || co == NULL || t->waiting == NULL) co = t->thread;
-  if (co == NULL) return;
-  for (int level = 0; lua_getstack(co, level, &ar); level++) {
-    lua_getinfo(co, "Sl", &ar);
-    if (ar.currentline > 0 && strncmp(ar.source, "@moonloop/", 10) != 0) {
-      snprintf(buf, n, "%s:%d", ar.short_src, ar.currentline);
-      return;
-    }
-  }
-}
-
-void ml__future_repr(lua_State *L, int idx) {
-  ml_future *f = lua_touserdata(L, idx);
-  char at[128], coro[256];
-  idx = lua_absindex(L, idx);
-  luaL_checkstack(L, 12, "repr");
-  ml__future_state_repr(L, idx);
-  if (f->obj.type != ML_T_TASK) {
-    lua_pushfstring(L, "<%s %s", f->obj.type == ML_T_GATHER ? "_GatheringFuture" : "Future",
-                    lua_tostring(L, -1));
-  } else {
-    ml_fiber *t = (ml_fiber *)f;
-    push_name(L, idx, t);
-    where(t, at, sizeof at);
-    lua_getiuservalue(L, idx, 2);
-    ml__coroutine_describe(L, -1, coro, sizeof coro);
-    lua_pop(L, 1);
-    if (f->obj.state == ML_F_PENDING)
-      lua_pushfstring(L, "<Task %s name='%s' coro=<%s%s%s>",
-                      t->cancels > 0 ? "cancelling" : lua_tostring(L, -2), lua_tostring(L, -1), coro,
-                      at[0] ? " running at " : "", at);
-    else
-      lua_pushfstring(L, "<Task %s name='%s' coro=<%s>", lua_tostring(L, -2), lua_tostring(L, -1), coro);
-    lua_remove(L, -2);
-    if (t->waiting != NULL && f->obj.state == ML_F_PENDING) {
-      if (t->waiting->type == ML_T_OP)
-        lua_pushfstring(L, "%s wait_for=<%s>", lua_tostring(L, -1), ((ml_op *)t->waiting)->cls->name);
-      else if (t->waiting->type == ML_T_TASK)
-        lua_pushfstring(L, "%s wait_for=<Task %d>", lua_tostring(L, -1), (int)((ml_fiber *)t->waiting)->id);
-      else
-        lua_pushfstring(L, "%s wait_for=<Future>", lua_tostring(L, -1));
-      lua_remove(L, -2);
-    }
-  }
-  ml__future_outcome_repr(L, idx);
-  lua_pushliteral(L, ">");
-  lua_concat(L, 3);
-  lua_remove(L, -2);
-}
-
-void ml__future_brief(lua_State *L, int idx) {
-  ml_future *f = lua_touserdata(L, idx);
-  char coro[256];
-  idx = lua_absindex(L, idx);
-  luaL_checkstack(L, 8, "repr");
-  if (f->obj.type != ML_T_TASK) {
-    lua_pushliteral(L, "<Future finished>");
-    return;
-  }
-  push_name(L, idx, (ml_fiber *)f);
-  lua_getiuservalue(L, idx, 2);
-  ml__coroutine_describe(L, -1, coro, sizeof coro);
-  lua_pop(L, 1);
-  lua_pushfstring(L, "<Task finished name='%s' coro=<%s>>", lua_tostring(L, -1), coro);
-  lua_remove(L, -2);
-}
-
-static int task_tostring(lua_State *L) {
-  check(L);
-  ml__future_repr(L, 1);
-  return 1;
-}
-
-/* Pushes the traceback of a pending task's suspended stack. */
-static void push_stack(lua_State *L, ml_fiber *t) {
-  int n = 0;
-  luaL_checkstack(L, 8, "stack");
-  if (t->parked != NULL && t->waiting != NULL && t->parked != t->thread) {
-    luaL_traceback(L, t->parked, NULL, 0);
-    n++;
-  }
-  if (t->thread != NULL && t->thread != L) {
-    luaL_traceback(L, t->thread, NULL, 0);
-    n++;
-  }
-  for (ml_segment *s = t->segments; s != NULL && n < 6; s = s->next, n++)
-    luaL_traceback(L, s->outer, NULL, 0);
-  if (n == 0)
-    lua_pushliteral(L, "");
-  for (; n > 1; n--) {
-    lua_pushliteral(L, "\n");
-    lua_insert(L, -2);
-    lua_concat(L, 3);
-  }
-}
-
-/* task:get_stack() -> array of {source, line, name}; innermost first */
-static int task_get_stack(lua_State *L) {
-  ml_fiber *t = check(L);
-  lua_State *stacks[3] = {t->waiting != NULL ? t->parked : NULL, t->thread, NULL};
-  lua_Integer limit = luaL_optinteger(L, 2, LUA_MAXINTEGER), n = 0;
-  lua_newtable(L);
-  if (t->fut.obj.state != ML_F_PENDING) return 1;
-  if (ml__engine(L)->task == t) {
-    stacks[0] = L;
-    stacks[1] = t->thread != L ? t->thread : NULL;
-  } else if (stacks[0] == stacks[1])
-    stacks[0] = NULL;
-  for (int i = 0; i < 2; i++) {
-    lua_Debug ar;
-    if (stacks[i] == NULL) continue;
-    for (int level = 0; n < limit && lua_getstack(stacks[i], level, &ar); level++) {
-      lua_getinfo(stacks[i], "Sln", &ar);
-      if (ar.currentline <= 0) continue;
-      lua_createtable(L, 0, 3);
-      lua_pushstring(L, ar.short_src);
-      lua_setfield(L, -2, "source");
-      lua_pushinteger(L, ar.currentline);
-      lua_setfield(L, -2, "line");
-      lua_pushstring(L, ar.name);
-      lua_setfield(L, -2, "name");
-      lua_rawseti(L, -2, ++n);
-    }
-  }
-  return 1;
-}
-
-static int task_print_stack(lua_State *L) {
-  ml_fiber *t = check(L);
-  ml__future_repr(L, 1);
-  if (t->fut.obj.state == ML_F_PENDING)
-    push_stack(L, t);
-  else {
-    lua_getiuservalue(L, 1, 1);
-    if (t->fut.obj.state == ML_F_FAILED) {
-      ml__report_open(L, -1, false);
-      ml__traceback_of(L, -1);
-    }
-    if (lua_type(L, -1) != LUA_TSTRING) lua_pushliteral(L, "no stack");
-  }
-  ml__log(ml__engine(L), "Stack for %s\n%s", lua_tostring(L, 2), lua_tostring(L, -1));
-  return 0;
-}
-
-static const char *const task_keys[] = {"name", "eager_start", "context", "loop", NULL};
-
-/* Runs the first step of the task on top now: asyncio's eager start. */
-static void start_eagerly(lua_State *L, ml_evloop *l, ml_fiber *t) {
-  lua_State *outer = l->L;
-  uint16_t depth = ml__engine(L)->task != NULL ? ml__engine(L)->task->depth : 0;
-  l->L = L;
-  run_task(l, t);
-  l->L = outer;
-  if (ml__engine(L)->task != NULL) ml__engine(L)->task->depth = depth;
-}
-
-/* create_task(L, coroutine at idx, options at opts) pushes the task. */
-static void create(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname) {
-  ml_object *o = ml__toobject(L, idx);
-  ml_fiber *t;
-  bool eager = l->eager_default;
-  ml__checkoptions(L, opts, task_keys, fname);
-  if (o == NULL && !lua_isfunction(L, idx))
-    ml__misuse(L, "TypeError", "%s: a coroutine was expected, got %s", fname, luaL_typename(L, idx));
-  if (o != NULL && !ml__iscoroutine(o))
-    ml__misuse(L, "TypeError", "%s: a coroutine was expected, got a %s", fname,
-               ml__engine(L)->typenames[o->type]);
-  if (o != NULL && o->state != ML_CO_NEW)
-    ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
-  if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
-  if (o == NULL && ml__asyncfunction(L, idx)) { /* a coroutine function: call it */
-    lua_pushvalue(L, idx);
-    lua_call(L, 0, 1);
-    lua_replace(L, idx);
-  }
-  t = ml__task_new(L, idx, l);
-  if (lua_istable(L, opts)) {
-    if (lua_getfield(L, opts, "name") != LUA_TNIL) set_name(L, -2, -1);
-    lua_pop(L, 1);
-    if (lua_getfield(L, opts, "context") == LUA_TTABLE) ml__context_set(L, -2, t);
-    lua_pop(L, 1);
-    if (lua_getfield(L, opts, "eager_start") != LUA_TNIL) eager = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-  }
-  if (l->debug) ml__task_created_at(L, -1);
-  if (eager && ml__engine(L)->running == l)
-    start_eagerly(L, l, t);
-  else
-    ml__ready(l, &t->job);
-}
-
-/* Through the loop's task factory if it has one. */
-void ml__create_task(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname) {
-  idx = lua_absindex(L, idx);
-  if (!l->has_factory) {
-    create(L, idx, opts, l, fname);
-    return;
-  }
-  ml__loop_push(L, l);
-  lua_getiuservalue(L, -1, 2);
-  lua_insert(L, -2);
-  lua_pushvalue(L, idx);
-  if (lua_istable(L, opts))
-    lua_pushvalue(L, opts);
-  else
-    lua_pushnil(L);
-  lua_call(L, 3, 1);
-}
-
-static int core_create_task(lua_State *L) {
-  ml_evloop *l;
-  lua_settop(L, 2);
-  if (lua_istable(L, 2) && lua_getfield(L, 2, "loop") != LUA_TNIL)
-    l = ml__checkloop(L, -1);
-  else
-    l = ml__loop_get(L);
-  lua_settop(L, 2);
-  ml__create_task(L, 1, 2, l, "create_task");
-  return 1;
-}
-
-/* eager_task_factory(loop, coro, opts); and what factories build on:
-** core.Task(coro, opts) */
-static int core_task(lua_State *L) {
-  ml_evloop *l;
-  lua_settop(L, 2);
-  if (lua_istable(L, 2) && lua_getfield(L, 2, "loop") != LUA_TNIL)
-    l = ml__checkloop(L, -1);
-  else
-    l = ml__loop_get(L);
-  lua_settop(L, 2);
-  create(L, 1, 2, l, "Task");
-  return 1;
-}
-
-static int core_eager_task_factory(lua_State *L) {
-  ml_evloop *l = ml__checkloop(L, 1);
-  bool was = l->eager_default;
-  lua_settop(L, 3);
-  l->eager_default = true;
-  create(L, 2, 3, l, "create_task");
-  l->eager_default = was;
-  return 1;
-}
-
-ml_future *ml__ensure_future(lua_State *L, int idx, ml_evloop *loop, const char *what) {
-  ml_object *o = ml__toobject(L, idx);
-  idx = lua_absindex(L, idx);
-  if (ml__isfuture(o)) {
-    if (loop != NULL && ((ml_future *)o)->loop != loop)
-      ml__misuse(L, "ValueError", "%s: the future belongs to a different loop than the one specified as the loop argument", what);
-    return (ml_future *)o;
-  }
-  if (loop == NULL) loop = ml__loop_get(L);
-  if ((o != NULL && ml__iscoroutine(o)) || (o == NULL && lua_isfunction(L, idx))) {
-    lua_pushnil(L);
-    ml__create_task(L, idx, lua_gettop(L), loop, what);
-    lua_replace(L, idx);
-    lua_pop(L, 1);
-    o = ml__toobject(L, idx);
-    if (!ml__isfuture(o)) ml__misuse(L, "TypeError", "%s: the task factory gave no task", what);
-    return (ml_future *)o;
-  }
-  if (ml__isawaitable(L, idx)) { /* has __await: a task awaits it */
-    ml_fiber *t = ml__task_new(L, idx, loop);
-    lua_replace(L, idx);
-    ml__ready(loop, &t->job);
-    return &t->fut;
-  }
-  ml__misuse(L, "TypeError", "%s: an asyncio.Future, a coroutine or an awaitable is required, got %s",
-             what, luaL_typename(L, idx));
-  return NULL;
-}
-
-static int core_ensure_future(lua_State *L) {
-  static const char *const keys[] = {"loop", NULL};
-  ml_evloop *l = NULL;
-  lua_settop(L, 2);
-  ml__checkoptions(L, 2, keys, "ensure_future");
-  if (lua_istable(L, 2) && lua_getfield(L, 2, "loop") != LUA_TNIL) l = ml__checkloop(L, -1);
-  lua_settop(L, 1);
-  ml__ensure_future(L, 1, l, "ensure_future");
-  return 1;
-}
-
-static int core_current_task(lua_State *L) {
-  ml_engine *e = ml__engine(L);
-  ml_evloop *l = lua_isnoneornil(L, 1) ? e->running : ml__checkloop(L, 1);
-  if (l == NULL || e->task == NULL || e->task->fut.loop != l)
-    lua_pushnil(L);
-  else
-    ml__task_push(L, e->task);
-  return 1;
-}
-
-static int core_all_tasks(lua_State *L) {
-  ml_evloop *l = lua_isnoneornil(L, 1) ? ml__loop_get(L) : ml__checkloop(L, 1);
-  lua_Integer n = 0;
-  lua_createtable(L, (int)l->ntasks, 0);
-  for (ml_link *k = l->tasks.next; k != &l->tasks; k = k->next) {
-    ml__task_push(L, ml__containerof(k, ml_fiber, all));
-    lua_rawseti(L, -2, ++n);
-  }
-  return 1;
-}
-
-/* core.awaiting(task): what it awaits (future, task), the name of the operation
-** that it awaits, or nil */
-static int core_awaiting(lua_State *L) {
-  ml_fiber *t = check(L);
-  ml_object *w = t->waiting;
-  if (w == NULL || t->fut.obj.state != ML_F_PENDING)
-    lua_pushnil(L);
-  else if (w->type == ML_T_OP)
-    lua_pushstring(L, ((ml_op *)w)->cls->name);
-  else if (t->parked != NULL && lua_checkstack(t->parked, 2)) {
-    lua_pushvalue(t->parked, 1);
-    lua_xmove(t->parked, L, 1);
-  } else
-    lua_pushnil(L);
-  return 1;
-}
-
-/* core.awaiters(fut): array of the tasks that wait on it */
-static int core_awaiters(lua_State *L) {
-  ml_future *f = ml__checkobject(L, 1, ML_T_FUTURE);
-  lua_Integer n = 0;
-  lua_newtable(L);
-  for (ml_link *k = f->callbacks.next; k != &f->callbacks; k = k->next) {
-    ml_job *j = (ml_job *)(void *)k;
-    if (j->run == task_step) {
-      ml__task_push(L, ml__containerof(j, ml_fiber, job));
-      lua_rawseti(L, -2, ++n);
-    } else if (ml__gather_of_job(j) != NULL) {
-      ml__gather_push(L, ml__gather_of_job(j));
-      lua_rawseti(L, -2, ++n);
-    }
-  }
-  return 1;
-}
-
 bool ml__job_is_task(const ml_job *j) { return j->run == task_step; }
-
-void ml__open_tasks(lua_State *L) {
-  static const luaL_Reg meta[] = {{"__tostring", task_tostring}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"get_name", task_get_name},
-                                     {"set_name", task_set_name},
-                                     {"get_coro", task_get_coro},
-                                     {"get_stack", task_get_stack},
-                                     {"print_stack", task_print_stack},
-                                     {"cancelling", task_cancelling},
-                                     {"uncancel", task_uncancel},
-                                     {NULL, NULL}};
-  static const luaL_Reg fns[] = {{"create_task", core_create_task},
-                                 {"Task", core_task},
-                                 {"ensure_future", core_ensure_future},
-                                 {"current_task", core_current_task},
-                                 {"all_tasks", core_all_tasks},
-                                 {"eager_task_factory", core_eager_task_factory},
-                                 {"awaiting", core_awaiting},
-                                 {"awaiters", core_awaiters},
-                                 {NULL, NULL}};
-  ml__newtype(L, ML_T_TASK, "Task", ml__future_methods, meta);
-  luaL_setfuncs(L, methods, 0);
-  lua_pop(L, 1);
-  luaL_setfuncs(L, fns, 0);
-}

@@ -1,0 +1,285 @@
+/* What of the debug library could break the engine is kept from scripts.
+**
+** The engine trusts what lies in its objects, in its part of the registry and in the
+** frames of its own C functions. debug.* shows scripts all the rest as ever; of
+** those it shows nothing, and writing to them is an error.
+*/
+#include <string.h>
+
+#include "core.h"
+
+/* ---- metatables with finalizers ---- */
+
+/* (shown, key): what getmetatable gives of a guarded metatable (upvalue 1) */
+static int shown_index(lua_State *L) {
+  lua_settop(L, 2);
+  if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "__gc") == 0) return 0;
+  lua_rawget(L, lua_upvalueindex(1));
+  return 1;
+}
+
+/* Only `__close` may be given to it: the standard library does. */
+static int shown_newindex(lua_State *L) {
+  lua_settop(L, 3);
+  if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "__close") != 0)
+    return luaL_error(L, "this metatable is the engine's: it cannot be altered");
+  lua_rawset(L, lua_upvalueindex(1));
+  return 0;
+}
+
+void ml__guard_metatable(lua_State *L) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 3);
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, shown_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, shown_newindex, 1);
+  lua_setfield(L, -2, "__newindex");
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_setmetatable(L, -2);
+  lua_setfield(L, -2, "__metatable");
+}
+
+/* ---- objects ---- */
+
+static int db_getmetatable(lua_State *L) {
+  luaL_checkany(L, 1);
+  if (ml__toobject(L, 1) != NULL && luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL) return 1;
+  if (!lua_getmetatable(L, 1)) lua_pushnil(L);
+  if (lua_istable(L, -1)) { /* that of the view of the registry, of a shown metatable */
+    lua_pushliteral(L, "__metatable");
+    if (lua_rawget(L, -2) == LUA_TBOOLEAN) lua_pushnil(L);
+    else lua_pop(L, 1);
+  }
+  return 1;
+}
+
+static int refuse(lua_State *L, const char *what) {
+  return luaL_error(L, "%s of the engine's objects cannot be set", what);
+}
+
+static int db_setmetatable(lua_State *L) {
+  int t = lua_type(L, 2);
+  luaL_argexpected(L, t == LUA_TNIL || t == LUA_TTABLE, 2, "nil or table");
+  if (ml__toobject(L, 1) != NULL) return refuse(L, "metatables");
+  lua_settop(L, 2);
+  lua_setmetatable(L, 1);
+  return 1;
+}
+
+static int db_getuservalue(lua_State *L) {
+  int n = (int)luaL_optinteger(L, 2, 1);
+  if (lua_type(L, 1) != LUA_TUSERDATA || ml__toobject(L, 1) != NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  if (lua_getiuservalue(L, 1, n) == LUA_TNONE) return 1;
+  lua_pushboolean(L, 1);
+  return 2;
+}
+
+static int db_setuservalue(lua_State *L) {
+  int n = (int)luaL_optinteger(L, 3, 1);
+  luaL_checktype(L, 1, LUA_TUSERDATA);
+  luaL_checkany(L, 2);
+  if (ml__toobject(L, 1) != NULL) return refuse(L, "user values");
+  lua_settop(L, 2);
+  if (!lua_setiuservalue(L, 1, n)) lua_pushnil(L);
+  return 1;
+}
+
+/* ---- frames and upvalues of C functions ---- */
+
+/* The thread that is asked about; *arg: 1 if it was given as the first argument. */
+static lua_State *get_thread(lua_State *L, int *arg) {
+  *arg = lua_isthread(L, 1);
+  return *arg ? lua_tothread(L, 1) : L;
+}
+
+/* Is the function at `level` of L1 Lua's? False after pushing nothing. */
+static bool lua_frame(lua_State *L, lua_State *L1, int level, int arg, lua_Debug *ar) {
+  if (!lua_getstack(L1, level, ar)) luaL_argerror(L, arg, "level out of range");
+  lua_getinfo(L1, "S", ar);
+  return strcmp(ar->what, "C") != 0;
+}
+
+static int db_getlocal(lua_State *L) {
+  int arg, n;
+  lua_State *L1 = get_thread(L, &arg);
+  lua_Debug ar;
+  const char *name;
+  n = (int)luaL_checkinteger(L, arg + 2);
+  if (lua_isfunction(L, arg + 1)) { /* its parameter */
+    lua_pushvalue(L, arg + 1);
+    lua_pushstring(L, lua_getlocal(L, NULL, n));
+    return 1;
+  }
+  if (!lua_frame(L, L1, (int)luaL_checkinteger(L, arg + 1), arg + 1, &ar)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  if (L != L1 && !lua_checkstack(L1, 1)) return luaL_error(L, "stack overflow");
+  name = lua_getlocal(L1, &ar, n);
+  if (name == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_xmove(L1, L, 1);
+  lua_pushstring(L, name);
+  lua_rotate(L, -2, 1);
+  return 2;
+}
+
+static int db_setlocal(lua_State *L) {
+  int arg, n, level;
+  lua_State *L1 = get_thread(L, &arg);
+  lua_Debug ar;
+  const char *name;
+  level = (int)luaL_checkinteger(L, arg + 1);
+  n = (int)luaL_checkinteger(L, arg + 2);
+  luaL_checkany(L, arg + 3);
+  lua_settop(L, arg + 3);
+  if (!lua_frame(L, L1, level, arg + 1, &ar)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  if (L != L1 && !lua_checkstack(L1, 1)) return luaL_error(L, "stack overflow");
+  lua_xmove(L, L1, 1);
+  name = lua_setlocal(L1, &ar, n);
+  if (name == NULL) lua_pop(L1, 1);
+  lua_pushstring(L, name);
+  return 1;
+}
+
+static int db_getupvalue(lua_State *L) {
+  const char *name;
+  int n = (int)luaL_checkinteger(L, 2);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  if (lua_iscfunction(L, 1)) return 0;
+  name = lua_getupvalue(L, 1, n);
+  if (name == NULL) return 0;
+  lua_pushstring(L, name);
+  lua_insert(L, -2);
+  return 2;
+}
+
+static int db_setupvalue(lua_State *L) {
+  const char *name;
+  int n = (int)luaL_checkinteger(L, 2);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  luaL_checkany(L, 3);
+  if (lua_iscfunction(L, 1)) return 0;
+  lua_settop(L, 3);
+  name = lua_setupvalue(L, 1, n);
+  if (name == NULL) return 0;
+  lua_pushstring(L, name);
+  return 1;
+}
+
+/* Upvalue 1: Lua's own. The C functions on the stack are not given out: some trust
+** their arguments. */
+static int db_getinfo(lua_State *L) {
+  int arg, top = lua_gettop(L);
+  lua_State *L1 = get_thread(L, &arg);
+  bool level = !lua_isfunction(L, arg + 1);
+  int isnum;
+  lua_Integer n = lua_tointegerx(L, arg + 1, &isnum);
+  if (level && isnum && L1 == L && n > 0) { /* this function is one level more */
+    lua_pushinteger(L, n < 1000000000 ? n + 1 : n);
+    lua_replace(L, arg + 1);
+  }
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, top, 1);
+  if (level && lua_istable(L, -1) && lua_getfield(L, -1, "func") == LUA_TFUNCTION &&
+      lua_iscfunction(L, -1)) {
+    lua_pushnil(L);
+    lua_setfield(L, -3, "func");
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* ---- the registry ---- */
+
+static bool is_ours(lua_State *L, int idx) {
+  if (lua_type(L, idx) == LUA_TLIGHTUSERDATA) return true;
+  if (!lua_isinteger(L, idx)) return false;
+  lua_Integer k = lua_tointeger(L, idx);
+  return k > LUA_RIDX_LAST && k <= ML_R_TYPES + ML_T_USER;
+}
+
+static int registry_index(lua_State *L) {
+  lua_settop(L, 2);
+  if (is_ours(L, 2)) return 0;
+  lua_rawget(L, LUA_REGISTRYINDEX);
+  return 1;
+}
+
+static int registry_newindex(lua_State *L) {
+  lua_settop(L, 3);
+  lua_pushvalue(L, 2);
+  /* C code takes what its libraries keep by name to be tables */
+  if (is_ours(L, 2) || (lua_type(L, 2) == LUA_TSTRING && lua_rawget(L, LUA_REGISTRYINDEX) == LUA_TTABLE))
+    return luaL_error(L, "this place in the registry cannot be set");
+  lua_settop(L, 3);
+  lua_rawset(L, LUA_REGISTRYINDEX);
+  return 0;
+}
+
+static int registry_next(lua_State *L) {
+  lua_settop(L, 2);
+  while (lua_next(L, LUA_REGISTRYINDEX)) {
+    if (!is_ours(L, -2)) return 2;
+    lua_pop(L, 1);
+  }
+  lua_pushnil(L);
+  return 1;
+}
+
+static int registry_pairs(lua_State *L) {
+  lua_pushcfunction(L, registry_next);
+  lua_pushvalue(L, 1);
+  lua_pushnil(L);
+  return 3;
+}
+
+static int db_getregistry(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  return 1;
+}
+
+void ml__open_guard(lua_State *L) {
+  static const luaL_Reg view[] = {{"__index", registry_index},
+                                  {"__newindex", registry_newindex},
+                                  {"__pairs", registry_pairs},
+                                  {NULL, NULL}};
+  static const luaL_Reg fns[] = {{"getmetatable", db_getmetatable},
+                                 {"setmetatable", db_setmetatable},
+                                 {"getuservalue", db_getuservalue},
+                                 {"setuservalue", db_setuservalue},
+                                 {"getlocal", db_getlocal},
+                                 {"setlocal", db_setlocal},
+                                 {"getupvalue", db_getupvalue},
+                                 {"setupvalue", db_setupvalue},
+                                 {NULL, NULL}};
+  int top = lua_gettop(L);
+  if (lua_getglobal(L, "debug") != LUA_TTABLE) {
+    lua_settop(L, top);
+    return;
+  }
+  luaL_setfuncs(L, fns, 0);
+  lua_getfield(L, -1, "getinfo");
+  lua_pushcclosure(L, db_getinfo, 1);
+  lua_setfield(L, -2, "getinfo");
+  lua_newtable(L);
+  luaL_newlib(L, view);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_setmetatable(L, -2);
+  lua_pushcclosure(L, db_getregistry, 1);
+  lua_setfield(L, -2, "getregistry");
+  lua_settop(L, top);
+}

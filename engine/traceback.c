@@ -1,0 +1,112 @@
+/* Tracebacks that span tasks. An error's traceback is kept beside it while it
+** travels: in the field `traceback` of the engine's own errors, in a weak table
+** for other objects, and for strings (the last one raised) in the registry.
+** It costs nothing until an error leaves a task.
+*/
+#include <string.h>
+
+#include "core.h"
+
+void ml__traceback_keep(lua_State *L, int err, int tb) {
+  err = lua_absindex(L, err);
+  tb = lua_absindex(L, tb);
+  if (lua_type(L, err) == LUA_TTABLE) {
+    if (ml__isinstance(L, err, "BaseException")) {
+      lua_pushliteral(L, "traceback");
+      lua_pushvalue(L, tb);
+      lua_rawset(L, err);
+      return;
+    }
+  } else if (lua_type(L, err) != LUA_TUSERDATA) {
+    lua_pushvalue(L, err);
+    ml__ref_set(L, ML_R_LASTERR);
+    lua_pushvalue(L, tb);
+    ml__ref_set(L, ML_R_LASTTB);
+    return;
+  }
+  ml__ref_get(L, ML_R_TRACEBACKS);
+  lua_pushvalue(L, err);
+  lua_pushvalue(L, tb);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+void ml__traceback_of(lua_State *L, int err) {
+  err = lua_absindex(L, err);
+  switch (lua_type(L, err)) {
+  case LUA_TTABLE:
+    lua_pushliteral(L, "traceback");
+    if (lua_rawget(L, err) == LUA_TSTRING) return;
+    lua_pop(L, 1);
+    /* FALLTHROUGH */
+  case LUA_TUSERDATA:
+    ml__ref_get(L, ML_R_TRACEBACKS);
+    lua_pushvalue(L, err);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    return;
+  case LUA_TNIL: lua_pushnil(L); return;
+  default:
+    ml__ref_get(L, ML_R_LASTERR);
+    if (lua_rawequal(L, -1, err)) {
+      lua_pop(L, 1);
+      ml__ref_get(L, ML_R_LASTTB);
+    } else {
+      lua_pop(L, 1);
+      lua_pushnil(L);
+    }
+  }
+}
+
+/* Pushes the stack of L without the engine's own frames. */
+static void push_stack(lua_State *L, int level) {
+  luaL_Buffer b;
+  const char *s, *nl;
+  luaL_traceback(L, L, NULL, level);
+  s = lua_tostring(L, -1);
+  luaL_buffinit(L, &b);
+  s = strchr(s, '\n'); /* past "stack traceback:" */
+  while (s != NULL) {
+    nl = strchr(s + 1, '\n');
+    size_t n = nl ? (size_t)(nl - s) : strlen(s);
+    if (!(n >= 9 && memcmp(s, "\n\t[C]: in ?", n < 11 ? n : 11) == 0) &&
+        !(n >= 26 && memcmp(s, "\n\t[C]: in function 'await'", 26) == 0) &&
+        !(n >= 39 && memcmp(s, "\n\t[C]: in function 'asyncio.core.await'", 39) == 0) &&
+        !(n >= 12 && memcmp(s, "\n\t@moonloop/", 12) == 0))
+      luaL_addlstring(&b, s, n);
+    s = nl;
+  }
+  luaL_pushresult(&b);
+  lua_remove(L, -2);
+}
+
+int ml__msgh(lua_State *L) {
+  lua_settop(L, 1);
+  if (!lua_checkstack(L, 20) || ml__isinstance(L, 1, "CancelledError")) return 1;
+  ml__traceback_of(L, 1);
+  if (lua_type(L, 2) == LUA_TSTRING && lua_rawlen(L, 2) > TRACEBACK_MAX) {
+    lua_settop(L, 1);
+    return 1;
+  }
+  push_stack(L, 1);
+  if (lua_type(L, 2) == LUA_TSTRING)
+    lua_pushfstring(L, "%s\nawaited at:%s%s", lua_tostring(L, 2), lua_tostring(L, 3),
+                    lua_rawlen(L, 2) + lua_rawlen(L, 3) > TRACEBACK_MAX ? "\n..." : "");
+  else
+    lua_pushfstring(L, "stack traceback:%s", lua_tostring(L, 3));
+  ml__traceback_keep(L, 1, -1);
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* asyncio.traceback(e): what is known of where e was raised, or nil */
+static int err_traceback(lua_State *L) {
+  luaL_checkany(L, 1);
+  ml__traceback_of(L, 1);
+  return 1;
+}
+
+void ml__open_tracebacks(lua_State *L) {
+  lua_pushcfunction(L, err_traceback);
+  lua_setfield(L, -2, "traceback");
+}
