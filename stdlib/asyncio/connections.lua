@@ -207,6 +207,24 @@ end
 
 -- ---- listening ----
 
+--- An address beside which the port is given: it prints as its host.
+local Host = { __name = "address" }
+
+function Host:__tostring()
+  return self[1]
+end
+
+function Host.__concat(a, b)
+  return tostring(a) .. tostring(b)
+end
+
+--- What getsockname and getpeername give of an address: {host, port, host = , port = } and the port; of a path the path.
+function M.name(address)
+  if type(address) ~= "table" then return address end
+  local host, port = address[1], address[2]
+  return setmetatable({ host, port, host = host, port = port }, Host), port
+end
+
 --- What stands for a listening socket in `server.sockets`.
 local Socket = {}
 Socket.__index = Socket
@@ -214,7 +232,7 @@ Socket.__name = "Socket"
 
 --- The address (for TCP also the port, as a second value), or the path.
 function Socket:getsockname()
-  return self.address, self.port
+  return M.name(self.address)
 end
 
 function Socket:__tostring()

@@ -50,17 +50,13 @@ local Socket = {}
 Socket.__index = Socket
 Socket.__name = "Socket"
 
-local function name_of(self, name)
-  local address = self.owner:get_extra_info(name)
-  return address, type(address) == "table" and address.port or nil
-end
-
+--- The address and, as a second value, the port; or the path.
 function Socket:getsockname()
-  return name_of(self, "sockname")
+  return connections.name(self.owner:get_extra_info("sockname"))
 end
 
 function Socket:getpeername()
-  return name_of(self, "peername")
+  return connections.name(self.owner:get_extra_info("peername"))
 end
 
 function Socket:fileno()
@@ -77,7 +73,8 @@ function Socket:getsockopt(name)
 end
 
 function Socket:__tostring()
-  return ("<Socket laddr=%s raddr=%s>"):format(self:getsockname(), (self:getpeername()))
+  local owner = self.owner
+  return ("<Socket laddr=%s raddr=%s>"):format(owner:get_extra_info("sockname"), owner:get_extra_info("peername"))
 end
 
 local sockets = setmetatable({}, { __mode = "k" })
