@@ -48,50 +48,47 @@ bool ml__op_cancel(ml_op *op) {
 
 /* ---- await ---- */
 
+/* Writes the name that the function on top has in the standard libraries. */
+static bool library_name(lua_State *L, char *buf, size_t n) {
+  int f = lua_gettop(L);
+  bool found = false;
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  for (lua_pushnil(L); !found && lua_next(L, f + 1); lua_settop(L, f + 2)) {
+    if (lua_type(L, f + 2) != LUA_TSTRING || !lua_istable(L, f + 3)) continue;
+    for (lua_pushnil(L); !found && lua_next(L, f + 3); lua_settop(L, f + 4)) {
+      const char *mod = lua_tostring(L, f + 2);
+      if (lua_type(L, f + 4) != LUA_TSTRING || !lua_rawequal(L, f, f + 5)) continue;
+      bool global = strcmp(mod, "_G") == 0;
+      snprintf(buf, n, "%s%s%s", global ? "" : mod, global ? "" : ".", lua_tostring(L, f + 4));
+      found = true;
+    }
+  }
+  lua_settop(L, f);
+  return found;
+}
+
 /* Names the innermost C function that cannot be suspended. */
 static void blame(lua_State *L, char *buf, size_t n) {
   lua_Debug ar;
+  int top = lua_gettop(L);
   snprintf(buf, n, "a C function");
+  luaL_checkstack(L, 8, "stack");
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_settop(L, top);
     lua_getinfo(L, "Snf", &ar);
-    if (strcmp(ar.what, "C") != 0) {
-      if (ar.namewhat != NULL && strcmp(ar.namewhat, "metamethod") == 0 && ar.name != NULL &&
-          (strcmp(ar.name, "__gc") == 0 || strcmp(ar.name, "gc") == 0)) {
-        snprintf(buf, n, "a __gc metamethod");
-        lua_pop(L, 1);
-        return;
-      }
-      lua_pop(L, 1);
-      continue;
+    if (strcmp(ar.what, "C") == 0) {
+      if (lua_tocfunction(L, -1) == ml__await) continue;
+      if (!library_name(L, buf, n) && ar.name != NULL)
+        snprintf(buf, n, "the C function '%s'", ar.name);
+      break;
     }
-    /* its name in the standard libraries */
-    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-      if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
-      for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1))
-        if (lua_type(L, -2) == LUA_TSTRING && lua_rawequal(L, -1, -6)) {
-          const char *mod = lua_tostring(L, -4), *fn = lua_tostring(L, -2);
-          if (strcmp(mod, "_G") == 0)
-            snprintf(buf, n, "%s", fn);
-          else
-            snprintf(buf, n, "%s.%s", mod, fn);
-          if (lua_tocfunction(L, -1) == ml__await) {
-            lua_pop(L, 2);
-            goto next;
-          }
-          lua_pop(L, 6);
-          return;
-        }
-    }
-    lua_pop(L, 1);
-  next:
-    lua_settop(L, lua_gettop(L));
-    lua_pop(L, 1);
-    if (ar.name != NULL) {
-      snprintf(buf, n, "the C function '%s'", ar.name);
-      return;
+    if (ar.name != NULL && strcmp(ar.namewhat, "metamethod") == 0 &&
+        (strcmp(ar.name, "__gc") == 0 || strcmp(ar.name, "gc") == 0)) {
+      snprintf(buf, n, "a __gc metamethod");
+      break;
     }
   }
+  lua_settop(L, top);
 }
 
 static int cannot_suspend(lua_State *L) {
@@ -362,29 +359,42 @@ static int retry_k(lua_State *L, int status, lua_KContext ctx) {
   return lua_gettop(L) - (int)ctx;
 }
 
-/* Everything but an object of the engine's in a running task. */
+static int await_other(lua_State *L, ml_fiber *t, int chain);
+
+/* How often __await may give an object that has __await itself. */
 #define MAX_AWAIT_CHAIN 100
 
-static int await_misc(lua_State *L, ml_fiber *t) {
+/* __await has given its awaitable, which is on top. */
+static int metamethod_k(lua_State *L, int status, lua_KContext chain) {
+  ml_object *o;
+  (void)status;
+  lua_replace(L, 1);
+  lua_settop(L, 1);
+  o = ml__toobject(L, 1);
+  if (o != NULL && (ml__iscoroutine(o) || ml__isfuture(o))) return ml__await(L);
+  if (!ml__isawaitable(L, 1))
+    return ml__misuse(L, "TypeError", "__await must return an awaitable, it returned %s",
+                      luaL_typename(L, 1));
+  return await_other(L, ml__engine(L)->task, (int)chain + 1);
+}
+
+static int await_misc(lua_State *L, ml_fiber *t) { return await_other(L, t, 0); }
+
+/* Everything but an object of the engine's in a running task. */
+static int await_other(lua_State *L, ml_fiber *t, int chain) {
   ml_engine *e = ml__engine(L);
   ml_object *o = ml__toobject(L, 1);
   if (lua_gettop(L) == 0)
     return ml__misuse(L, "TypeError", "await: an awaitable was expected, got no value");
   lua_settop(L, 1);
   if (o == NULL || !(ml__iscoroutine(o) || ml__isfuture(o))) {
-    for (int i = 0; luaL_getmetafield(L, 1, "__await") != LUA_TNIL; i++) {
-      if (i == MAX_AWAIT_CHAIN)
-        return ml__misuse(L, "RuntimeError", "__await returned an object with __await %d times in a row", i);
+    if (luaL_getmetafield(L, 1, "__await") != LUA_TNIL) {
+      if (chain == MAX_AWAIT_CHAIN)
+        return ml__misuse(L, "RuntimeError",
+                          "__await returned an object with __await %d times in a row", chain);
       lua_pushvalue(L, 1);
-      lua_call(L, 1, 1);
-      lua_replace(L, 1); /* what __await gave */
-      lua_settop(L, 1);
-      o = ml__toobject(L, 1);
-      if (o != NULL && (ml__iscoroutine(o) || ml__isfuture(o))) return ml__await(L);
-      if (!ml__isawaitable(L, 1))
-        return ml__misuse(L, "TypeError", "__await must return an awaitable, it returned %s",
-                          luaL_typename(L, 1));
-      lua_settop(L, 1);
+      lua_callk(L, 1, 1, chain, metamethod_k);
+      return metamethod_k(L, LUA_OK, chain);
     }
     if (!lua_isfunction(L, 1)) {
       if (lua_isnil(L, 1))
