@@ -351,7 +351,7 @@ int ml_alive(ml_engine *e) {
 int ml_wakeup(ml_engine *e) {
   ml_evloop *l;
   if (e == NULL) return ML_EINVAL;
-  l = e->running != NULL ? e->running : e->current;
+  l = e->live;
   if (l != NULL) ml__loop_wake(l);
   return 0;
 }
@@ -373,15 +373,16 @@ int ml__push_interrupt(lua_State *L) {
 
 int ml_interrupt(ml_engine *e) {
   if (e == NULL) return ML_EINVAL;
-  e->sigints++;
-  /* no loop runs (the main chunk computes), or it is the second one: now */
-  if (e->running == NULL || e->sigints > 1 || e->interrupted) {
+  ml_evloop *l = e->live;
+  /* no loop runs (the main chunk computes), or it is the second one: now. A hook is set as lua.c
+  ** does: safe from a signal handler on the engine's thread, nearly so from another thread. */
+  if (++e->sigints > 1 || l == NULL || e->interrupted) {
     lua_State *L = e->active != NULL ? e->active : e->running != NULL ? e->running->L : e->L;
     lua_sethook(L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
   }
-  if (e->running != NULL) {
+  if (l != NULL) {
     e->interrupted = 1;
-    ml__loop_wake(e->running);
+    ml__loop_wake(l);
   }
   return 0;
 }

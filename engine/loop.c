@@ -62,16 +62,20 @@ uv_loop_t *ml__loop_uv(ml_evloop *l) {
   uv_timer_init(l->uv, &l->uvtimer);
   uv_unref((uv_handle_t *)&l->uvtimer);
   l->uvtimer.data = NULL;
-  if (uv_async_init(l->uv, &l->async, on_async) == 0) uv_unref((uv_handle_t *)&l->async);
-  l->async.data = NULL;
-  uv_mutex_lock(&l->inbox_lock);
   l->uv_ready = true;
-  uv_mutex_unlock(&l->inbox_lock);
+  if (uv_async_init(l->uv, &l->async, on_async) == 0) {
+    uv_unref((uv_handle_t *)&l->async);
+    l->async.data = NULL;
+    l->wakeable = true;
+  }
   return l->uv;
 }
 
+/* No lock: signal handlers call it too. Closing waits for those who are in here. */
 void ml__loop_wake(ml_evloop *l) {
-  if (l->uv_ready) uv_async_send(&l->async);
+  l->wakers++;
+  if (l->wakeable) uv_async_send(&l->async);
+  l->wakers--;
 }
 
 static void close_handle(uv_handle_t *h, void *arg) {
@@ -88,6 +92,9 @@ void ml__loop_close(lua_State *L, ml_evloop *l) {
   (void)L;
   l->closed = true;
   if (l->uv_ready) {
+    bool async = l->wakeable;
+    l->wakeable = false;
+    while (l->wakers > 0) uv_sleep(0);
     if (l->own_uv) {
       uv_walk(l->uv, close_handle, NULL);
       while (uv_run(l->uv, UV_RUN_DEFAULT) != 0) uv_walk(l->uv, close_handle, NULL);
@@ -96,12 +103,10 @@ void ml__loop_close(lua_State *L, ml_evloop *l) {
     } else {
       if (e->close_handles != NULL) e->close_handles(e->L, l);
       uv_close((uv_handle_t *)&l->uvtimer, NULL);
-      uv_close((uv_handle_t *)&l->async, NULL);
+      if (async) uv_close((uv_handle_t *)&l->async, NULL);
       uv_run(l->uv, UV_RUN_NOWAIT);
     }
-    uv_mutex_lock(&l->inbox_lock);
     l->uv_ready = false;
-    uv_mutex_unlock(&l->inbox_lock);
     l->uv = NULL;
   }
   while (l->ntimers > 0) l->heap[--l->ntimers].timer->index = 0;
@@ -323,6 +328,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   int rc = ML_RUN_STOPPED;
   bool collected = false;
   e->running = l;
+  atomic_store_explicit(&e->live, l, memory_order_release);
   e->task = NULL;
   e->active = NULL;
   l->L = L;
@@ -374,6 +380,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   l->L = outerL;
   l->depth--;
   e->running = outer;
+  atomic_store_explicit(&e->live, outer, memory_order_release);
   e->task = task;
   e->active = active;
   return rc;
