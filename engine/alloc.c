@@ -291,9 +291,11 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
     return NULL;
   }
   if (osize > ML_SMALL && nsize > ML_SMALL)
-    q = large_size(osize) == large_size(nsize) ? p
-                                               : a->host(a->ud, p, large_size(osize), large_size(nsize));
-  else if (osize <= ML_SMALL && (osize + ML_GRAIN - 1) / ML_GRAIN == (nsize + ML_GRAIN - 1) / ML_GRAIN)
+    q = large_size(osize) == large_size(nsize)
+            ? p
+            : a->host(a->ud, p, large_size(osize), large_size(nsize));
+  else if (osize <= ML_SMALL &&
+           (osize + ML_GRAIN - 1) / ML_GRAIN == (nsize + ML_GRAIN - 1) / ML_GRAIN)
     q = p;
   else {
     q = nsize <= ML_SMALL ? small_new(a, &a->plain, nsize) : large_new(a, nsize);

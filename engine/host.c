@@ -85,7 +85,8 @@ static int exit_status_of(lua_State *L) {
     if (lua_isinteger(L, -1))
       lua_pushinteger(L, lua_tointeger(L, -1) & 255);
     else
-      lua_pushinteger(L, lua_isnil(L, -1) || (lua_isboolean(L, -1) && lua_toboolean(L, -1)) ? 0 : 1);
+      lua_pushinteger(L,
+                      lua_isnil(L, -1) || (lua_isboolean(L, -1) && lua_toboolean(L, -1)) ? 0 : 1);
   } else
     lua_pushinteger(L, 1);
   return 1;

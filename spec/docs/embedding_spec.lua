@@ -5,6 +5,8 @@ local blocks = require "spec.docs.blocks"
 local helper = require "spec.helper"
 
 local build = helper.moonloop:match("^(.*)/moonloop$") or "build"
+local headers = "#include <moonloop.h>\n#include <lua.h>\n#include <lauxlib.h>\n"
+  .. "#include <stdio.h>\n#include <string.h>\n"
 local documents = { "README.md", "docs/embedding.md" }
 
 describe("the C example at", function()
@@ -13,8 +15,7 @@ describe("the C example at", function()
       local has_main = block.text:find("int main", 1, true)
       local source = block.text
       if not has_main then -- statements of a host that has an engine
-        source = "#include <moonloop.h>\n#include <lua.h>\n#include <lauxlib.h>\n#include <stdio.h>\n#include <string.h>\n"
-          .. (block.flags == "declarations" and source
+        source = headers .. (block.flags == "declarations" and source
             or "int snippet(ml_engine *e, ml_task *t);\nint snippet(ml_engine *e, ml_task *t) {\n(void)e, (void)t;\n"
               .. source .. "return 0;\n}\n")
       end

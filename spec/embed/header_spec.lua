@@ -4,7 +4,8 @@ local helper = require "spec.helper"
 
 local function compiles(command, source)
   local file = helper.tmpfile(source, ".c")
-  local status, _, err = helper.sh(("%s -fsyntax-only -Wall -Wextra -Wpedantic -Werror -Iengine %s"):format(command, file))
+  local flags = " -fsyntax-only -Wall -Wextra -Wpedantic -Werror -Iengine "
+  local status, _, err = helper.sh(command .. flags .. file)
   assert.equal(0, status, err)
 end
 

@@ -26,7 +26,8 @@ static const char script[] =
     "setmetatable({}, {__gc = function() error('in gc') end})\n"
     "collectgarbage()\n"
     "asyncio.current_task():print_stack()\n"
-    "asyncio.create_task(async(function() await(asyncio.Event():wait()) end)(), {name = 'waits in vain'})\n";
+    "asyncio.create_task(async(function() await(asyncio.Event():wait()) end)(), {name = 'waits in "
+    "vain'})\n";
 
 int main(void) {
   ml_engine *e;

@@ -35,9 +35,10 @@ static void arguments(void) {
 /* Its awaits drive the loop; what is left runs in ml_run. */
 static void top_level_await(void) {
   ml_engine *e = engine();
-  expect_ok(run(e, "local asyncio = require 'asyncio'\n"
-                   "asyncio.create_task(async(function() await(asyncio.sleep(5)) print('later') end)())\n"
-                   "print(await(asyncio.sleep(3, 'slept')))\n"));
+  expect_ok(
+      run(e, "local asyncio = require 'asyncio'\n"
+             "asyncio.create_task(async(function() await(asyncio.sleep(5)) print('later') end)())\n"
+             "print(await(asyncio.sleep(3, 'slept')))\n"));
   expect(strcmp(out.text, "slept\n") == 0);
   expect(ml_alive(e) == 1);
   expect_ok(ml_run(e));
@@ -60,7 +61,8 @@ static void errors(void) {
   expect(strcmp(err->message, "main:1: oh") == 0 && status == 1);
   expect(strstr(err->traceback, "main:2:") != NULL);
 
-  expect(run(e, "error(setmetatable({}, {__tostring = function() error('no') end}))") == ML_ESCRIPT);
+  expect(run(e, "error(setmetatable({}, {__tostring = function() error('no') end}))") ==
+         ML_ESCRIPT);
   expect(ml_last_error(e, NULL)->message != NULL);
   expect(run(e, "error()") == ML_ESCRIPT);
   expect(run(e, "local function f() return f() + 1 end f()") == ML_ESCRIPT);
@@ -85,7 +87,8 @@ static void exits(void) {
   expect(status == 1);
   /* out of a task, through the loop */
   expect(run(e, "local asyncio = require 'asyncio'\n"
-                "asyncio.run(async(function() await(asyncio.sleep(1)) error(asyncio.SystemExit(4)) end)())\n") < 0);
+                "asyncio.run(async(function() await(asyncio.sleep(1)) error(asyncio.SystemExit(4)) "
+                "end)())\n") < 0);
   ml_last_error(e, &status);
   expect(status == 4);
   expect(run(e, "error(require('asyncio').KeyboardInterrupt())") < 0);
@@ -125,7 +128,8 @@ static void from_module(void) {
 static void ends_stuck(void) {
   ml_engine *e = engine();
   expect_ok(run(e, "local asyncio = require 'asyncio'\n"
-                   "asyncio.create_task(async(function() await(asyncio.Event():wait()) end)(), {name = 'poor'})\n"));
+                   "asyncio.create_task(async(function() await(asyncio.Event():wait()) end)(), "
+                   "{name = 'poor'})\n"));
   expect(ml_run(e) == ML_ESTUCK);
   expect(strstr(logged.text, "poor") != NULL);
   expect_ok(ml_close(e, 0));

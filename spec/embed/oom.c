@@ -45,7 +45,8 @@ static const struct {
      "assert(not ok and asyncio.isinstance(e, Mine) and e.code == 7)\n"
      "ok, e = pcall(await, asyncio.create_task(inner('text')))\n"
      "assert(not ok and e == 'text')\n"
-     "local r = await(asyncio.gather(inner('a'), asyncio.sleep(1, 'b'), {return_exceptions = true}))\n"
+     "local r = await(asyncio.gather(inner('a'), asyncio.sleep(1, 'b'), {return_exceptions = "
+     "true}))\n"
      "assert(r[1] == 'a' and r[2] == 'b')\n"
      "ok, e = xpcall(function() await(fail(Mine())) end, function(x) return {x} end)\n"
      "assert(not ok and asyncio.isinstance(e[1], Mine))\n"
@@ -85,7 +86,8 @@ static const struct {
      0},
     {"locks and queues",
      "local asyncio = require 'asyncio'\n"
-     "local lock, q, sem, ev = asyncio.Lock(), asyncio.Queue(1), asyncio.Semaphore(2), asyncio.Event()\n"
+     "local lock, q, sem, ev = asyncio.Lock(), asyncio.Queue(1), asyncio.Semaphore(2), "
+     "asyncio.Event()\n"
      "local sum = 0\n"
      "local put = async(function() for i = 1, 12 do await(q:put(i)) end q:shutdown() end)\n"
      "local get = async(function()\n"
@@ -116,12 +118,15 @@ static const struct {
      "local co = coroutine.create(function() await(asyncio.sleep(1)) error('x', 0) end)\n"
      "local ok, e = coroutine.resume(co)\n"
      "assert(not ok and e == 'x')\n"
-     "local function deep(k) if k == 0 then return await(asyncio.sleep(1, 'end')) end return await(async(deep)(k - 1)) end\n"
+     "local function deep(k) if k == 0 then return await(asyncio.sleep(1, 'end')) end return "
+     "await(async(deep)(k - 1)) end\n"
      "assert(deep(150) == 'end')\n"
-     "local mt = setmetatable({}, {__index = function(_, k) return await(asyncio.sleep(1, k)) end})\n"
+     "local mt = setmetatable({}, {__index = function(_, k) return await(asyncio.sleep(1, k)) "
+     "end})\n"
      "assert(mt.abc == 'abc')\n"
      "package.preload.late = function() await(asyncio.sleep(1)) return {} end\n"
-     "local a, b = asyncio.create_task(async(require)('late')), asyncio.create_task(async(require)('late'))\n"
+     "local a, b = asyncio.create_task(async(require)('late')), "
+     "asyncio.create_task(async(require)('late'))\n"
      "assert(await(a) == await(b))\n"
      "return 'ok'\n",
      0},
@@ -146,9 +151,9 @@ static const struct {
 };
 
 typedef struct limits {
-  long left;    /* allocations until the failure; -1: none fails */
-  int refusals; /* how many there will be; -1: no end */
-  long asked;   /* how often something was asked for */
+  long left;          /* allocations until the failure; -1: none fails */
+  int refusals;       /* how many there will be; -1: no end */
+  long asked;         /* how often something was asked for */
   long blocks, bytes; /* not given back */
 } limits;
 

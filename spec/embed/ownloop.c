@@ -31,18 +31,19 @@ static void together(uv_loop_t *loop, uv_timer_t *timer) {
   ml_engine *e = engine(loop);
   const ml_value *v;
   size_t n;
-  ml_task *t = load(e, "local asyncio = require 'asyncio'\n"
-                       "local server = await(asyncio.start_server(function(r, w)\n"
-                       "  for line in r:lines() do w:write(line:upper() .. '\\n') end\n"
-                       "  w:close()\n"
-                       "end, '127.0.0.1', 0))\n"
-                       "local r, w = await(asyncio.open_connection('127.0.0.1', server.sockets[1].port))\n"
-                       "w:write('hello\\n')\n"
-                       "local line = await(r:readline())\n"
-                       "w:close()\n"
-                       "await(asyncio.sleep(0.02))\n"
-                       "server:close()\n"
-                       "return line\n");
+  ml_task *t = load(
+      e, "local asyncio = require 'asyncio'\n"
+         "local server = await(asyncio.start_server(function(r, w)\n"
+         "  for line in r:lines() do w:write(line:upper() .. '\\n') end\n"
+         "  w:close()\n"
+         "end, '127.0.0.1', 0))\n"
+         "local r, w = await(asyncio.open_connection('127.0.0.1', server.sockets[1].port))\n"
+         "w:write('hello\\n')\n"
+         "local line = await(r:readline())\n"
+         "w:close()\n"
+         "await(asyncio.sleep(0.02))\n"
+         "server:close()\n"
+         "return line\n");
   int before = ticks;
   while (ml_task_status(t) == ML_PENDING) {
     expect(ml_step(e, 0) >= 0);
@@ -61,11 +62,13 @@ static void together(uv_loop_t *loop, uv_timer_t *timer) {
 /* Closed in the midst of it: sockets, timers and tasks are open. */
 static void closed_early(uv_loop_t *loop) {
   ml_engine *e = engine(loop);
-  ml_task_release(load(e, "local asyncio = require 'asyncio'\n"
-                          "server = await(asyncio.start_server(function(r, w) await(r:read()) end, '127.0.0.1', 0))\n"
-                          "r, w = await(asyncio.open_connection('127.0.0.1', server.sockets[1].port))\n"
-                          "asyncio.create_task(r:read())\n"
-                          "await(asyncio.sleep(1e6))\n"));
+  ml_task_release(load(
+      e,
+      "local asyncio = require 'asyncio'\n"
+      "server = await(asyncio.start_server(function(r, w) await(r:read()) end, '127.0.0.1', 0))\n"
+      "r, w = await(asyncio.open_connection('127.0.0.1', server.sockets[1].port))\n"
+      "asyncio.create_task(r:read())\n"
+      "await(asyncio.sleep(1e6))\n"));
   for (int i = 0; i < 50; i++) {
     expect(ml_step(e, 0) >= 0);
     uv_run(loop, UV_RUN_NOWAIT);
@@ -80,7 +83,8 @@ static void closed_early(uv_loop_t *loop) {
 static void two(uv_loop_t *loop) {
   ml_engine *e[2] = {engine(loop), engine(loop)};
   ml_task *t[2];
-  for (int i = 0; i < 2; i++) t[i] = load(e[i], "return await(require('asyncio').sleep(0.01, 'up'))");
+  for (int i = 0; i < 2; i++)
+    t[i] = load(e[i], "return await(require('asyncio').sleep(0.01, 'up'))");
   while (ml_task_status(t[0]) == ML_PENDING || ml_task_status(t[1]) == ML_PENDING)
     for (int i = 0; i < 2; i++) expect(ml_step(e[i], 0) >= 0);
   ml_task_release(t[0]);

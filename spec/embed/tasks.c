@@ -194,7 +194,8 @@ static void odd_results(ml_engine *e) {
   size_t n;
   ml_task *t = load(e, "return");
   ml_task *many = load(e, "return table.unpack({}, 1, 200)");
-  ml_task *mute = load(e, "return setmetatable({}, {__tostring = function() error('no') end}), print");
+  ml_task *mute = load(e,
+                       "return setmetatable({}, {__tostring = function() error('no') end}), print");
   expect_ok(ml_run(e));
   expect_ok(ml_task_result(t, &v, &n));
   expect(n == 0 || (n == 1 && v[0].type == ML_NIL));
