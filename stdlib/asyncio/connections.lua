@@ -218,7 +218,7 @@ function Host.__concat(a, b)
   return tostring(a) .. tostring(b)
 end
 
---- What getsockname and getpeername give of an address: {host, port, host = , port = } and the port; of a path the path.
+--- What getsockname and getpeername give: {host, port, host = , port = } and the port; of a path just that.
 function M.name(address)
   if type(address) ~= "table" then return address end
   local host, port = address[1], address[2]
