@@ -51,10 +51,16 @@ static void complete(lua_State *L, int idx, gather *g) {
   if (g->cancel_requested) {
     /* also with return_exceptions: the cancellation is not lost */
     lua_rawgeti(L, -1, g->n);
-    if (((ml_future *)lua_touserdata(L, -1))->obj.state == ML_F_CANCELLED)
+    ml_future *last = lua_touserdata(L, -1);
+    if (last->obj.state == ML_F_CANCELLED)
       ml__future_results(L, lua_gettop(L));
-    else
+    else { /* it swallowed the cancel, but not the message */
       ml__error_new(L, "CancelledError", NULL);
+      ml__push_extras(L, -2);
+      lua_getfield(L, -1, "cancel_message");
+      lua_setfield(L, -3, "message");
+      lua_pop(L, 1);
+    }
     ml__future_set_error(L, idx);
     lua_pop(L, 2);
     return;

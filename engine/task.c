@@ -524,6 +524,22 @@ static bool cancel_awaited(lua_State *L, ml_fiber *t, int msg) {
   return ok;
 }
 
+/* The message of a cancel that found the task running or ready outlives the task
+** (Future._cancel_message): a gather asks for it if the task swallowed the cancel. */
+static void note_message(lua_State *L, int idx, int msg) {
+  if (lua_isnil(L, msg)) { /* forgets one that was noted before */
+    ml__ref_get(L, ML_R_EXTRAS);
+    lua_pushvalue(L, idx);
+    bool noted = lua_rawget(L, -2) == LUA_TTABLE;
+    lua_pop(L, 2);
+    if (!noted) return;
+  }
+  ml__push_extras(L, idx);
+  lua_pushvalue(L, msg);
+  lua_setfield(L, -2, "cancel_message");
+  lua_pop(L, 1);
+}
+
 /* A task that awaits a task hands the cancel on (Task.cancel), here without
 ** recursion: chains may be long. A cycle is broken where it closes. */
 bool ml__task_cancel(lua_State *L, int idx) {
@@ -567,10 +583,13 @@ bool ml__task_cancel(lua_State *L, int idx) {
     t->fut.obj.flags |= ML_FF_CANCELLING;
   else
     t->fut.obj.flags |= ML_FF_MUST_CANCEL;
-  if (!delivering) { /* else the first message stays */
+  /* An operation that was cancelled before delivers the first message; a future brings
+  ** an error with its own, or none: then the last one counts. */
+  if (!delivering || t->waiting == NULL || t->waiting->type != ML_T_OP) {
     lua_pushvalue(L, msg);
     lua_setiuservalue(L, msg + 1, 1);
   }
+  if (t->fut.obj.flags & ML_FF_MUST_CANCEL) note_message(L, msg + 1, msg);
   lua_settop(L, msg - 1);
   return true;
 }
