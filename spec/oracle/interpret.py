@@ -121,6 +121,8 @@ class Steps(collections.abc.Coroutine):
 
     def throw(self, *args):
         if self.asked and isinstance(args[0], asyncio.CancelledError):
+            # Another object than the one that others may get from the same future.
+            args = (asyncio.CancelledError(*args[0].args),)
             args[0].owner = self
         self.asked = False
         return self.coroutine.throw(*args)
@@ -140,12 +142,13 @@ class Task(asyncio.Task):
     def cancel(self, msg=None):
         asked = super().cancel(msg=msg)
         if asked:
-            self.steps.asked = "soon" if self._must_cancel else "handed on"
+            self.steps.asked = True
         return asked
 
     def uncancel(self):
+        due = self._must_cancel
         left = super().uncancel()
-        if self.steps.asked == "soon" and not self._must_cancel:
+        if due and not self._must_cancel:
             self.steps.asked = False
         return left
 
