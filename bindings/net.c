@@ -21,6 +21,8 @@ int ml__open_net(lua_State *L) {
   lua_newtable(L); /* metatables by name */
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
     ml__ref_get(L, ML_R_TYPES + (int)types[i].type);
+    lua_getfield(L, -1, "__metatable"); /* what scripts may have of it */
+    lua_remove(L, -2);
     lua_setfield(L, -2, types[i].name);
   }
   lua_setfield(L, -2, "metatables");
