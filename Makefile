@@ -225,17 +225,18 @@ docs: all ## write the reference from the sources' comments (build/docs)
 
 .PHONY: install uninstall clean help
 install: all ## install below PREFIX (/usr/local), staged in DESTDIR
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(BUILD)/moonloop $(DESTDIR)$(PREFIX)/bin/moonloop
 	install -m 644 engine/moonloop.h $(DESTDIR)$(PREFIX)/include/moonloop.h
 	install -m 644 $(BUILD)/libmoonloop.a $(DESTDIR)$(PREFIX)/lib/libmoonloop.a
 	install -m 755 $(BUILD)/libmoonloop.so $(DESTDIR)$(PREFIX)/lib/libmoonloop.so
+	install -m 644 docs/moonloop.1 $(DESTDIR)$(PREFIX)/share/man/man1/moonloop.1
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	  'Name: moonloop' 'Description: Lua 5.4 with async/await on libuv' 'Version: $(VERSION)' \
 	  'Requires.private: $(LUA_PC) libuv' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lmoonloop' \
 	  'Libs.private: $(SYS_LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/moonloop.pc
 uninstall: ## remove what install put there
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/moonloop include/moonloop.h lib/libmoonloop.a lib/libmoonloop.so lib/pkgconfig/moonloop.pc)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/moonloop include/moonloop.h lib/libmoonloop.a lib/libmoonloop.so lib/pkgconfig/moonloop.pc share/man/man1/moonloop.1)
 
 clean: ## remove everything that was built
 	rm -rf build $(BUILD)
