@@ -112,11 +112,10 @@ class Steps(collections.abc.Coroutine):
 
     def __init__(self, coroutine):
         self.coroutine = coroutine
-        self.task = None
-        self.asked = False
+        self.asked = set()  # by which ways a cancel is on its way: "soon", "handed on"
 
     def send(self, value):
-        self.asked = False
+        self.asked.clear()
         return self.coroutine.send(value)
 
     def throw(self, *args):
@@ -124,7 +123,7 @@ class Steps(collections.abc.Coroutine):
             # Another object than the one that others may get from the same future.
             args = (asyncio.CancelledError(*args[0].args),)
             args[0].owner = self
-        self.asked = False
+        self.asked.clear()
         return self.coroutine.throw(*args)
 
     def close(self):
@@ -142,14 +141,14 @@ class Task(asyncio.Task):
     def cancel(self, msg=None):
         asked = super().cancel(msg=msg)
         if asked:
-            self.steps.asked = True
+            self.steps.asked.add("soon" if self._must_cancel else "handed on")
         return asked
 
     def uncancel(self):
         due = self._must_cancel
         left = super().uncancel()
         if due and not self._must_cancel:
-            self.steps.asked = False
+            self.steps.asked.discard("soon")
         return left
 
 
