@@ -175,7 +175,8 @@ static void poll_uv(ml_evloop *l, double ms) {
   }
   if (ms > 0) {
     uv_update_time(l->uv);
-    uv_timer_start(&l->uvtimer, on_uvtimer, (uint64_t)ceil(ms), 0);
+    /* repeats: due before uv_run polls, it would be over and the poll endless */
+    uv_timer_start(&l->uvtimer, on_uvtimer, (uint64_t)ceil(ms), 1);
   }
   /* what is waited for may be the unref'd async alone */
   if (ms > 0 || !uv_loop_alive(l->uv)) uv_ref((uv_handle_t *)&l->uvtimer);
