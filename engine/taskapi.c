@@ -209,8 +209,25 @@ static int task_get_stack(lua_State *L) {
   return 1;
 }
 
+/* Pushes the text at idx without what follows its first `lines` lines. */
+static void push_lines(lua_State *L, int idx, lua_Integer lines) {
+  const char *s = lua_tostring(L, idx), *end = s;
+  while ((end = strchr(end, '\n')) != NULL && --lines > 0) end++;
+  lua_pushlstring(L, s, end != NULL ? (size_t)(end - s) : strlen(s));
+}
+
+/* task:print_stack({limit=, file=}): to the log, or to a file */
 static int task_print_stack(lua_State *L) {
+  static const char *const keys[] = {"limit", "file", NULL};
   ml_fiber *t = check(L);
+  lua_Integer limit;
+  lua_settop(L, 2);
+  limit = check_limit(L, keys, "print_stack");
+  if (lua_istable(L, 2))
+    lua_getfield(L, 2, "file");
+  else
+    lua_pushnil(L);
+  lua_replace(L, 2);
   ml__future_repr(L, 1);
   if (t->fut.obj.state == ML_F_PENDING)
     push_stack(L, t);
@@ -222,7 +239,16 @@ static int task_print_stack(lua_State *L) {
     }
     if (lua_type(L, -1) != LUA_TSTRING) lua_pushliteral(L, "no stack");
   }
-  ml__log(ml__engine(L), "Stack for %s\n%s", lua_tostring(L, 2), lua_tostring(L, -1));
+  if (limit >= 0 && limit < LUA_MAXINTEGER) push_lines(L, -1, limit + 1);
+  if (lua_isnil(L, 2)) {
+    ml__log(ml__engine(L), "Stack for %s\n%s", lua_tostring(L, 3), lua_tostring(L, -1));
+    return 0;
+  }
+  lua_pushfstring(L, "Stack for %s\n%s\n", lua_tostring(L, 3), lua_tostring(L, -1));
+  lua_getfield(L, 2, "write");
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, -3);
+  lua_call(L, 2, 0);
   return 0;
 }
 

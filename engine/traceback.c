@@ -80,6 +80,10 @@ static void push_stack(lua_State *L, int level) {
   lua_remove(L, -2);
 }
 
+/* A traceback that is longer gets no further parts: an error that passes
+** thousands of awaits must not cost the square of that. */
+#define TRACEBACK_MAX 20000
+
 int ml__msgh(lua_State *L) {
   lua_settop(L, 1);
   if (!lua_checkstack(L, 20) || ml__isinstance(L, 1, "CancelledError")) return 1;

@@ -167,6 +167,11 @@ describe("Barrier", function()
     end)
   end)
 
+  it("takes its number as a keyword", function()
+    assert.equal(2, asyncio.Barrier({ parties = 2 }).parties)
+    helper.raises("partis", asyncio.Barrier, { partis = 2 })
+  end)
+
   it("refuses a wrong number of parties", function()
     local err = helper.raises(asyncio.ValueError, asyncio.Barrier, 0)
     assert.matches("parties must be >= 1", err.message)

@@ -80,7 +80,7 @@ TIME: \tSECONDS
     prints("future_methods", [[
 done:\tfalse
 its loop:\ttrue
-false\tInvalidStateError: scripts/future_methods.lua:12: Result is not ready.
+false\tInvalidStateError: scripts/future_methods.lua:12: Result is not set.
 removed:\t1
 callback:\tthe result
 awaited:\tthe result

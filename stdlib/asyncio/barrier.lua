@@ -93,9 +93,13 @@ end
 local M = {}
 
 --- Makes a barrier for `parties` tasks.
----@param parties integer at least 1
+---@param parties integer at least 1, or { parties = it }
 ---@return asyncio.Barrier
 function M.Barrier(parties)
+  if type(parties) == "table" then
+    core.options(parties, { "parties" }, "Barrier")
+    parties = parties.parties
+  end
   if math.type(parties) ~= "integer" then
     misuse.raise(core.TypeError, "Barrier() expects an integer, not " .. misuse.describe(parties))
   end

@@ -133,9 +133,13 @@ end
 local M = {}
 
 --- Makes a condition variable with a lock of its own, or over `lock`.
----@param lock? any an asyncio.Lock
+---@param lock? any an asyncio.Lock, or { lock = it }
 ---@return asyncio.Condition
 function M.Condition(lock)
+  if type(lock) == "table" and getmetatable(lock) == nil then
+    core.options(lock, { "lock" }, "Condition")
+    lock = lock.lock
+  end
   if lock == nil then
     lock = core.Lock()
   elseif type(lock) ~= "userdata" and type(lock) ~= "table" or not lock.acquire then

@@ -17,6 +17,7 @@ local parts = {
   { "wait", " wait ALL_COMPLETED FIRST_COMPLETED FIRST_EXCEPTION " },
   { "wait_for", " wait_for " },
   { "shield", " shield " },
+  { "eager", " create_eager_task_factory " },
   { "as_completed", " as_completed " },
   { "threads", " run_coroutine_threadsafe wrap_future " },
   { "timeouts", " timeout timeout_at Timeout " },

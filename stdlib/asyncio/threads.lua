@@ -31,6 +31,9 @@ function M.run_coroutine_threadsafe(coroutine, loop)
   if not core.iscoroutine(coroutine) and type(coroutine) ~= "function" then
     misuse.raise(core.TypeError, "A coroutine object is required, not " .. misuse.describe(coroutine))
   end
+  if getmetatable(loop) == nil or loop.call_soon_threadsafe == nil then
+    misuse.raise(core.TypeError, "run_coroutine_threadsafe() expects a loop, not " .. misuse.describe(loop))
+  end
   local future = loop:create_future()
   loop:call_soon_threadsafe(function()
     if future:done() then
