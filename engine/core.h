@@ -168,8 +168,8 @@ struct ml_engine {
   ml_link reports; /* armed reports of errors that nobody has seen */
   const char *typenames[ML_T_USER + 1];
   ml_object *sleep0;               /* what asyncio.sleep(0) gives: never used up */
-  atomic_int sigints; /* interrupts not yet delivered: ANY THREAD */
-  _Atomic(ml_evloop *) live; /* running, for other threads to wake */
+  atomic_int sigints;              /* interrupts not yet delivered: ANY THREAD */
+  _Atomic(ml_evloop *) live;       /* running, for other threads to wake */
   struct ml_lasterror *last_error; /* host.c */
   bool gc_cycled;                  /* a cycle of the collector has ended: see loop.c */
   uint64_t rng;                    /* state of the shuffling generator, 0: off */
@@ -177,9 +177,9 @@ struct ml_engine {
   /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
   ** would meet the host's own there */
   void (*close_handles)(lua_State *L, ml_evloop *l);
-  atomic_int interrupted; /* the first Ctrl-C has been handed to the runner */
-  char warning[512];                 /* a Lua warning that comes in parts */
-  struct ml_task *host_tasks;        /* host.c: the host's references */
+  atomic_int interrupted;     /* the first Ctrl-C has been handed to the runner */
+  char warning[512];          /* a Lua warning that comes in parts */
+  struct ml_task *host_tasks; /* host.c: the host's references */
 };
 
 static inline ml_engine *ml__engine(lua_State *L) { return *(ml_engine **)lua_getextraspace(L); }
@@ -276,7 +276,7 @@ struct ml_evloop {
   atomic_bool wakeable; /* other threads may use async */
   atomic_int wakers;    /* and so many do */
   ml_clock clock;
-  double vnow; /* virtual clock */
+  double vnow;          /* virtual clock */
   uint64_t quiet_since; /* virtual clock: since when steps find nothing, uv_hrtime; 0: they do */
   bool stopping, closed, debug;
   bool raise; /* an error in ML_R_PENDINGERR must leave the loop now */

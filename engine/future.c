@@ -171,8 +171,7 @@ static ml_future *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_FUTURE
 static int fut_result(lua_State *L) {
   ml_future *f = check(L);
   int n;
-  if (f->obj.state == ML_F_PENDING)
-    return ml__misuse(L, "InvalidStateError", "Result is not set.");
+  if (f->obj.state == ML_F_PENDING) return ml__misuse(L, "InvalidStateError", "Result is not set.");
   n = ml__future_results(L, 1);
   return n < 0 ? lua_error(L) : n;
 }
@@ -229,7 +228,8 @@ static int fut_set_result(lua_State *L) {
     lua_pushinteger(L, n);
     lua_setfield(L, 2, "n");
     lua_settop(L, 2);
-    if (f->obj.state == ML_F_PENDING) f->obj.flags |= ML_FF_MULTI; /* a finalizer may have ended it */
+    if (f->obj.state == ML_F_PENDING)
+      f->obj.flags |= ML_FF_MULTI; /* a finalizer may have ended it */
   }
   lua_settop(L, 2);
   ml__future_set_result(L, 1);

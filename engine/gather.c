@@ -18,9 +18,9 @@ typedef struct child {
 struct gather {
   ml_future fut; /* first */
   int pin;
-  int n;       /* children in argument order, repeated ones too */
-  int unique;  /* different children */
-  int nkids;   /* of them pending when gather was called */
+  int n;      /* children in argument order, repeated ones too */
+  int unique; /* different children */
+  int nkids;  /* of them pending when gather was called */
   int finished;
   bool return_exceptions, cancel_requested;
   child kids[];

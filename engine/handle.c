@@ -64,7 +64,8 @@ static void handle_run(ml_evloop *l, ml_job *j) {
 
 static handle *new_handle(lua_State *L, ml_objtype type, int fn, int nargs, ml_evloop *loop) {
   int base = lua_gettop(L) - nargs;
-  if (nargs > MAX_ARGS) ml__misuse(L, "ValueError", "too many arguments for a callback (%d)", nargs);
+  if (nargs > MAX_ARGS)
+    ml__misuse(L, "ValueError", "too many arguments for a callback (%d)", nargs);
   handle *h = ml__newobject(L, type, sizeof *h, nargs + 1);
   int self = lua_gettop(L);
   h->loop = loop;

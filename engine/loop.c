@@ -46,8 +46,8 @@ static void on_uvtimer(uv_timer_t *h) { (void)h; }
 uv_loop_t *ml__loop_uv(ml_evloop *l) {
   if (l->uv_ready) return l->uv;
   if (l->closed) return NULL;
-  if (l->uv == NULL && l->engine->config.loop != NULL && ml__list_empty(&l->engine->loops) == false &&
-      l->engine->loops.next == &l->link)
+  if (l->uv == NULL && l->engine->config.loop != NULL &&
+      ml__list_empty(&l->engine->loops) == false && l->engine->loops.next == &l->link)
     l->uv = l->engine->config.loop; /* the engine's first loop is the host's */
   if (l->uv == NULL) {
     l->uv = ml__alloc(l->engine->alloc, NULL, 0, sizeof *l->uv);

@@ -37,7 +37,8 @@ static ml_evloop *open_loop(lua_State *L) {
 
 static void check_running(lua_State *L, ml_evloop *l) {
   ml_engine *e = l->engine;
-  if (l->depth > 0) ml__misuse(L, "RuntimeError", "This event loop is already running: await instead");
+  if (l->depth > 0)
+    ml__misuse(L, "RuntimeError", "This event loop is already running: await instead");
   if (e->running != NULL)
     ml__misuse(L, "RuntimeError",
                "Cannot run the event loop while another loop is running: await instead");
@@ -79,8 +80,10 @@ static void push_stuck(lua_State *L, ml_evloop *l) {
     /* a cycle of tasks that await each other? */
     do {
       for (int i = 0; i < 2 && fast != NULL; i++)
-        fast = fast->waiting != NULL && fast->waiting->type == ML_T_TASK ? (ml_fiber *)fast->waiting : NULL;
-      slow = slow->waiting != NULL && slow->waiting->type == ML_T_TASK ? (ml_fiber *)slow->waiting : NULL;
+        fast = fast->waiting != NULL && fast->waiting->type == ML_T_TASK ? (ml_fiber *)fast->waiting
+                                                                         : NULL;
+      slow = slow->waiting != NULL && slow->waiting->type == ML_T_TASK ? (ml_fiber *)slow->waiting
+                                                                       : NULL;
     } while (fast != NULL && slow != NULL && fast != slow);
     if (fast == NULL || slow == NULL) continue;
     for (slow = fast; slow != t;) { /* only for its members */
@@ -163,7 +166,8 @@ static int loop_run_forever(lua_State *L) {
   if (rc == ML_RUN_IDLE && l->ntasks > 0) {
     luaL_checkstack(L, 30, "report");
     push_stuck(L, l);
-    return ml__error(L, "RuntimeError", "deadlock: run_forever() has nothing left to run; tasks that wait:%s",
+    return ml__error(L, "RuntimeError",
+                     "deadlock: run_forever() has nothing left to run; tasks that wait:%s",
                      lua_tostring(L, -1));
   }
   return 0;
@@ -402,7 +406,8 @@ static int core_get_event_loop(lua_State *L) {
     return 1;
   }
   if (e->current == NULL) e->current = ml__loop_new(e, e->config.clock);
-  if (e->current == NULL) return luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
+  if (e->current == NULL)
+    return luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
   ml__loop_push(L, e->current);
   return 1;
 }
@@ -435,7 +440,8 @@ static int core_new_event_loop(lua_State *L) {
   if (l == NULL) return luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
   if (lua_istable(L, 1)) {
     if (lua_getfield(L, 1, "debug") != LUA_TNIL) l->debug = lua_toboolean(L, -1);
-    if (lua_getfield(L, 1, "shuffle") != LUA_TNIL) e->rng = (uint64_t)luaL_checkinteger(L, -1) * 2 + 1;
+    if (lua_getfield(L, 1, "shuffle") != LUA_TNIL)
+      e->rng = (uint64_t)luaL_checkinteger(L, -1) * 2 + 1;
   }
   ml__loop_push(L, l);
   return 1;

@@ -45,15 +45,15 @@ typedef struct ml_task ml_task;     /* the host's reference to a script task   *
 
 /* Codes of the engine's own. */
 enum {
-  ML_EINVAL = -10001,  /* an argument is not what the contract says       */
-  ML_ENOMEM = -10002,  /* no memory, or the engine's limit was reached     */
-  ML_ESYNTAX = -10003, /* the script does not compile: see ml_last_error  */
-  ML_ESCRIPT = -10004, /* the script raised an error: see ml_last_error   */
-  ML_EBUSY = -10005,   /* called from inside a running script             */
-  ML_ECLOSED = -10006, /* the engine or loop is closed                    */
+  ML_EINVAL = -10001,   /* an argument is not what the contract says       */
+  ML_ENOMEM = -10002,   /* no memory, or the engine's limit was reached     */
+  ML_ESYNTAX = -10003,  /* the script does not compile: see ml_last_error  */
+  ML_ESCRIPT = -10004,  /* the script raised an error: see ml_last_error   */
+  ML_EBUSY = -10005,    /* called from inside a running script             */
+  ML_ECLOSED = -10006,  /* the engine or loop is closed                    */
   ML_EPENDING = -10007, /* the task has no result yet                     */
-  ML_ESTUCK = -10008,  /* tasks are left that nothing can ever wake       */
-  ML_ELIMIT = -10009   /* a limit of the configuration was hit            */
+  ML_ESTUCK = -10008,   /* tasks are left that nothing can ever wake       */
+  ML_ELIMIT = -10009    /* a limit of the configuration was hit            */
 };
 
 /* What ml_task_status answers. */
@@ -152,7 +152,7 @@ ML_API struct lua_State *ml_lua(ml_engine *e);
 ML_API struct uv_loop_s *ml_loop(ml_engine *e);
 ML_API const char *ml_strerror(int err);
 ML_API const char *ml_lua_version(void); /* "Lua 5.4.4" */
-ML_API int ml_version(void); /* major * 10000 + minor * 100 + patch */
+ML_API int ml_version(void);             /* major * 10000 + minor * 100 + patch */
 
 #ifdef __cplusplus
 }

@@ -256,10 +256,11 @@ static int co_wrap(lua_State *L) {
 }
 
 /* A task's own thread cannot yield to anybody. */
-static int co_yield(lua_State *L) {
+static int co_yield (lua_State *L) {
   ml_engine *e = ml__engine(L);
   if (e->task != NULL && L == e->task->thread)
-    return luaL_error(L, "attempt to yield from outside a coroutine (a task awaits instead of yielding)");
+    return luaL_error(
+        L, "attempt to yield from outside a coroutine (a task awaits instead of yielding)");
   return lua_yield(L, lua_gettop(L));
 }
 
@@ -314,7 +315,8 @@ static int co_close(lua_State *L) {
   lua_Debug ar;
   int st = lua_status(co);
   if (is_the_loops(L, co) && lua_status(co) == LUA_YIELD)
-    return luaL_error(L, "cannot close a coroutine that waits in an await: cancel its task instead");
+    return luaL_error(L,
+                      "cannot close a coroutine that waits in an await: cancel its task instead");
   if (co == L || (st == LUA_OK && lua_getstack(co, 0, &ar)))
     return luaL_error(L, "cannot close a %s coroutine", co == L ? "running" : "normal");
   st = lua_resetthread(co);
@@ -328,11 +330,10 @@ static int co_close(lua_State *L) {
 }
 
 void ml__open_protected(lua_State *L) {
-  static const luaL_Reg co[] = {{"create", co_create},   {"resume", co_resume},
-                                {"running", co_running}, {"status", co_status},
-                                {"wrap", co_wrap},       {"yield", co_yield},
-                                {"isyieldable", co_isyieldable}, {"close", co_close},
-                                {NULL, NULL}};
+  static const luaL_Reg co[] = {
+      {"create", co_create},           {"resume", co_resume}, {"running", co_running},
+      {"status", co_status},           {"wrap", co_wrap},     {"yield", co_yield },
+      {"isyieldable", co_isyieldable}, {"close", co_close},   {NULL, NULL}};
   lua_pushcfunction(L, core_catch);
   lua_setfield(L, -2, "catch");
   lua_pushcfunction(L, base_pcall);

@@ -53,7 +53,8 @@ static bool less(lua_State *L, int a, int b, int nesting) {
   a = lua_absindex(L, a);
   b = lua_absindex(L, b);
   if (lua_istable(L, a) && lua_istable(L, b)) {
-    if (luaL_getmetafield(L, a, "__lt") != LUA_TNIL || luaL_getmetafield(L, b, "__lt") != LUA_TNIL) {
+    if (luaL_getmetafield(L, a, "__lt") != LUA_TNIL ||
+        luaL_getmetafield(L, b, "__lt") != LUA_TNIL) {
       lua_pop(L, 1);
       return lua_compare(L, a, b, LUA_OPLT);
     }
@@ -163,9 +164,7 @@ static void push_item(lua_State *L, int qidx, queue *q) {
   lua_getiuservalue(L, qidx, 1);
   lua_insert(L, -2);
   switch (q->obj.flags) {
-  case FIFO:
-    lua_rawseti(L, -2, (lua_Integer)((q->head + (uint32_t)q->size) & q->mask) + 1);
-    break;
+  case FIFO: lua_rawseti(L, -2, (lua_Integer)((q->head + (uint32_t)q->size) & q->mask) + 1); break;
   case LIFO: lua_rawseti(L, -2, q->size + 1); break;
   default: heap_push(L, q, lua_gettop(L) - 1);
   }

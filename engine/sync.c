@@ -223,7 +223,8 @@ static int sem_release(lua_State *L) {
   waitlist *l = check_sem(L);
   if (l->bound >= 0 && l->value >= l->bound)
     return ml__misuse(L, "ValueError", "BoundedSemaphore released too many times");
-  if (l->value == INT64_MAX) return ml__misuse(L, "ValueError", "Semaphore released too many times");
+  if (l->value == INT64_MAX)
+    return ml__misuse(L, "ValueError", "Semaphore released too many times");
   l->value++;
   wake_next(l);
   return 0;

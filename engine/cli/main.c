@@ -143,7 +143,8 @@ int main(int argc, char **argv) {
   sigemptyset(&sa.sa_mask);
   sigaction(SIGINT, &sa, NULL);
   if (code != NULL)
-    rc = ml_main(engine, "=(command line)", code, strlen(code), argc - i, (const char *const *)argv + i);
+    rc = ml_main(engine, "=(command line)", code, strlen(code), argc - i,
+                 (const char *const *)argv + i);
   else if (module != NULL)
     rc = ml_main_module(engine, module, argc - i, (const char *const *)argv + i);
   else
