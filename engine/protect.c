@@ -132,7 +132,13 @@ static bool is_the_loops(lua_State *L, lua_State *co) {
 
 /* Hands the error on top of co over to L, as resume or wrap gives it. */
 static int give_error(lua_State *L, lua_State *co, int kind) {
+  int st = lua_status(co);
   if (kind == CO_RESUME) {
+    if (co != L && st != LUA_OK && st != LUA_YIELD && own_cancel(co, -1)) {
+      lua_resetthread(co); /* the task's own cancellation passes, as through pcall */
+      lua_xmove(co, L, 1);
+      return lua_error(L);
+    }
     lua_pushboolean(L, 0);
     if (co == L) /* it resumed itself */
       lua_insert(L, -2);
@@ -140,7 +146,6 @@ static int give_error(lua_State *L, lua_State *co, int kind) {
       lua_xmove(co, L, 1);
     return 2;
   }
-  int st = lua_status(co);
   if (st != LUA_OK && st != LUA_YIELD) { /* error in the coroutine: close it */
     st = lua_resetthread(co);
     lua_xmove(co, L, 1); /* the error, maybe another one from a __close */
@@ -249,7 +254,25 @@ static int co_create(lua_State *L) {
   return 1;
 }
 
+static int wrap_body_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)ctx;
+  return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) : lua_error(L);
+}
+
+/* In a task the function is called by this one, so that its `<close>` may await
+** also when an error or a cancellation ends it: in lua_resetthread they cannot. */
+static int wrap_body(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  return wrap_body_k(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, wrap_body_k), 0);
+}
+
 static int co_wrap(lua_State *L) {
+  if (ml__engine(L)->task != NULL) {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    lua_pushcclosure(L, wrap_body, 1);
+  }
   co_create(L);
   lua_pushcclosure(L, co_auxwrap, 1);
   return 1;

@@ -111,9 +111,14 @@ static void fail(lua_State *L, int idx, ml_fiber *t) {
     ml__future_cancelled_with(L, idx);
   } else {
     int err = lua_gettop(L);
-    if (ml__isinstance(L, err, "KeyboardInterrupt") || ml__isinstance(L, err, "SystemExit"))
-      raise_from_loop(L, t->fut.loop, err);
+    bool leaves = ml__isinstance(L, err, "KeyboardInterrupt") || ml__isinstance(L, err, "SystemExit");
+    if (leaves) raise_from_loop(L, t->fut.loop, err);
     ml__future_set_error(L, idx);
+    if (leaves) { /* who runs the loop sees it */
+      lua_getiuservalue(L, idx, 1);
+      ml__report_open(L, -1, true);
+      lua_pop(L, 2);
+    }
   }
   leave(L, t);
 }

@@ -1,9 +1,11 @@
 /* The moonloop command: a client of moonloop.h like any other. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "moonloop.h"
 
@@ -29,6 +31,18 @@ static void on_sigint(int sig) {
   int saved = errno;
   (void)sig;
   if (engine != NULL) ml_interrupt(engine);
+  errno = saved;
+}
+
+/* Nobody reads what the script prints: end as other tools do, quietly. A broken
+** pipe elsewhere is the writer's error. */
+static void on_sigpipe(int sig) {
+  int saved = errno;
+  struct pollfd out = {STDOUT_FILENO, POLLOUT, 0};
+  if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)) {
+    signal(sig, SIG_DFL);
+    raise(sig);
+  }
   errno = saved;
 }
 
@@ -132,7 +146,6 @@ int main(int argc, char **argv) {
       else
         break;
     }
-  signal(SIGPIPE, SIG_IGN);
   rc = ml_new(&c, &engine);
   if (rc < 0) {
     fprintf(stderr, "moonloop: cannot start: %s\n", ml_strerror(rc));
@@ -142,6 +155,8 @@ int main(int argc, char **argv) {
   sa.sa_handler = on_sigint;
   sigemptyset(&sa.sa_mask);
   sigaction(SIGINT, &sa, NULL);
+  sa.sa_handler = on_sigpipe;
+  sigaction(SIGPIPE, &sa, NULL);
   if (code != NULL)
     rc = ml_main(engine, "=(command line)", code, strlen(code), argc - i,
                  (const char *const *)argv + i);
@@ -155,8 +170,9 @@ int main(int argc, char **argv) {
     status = failed(engine, rc);
   ml_close(engine, 1000);
   engine = NULL;
-  if (fflush(stdout) != 0 && errno != EPIPE && status == 0) {
-    fprintf(stderr, "moonloop: standard output: %s\n", strerror(errno));
+  errno = 0;
+  if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE && status == 0) {
+    fprintf(stderr, "moonloop: standard output: %s\n", errno != 0 ? strerror(errno) : "write error");
     status = 1;
   }
   return status;
