@@ -70,7 +70,7 @@ static int flush(ml_stream *s, int fd) {
   rc = send_bufs(s, fd, v, n);
   if (rc < 0) return rc;
   s->queued -= (size_t)rc;
-  for (left = rc; left > 0;) {
+  for (left = rc; left > 0 && s->first != NULL;) {
     ml_chunk *c = s->first;
     if ((size_t)left < c->len) {
       c->off += (size_t)left;
