@@ -287,7 +287,9 @@ static void create(lua_State *L, int idx, int opts, ml_evloop *l, const char *fn
       name = lua_gettop(L);
     }
   }
-  if (!lua_isfunction(L, idx) && !(o != NULL && ml__iscoroutine(o)) && !ml__isawaitable(L, idx))
+  /* A future or task is no coroutine, as in CPython; but gather(...) may be given. */
+  if (o != NULL ? !ml__iscoroutine(o) && o->type != ML_T_GATHER
+                : !lua_isfunction(L, idx) && !ml__isawaitable(L, idx))
     ml__misuse(L, "TypeError", "%s: a coroutine was expected, got %s", fname,
                o != NULL ? ml__engine(L)->typenames[o->type] : luaL_typename(L, idx));
   if (o != NULL && ml__iscoroutine(o) && o->state != ML_CO_NEW)
