@@ -40,6 +40,7 @@ check() {
       need 'curl' curl have curl
       need 'nginx' nginx have nginx
       need 'ps' procps have ps
+      need 'names of services (/etc/services)' netbase test -e /etc/services
       ;;
     demo)
       need 'Python 3' python3 have python3
