@@ -609,6 +609,9 @@ void ml__open_gather(lua_State *L);
 void ml__open_sync(lua_State *L);
 void ml__open_queues(lua_State *L);
 void ml__open_protected(lua_State *L); /* replaces pcall, xpcall, coroutine.* */
+/* Ends a suspended thread, and first the coroutines that it has resumed: their
+** `<close>` run, unable to await. */
+void ml__thread_unwind(lua_State *co);
 void ml__open_loader(lua_State *L);    /* replaces require */
 void ml__open_guard(lua_State *L);     /* replaces parts of debug.*; after luaL_openlibs */
 

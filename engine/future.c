@@ -215,6 +215,17 @@ static int not_for_tasks(lua_State *L, const ml_future *f, const char *what) {
   return ml__misuse(L, "RuntimeError", "Task does not support %s operation", what);
 }
 
+/* The future's callbacks were to be called by a loop that is closed: they are dropped. */
+static int check_closed(lua_State *L, ml_future *f) {
+  bool any = false;
+  if (!f->loop->closed) return 0;
+  for (ml_link *n; (n = f->loop->ready.next) != &f->loop->ready; any = true) {
+    ml__list_remove(n);
+    ml__handle_drop(L, (ml_job *)(void *)n);
+  }
+  return any ? ml__error(L, "RuntimeError", "Event loop is closed") : 0;
+}
+
 static int fut_set_result(lua_State *L) {
   ml_future *f = check(L);
   not_for_tasks(L, f, "set_result");
@@ -233,7 +244,7 @@ static int fut_set_result(lua_State *L) {
   }
   lua_settop(L, 2);
   ml__future_set_result(L, 1);
-  return 0;
+  return check_closed(L, f);
 }
 
 static int fut_set_exception(lua_State *L) {
@@ -260,7 +271,7 @@ static int fut_set_exception(lua_State *L) {
         L, "TypeError",
         "StopAsyncIteration interacts badly with iterators and cannot be raised into a Future");
   ml__future_set_error(L, 1);
-  return 0;
+  return check_closed(L, f);
 }
 
 static int fut_add_done_callback(lua_State *L) {

@@ -352,6 +352,32 @@ static int co_close(lua_State *L) {
   return 2;
 }
 
+/* The coroutine that the suspended thread has resumed and whose await it passes on, or NULL. */
+static lua_State *nested(lua_State *co) {
+  lua_State *inner = NULL;
+  lua_Debug ar;
+  lua_CFunction f;
+  if (lua_status(co) != LUA_YIELD || !lua_checkstack(co, 4) || !lua_getstack(co, 0, &ar)) return NULL;
+  lua_getinfo(co, "f", &ar);
+  f = lua_tocfunction(co, -1);
+  if (f == co_auxwrap && lua_getupvalue(co, -1, 1) != NULL) {
+    inner = lua_tothread(co, -1);
+    lua_pop(co, 1);
+  } else if (f == co_resume && lua_getlocal(co, &ar, 1) != NULL) {
+    inner = lua_tothread(co, -1);
+    lua_pop(co, 1);
+  }
+  lua_pop(co, 1);
+  return inner != co ? inner : NULL;
+}
+
+void ml__thread_unwind(lua_State *co) {
+  lua_State *inner = nested(co);
+  if (inner != NULL) ml__thread_unwind(inner);
+  lua_resetthread(co);
+  lua_settop(co, 0);
+}
+
 void ml__open_protected(lua_State *L) {
   static const luaL_Reg co[] = {
       {"create", co_create},           {"resume", co_resume}, {"running", co_running},

@@ -461,16 +461,14 @@ void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co) {
   while (!ml__list_empty(&t->fut.callbacks)) ml__list_remove(t->fut.callbacks.next);
   while (t->segments != NULL) {
     ml_segment *s = t->segments;
-    lua_resetthread(s->inner);
-    lua_settop(s->inner, 0);
+    ml__thread_unwind(s->inner);
     ml__thread_release(e, s->inner, s->slot, false);
     co = s->outer;
     t->segments = s->next;
     ml__alloc(e->alloc, s, sizeof *s, 0);
   }
   if (co != NULL) {
-    lua_resetthread(co);
-    lua_settop(co, 0);
+    ml__thread_unwind(co);
     ml__thread_release(e, co, t->thread_slot, false);
   }
   t->thread = t->parked = NULL;

@@ -414,6 +414,73 @@ describe("closing a loop", function()
   end)
 end)
 
+describe("closing a loop with a task that waits in nested coroutines", function()
+  it("runs the <close> of each, innermost first, once", function()
+    local log = {}
+    local function closing(name)
+      return setmetatable({}, { __close = function() log[#log + 1] = name end })
+    end
+    local loop = asyncio.new_event_loop { clock = "virtual" }
+    loop:set_exception_handler(function() end)
+    loop:create_task(function()
+      local _ <close> = closing "task"
+      coroutine.wrap(function()
+        local _ <close> = closing "wrap"
+        coroutine.resume(coroutine.create(function()
+          local _ <close> = closing "create"
+          coroutine.wrap(function()
+            local _ <close> = closing "inner"
+            await(asyncio.sleep(100))
+          end)()
+        end))
+      end)()
+    end)
+    loop:run_until_complete(sleeper(1))
+    loop:close()
+    assert.same({ "inner", "create", "wrap", "task" }, log)
+  end)
+
+  it("refuses an await in a <close>, also when it is the current loop", function()
+    local loop = asyncio.new_event_loop { clock = "virtual" }
+    asyncio.set_event_loop(loop)
+    loop:set_exception_handler(function() end)
+    local said = {}
+    for i = 1, 2 do
+      loop:create_task(function()
+        local _ <close> = setmetatable({}, { __close = function()
+          local c = asyncio.sleep(1)
+          said[i] = tostring(select(2, pcall(await, c)))
+          c:close()
+          pcall(loop.close, loop)
+        end })
+        await(asyncio.sleep(100))
+      end)
+    end
+    loop:call_later(1, loop.stop, loop)
+    loop:run_forever()
+    loop:close()
+    asyncio.set_event_loop(nil)
+    for i = 1, 2 do assert.is_truthy(said[i]:find("RuntimeError", 1, true), said[i]) end
+  end)
+end)
+
+describe("a future of a closed loop", function()
+  it("can be set, but its callbacks are refused", function()
+    local loop = asyncio.new_event_loop()
+    local f, g, h = loop:create_future(), loop:create_future(), loop:create_future()
+    f:add_done_callback(print)
+    g:add_done_callback(print)
+    loop:close()
+    helper.raises("Event loop is closed", f.set_result, f, 1)
+    assert.equal(1, f:result())
+    helper.raises("Event loop is closed", g.set_exception, g, "x")
+    assert.equal("x", g:exception())
+    h:set_result(2)
+    assert.equal(2, h:result())
+    helper.raises("Event loop is closed", h.add_done_callback, h, print)
+  end)
+end)
+
 describe("the loops there are", function()
   it("get_event_loop makes one at need, set_event_loop changes it", function()
     asyncio.set_event_loop(nil)
