@@ -146,6 +146,12 @@ static int db_setlocal(lua_State *L) {
     return 1;
   }
   if (L != L1 && !lua_checkstack(L1, 1)) return luaL_error(L, "stack overflow");
+  name = lua_getlocal(L1, &ar, n);
+  if (name != NULL) lua_pop(L1, 1);
+  if (name == NULL || (name[0] == '(' && strcmp(name, "(vararg)") != 0)) {
+    lua_pushnil(L); /* Lua's own: the state of loops, temporary values */
+    return 1;
+  }
   lua_xmove(L, L1, 1);
   name = lua_setlocal(L1, &ar, n);
   if (name == NULL) lua_pop(L1, 1);
