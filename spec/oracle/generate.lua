@@ -302,6 +302,7 @@ function M.program(seed, size)
     barriers = has.barrier and { random(1, 3) } or {},
     queues = has.queue and { { pick { "fifo", "fifo", "priority", "lifo" }, random(0, 2) } } or {},
     eager = has.eager and chance(20),
+    run = chance(12),
   }
   local functions = {}
   local share = math.max(2, plan.budget // plan.n)

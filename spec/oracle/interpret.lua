@@ -522,6 +522,25 @@ local function root(self)
   self:log("loop", "stuck")
 end
 
+--- As asyncio.run does it, and no watchdog; but the loop stays open for what is left to tell.
+local function run_main(self, loop)
+  local task
+  local main = async(function()
+    task = asyncio.current_task()
+    self.slots[0] = task
+    self.place[task] = 1
+    return await(call(self, 0, self:new_place()))
+  end)
+  local runner = asyncio.Runner { loop_factory = function() return loop end }
+  asyncio.catch(runner.run, runner, main()) -- its own error, or nothing can happen any more
+  self:log("loop", "main ends", state(task))
+  local left = asyncio.all_tasks(loop)
+  for _, t in ipairs(left) do t:cancel() end
+  if #left == 0 then return end
+  local all = asyncio.gather(left, { return_exceptions = true })
+  if not asyncio.catch(loop.run_until_complete, loop, all) then self:log("loop", "hangs") end
+end
+
 local M = {}
 
 --- The trace of a program: a list of lines.
@@ -530,9 +549,13 @@ local M = {}
 function M.trace(program)
   local loop = asyncio.new_event_loop { clock = "virtual" }
   local self = new_machine(program, loop)
-  local task = asyncio.Task(async(root)(self), { loop = loop, eager_start = false })
-  local ok, err = asyncio.catch(loop.run_until_complete, loop, task)
-  if not ok then self:log("loop", "failed", tostring(err)) end
+  if program.objects and program.objects.run then
+    run_main(self, loop)
+  else
+    local task = asyncio.Task(async(root)(self), { loop = loop, eager_start = false })
+    local ok, err = asyncio.catch(loop.run_until_complete, loop, task)
+    if not ok then self:log("loop", "failed", tostring(err)) end
+  end
   local names = {}
   for name in pairs(self.slots) do names[#names + 1] = name end
   table.sort(names)

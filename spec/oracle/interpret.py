@@ -194,6 +194,7 @@ class Machine:
         self.vars = {}
         o = program.get("objects", {})
         self.eager = o.get("eager", False)
+        self.bare = o.get("run", False)  # asyncio.run(main) alone, no watchdog
         self.locks = [asyncio.Lock() for _ in range(o.get("locks", 0))]
         self.events = [asyncio.Event() for _ in range(o.get("events", 0))]
         self.conditions = [
@@ -243,10 +244,10 @@ class Machine:
         self.log("loop", "stuck")
 
     def run(self):
-        try:
-            self.loop.run_until_complete(Loop.create_task(self.loop, self.root()))
-        except RecursionError as e:
-            self.log("loop", "failed", e)
+        if self.bare:
+            self.run_main()
+        else:
+            self.loop.run_until_complete(self.make_task(self.loop, self.root(), eager=False))
         for i in sorted(self.slots):
             future = self.slots[i]
             self.log("slot%d" % i, "ends", *self.state(future))
@@ -254,6 +255,26 @@ class Machine:
         self.loop._scheduled.clear()
         self.loop.close()
         return self.out
+
+    def run_main(self):
+        """As asyncio.run does it, but what is left is cancelled in the order of making."""
+        task = self.make_task(self.loop, self.call(0, self.new_place()), eager=self.eager)
+        self.place[task] = 1
+        self.slots[0] = task
+        try:
+            self.loop.run_until_complete(task)
+        except BaseException:  # its own error, or nothing can happen any more
+            pass
+        self.log("loop", "main ends", *self.state(task))
+        left = [t for t in self.all if not t.done()]
+        for t in left:
+            t.cancel()
+        if not left:
+            return
+        try:
+            self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        except BaseException:
+            self.log("loop", "hangs")
 
     @staticmethod
     def state(f):
