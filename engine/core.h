@@ -430,6 +430,8 @@ int ml__segment_enter(lua_State *L, ml_fiber *t, int idx);
 void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent);
 void ml__context_set(lua_State *L, int task, ml_fiber *t);
 void ml__task_created_at(lua_State *L, int idx); /* debug: remembers the stack */
+/* Pushes what ml__task_created_at has noted of the task at idx, or nil. */
+void ml__source_traceback(lua_State *L, int idx);
 bool ml__job_is_task(const ml_job *j);
 /* Resumes the task until it waits or ends. */
 void ml__task_run(ml_evloop *l, ml_fiber *t);

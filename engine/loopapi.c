@@ -193,6 +193,10 @@ static void destroy_tasks(lua_State *L, ml_evloop *l) {
       lua_setfield(L, -2, "message");
       ml__future_repr(L, lua_gettop(L) - 1);
       lua_setfield(L, -2, "task");
+      if (l->debug) {
+        ml__source_traceback(L, lua_gettop(L) - 1);
+        lua_setfield(L, -2, "source_traceback");
+      }
       ml__call_exception_handler(L, l);
     }
     ml__task_destroy(L, t, co);

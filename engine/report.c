@@ -11,17 +11,22 @@ typedef struct ml_report {
   ml_link link;  /* in engine->reports while armed */
   ml_evloop *loop;
 } ml_report;
-enum { REPORT_ERROR = 1, REPORT_WHO, REPORT_TB };
+enum { REPORT_ERROR = 1, REPORT_WHO, REPORT_TB, REPORT_SOURCE };
 
 void ml__report_new(lua_State *L, int fut, int err) {
   ml_future *f = lua_touserdata(L, fut);
   ml_report *r;
   int at;
-  luaL_checkstack(L, 12, "error report");
+  fut = lua_absindex(L, fut);
+  luaL_checkstack(L, 16, "error report");
   ml__future_brief(L, fut);
   ml__traceback_of(L, err);
-  r = ml__newobject(L, ML_T_REPORT, sizeof *r, 3);
+  r = ml__newobject(L, ML_T_REPORT, sizeof *r, f->loop->debug ? REPORT_SOURCE : REPORT_TB);
   at = lua_gettop(L);
+  if (f->loop->debug && f->obj.type == ML_T_TASK) {
+    ml__source_traceback(L, fut);
+    lua_setiuservalue(L, at, REPORT_SOURCE);
+  }
   lua_pushvalue(L, err);
   lua_setiuservalue(L, at, REPORT_ERROR);
   lua_pushvalue(L, at - 2);
@@ -71,6 +76,10 @@ static int report_emit(lua_State *L) {
   lua_setfield(L, 2, "future");
   lua_getiuservalue(L, 1, REPORT_TB);
   lua_setfield(L, 2, "traceback");
+  if (lua_getiuservalue(L, 1, REPORT_SOURCE) == LUA_TSTRING)
+    lua_setfield(L, 2, "source_traceback");
+  else
+    lua_pop(L, 1);
   ml__call_exception_handler(L, r->loop);
   return 0;
 }
@@ -108,7 +117,7 @@ void ml__reports_flush(lua_State *L, ml_evloop *only) {
 
 /* The context table is on top. Runs the loop's handler, or the default one. */
 static int default_handler(lua_State *L) {
-  static const char *const known[] = {"message", "exception", "traceback"};
+  static const char *const known[] = {"message", "exception", "traceback", "source_traceback"};
   ml_engine *e = ml__engine(L);
   int ctx = lua_gettop(L);
   if (lua_getfield(L, ctx, "message") != LUA_TSTRING) {
@@ -139,6 +148,11 @@ static int default_handler(lua_State *L) {
     lua_rawgeti(L, ctx + 2, i);
     lua_concat(L, 2);
   }
+  if (lua_getfield(L, ctx, "source_traceback") == LUA_TSTRING) {
+    lua_pushfstring(L, "%s\nObject created at:\n%s", lua_tostring(L, -2), lua_tostring(L, -1));
+    lua_replace(L, -3);
+  }
+  lua_pop(L, 1);
   lua_getfield(L, ctx, "exception");
   if (!lua_isnil(L, -1)) {
     int ex = lua_gettop(L);

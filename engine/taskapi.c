@@ -259,6 +259,12 @@ void ml__task_created_at(lua_State *L, int idx) {
   lua_pop(L, 1);
 }
 
+void ml__source_traceback(lua_State *L, int idx) {
+  ml__push_extras(L, idx);
+  lua_getfield(L, -1, "created_at");
+  lua_remove(L, -2);
+}
+
 static const char *const task_keys[] = {"name", "eager_start", "context", "loop", NULL};
 
 /* Runs the first step of the task on top now: asyncio's eager start. */

@@ -49,6 +49,13 @@ describe("a semaphore", function()
     end)
   end)
 
+  it("takes its value as a keyword", function()
+    local s = asyncio.Semaphore { value = 0 }
+    assert.is_true(s:locked())
+    assert.is_false(asyncio.BoundedSemaphore({ value = 2 }):locked())
+    helper.raises("valeu", asyncio.Semaphore, { valeu = 2 })
+  end)
+
   it("refuses initial values that are no count", function()
     helper.raises(asyncio.ValueError, asyncio.Semaphore, -1)
     helper.raises(asyncio.ValueError, asyncio.BoundedSemaphore, -1)

@@ -1288,3 +1288,47 @@ describe("a recursion of awaits without end", function()
     end)
   end)
 end)
+
+describe("in debug mode", function()
+  local function made_here(f)
+    local list = {}
+    pcall(helper.run, async(function()
+      asyncio.get_running_loop():set_exception_handler(function(_, context) list[#list + 1] = context end)
+      f()
+    end), { debug = true })
+    return list
+  end
+
+  it("the report of a lost error tells where the task was made", function()
+    local list = made_here(function()
+      asyncio.create_task(function() error(asyncio.ValueError("lost")) end)
+      settle(2)
+      collectgarbage()
+      settle(2)
+    end)
+    assert.equal(1, #list)
+    assert.matches("task_spec.lua:%d+: in", list[1].source_traceback)
+  end)
+
+  it("the text of the report has it", function()
+    local _, _, err = helper.cli { "--debug", "-e", [[
+      local asyncio = require "asyncio"
+      asyncio.run(function()
+        asyncio.create_task(function() error(asyncio.ValueError("lost")) end)
+        await(asyncio.sleep(0))
+      end)
+    ]] }
+    assert.matches("Object created at:\n.*command line%):3: in", err)
+    assert.matches("ValueError: lost", err)
+  end)
+
+  it("without it there is none", function()
+    local list = reports(function()
+      asyncio.create_task(function() error(asyncio.ValueError("lost")) end)
+      settle(2)
+      collectgarbage()
+      settle(2)
+    end)
+    assert.is_nil(list[1].source_traceback)
+  end)
+end)
