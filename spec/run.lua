@@ -26,7 +26,7 @@ do
     i = i + 1
   end
 end
-if #roots == 0 then roots[1] = root .. "/spec" end
+if #roots == 0 then roots[1] = root == "." and "spec" or root .. "/spec" end
 arg = { [0] = arg[0] } -- luacheck: ignore (busted reads it)
 
 -- What is loaded here stays loaded: busted takes back what a spec file requires.
