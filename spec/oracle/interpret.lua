@@ -376,12 +376,77 @@ function Machine:sync(s, env)
   return true
 end
 
+-- ---- ways through Lua
+
+local function results(ok, ...)
+  if ok then return ... end
+  error((...), 0)
+end
+
+--- Awaits must work the same whatever lies on the Lua stack between them and the task. Each way calls f(...), which
+--- gives one value. ORACLE_THROUGH names the one that blocks are run in; "all" takes them in turn.
+local ways = {
+  plain = function(f, ...) return f(...) end,
+  -- An error leaves the `<close>` of a coroutine to a place where they cannot await, so it is caught inside.
+  wrap = function(f, ...) return results(coroutine.wrap(function(...) return asyncio.catch(f, ...) end)(...)) end,
+  resume = function(f, ...)
+    local co = coroutine.create(asyncio.catch)
+    return results(select(2, assert(coroutine.resume(co, f, ...))))
+  end,
+  generator = function(f, ...)
+    local arguments = table.pack(...)
+    local values = coroutine.wrap(function()
+      coroutine.yield(1)
+      coroutine.yield { asyncio.catch(f, table.unpack(arguments, 1, arguments.n)) }
+      coroutine.yield(2)
+    end)
+    values()
+    local r = values()
+    values()
+    return results(table.unpack(r, 1, 2))
+  end,
+  metamethod = function(f, ...)
+    return setmetatable({}, { __concat = function(_, arguments) return f(table.unpack(arguments, 1, arguments.n)) end })
+      .. table.pack(...)
+  end,
+  index = function(f, ...)
+    local arguments = table.pack(...)
+    return setmetatable({}, { __index = function() return f(table.unpack(arguments, 1, arguments.n)) end }).x
+  end,
+  iterator = function(f, ...)
+    local arguments, r = table.pack(...), nil
+    for _, value in function(_, n) if n == 0 then return 1, f(table.unpack(arguments, 1, arguments.n)) end end, nil, 0 do
+      r = value
+    end
+    return r
+  end,
+  catch = function(f, ...) return results(asyncio.catch(f, ...)) end,
+  pcall = function(f, ...) return results(pcall(f, ...)) end,
+  xpcall = function(f, ...) return results(xpcall(f, function(e) return e end, ...)) end,
+  await = function(f, ...) return await(async(f)(...)) end,
+}
+local way = os.getenv("ORACLE_THROUGH") or "plain"
+local all_ways = {}
+for name in pairs(ways) do all_ways[#all_ways + 1] = name end
+table.sort(all_ways)
+
 -- ---- statements
 
 local statements = {}
+local run_body
 
 --- nil, BREAK, or a table with the value after a return.
 function Machine:body(list, env, caught)
+  if way == "plain" then return run_body(self, list, env, caught) end
+  local name = way
+  if way == "all" then
+    self.turn = (self.turn or 0) % #all_ways + 1
+    name = all_ways[self.turn]
+  end
+  return ways[name](run_body, self, list, env, caught)
+end
+
+function run_body(self, list, env, caught)
   for i = 1, #list do
     local s = list[i]
     if caught and s[1] == "reraise" then error(caught[1], 0) end
@@ -543,10 +608,12 @@ end
 
 local M = {}
 
---- The trace of a program: a list of lines.
+--- The trace of a program: a list of lines. through: the way that blocks are run in (see above).
 ---@param program table
+---@param through? string
 ---@return string[]
-function M.trace(program)
+function M.trace(program, through)
+  way = through or way
   local loop = asyncio.new_event_loop { clock = "virtual" }
   local self = new_machine(program, loop)
   if program.objects and program.objects.run then
