@@ -153,6 +153,7 @@ struct ml_engine {
   lua_State *active;  /* the Lua thread that may suspend the running task, or NULL */
   uint32_t task_ids, gather_serial;
   int cancel_depth; /* gathers whose children are being cancelled */
+  int eager_depth;  /* eager first steps inside one another */
   ml_codeinfo *codeinfo[256];
   int closing;
   int host_mode;     /* scripts are tasks of a host's loop */

@@ -267,12 +267,18 @@ void ml__source_traceback(lua_State *L, int idx) {
 
 static const char *const task_keys[] = {"name", "eager_start", "context", "loop", NULL};
 
+/* Eager starts nest on the C stack, of which Lua allows some 200 levels: deeper
+** ones are scheduled like any other task. */
+#define MAX_EAGER_DEPTH 30
+
 /* Runs the first step of the task on top now: asyncio's eager start. */
 static void start_eagerly(lua_State *L, ml_evloop *l, ml_fiber *t) {
   lua_State *outer = l->L;
   uint16_t depth = ml__engine(L)->task != NULL ? ml__engine(L)->task->depth : 0;
   l->L = L;
+  ml__engine(L)->eager_depth++;
   ml__task_run(l, t);
+  ml__engine(L)->eager_depth--;
   l->L = outer;
   if (ml__engine(L)->task != NULL) ml__engine(L)->task->depth = depth;
 }
@@ -314,7 +320,7 @@ static void create(lua_State *L, int idx, int opts, ml_evloop *l, const char *fn
     lua_pop(L, 1);
   }
   if (l->debug) ml__task_created_at(L, -1);
-  if (eager && ml__engine(L)->running == l)
+  if (eager && ml__engine(L)->running == l && ml__engine(L)->eager_depth < MAX_EAGER_DEPTH)
     start_eagerly(L, l, t);
   else
     ml__ready(l, &t->job);

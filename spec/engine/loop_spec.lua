@@ -152,6 +152,16 @@ describe("timers", function()
     end)
   end)
 
+  it("with negative delays fire by their times, too", function()
+    run(function()
+      local loop, log = asyncio.get_running_loop(), {}
+      loop:call_later(-1, function() log[#log + 1] = "a" end)
+      loop:call_later(-2, function() log[#log + 1] = "b" end)
+      settle(2)
+      assert.same({ "b", "a" }, log)
+    end)
+  end)
+
   it("of equal times keep their order with ten thousand of them", function()
     run(function()
       local loop, last = asyncio.get_running_loop(), 0

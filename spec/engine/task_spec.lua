@@ -803,6 +803,7 @@ describe("tasks that await each other in a ring", function()
 
   it("can be cancelled through a gather in the ring", function()
     run(function()
+      asyncio.get_running_loop():set_exception_handler(function() end) -- the gather's own, as in CPython
       local a, b
       a = asyncio.create_task(function() await(asyncio.gather(b)) end)
       b = asyncio.create_task(function() await(a) end)
@@ -887,6 +888,19 @@ describe("eager start", function()
       end
       local ok, v = pcall(nest, 1000)
       if ok then assert.equal(1000, v) else assert.is_truthy(tostring(v):find("overflow", 1, true), tostring(v)) end
+    end)
+  end)
+
+  it("of tasks that start tasks eagerly, 500 deep, runs them all", function()
+    run(function()
+      local n, f = 0, nil
+      f = async(function()
+        n = n + 1
+        if n < 500 then asyncio.create_task(f(), { eager_start = true }) end
+      end)
+      await(f())
+      await(asyncio.sleep(1))
+      assert.equal(500, n)
     end)
   end)
 
@@ -1006,6 +1020,41 @@ describe("ensure_future", function()
       f:cancel()
     end)
     other:close()
+  end)
+end)
+
+describe("a task's outcome", function()
+  it("is the future itself when the coroutine returns one", function()
+    run(function()
+      local f = future()
+      assert.is_true(rawequal(f, await(asyncio.create_task(function() return f end))))
+      f:cancel()
+    end)
+  end)
+
+  it("is the BaseException that its clean-up raised", function()
+    run(function()
+      local t = asyncio.create_task(function()
+        asyncio.catch(await, asyncio.sleep(10))
+        error(asyncio.BaseException("base"))
+      end)
+      settle(1)
+      t:cancel()
+      helper.raises(asyncio.BaseException, await, t)
+      assert.is_false(t:cancelled())
+      assert.equal("base", t:exception().message)
+    end)
+  end)
+
+  it("is cancelled when it was cancelled inside asyncio.critical and never awaits again", function()
+    run(function()
+      local t
+      t = asyncio.create_task(function()
+        asyncio.critical(function() t:cancel() end)
+        return "value"
+      end)
+      helper.raises(asyncio.CancelledError, await, t)
+    end)
   end)
 end)
 
