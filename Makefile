@@ -163,7 +163,7 @@ demo: ## set up, build, and download pages one by one, then all at once
 
 # ---- tests ----------------------------------------------------------------
 
-.PHONY: test check specs embed-test asan tsan valgrind oom coverage
+.PHONY: test check specs embed-test asan tsan valgrind oom fuzz coverage
 test: ## set up, build, run all specs and the host programs
 	@tools/setup.sh build test
 	@$(MAKE) all
@@ -182,10 +182,14 @@ asan: ## all specs and host programs under ASan and UBSan
 tsan: ## host programs (threads) and some specs under TSan
 	@tools/setup.sh build test
 	@$(MAKE) BUILD=build/tsan OPT='-O1 -g' EXTRA_CFLAGS='-fsanitize=thread' EXTRA_LDFLAGS='-fsanitize=thread' PC_LIBS='-fsanitize=thread' all
-	@SPEC_SLOW=10 tools/test.sh build/tsan embed specs -- $(or $(SPECS),$(SUBSET))
+	@SPEC_SLOW=10 tools/test.sh build/tsan embed specs -- $(or $(SPECS),$(THREADED))
+# Specs in which other threads have a part (DNS, signals, call_soon_threadsafe).
+THREADED := $(wildcard $(addprefix spec/asyncio/,streams_spec.lua connections_spec.lua threads_spec.lua runners_spec.lua))
 # A few specs that between them touch every unit.
-SUBSET = $(wildcard spec/asyncio/tasks_spec.lua spec/asyncio/streams_spec.lua spec/asyncio/locks_spec.lua \
-                    spec/asyncio/queues_spec.lua spec/asyncio/timeouts_spec.lua spec/engine/coroutine_spec.lua)
+SUBSET := $(wildcard $(addprefix spec/,asyncio/taskgroups_spec.lua asyncio/timeouts_spec.lua asyncio/streams_spec.lua \
+            asyncio/connections_spec.lua asyncio/graph_spec.lua bindings/reader_spec.lua bindings/server_spec.lua \
+            bindings/writer_spec.lua engine/future_spec.lua engine/gather_spec.lua engine/handle_spec.lua \
+            engine/lock_spec.lua engine/loop_spec.lua engine/queue_spec.lua engine/task_spec.lua))
 valgrind: ## a subset of the specs under valgrind
 	@tools/setup.sh build test valgrind
 	@$(MAKE) all
@@ -195,6 +199,13 @@ oom: ## fail each allocation in turn over create, run and close
 	@tools/setup.sh build test
 	@$(MAKE) BUILD=build/oom OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
 	@SPEC_SLOW=2 tools/test.sh build/oom oom
+FUZZ_SECONDS ?= 30
+fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_SECONDS=N)
+	@tools/setup.sh build test
+	@$(MAKE) BUILD=build/asan OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' build/asan/moonloop
+	@build/asan/moonloop spec/fuzz/reader_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
+	@ASAN_OPTIONS=detect_leaks=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 MOONLOOP=build/asan/moonloop \
+	  build/asan/moonloop spec/fuzz/scripts_fuzz.lua $(FUZZ_SECONDS)
 coverage: ## which lines of C the specs reach (build/coverage/report.txt)
 	@tools/setup.sh build test
 	@$(MAKE) BUILD=build/coverage OPT='-O0 -g' EXTRA_CFLAGS='--coverage' EXTRA_LDFLAGS='--coverage' PC_LIBS='--coverage' all
