@@ -430,6 +430,7 @@ int ml__segment_enter(lua_State *L, ml_fiber *t, int idx);
 /* Context tables: a new task (on top) gets its maker's; or the one at idx. */
 void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent);
 void ml__context_set(lua_State *L, int task, ml_fiber *t);
+int ml__context_get(lua_State *L); /* of the task that is given, or of the running one */
 void ml__task_created_at(lua_State *L, int idx); /* debug: remembers the stack */
 /* Pushes what ml__task_created_at has noted of the task at idx, or nil. */
 void ml__source_traceback(lua_State *L, int idx);
@@ -588,6 +589,8 @@ int ml__msgh(lua_State *L);
 /* Remembers the traceback (at tb, may be nil) of the error at err. */
 void ml__traceback_keep(lua_State *L, int err, int tb);
 /* Pushes the traceback known of the error at err, or nil. */
+/* Pushes the text of the errors in a group, with their tracebacks; "" if none. */
+void ml__push_subexceptions(lua_State *L, int err);
 void ml__traceback_of(lua_State *L, int err);
 /* Pushes "MESSAGE" of any error value, safely. */
 const char *ml__errtext(lua_State *L, int idx, size_t *n);

@@ -50,6 +50,10 @@ static int describe_error(lua_State *L) {
   const char *s = ml__errtext(L, 1, &n);
   out[0] = copy(s, n);
   ml__traceback_of(L, 1);
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    ml__push_subexceptions(L, 1);
+    lua_concat(L, 2);
+  }
   s = lua_tolstring(L, -1, &n);
   out[1] = copy(s != NULL ? s : "", s != NULL ? n : 0);
   return 0;

@@ -559,8 +559,14 @@ void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent) {
   lua_settop(L, task);
 }
 
-static int core_context_get(lua_State *L) {
-  push_context(L, ml__engine(L)->task);
+int ml__context_get(lua_State *L) {
+  ml_object *o = ml__toobject(L, 1);
+  if (o != NULL && o->type == ML_T_TASK) { /* it may have ended */
+    ml__ref_get(L, ML_R_CONTEXTS);
+    lua_pushvalue(L, 1);
+    lua_rawget(L, -2);
+  } else
+    push_context(L, ml__engine(L)->task);
   if (!lua_istable(L, -1)) {
     lua_newtable(L);
     return 1;
@@ -618,7 +624,7 @@ void ml__open_loops(lua_State *L) {
                                  {"on_sigint", core_on_sigint},
                                  {"stats", core_stats},
                                  {"in_host_script", core_in_host_script},
-                                 {"context_get", core_context_get},
+                                 {"context_get", ml__context_get},
                                  {"context_set", core_context_set},
                                  {NULL, NULL}};
   luaL_setfuncs(L, fns, 0);

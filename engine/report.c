@@ -168,7 +168,8 @@ static int default_handler(lua_State *L) {
     if (lua_type(L, ex + 1) == LUA_TSTRING) {
       lua_pushliteral(L, "\n");
       lua_pushvalue(L, ex + 1);
-      lua_concat(L, 3);
+      ml__push_subexceptions(L, ex);
+      lua_concat(L, 4);
     }
   } else
     lua_pop(L, 1);

@@ -58,6 +58,51 @@ void ml__traceback_of(lua_State *L, int err) {
   }
 }
 
+/* As CPython, which shows 15 errors of a group; fewer levels, as a script may
+** put a group into itself. */
+#define GROUP_WIDTH 15
+#define GROUP_DEPTH 3
+
+static void push_subs(lua_State *L, int err, int depth) {
+  int top = lua_gettop(L), list = top + 1;
+  lua_Integer n;
+  luaL_checkstack(L, 10, "error group");
+  lua_pushliteral(L, "exceptions");
+  if (lua_type(L, err) != LUA_TTABLE || depth > GROUP_DEPTH ||
+      lua_rawget(L, err) != LUA_TTABLE) {
+    lua_settop(L, top);
+    lua_pushliteral(L, "");
+    return;
+  }
+  n = (lua_Integer)lua_rawlen(L, list);
+  lua_pushliteral(L, "");
+  for (lua_Integer i = 1; i <= n && i <= GROUP_WIDTH; i++) {
+    lua_rawgeti(L, list, i);
+    lua_pushfstring(L, "\nsub-exception %d: ", (int)i);
+    ml__errtext(L, list + 2, NULL);
+    lua_pushliteral(L, "");
+    ml__traceback_of(L, list + 2);
+    if (lua_type(L, -1) == LUA_TSTRING) {
+      lua_pushliteral(L, "\n");
+      lua_replace(L, -3);
+    } else
+      lua_pop(L, 1);
+    push_subs(L, list + 2, depth + 1);
+    lua_concat(L, lua_gettop(L) - (list + 2));
+    luaL_gsub(L, lua_tostring(L, -1), "\n", "\n  ");
+    lua_replace(L, list + 2);
+    lua_settop(L, list + 2);
+    lua_concat(L, 2);
+  }
+  if (n > GROUP_WIDTH) {
+    lua_pushfstring(L, "\n  and %d more", (int)(n - GROUP_WIDTH));
+    lua_concat(L, 2);
+  }
+  lua_replace(L, list);
+}
+
+void ml__push_subexceptions(lua_State *L, int err) { push_subs(L, lua_absindex(L, err), 1); }
+
 /* Pushes the stack of L without the engine's own frames. */
 static void push_stack(lua_State *L, int level) {
   luaL_Buffer b;

@@ -250,4 +250,17 @@ describe("Runner", function()
     assert.is_true(isinstance(err, asyncio.CancelledError))
     assert.equal(1, runner:run(function() return 1 end))
   end)
+
+  it("keeps what its runs set in their context", function()
+    local runner <close> = asyncio.Runner { clock = "virtual" }
+    local context = asyncio.context
+    runner:run(async(function() context.set("kept", 1) end)())
+    assert.equal(1, runner:run(async(function()
+      assert.equal(1, asyncio.current_task():get_context().kept)
+      return context.get("kept")
+    end)()))
+    runner:run(async(function() context.set("kept", 2) end)(), { context = {} })
+    assert.equal(1, runner:run(async(function() return context.get("kept") end)()))
+    assert.is_nil(context.get("kept"))
+  end)
 end)

@@ -354,3 +354,30 @@ describe("the position in an error of misuse", function()
     assert.is_nil(e.message:find("moonloop/asyncio", 1, true))
   end)
 end)
+
+describe("an error group that nothing catches", function()
+  it("is told with the errors in it and where they come from", function()
+    local status, _, err = helper.cli { "-e", [[
+      local asyncio = require "asyncio"
+      asyncio.run(function()
+        local tg <close> = asyncio.TaskGroup()
+        tg:create_task(function() error(asyncio.ValueError("one")) end)
+        tg:create_task(function() error("two") end)
+      end)
+    ]] }
+    assert.equal(1, status)
+    assert.matches("ExceptionGroup: unhandled errors in a TaskGroup %(2 sub%-exceptions%)", err)
+    assert.matches("\n  sub%-exception 1: ValueError: one\n  stack traceback:\n.*line%):4: in", err)
+    assert.matches("\n  sub%-exception 2: .command line.:5: two\n", err)
+  end)
+
+  it("that is in itself does no harm", function()
+    local _, _, err = helper.cli { "-e", [[
+      local asyncio = require "asyncio"
+      local group = asyncio.ExceptionGroup("self", { asyncio.ValueError("x") })
+      table.insert(group.exceptions, group)
+      error(group)
+    ]] }
+    assert.matches("ExceptionGroup: self", err)
+  end)
+end)

@@ -11,6 +11,7 @@ local isinstance, CancelledError, RuntimeError = core.isinstance, core.Cancelled
 ---@field private opts table
 ---@field private loop any
 ---@field private is_current boolean the loop was made the current one
+---@field private context table? what the runs have set
 ---@field private interrupts integer how often Ctrl-C came in this run
 local Runner = {}
 Runner.__index = Runner
@@ -46,8 +47,9 @@ end
 
 --- Runs a task to its end while Ctrl-C goes to it.
 ---@param self asyncio.Runner
-local function finish(self, task, outer_handler, ok, ...)
+local function finish(self, task, outer_handler, own_context, ok, ...)
   core.on_sigint(outer_handler)
+  if own_context then self.context = task:get_context() end
   if ok then return ... end
   local err = ...
   if isinstance(err, CancelledError) and self.interrupts > 0 and task:uncancel() == 0 then
@@ -75,10 +77,11 @@ function Runner:run(main, opts)
   open(self)
   if not callable and not core.iscoroutine(main) then main = wait_on(main) end
   local loop = self.loop
-  local task = loop:create_task(main, opts)
+  local context = opts and opts.context
+  local task = loop:create_task(main, { context = context or self.context })
   self.interrupts = 0
   local outer_handler = core.on_sigint(function() on_interrupt(self, task) end)
-  return finish(self, task, outer_handler, catch(loop.run_until_complete, loop, task))
+  return finish(self, task, outer_handler, not context, catch(loop.run_until_complete, loop, task))
 end
 
 --- The runner's loop.
