@@ -193,7 +193,7 @@ SUBSET := $(wildcard $(addprefix spec/,asyncio/taskgroups_spec.lua asyncio/timeo
 valgrind: ## a subset of the specs under valgrind
 	@tools/setup.sh build test valgrind
 	@$(MAKE) all
-	@SPEC_SLOW=30 SPEC_WRAP='valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite --error-exitcode=97' \
+	@SPEC_SLOW=30 SPEC_WRAP='valgrind -q --suppressions=tools/valgrind.supp --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite --error-exitcode=97' \
 	  tools/test.sh $(BUILD) specs -- $(or $(SPECS),$(SUBSET))
 oom: ## fail each allocation in turn over create, run and close
 	@tools/setup.sh build test
