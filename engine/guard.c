@@ -50,8 +50,10 @@ static int db_getmetatable(lua_State *L) {
   if (!lua_getmetatable(L, 1)) lua_pushnil(L);
   if (lua_istable(L, -1)) { /* that of the view of the registry, of a shown metatable */
     lua_pushliteral(L, "__metatable");
-    if (lua_rawget(L, -2) == LUA_TBOOLEAN) lua_pushnil(L);
-    else lua_pop(L, 1);
+    if (lua_rawget(L, -2) == LUA_TBOOLEAN)
+      lua_pushnil(L);
+    else
+      lua_pop(L, 1);
   }
   return 1;
 }
@@ -228,7 +230,8 @@ static int registry_newindex(lua_State *L) {
   lua_settop(L, 3);
   lua_pushvalue(L, 2);
   /* C code takes what its libraries keep by name to be tables */
-  if (is_ours(L, 2) || (lua_type(L, 2) == LUA_TSTRING && lua_rawget(L, LUA_REGISTRYINDEX) == LUA_TTABLE))
+  if (is_ours(L, 2) ||
+      (lua_type(L, 2) == LUA_TSTRING && lua_rawget(L, LUA_REGISTRYINDEX) == LUA_TTABLE))
     return luaL_error(L, "this place in the registry cannot be set");
   lua_settop(L, 3);
   lua_rawset(L, LUA_REGISTRYINDEX);

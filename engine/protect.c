@@ -357,7 +357,8 @@ static lua_State *nested(lua_State *co) {
   lua_State *inner = NULL;
   lua_Debug ar;
   lua_CFunction f;
-  if (lua_status(co) != LUA_YIELD || !lua_checkstack(co, 4) || !lua_getstack(co, 0, &ar)) return NULL;
+  if (lua_status(co) != LUA_YIELD || !lua_checkstack(co, 4) || !lua_getstack(co, 0, &ar))
+    return NULL;
   lua_getinfo(co, "f", &ar);
   f = lua_tocfunction(co, -1);
   if (f == co_auxwrap && lua_getupvalue(co, -1, 1) != NULL) {

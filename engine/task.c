@@ -111,7 +111,8 @@ static void fail(lua_State *L, int idx, ml_fiber *t) {
     ml__future_cancelled_with(L, idx);
   } else {
     int err = lua_gettop(L);
-    bool leaves = ml__isinstance(L, err, "KeyboardInterrupt") || ml__isinstance(L, err, "SystemExit");
+    bool leaves = ml__isinstance(L, err, "KeyboardInterrupt") ||
+                  ml__isinstance(L, err, "SystemExit");
     if (leaves) raise_from_loop(L, t->fut.loop, err);
     ml__future_set_error(L, idx);
     if (leaves) { /* who runs the loop sees it */

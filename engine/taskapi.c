@@ -479,12 +479,15 @@ static int core_awaiters(lua_State *L) {
 
 void ml__open_tasks(lua_State *L) {
   static const luaL_Reg meta[] = {{"__tostring", task_tostring}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {
-      {"get_name", task_get_name},       {"set_name", task_set_name},
-      {"get_coro", task_get_coro},       {"get_stack", task_get_stack},
-      {"print_stack", task_print_stack}, {"cancelling", task_cancelling},
-      {"uncancel", task_uncancel},       {"get_context", ml__context_get},
-      {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"get_name", task_get_name},
+                                     {"set_name", task_set_name},
+                                     {"get_coro", task_get_coro},
+                                     {"get_stack", task_get_stack},
+                                     {"print_stack", task_print_stack},
+                                     {"cancelling", task_cancelling},
+                                     {"uncancel", task_uncancel},
+                                     {"get_context", ml__context_get},
+                                     {NULL, NULL}};
   static const luaL_Reg fns[] = {{"create_task", core_create_task},
                                  {"ensure_future", core_ensure_future},
                                  {"current_task", core_current_task},

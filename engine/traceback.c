@@ -68,8 +68,7 @@ static void push_subs(lua_State *L, int err, int depth) {
   lua_Integer n;
   luaL_checkstack(L, 10, "error group");
   lua_pushliteral(L, "exceptions");
-  if (lua_type(L, err) != LUA_TTABLE || depth > GROUP_DEPTH ||
-      lua_rawget(L, err) != LUA_TTABLE) {
+  if (lua_type(L, err) != LUA_TTABLE || depth > GROUP_DEPTH || lua_rawget(L, err) != LUA_TTABLE) {
     lua_settop(L, top);
     lua_pushliteral(L, "");
     return;

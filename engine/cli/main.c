@@ -172,7 +172,8 @@ int main(int argc, char **argv) {
   engine = NULL;
   errno = 0;
   if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE && status == 0) {
-    fprintf(stderr, "moonloop: standard output: %s\n", errno != 0 ? strerror(errno) : "write error");
+    fprintf(stderr, "moonloop: standard output: %s\n",
+            errno != 0 ? strerror(errno) : "write error");
     status = 1;
   }
   return status;
