@@ -430,6 +430,8 @@ int ml__segment_enter(lua_State *L, ml_fiber *t, int idx);
 /* Context tables: a new task (on top) gets its maker's; or the one at idx. */
 void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent);
 void ml__context_set(lua_State *L, int task, ml_fiber *t);
+/* Pushes the current context table, or something that is none: then false. */
+bool ml__context_push(lua_State *L);
 int ml__context_get(lua_State *L); /* of the task that is given, or of the running one */
 void ml__task_created_at(lua_State *L, int idx); /* debug: remembers the stack */
 /* Pushes what ml__task_created_at has noted of the task at idx, or nil. */

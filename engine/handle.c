@@ -12,17 +12,47 @@ typedef struct handle {
   int pin;
   ml_timer timer; /* its job is the handle's */
 } handle;
-enum { HF_CANCELLED = 1, HF_TIMER = 2 };
+enum { HF_CANCELLED = 1, HF_TIMER = 2, HF_CONTEXT = 4 };
 #define MAX_ARGS 65000 /* Lua's userdata hold no more values */
 
-/* User values: 1 = function, then the arguments. */
+/* Calls the function and its arguments on top with the context table that was
+** current when the handle was made; what is set in it ends with the call. */
+static int call_in_context(lua_State *L, handle *h, int n) {
+  ml_engine *e = h->loop->engine;
+  bool had = e->main_context, own = (h->obj.flags & HF_CONTEXT) != 0;
+  int status;
+  if (!own && !had) {
+    status = lua_pcall(L, n, 0, 2);
+    if (!e->main_context) return status;
+    lua_pushnil(L);
+  } else {
+    int old = lua_gettop(L) - n;
+    ml__ref_get(L, ML_R_MAINCTX);
+    lua_insert(L, old);
+    if (own) {
+      lua_getiuservalue(L, 1, n + 2);
+      ml__ref_set(L, ML_R_MAINCTX);
+      e->main_context = true;
+    }
+    status = lua_pcall(L, n, 0, 2);
+    if (status == LUA_OK)
+      lua_settop(L, old);
+    else
+      lua_rotate(L, old, 1); /* the error below */
+  }
+  ml__ref_set(L, ML_R_MAINCTX);
+  e->main_context = had;
+  return status;
+}
+
+/* User values: 1 = function, then the arguments, then its context if it has one. */
 static int run_protected(lua_State *L) {
   handle *h = lua_touserdata(L, 1);
   int n = (int)h->obj.n;
-  luaL_checkstack(L, n + 4, "callback");
+  luaL_checkstack(L, n + 6, "callback");
   lua_pushcfunction(L, ml__msgh);
   for (int i = 1; i <= n + 1; i++) lua_getiuservalue(L, 1, i);
-  if (lua_pcall(L, n, 0, 2) == LUA_OK) return 0;
+  if (call_in_context(L, h, n) == LUA_OK) return 0;
   if (ml__isinstance(L, 3, "KeyboardInterrupt") || ml__isinstance(L, 3, "SystemExit")) {
     lua_pushvalue(L, 3);
     ml__ref_set(L, ML_R_PENDINGERR);
@@ -66,8 +96,15 @@ static handle *new_handle(lua_State *L, ml_objtype type, int fn, int nargs, ml_e
   int base = lua_gettop(L) - nargs;
   if (nargs > MAX_ARGS)
     ml__misuse(L, "ValueError", "too many arguments for a callback (%d)", nargs);
-  handle *h = ml__newobject(L, type, sizeof *h, nargs + 1);
-  int self = lua_gettop(L);
+  bool context = ml__context_push(L);
+  handle *h = ml__newobject(L, type, sizeof *h, nargs + (context ? 2 : 1));
+  int self = lua_gettop(L) - 1;
+  lua_insert(L, self);
+  if (context) {
+    h->obj.flags = HF_CONTEXT;
+    lua_setiuservalue(L, self, nargs + 2);
+  } else
+    lua_pop(L, 1);
   h->loop = loop;
   h->obj.n = (uint32_t)nargs;
   ml__timer_init(&h->timer, handle_run);

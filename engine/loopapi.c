@@ -559,6 +559,16 @@ void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent) {
   lua_settop(L, task);
 }
 
+bool ml__context_push(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  if (e->task == NULL && !e->main_context) {
+    lua_pushnil(L);
+    return false;
+  }
+  push_context(L, e->task);
+  return lua_istable(L, -1);
+}
+
 int ml__context_get(lua_State *L) {
   ml_object *o = ml__toobject(L, 1);
   if (o != NULL && o->type == ML_T_TASK) { /* it may have ended */
