@@ -73,6 +73,10 @@ static int report_emit(lua_State *L) {
   lua_getiuservalue(L, 1, REPORT_ERROR);
   lua_setfield(L, 2, "exception");
   lua_getiuservalue(L, 1, REPORT_WHO);
+  if (r->obj.flags) { /* a task */
+    lua_pushvalue(L, -1);
+    lua_setfield(L, 2, "task");
+  }
   lua_setfield(L, 2, "future");
   lua_getiuservalue(L, 1, REPORT_TB);
   lua_setfield(L, 2, "traceback");
@@ -131,6 +135,11 @@ static int default_handler(lua_State *L) {
     bool skip = lua_type(L, -2) != LUA_TSTRING;
     for (size_t i = 0; !skip && i < sizeof known / sizeof *known; i++)
       skip = strcmp(lua_tostring(L, -2), known[i]) == 0;
+    if (!skip && strcmp(lua_tostring(L, -2), "task") == 0) { /* told as the future */
+      lua_getfield(L, ctx, "future");
+      skip = lua_rawequal(L, -1, -2);
+      lua_pop(L, 1);
+    }
     if (skip) continue;
     ml__errtext(L, -1, NULL);
     lua_pushfstring(L, "\n%s: %s", lua_tostring(L, -3), lua_tostring(L, -1));
