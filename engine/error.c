@@ -114,6 +114,11 @@ static int err_isinstance(lua_State *L) {
   if (!lua_isnil(L, -1)) {
     lua_pop(L, 1);
     is = derives(L, 2);
+    if (!is) { /* the one class with two bases */
+      push_class(L, "BaseExceptionGroup");
+      is = lua_rawequal(L, -1, 2) && ml__isinstance(L, 1, "ExceptionGroup");
+      lua_pop(L, 1);
+    }
   } else {
     lua_pop(L, 1);
     for (lua_Integer i = 1; !is && lua_rawgeti(L, 2, i) == LUA_TTABLE; i++) {
