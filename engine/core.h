@@ -620,8 +620,8 @@ void ml__open_protected(lua_State *L); /* replaces pcall, xpcall, coroutine.* */
 /* Ends a suspended thread, and first the coroutines that it has resumed: their
 ** `<close>` run, unable to await. */
 void ml__thread_unwind(lua_State *co);
-void ml__open_loader(lua_State *L);    /* replaces require */
-void ml__open_guard(lua_State *L);     /* replaces parts of debug.*; after luaL_openlibs */
+void ml__open_loader(lua_State *L); /* replaces require */
+void ml__open_guard(lua_State *L);  /* replaces parts of debug.*; after luaL_openlibs */
 
 /* The metatable on top has a finalizer: scripts are shown a view of it without. */
 void ml__guard_metatable(lua_State *L);

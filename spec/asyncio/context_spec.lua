@@ -112,7 +112,6 @@ describe("context", function()
   end)
 
   it("of a callback is that of its maker, and what it sets ends with it", function()
-    local context = asyncio.context
     helper.run(async(function()
       local loop, seen = asyncio.get_running_loop(), {}
       context.set("k", 1)
@@ -132,7 +131,6 @@ describe("context", function()
   end)
 
   it("does not pass from one callback to the next, but to the tasks that it makes", function()
-    local context = asyncio.context
     helper.run(async(function()
       local loop, seen, task = asyncio.get_running_loop(), "nothing", nil
       loop:set_exception_handler(function() end)
