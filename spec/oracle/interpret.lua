@@ -405,9 +405,10 @@ local ways = {
     values()
     return results(table.unpack(r, 1, 2))
   end,
+  -- Not __concat: Lua 5.4.4 has a wrong stack top in a collection after one that made the stack move.
   metamethod = function(f, ...)
-    return setmetatable({}, { __concat = function(_, arguments) return f(table.unpack(arguments, 1, arguments.n)) end })
-      .. table.pack(...)
+    return setmetatable({}, { __add = function(_, arguments) return f(table.unpack(arguments, 1, arguments.n)) end })
+      + table.pack(...)
   end,
   index = function(f, ...)
     local arguments = table.pack(...)
