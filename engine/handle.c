@@ -146,11 +146,17 @@ ml_job *ml__handle_job(lua_State *L, int idx, int fn) {
   return same ? &h->timer.job : NULL;
 }
 
-void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n) {
-  lua_State *L = l->L;
-  int top = lua_gettop(L);
-  snprintf(buf, n, "an event of the loop");
-  if (!lua_checkstack(L, 24)) return;
+typedef struct description {
+  ml_job *job;
+  char *buf;
+  size_t n;
+} description;
+
+static int describe(lua_State *L) {
+  const description *d = lua_touserdata(L, 1);
+  ml_job *j = d->job;
+  char *buf = d->buf;
+  size_t n = d->n;
   if (ml__job_is_task(j)) {
     ml__task_push(L, ml__containerof(j, ml_fiber, job));
     if (ml__isfuture(ml__toobject(L, -1))) {
@@ -168,7 +174,17 @@ void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n) {
       }
     }
   }
-  lua_settop(L, top);
+  return 0;
+}
+
+void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n) {
+  lua_State *L = l->L;
+  description d = {j, buf, n};
+  snprintf(buf, n, "an event of the loop");
+  if (!lua_checkstack(L, 4)) return;
+  lua_pushcfunction(L, describe);
+  lua_pushlightuserdata(L, &d);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1); /* memory */
 }
 
 /* ---- scheduling ---- */

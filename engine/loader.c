@@ -136,6 +136,13 @@ static int ml_require(lua_State *L) {
                           ? lua_touserdata(L, -1)
                           : NULL;
     lua_settop(L, 3);
+    /* who loaded it was destroyed with its loop: anew */
+    if (ml__isfuture(ml__toobject(L, 3)) && ((ml_future *)lua_touserdata(L, 3))->loop->closed) {
+      lua_pushnil(L);
+      lua_setfield(L, lua_upvalueindex(2), name);
+      lua_settop(L, 1);
+      return ml_require(L);
+    }
     if (e->task == NULL || owner == e->task || !ml__isfuture(ml__toobject(L, 3)))
       return luaL_error(L, "loop or previous error loading module '%s'", name);
     lua_pushcfunction(L, ml__await); /* another task loads it: wait */
