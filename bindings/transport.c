@@ -376,15 +376,22 @@ static int t_gc(lua_State *L) {
   return 0;
 }
 
+/* A stream that has no sink yet: what it has keeps pointers to it. */
+static ml_stream *unused(lua_State *L) {
+  ml_stream *s = check(L);
+  if (s->sink != NULL) ml__error(L, "RuntimeError", "Transport already set");
+  return s;
+}
+
 /* streams(transport, limit) -> reader, writer */
 static int f_streams(lua_State *L) {
-  ml__streams_push(L, check(L), (size_t)luaL_checkinteger(L, 2));
+  ml__streams_push(L, unused(L), (size_t)luaL_checkinteger(L, 2));
   return 2;
 }
 
 /* protocol(transport, protocol, write_only): connects them */
 static int f_protocol(lua_State *L) {
-  ml_stream *s = check(L);
+  ml_stream *s = unused(L);
   if (lua_toboolean(L, 3)) s->flags |= ML_S_EOF; /* nothing to read */
   ml__protocol_start(L, s, 2);
   return 1;
@@ -392,9 +399,9 @@ static int f_protocol(lua_State *L) {
 
 /* attach(transport, reader): the reader gets what comes */
 static int f_attach(lua_State *L) {
-  ml_stream *s = check(L);
+  ml_stream *s = unused(L);
   ml_reader *r = ml__checkobject(L, 2, ML_T_READER);
-  if (r->s != NULL || s->sink != NULL) return ml__error(L, "RuntimeError", "Transport already set");
+  if (r->s != NULL) return ml__error(L, "RuntimeError", "Transport already set");
   r->s = s;
   ml__stream_ref(s);
   ml__stream_start(s, &ml__reader_sink, r);
