@@ -556,7 +556,7 @@ bool ml__task_cancel(lua_State *L, int idx) {
   }
   luaL_checkstack(L, 8, "cancel");
   lua_pushvalue(L, idx);
-  t->cancels++;
+  if (t->cancels < UINT16_MAX) t->cancels++;
   while (t->waiting != NULL && t->waiting->type == ML_T_TASK) {
     ml_fiber *next = (ml_fiber *)t->waiting;
     if (next->fut.obj.state != ML_F_PENDING) break; /* done: t is woken already */
@@ -566,7 +566,7 @@ bool ml__task_cancel(lua_State *L, int idx) {
       cycle = true;
       break;
     }
-    t->cancels++;
+    if (t->cancels < UINT16_MAX) t->cancels++;
     ml__task_push(L, t);
     lua_replace(L, msg + 1);
   }
