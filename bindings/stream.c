@@ -160,8 +160,10 @@ static void plain_read_stop(ml_stream *s) { uv_read_stop(&s->u.stream); }
 ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n) {
   uv_os_fd_t fd;
   ssize_t got = uv_fileno(&s->u.handle, &fd);
+  bool socket = !(s->flags & ML_S_PIPE) || (s->flags & ML_S_UNIX);
   if (got < 0) return got;
-  do got = read(fd, buf, n);
+  do /* recv goes past the kernel's file layer */
+    got = socket ? recv(fd, buf, n, 0) : read(fd, buf, n);
   while (got < 0 && errno == EINTR);
   if (got > 0) return got;
   if (got < 0) {
