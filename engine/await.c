@@ -116,20 +116,14 @@ static int await_outside(lua_State *L) {
                       "asyncio.create_task(...) in the callback");
   ml__ensure_future(L, 1, NULL, "await");
   ml__run_until(L, ((ml_future *)lua_touserdata(L, 1))->loop, 1);
-  int top = lua_gettop(L), n = ml__future_results(L, 1);
-  (void)top;
+  int n = ml__future_results(L, 1);
   return n < 0 ? lua_error(L) : n;
 }
 
 /* Raises the running task's own CancelledError; the message is on top. */
 static int raise_own(lua_State *L, ml_fiber *t) {
   t->fut.obj.flags &= (uint16_t) ~(ML_FF_MUST_CANCEL | ML_FF_CANCELLING);
-  ml__error_new(L, "CancelledError", NULL);
-  lua_insert(L, -2);
-  if (lua_isnil(L, -1))
-    lua_pop(L, 1);
-  else
-    lua_setfield(L, -2, "message");
+  ml__error_cancelled(L);
   lua_pushinteger(L, t->id);
   lua_rawsetp(L, -2, &ml__magic); /* its own: pcall lets it pass */
   return lua_error(L);
@@ -423,13 +417,6 @@ static int await_other(lua_State *L, ml_fiber *t, int chain) {
   lua_callk(L, 0, LUA_MULTRET, 1, retry_k);
   t->depth--;
   return lua_gettop(L) - 1;
-}
-
-ml_fiber *ml__current(lua_State *L) {
-  ml_engine *e = ml__engine(L);
-  if (e->task == NULL)
-    ml__misuse(L, "RuntimeError", "no running task: this works inside a task only");
-  return e->task;
 }
 
 /* ---- sleep ---- */

@@ -263,7 +263,7 @@ struct ml_evloop {
   ml_link ready; /* jobs for the next round */
   ml_link batch; /* jobs of this round that are still to run */
   ml_link tasks; /* fibers not done, in the order they were made */
-  size_t ntasks, nready_hint;
+  size_t ntasks;
   struct {
     double when;
     ml_timer *timer;
@@ -300,8 +300,9 @@ double ml__loop_time(ml_evloop *l);
 /* The running loop, or the current one (made if there is none). For operations
 ** that need a loop. Raises an error if it is closed. */
 ml_evloop *ml__loop_get(lua_State *L);
-ml_evloop *ml__checkloop(lua_State *L, int idx); /* argument error unless a Loop */
-bool ml__loop_alive(ml_evloop *l);               /* anything ready, asleep, or a live handle */
+ml_evloop *ml__checkopenloop(lua_State *L, int idx); /* and an error if it is closed */
+ml_evloop *ml__checkloop(lua_State *L, int idx);     /* argument error unless a Loop */
+bool ml__loop_alive(ml_evloop *l);                   /* anything ready, asleep, or a live handle */
 /* ANY THREAD. */
 void ml__loop_wake(ml_evloop *l);
 static inline void ml__ready(ml_evloop *l, ml_job *j) { ml__list_append(&l->ready, &j->link); }
@@ -356,9 +357,8 @@ enum {
   ML_FF_CONTEXT = 256,
   ML_FF_VISITED = 512,   /* while a chain of tasks is followed */
   ML_FF_CRITICAL = 1024, /* inside asyncio.critical */
-  ML_FF_EAGER = 2048,
-  ML_FF_QUIET = 4096, /* destroyed while pending is not reported */
-  ML_FF_HOST = 8192   /* the host holds a reference: ml_task */
+  ML_FF_QUIET = 4096,    /* destroyed while pending is not reported */
+  ML_FF_HOST = 8192      /* the host holds a reference: ml_task */
 };
 
 ml_future *ml__future_new(lua_State *L, ml_evloop *loop); /* pushes it */
@@ -419,7 +419,7 @@ struct ml_segment {
 };
 
 /* Pushes a new task that will run the coroutine (or function, or operation)
-** at idx; schedules its first step unless ML_FF_EAGER is asked for. */
+** at idx; its first step is not scheduled yet. */
 ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop);
 /* task:cancel(msg): the message is on top of the stack (popped). */
 bool ml__task_cancel(lua_State *L, int idx);
@@ -494,9 +494,9 @@ typedef struct ml_opclass {
   /* Starts it in the running task. The operation is at index 1 of L, results
   ** are pushed. May raise errors. */
   int (*begin)(lua_State *L, ml_op *op);
-  /* After ml__op_wake, or a cancel (then op->obj.state == ML_OP_CANCELLED and
-  ** what is returned but ML_RAISE counts only if it is ML_SWALLOW-free: the
-  ** engine raises the CancelledError itself after this clean-up). */
+  /* After ml__op_wake, or a cancel: then op->obj.state is ML_OP_CANCELLED, this is
+  ** the clean-up, and the engine raises the CancelledError after it unless
+  ** ML_PARK or ML_RAISE is returned. */
   int (*wake)(lua_State *L, ml_op *op);
   /* The task is cancelled while parked: stop what is under way. The engine
   ** then schedules the task. May be NULL. Returns nothing, raises nothing. */
@@ -527,8 +527,6 @@ static inline void ml__check_resumed(lua_State *L) {
   if (ml__engine(L)->active != L)
     luaL_error(L, "a coroutine that waits in an await was resumed, but not by the loop");
 }
-/* True if the running code may await: raises a helpful error otherwise. */
-ml_fiber *ml__current(lua_State *L);
 
 /* Writes "NAME() at FILE:LINE" for the coroutine, operation or function at idx. */
 void ml__coroutine_describe(lua_State *L, int idx, char *buf, size_t n);
@@ -561,6 +559,8 @@ ml_job *ml__handle_job(lua_State *L, int idx, int fn);
 
 /* ---- errors ---- */
 
+/* Turns the message on top (may be nil) into a CancelledError with it. */
+void ml__error_cancelled(lua_State *L);
 /* Pushes a new error object of the class; fmt as lua_pushfstring. */
 void ml__error_new(lua_State *L, const char *cls, const char *fmt, ...);
 /* The same and raises it, with the position of the function at `level` that

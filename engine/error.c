@@ -300,6 +300,15 @@ void ml__error_new(lua_State *L, const char *cls, const char *fmt, ...) {
   va_end(ap);
 }
 
+void ml__error_cancelled(lua_State *L) {
+  ml__error_new(L, "CancelledError", NULL);
+  lua_insert(L, -2);
+  if (lua_isnil(L, -1))
+    lua_pop(L, 1);
+  else
+    lua_setfield(L, -2, "message");
+}
+
 int ml__error(lua_State *L, const char *cls, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);

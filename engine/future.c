@@ -130,12 +130,7 @@ static void push_cancelled(lua_State *L, int idx, ml_future *f) {
     f->obj.flags |= ML_FF_MSG;
     return;
   }
-  ml__error_new(L, "CancelledError", NULL);
-  lua_insert(L, -2);
-  if (lua_isnil(L, -1))
-    lua_pop(L, 1);
-  else
-    lua_setfield(L, -2, "message");
+  ml__error_cancelled(L);
 }
 
 int ml__future_results(lua_State *L, int idx) {

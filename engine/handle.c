@@ -199,15 +199,9 @@ static void check_callback(lua_State *L, int idx, const char *fname) {
   lua_pop(L, 1);
 }
 
-static ml_evloop *open_loop(lua_State *L) {
-  ml_evloop *l = ml__checkloop(L, 1);
-  if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
-  return l;
-}
-
 /* loop:call_soon(fn, ...) */
 int ml__loop_call_soon(lua_State *L) {
-  ml_evloop *l = open_loop(L);
+  ml_evloop *l = ml__checkopenloop(L, 1);
   ml_job *j;
   check_callback(L, 2, "call_soon");
   j = ml__handle_new(L, 2, lua_gettop(L) - 2, l);
@@ -217,7 +211,7 @@ int ml__loop_call_soon(lua_State *L) {
 }
 
 static int call_at(lua_State *L, const char *fname, bool relative) {
-  ml_evloop *l = open_loop(L);
+  ml_evloop *l = ml__checkopenloop(L, 1);
   double when;
   if (!relative && lua_type(L, 2) != LUA_TNUMBER)
     ml__misuse(L, "TypeError", "%s: when must be a number of seconds, got %s", fname,

@@ -29,8 +29,8 @@ void ml__loop_push(lua_State *L, ml_evloop *l) {
   lua_remove(L, -2);
 }
 
-static ml_evloop *open_loop(lua_State *L) {
-  ml_evloop *l = ml__checkloop(L, 1);
+ml_evloop *ml__checkopenloop(lua_State *L, int idx) {
+  ml_evloop *l = ml__checkloop(L, idx);
   if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
   return l;
 }
@@ -53,10 +53,6 @@ static int raise_pending(lua_State *L) {
   ml__ref_set(L, ML_R_PENDINGERR);
   return lua_error(L);
 }
-
-typedef struct until_job {
-  ml_job job;
-} until_job;
 
 static void until_done(ml_evloop *l, ml_job *j) {
   (void)j;
@@ -114,18 +110,18 @@ int ml__loop_report_stuck(lua_State *L, ml_evloop *l) {
 
 void ml__run_until(lua_State *L, ml_evloop *l, int idx) {
   ml_future *f = lua_touserdata(L, idx);
-  until_job u;
+  ml_job u;
   int rc = ML_RUN_STOPPED;
   idx = lua_absindex(L, idx);
   if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
-  u.job.run = until_done;
-  ml__list_init(&u.job.link);
+  u.run = until_done;
+  ml__list_init(&u.link);
   if (f->obj.state == ML_F_PENDING)
-    ml__list_append(&f->callbacks, &u.job.link);
+    ml__list_append(&f->callbacks, &u.link);
   else
-    ml__ready(l, &u.job);
+    ml__ready(l, &u);
   rc = ml__loop_run(L, l, false, 0);
-  ml__list_remove(&u.job.link);
+  ml__list_remove(&u.link);
   if (rc == ML_RUN_RAISE) {
     if (f->obj.state == ML_F_FAILED) { /* seen: it is what is raised */
       ml__future_results(L, idx);
@@ -145,20 +141,18 @@ void ml__run_until(lua_State *L, ml_evloop *l, int idx) {
 }
 
 static int loop_run_until_complete(lua_State *L) {
-  ml_evloop *l = open_loop(L);
-  ml_object *o = ml__toobject(L, 2);
+  ml_evloop *l = ml__checkopenloop(L, 1);
   int n;
   lua_settop(L, 2);
   check_running(L, l);
   ml__ensure_future(L, 2, l, "run_until_complete");
-  (void)o;
   ml__run_until(L, l, 2);
   n = ml__future_results(L, 2);
   return n < 0 ? lua_error(L) : n;
 }
 
 static int loop_run_forever(lua_State *L) {
-  ml_evloop *l = open_loop(L);
+  ml_evloop *l = ml__checkopenloop(L, 1);
   int rc;
   check_running(L, l);
   rc = ml__loop_run(L, l, false, 0);
@@ -254,7 +248,7 @@ static int loop_create_future(lua_State *L) {
 }
 
 static int loop_create_task(lua_State *L) {
-  ml_evloop *l = open_loop(L);
+  ml_evloop *l = ml__checkopenloop(L, 1);
   lua_settop(L, 3);
   ml__create_task(L, 2, 3, l, "create_task");
   return 1;

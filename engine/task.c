@@ -309,12 +309,8 @@ static void finish_thread(ml_engine *e, ml_fiber *t, lua_State *co, bool ok) {
 static int cancel_unstarted(lua_State *L) {
   ml_fiber *t = lua_touserdata(L, 1);
   ml__task_push(L, t);
-  ml__error_new(L, "CancelledError", NULL);
   lua_getiuservalue(L, 2, 1);
-  if (lua_isnil(L, -1))
-    lua_pop(L, 1);
-  else
-    lua_setfield(L, -2, "message");
+  ml__error_cancelled(L);
   fail(L, 2, t);
   return 0;
 }

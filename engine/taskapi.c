@@ -344,7 +344,8 @@ void ml__create_task(lua_State *L, int idx, int opts, ml_evloop *l, const char *
   lua_call(L, 3, 1);
 }
 
-static int core_create_task(lua_State *L) {
+/* (coroutine, options): the loop that the options name, or the running one. */
+static ml_evloop *loop_option(lua_State *L) {
   ml_evloop *l;
   lua_settop(L, 2);
   if (lua_istable(L, 2) && lua_getfield(L, 2, "loop") != LUA_TNIL)
@@ -352,6 +353,11 @@ static int core_create_task(lua_State *L) {
   else
     l = ml__loop_get(L);
   lua_settop(L, 2);
+  return l;
+}
+
+static int core_create_task(lua_State *L) {
+  ml_evloop *l = loop_option(L);
   ml__create_task(L, 1, 2, l, "create_task");
   return 1;
 }
@@ -359,13 +365,7 @@ static int core_create_task(lua_State *L) {
 /* eager_task_factory(loop, coro, opts); and what factories build on:
 ** core.Task(coro, opts) */
 static int core_task(lua_State *L) {
-  ml_evloop *l;
-  lua_settop(L, 2);
-  if (lua_istable(L, 2) && lua_getfield(L, 2, "loop") != LUA_TNIL)
-    l = ml__checkloop(L, -1);
-  else
-    l = ml__loop_get(L);
-  lua_settop(L, 2);
+  ml_evloop *l = loop_option(L);
   create(L, 1, 2, l, "Task", false);
   return 1;
 }

@@ -527,7 +527,6 @@ describe("cancelling a task", function()
       settle(2)
       assert.equal(before, require("asyncio.core").stats().timers)
     end)
-    assert.is_true(true)
   end)
 
   it("runs <close> on the way out, where the clean-up may await", function()
