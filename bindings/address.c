@@ -43,12 +43,20 @@ void ml__addr_get(const ml_addr *a, struct sockaddr_storage *ss) {
   }
 }
 
+/* A link-local address is one together with its interface: "fe80::1%eth0". */
 static void addr_host(const ml_addr *a, char *buf, size_t n) {
+  size_t len, room;
   if (uv_inet_ntop(a->family, a->ip, buf, n) != 0) snprintf(buf, n, "?");
+  if (a->family != AF_INET6 || a->scope == 0) return;
+  len = strlen(buf);
+  room = n - len - 1;
+  buf[len] = '%';
+  if (uv_if_indextoname(a->scope, buf + len + 1, &room) != 0)
+    snprintf(buf + len + 1, n - len - 1, "%u", (unsigned)a->scope);
 }
 
 const char *ml__addr_text(const ml_addr *a, char *buf, size_t n) {
-  char host[64];
+  char host[INET6_ADDRSTRLEN + UV_IF_NAMESIZE + 2];
   addr_host(a, host, sizeof host);
   snprintf(buf, n, a->family == AF_INET6 ? "[%s]:%d" : "%s:%d", host, a->port);
   return buf;
@@ -83,7 +91,7 @@ static int addr_concat(lua_State *L) {
 }
 
 void ml__addr_push(lua_State *L, const ml_addr *a) {
-  char host[64];
+  char host[INET6_ADDRSTRLEN + UV_IF_NAMESIZE + 2];
   if (a->family == 0) {
     lua_pushnil(L);
     return;

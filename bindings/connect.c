@@ -1,5 +1,5 @@
-/* Connecting: operations that end in a Transport, and transports of descriptors
-** that are there already.
+/* Connecting to unix sockets, and transports of descriptors that are there
+** already. TCP is in eyeballs.c.
 */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,13 +23,12 @@ typedef struct connreq {
   connop *op; /* NULL: cancelled */
 } connreq;
 
-/* User values: 1: host, path or address; 2: local host. */
+/* User value 1: the path. */
 struct connop {
   ml_op op;
   connreq *req; /* under way */
   ml_stream *s; /* connected */
   int status;
-  int port, local_port; /* port < 0: a unix socket */
 };
 
 static void discard(ml_stream *s) {
@@ -53,48 +52,19 @@ static void on_connect(uv_connect_t *req, int status) {
 }
 
 /* Pushes the error of connecting to what user value 1 names. */
-static int failed(lua_State *L, connop *op, int rc) {
-  const char *to;
+static int failed(lua_State *L, int rc) {
   lua_getiuservalue(L, 1, 1);
-  to = lua_tostring(L, -1);
-  if (op->port < 0)
-    ml__error_uv(L, rc, "connect to %s failed", to);
-  else
-    ml__error_uv(L, rc, strchr(to, ':') ? "connect to [%s]:%d failed" : "connect to %s:%d failed",
-                 to, op->port);
+  ml__error_uv(L, rc, "connect to %s failed", lua_tostring(L, -1));
   lua_pushvalue(L, -2);
-  lua_setfield(L, -2, op->port < 0 ? "path" : "host");
-  if (op->port >= 0) {
-    lua_pushinteger(L, op->port);
-    lua_setfield(L, -2, "port");
-  }
+  lua_setfield(L, -2, "path");
   return ML_RAISE;
 }
 
-static int connect_tcp(lua_State *L, connop *op, connreq *r) {
-  struct sockaddr_storage ss;
-  int rc;
-  lua_getiuservalue(L, 1, 1);
-  if (!ml__addr_parse(lua_tostring(L, -1), op->port, &ss)) return UV_EINVAL;
-  lua_getiuservalue(L, 1, 2);
-  r->s = ml__stream_new(L, ml__engine(L)->running, 0, ss.ss_family, &rc);
-  if (r->s == NULL) return rc;
-  uv_tcp_nodelay(&r->s->u.tcp, 1);
-  if (!lua_isnil(L, -1)) {
-    struct sockaddr_storage local;
-    if (!ml__addr_parse(lua_tostring(L, -1), op->local_port, &local)) return UV_EINVAL;
-    rc = uv_tcp_bind(&r->s->u.tcp, (struct sockaddr *)&local, 0);
-    if (rc < 0) return rc;
-  }
-  return uv_tcp_connect(&r->req, &r->s->u.tcp, (struct sockaddr *)&ss, on_connect);
-}
-
-static int connect_unix(lua_State *L, connop *op, connreq *r) {
+static int connect_unix(lua_State *L, connreq *r) {
   struct sockaddr_un un;
   size_t n;
   const char *path;
   int rc, fd;
-  (void)op;
   lua_getiuservalue(L, 1, 1);
   path = lua_tolstring(L, -1, &n);
   if (n == 0 || n >= sizeof un.sun_path) return UV_ENAMETOOLONG;
@@ -134,7 +104,7 @@ static int connect_begin(lua_State *L, ml_op *o) {
   memset(r, 0, sizeof *r);
   r->engine = e;
   r->op = op;
-  rc = op->port < 0 ? connect_unix(L, op, r) : connect_tcp(L, op, r);
+  rc = connect_unix(L, r);
   if (rc == 0) {
     op->req = r;
     e->nstats_inflight++;
@@ -144,7 +114,7 @@ static int connect_begin(lua_State *L, ml_op *o) {
   ml__alloc(e->alloc, r, sizeof *r, 0);
   if (rc > 0) return push_connected(L, op->s);
   if (op->s != NULL) discard(op->s);
-  return failed(L, op, rc);
+  return failed(L, rc);
 }
 
 static int connect_wake(lua_State *L, ml_op *o) {
@@ -154,7 +124,7 @@ static int connect_wake(lua_State *L, ml_op *o) {
     op->s = NULL;
     return 0;
   }
-  return op->status < 0 ? failed(L, op, op->status) : push_connected(L, op->s);
+  return op->status < 0 ? failed(L, op->status) : push_connected(L, op->s);
 }
 
 static void connect_cancel(ml_op *o) {
@@ -167,27 +137,10 @@ static void connect_cancel(ml_op *o) {
 
 static const ml_opclass connect_class = {"connect", connect_begin, connect_wake, connect_cancel};
 
-/* connect_tcp(ip, port [, local ip, local port]) -> awaitable of a Transport */
-static int f_connect_tcp(lua_State *L) {
-  connop *op;
-  luaL_checkstring(L, 1);
-  lua_settop(L, 4);
-  op = ml__op_new(L, &connect_class, sizeof *op, 2);
-  op->port = (int)luaL_checkinteger(L, 2);
-  op->local_port = (int)luaL_optinteger(L, 4, 0);
-  lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
-  lua_pushvalue(L, 3);
-  lua_setiuservalue(L, -2, 2);
-  return 1;
-}
-
 /* connect_unix(path) -> awaitable of a Transport */
 static int f_connect_unix(lua_State *L) {
-  connop *op;
   luaL_checkstring(L, 1);
-  op = ml__op_new(L, &connect_class, sizeof *op, 2);
-  op->port = -1;
+  ml__op_new(L, &connect_class, sizeof(connop), 1);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   return 1;
@@ -287,8 +240,10 @@ static int f_sockopt(lua_State *L) {
 }
 
 void ml__open_connect(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"connect_tcp", f_connect_tcp}, {"connect_unix", f_connect_unix}, {"open_pipe", f_open_pipe},
-      {"fileno", f_fileno},           {"sockopt", f_sockopt},           {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"connect_unix", f_connect_unix},
+                                       {"open_pipe", f_open_pipe},
+                                       {"fileno", f_fileno},
+                                       {"sockopt", f_sockopt},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

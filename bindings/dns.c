@@ -5,6 +5,7 @@
 ** leaves it behind, and it frees itself.
 */
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,11 +36,29 @@ struct dnsop {
   dnsreq *named; /* getnameinfo's, kept for its answer */
 };
 
-static const struct {
+typedef struct constant {
   const char *name;
   int value;
-} families[] = {{"unspec", AF_UNSPEC}, {"inet", AF_INET}, {"inet6", AF_INET6}},
-  types[] = {{"any", 0}, {"stream", SOCK_STREAM}, {"dgram", SOCK_DGRAM}};
+} constant;
+
+static const constant families[] = {{"unspec", AF_UNSPEC}, {"inet", AF_INET}, {"inet6", AF_INET6}},
+                      types[] = {{"any", 0},
+                                 {"stream", SOCK_STREAM},
+                                 {"dgram", SOCK_DGRAM},
+                                 {"raw", SOCK_RAW}},
+                      protos[] = {{"any", 0}, {"tcp", IPPROTO_TCP}, {"udp", IPPROTO_UDP}},
+                      ai_flags[] = {{"passive", AI_PASSIVE},
+                                    {"canonname", AI_CANONNAME},
+                                    {"numerichost", AI_NUMERICHOST},
+                                    {"numericserv", AI_NUMERICSERV},
+                                    {"addrconfig", AI_ADDRCONFIG},
+                                    {"v4mapped", AI_V4MAPPED},
+                                    {"all", AI_ALL}},
+                      ni_flags[] = {{"numerichost", NI_NUMERICHOST},
+                                    {"numericserv", NI_NUMERICSERV},
+                                    {"namereqd", NI_NAMEREQD},
+                                    {"nofqdn", NI_NOFQDN},
+                                    {"dgram", NI_DGRAM}};
 
 /* They are malloc'd: on a host's loop they may outlive the engine. */
 static void release(dnsreq *r) {
@@ -58,14 +77,78 @@ void ml__dns_orphan(ml_net *net) {
   }
 }
 
-static int failed(lua_State *L, dnsop *op) {
+/* Pushes a name as messages show it: what does not print is escaped, and a long one
+** is cut. */
+static const char *push_shown(lua_State *L, const char *s, size_t n) {
+  luaL_Buffer b;
+  size_t shown = n < 80 ? n : 80;
+  luaL_buffinit(L, &b);
+  for (size_t i = 0; i < shown; i++) {
+    unsigned char c = (unsigned char)s[i];
+    char hex[8];
+    if (c >= ' ' && c != 127) {
+      luaL_addchar(&b, (char)c);
+      continue;
+    }
+    snprintf(hex, sizeof hex, "\\x%02x", c);
+    luaL_addstring(&b, hex);
+  }
+  if (shown < n) luaL_addstring(&b, "...");
+  luaL_pushresult(&b);
+  return lua_tostring(L, -1);
+}
+
+/* Pushes the name that user value 1 holds, and the name as it is shown. */
+static const char *push_host(lua_State *L) {
+  size_t n;
   const char *host;
   lua_getiuservalue(L, 1, 1);
-  host = lua_isnil(L, -1) ? "the local host" : lua_tostring(L, -1);
-  ml__error_uv(L, op->status, "resolve %s failed", host);
-  lua_pushvalue(L, -2);
+  host = lua_tolstring(L, -1, &n);
+  if (host != NULL) return push_shown(L, host, n);
+  lua_pushliteral(L, "the local host");
+  return lua_tostring(L, -1);
+}
+
+static int failed(lua_State *L, dnsop *op) {
+  ml__error_uv(L, op->status, "resolve %s failed", push_host(L));
+  lua_pushvalue(L, -3);
   lua_setfield(L, -2, "host");
   return ML_RAISE;
+}
+
+/* What keeps a text from being the name of a host (RFC 1035), or NULL. A name in UTF-8
+** is turned into its ASCII form (IDNA) by libuv, which looks at that one's length. */
+static const char *fault(const char *host, size_t n) {
+  size_t label = 0;
+  bool ascii = true;
+  if (n > 0 && host[n - 1] == '.') n--;
+  for (size_t i = 0; i < n; i++) {
+    if ((unsigned char)host[i] >= 128) ascii = false;
+    label = host[i] == '.' ? 0 : label + 1;
+    if (label > 63 && ascii) return "a label is longer than 63 bytes";
+    if (host[i] == '.' && (i == 0 || host[i - 1] == '.')) return "a label is empty";
+  }
+  if (n == 0) return "a label is empty";
+  if (n > 253 && ascii) return "the name is longer than 253 bytes";
+  return NULL;
+}
+
+/* The name in user value 1 can be none: raises the error, if so. */
+static bool bad_name(lua_State *L, dnsop *op) {
+  size_t n;
+  const char *host, *why;
+  int base = lua_gettop(L);
+  lua_getiuservalue(L, 1, 1);
+  host = lua_tolstring(L, -1, &n);
+  why = host == NULL || n == 0 ? NULL : fault(host, n);
+  lua_settop(L, base);
+  if (why == NULL) return false;
+  op->status = UV_EAI_NONAME;
+  failed(L, op);
+  lua_pushfstring(L, "resolve %s failed: %s", push_host(L), why);
+  lua_setfield(L, base + 3, "message");
+  lua_settop(L, base + 3);
+  return true;
 }
 
 static dnsreq *new_req(lua_State *L, dnsop *op) {
@@ -136,6 +219,19 @@ static void push_info(lua_State *L, const struct addrinfo *i) {
   }
 }
 
+/* The entry of an address, as the hints want it. */
+static void push_one(lua_State *L, const struct addrinfo *hints, struct sockaddr *sa) {
+  struct addrinfo one = *hints;
+  one.ai_family = sa->sa_family;
+  if (one.ai_socktype == 0) one.ai_socktype = SOCK_STREAM;
+  if (one.ai_protocol == 0)
+    one.ai_protocol = one.ai_socktype == SOCK_STREAM  ? IPPROTO_TCP
+                      : one.ai_socktype == SOCK_DGRAM ? IPPROTO_UDP
+                                                      : 0;
+  one.ai_addr = sa;
+  push_info(L, &one);
+}
+
 /* The array of what was found; frees it. */
 static int push_found(lua_State *L) {
   dnsop *op = lua_touserdata(L, 1);
@@ -177,45 +273,73 @@ static int addrinfo_begin(lua_State *L, ml_op *o) {
   host = lua_tostring(L, -2);
   service = lua_tostring(L, -1);
   if (uv == NULL) return luaL_error(L, "not enough memory");
-  if (host != NULL && op->port >= 0 && ml__addr_parse(host, op->port, &ss) &&
+  if (host != NULL && op->port >= 0 && op->hints.ai_socktype != 0 &&
+      !(op->hints.ai_flags & AI_CANONNAME) && ml__addr_parse(host, op->port, &ss) &&
       (op->hints.ai_family == AF_UNSPEC || op->hints.ai_family == ss.ss_family)) {
-    struct addrinfo one = op->hints;
-    one.ai_family = ss.ss_family;
-    if (one.ai_socktype == 0) one.ai_socktype = SOCK_STREAM;
-    if (one.ai_protocol == 0)
-      one.ai_protocol = one.ai_socktype == SOCK_STREAM ? IPPROTO_TCP : IPPROTO_UDP;
-    one.ai_addr = (struct sockaddr *)&ss;
     lua_createtable(L, 1, 0);
-    push_info(L, &one);
+    push_one(L, &op->hints, (struct sockaddr *)&ss);
     lua_rawseti(L, -2, 1);
     return 1;
   }
+  if (bad_name(L, op)) return ML_RAISE;
   r = new_req(L, op);
   return started(L, op, uv_getaddrinfo(uv, &r->u.addr, on_addrinfo, host, service, &op->hints));
 }
 
 static const ml_opclass addrinfo_class = {"getaddrinfo", addrinfo_begin, addrinfo_wake, dns_cancel};
 
-static int check_family(lua_State *L, int idx) {
-  if (lua_isnoneornil(L, idx)) return AF_UNSPEC;
-  for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-    if (lua_type(L, idx) == LUA_TSTRING ? strcmp(lua_tostring(L, idx), families[i].name) == 0
-                                        : lua_tointeger(L, idx) == families[i].value)
-      return families[i].value;
+/* The value of the constant at idx, a name or a number: false if it is none. */
+static bool constant_at(lua_State *L, int idx, const constant *c, size_t n, int *value) {
+  for (size_t i = 0; i < n; i++) {
+    if (lua_type(L, idx) == LUA_TSTRING
+            ? strcmp(lua_tostring(L, idx), c[i].name) == 0
+            : lua_isinteger(L, idx) && lua_tointeger(L, idx) == c[i].value) {
+      *value = c[i].value;
+      return true;
+    }
   }
-  return ml__error(L, "ValueError", "family must be 'unspec', 'inet' or 'inet6', got '%s'",
-                   luaL_tolstring(L, idx, NULL));
+  return false;
 }
 
-static int check_type(lua_State *L, int idx) {
+static int check_constant(lua_State *L, int idx, const constant *c, size_t n,
+                          const char *expected) {
+  int value = 0;
+  if (!lua_isnoneornil(L, idx) && !constant_at(L, idx, c, n, &value))
+    ml__error(L, "ValueError", "%s, got '%s'", expected, luaL_tolstring(L, idx, NULL));
+  return value;
+}
+#define CONSTANT(L, idx, list, expected) \
+  check_constant(L, idx, list, sizeof list / sizeof list[0], expected)
+
+/* An integer, a name, or an array of names. */
+static int check_flags(lua_State *L, int idx, const constant *c, size_t n) {
+  int flags = 0, one;
   if (lua_isnoneornil(L, idx)) return 0;
-  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-    if (lua_type(L, idx) == LUA_TSTRING ? strcmp(lua_tostring(L, idx), types[i].name) == 0
-                                        : lua_tointeger(L, idx) == types[i].value)
-      return types[i].value;
+  if (lua_isinteger(L, idx)) return (int)lua_tointeger(L, idx);
+  if (lua_type(L, idx) == LUA_TSTRING && constant_at(L, idx, c, n, &flags)) return flags;
+  if (!lua_istable(L, idx))
+    ml__error(L, "ValueError", "flags must be names as '%s', or an integer, got '%s'", c[0].name,
+              luaL_tolstring(L, idx, NULL));
+  for (lua_Integer i = 1, len = luaL_len(L, idx); i <= len; i++) {
+    lua_geti(L, idx, i);
+    if (!constant_at(L, -1, c, n, &one))
+      ml__error(L, "ValueError", "unknown flag '%s'", luaL_tolstring(L, -1, NULL));
+    flags |= one;
+    lua_pop(L, 1);
   }
-  return ml__error(L, "ValueError", "type must be 'stream' or 'dgram', got '%s'",
-                   luaL_tolstring(L, idx, NULL));
+  return flags;
+}
+#define FLAGS(L, idx, list) check_flags(L, idx, list, sizeof list / sizeof list[0])
+
+static void check_hints(lua_State *L, struct addrinfo *hints, int family, int type, int proto) {
+  memset(hints, 0, sizeof *hints);
+  if (family != 0)
+    hints->ai_family = CONSTANT(L, family, families, "family must be 'unspec', 'inet' or 'inet6'");
+  hints->ai_socktype = CONSTANT(L, type, types, "type must be 'stream', 'dgram' or 'raw'");
+  if (lua_isinteger(L, proto))
+    hints->ai_protocol = (int)lua_tointeger(L, proto);
+  else
+    hints->ai_protocol = CONSTANT(L, proto, protos, "proto must be 'tcp', 'udp' or an integer");
 }
 
 /* getaddrinfo(host or nil, port, service or nil, family, type, proto, flags, passive) */
@@ -223,11 +347,8 @@ static int f_getaddrinfo(lua_State *L) {
   struct addrinfo hints;
   dnsop *op;
   lua_settop(L, 8);
-  memset(&hints, 0, sizeof hints);
-  hints.ai_family = check_family(L, 4);
-  hints.ai_socktype = check_type(L, 5);
-  hints.ai_protocol = (int)luaL_optinteger(L, 6, 0);
-  hints.ai_flags = (int)luaL_optinteger(L, 7, 0) | (lua_toboolean(L, 8) ? AI_PASSIVE : 0);
+  check_hints(L, &hints, 4, 5, 6);
+  hints.ai_flags = FLAGS(L, 7, ai_flags) | (lua_toboolean(L, 8) ? AI_PASSIVE : 0);
   op = ml__op_new(L, &addrinfo_class, sizeof *op, 2);
   op->hints = hints;
   op->port = (int)luaL_optinteger(L, 2, -1);
@@ -239,6 +360,20 @@ static int f_getaddrinfo(lua_State *L) {
   } else
     lua_pushvalue(L, 3);
   lua_setiuservalue(L, -2, 2);
+  return 1;
+}
+
+/* addrinfo(ip, port, type, proto) -> an entry of getaddrinfo's */
+static int f_addrinfo(lua_State *L) {
+  struct sockaddr_storage ss;
+  struct addrinfo hints;
+  const char *host = luaL_checkstring(L, 1);
+  lua_Integer port = luaL_checkinteger(L, 2);
+  lua_settop(L, 4);
+  check_hints(L, &hints, 0, 3, 4);
+  luaL_argcheck(L, port >= 0 && port <= 65535, 2, "port must be 0-65535");
+  luaL_argcheck(L, ml__addr_parse(host, (int)port, &ss), 1, "an IP address expected");
+  push_one(L, &hints, (struct sockaddr *)&ss);
   return 1;
 }
 
@@ -297,18 +432,23 @@ static const ml_opclass nameinfo_class = {"getnameinfo", nameinfo_begin, nameinf
 /* getnameinfo(ip, port, flags) -> awaitable of host, service */
 static int f_getnameinfo(lua_State *L) {
   dnsop *op;
+  int port, flags;
   luaL_checkstring(L, 1);
   lua_settop(L, 3);
+  port = (int)luaL_checkinteger(L, 2);
+  flags = FLAGS(L, 3, ni_flags);
   op = ml__op_new(L, &nameinfo_class, sizeof *op, 2);
-  op->port = (int)luaL_checkinteger(L, 2);
-  op->hints.ai_flags = (int)luaL_optinteger(L, 3, 0);
+  op->port = port;
+  op->hints.ai_flags = flags;
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   return 1;
 }
 
 void ml__open_dns(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"getaddrinfo", f_getaddrinfo}, {"getnameinfo", f_getnameinfo}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"getaddrinfo", f_getaddrinfo},
+                                       {"addrinfo", f_addrinfo},
+                                       {"getnameinfo", f_getnameinfo},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -17,6 +17,7 @@ int ml__open_net(lua_State *L) {
   ml__open_transport(L);
   ml__open_server(L);
   ml__open_connect(L);
+  ml__open_eyeballs(L);
   ml__open_dns(L);
   lua_newtable(L); /* metatables by name */
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {

@@ -246,6 +246,7 @@ void ml__open_writer(lua_State *L);
 void ml__open_transport(lua_State *L);
 void ml__open_server(lua_State *L);
 void ml__open_connect(lua_State *L);
+void ml__open_eyeballs(lua_State *L);
 void ml__open_dns(lua_State *L);
 int ml__open_net(lua_State *L);  /* module asyncio.net */
 int ml__open_time(lua_State *L); /* module time */

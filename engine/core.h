@@ -280,9 +280,11 @@ struct ml_evloop {
   double vnow;          /* virtual clock */
   uint64_t quiet_since; /* virtual clock: since when steps find nothing, uv_hrtime; 0: they do */
   bool stopping, closed, debug;
-  bool raise; /* an error in ML_R_PENDINGERR must leave the loop now */
-  int depth;  /* > 0 while it runs */
-  int holds;  /* things outside libuv that keep it alive (host calls, ...) */
+  bool raise;   /* an error in ML_R_PENDINGERR must leave the loop now */
+  int depth;    /* > 0 while it runs */
+  bool stirred; /* virtual clock: something has come that made no job ready */
+  int patient;  /* requests to libuv that may take for ever: the virtual clock goes on */
+  int holds;    /* things outside libuv that keep it alive (host calls, ...) */
   bool has_factory, has_handler;
   double slow; /* slow_callback_duration, seconds */
   uint64_t rounds;

@@ -147,7 +147,7 @@ static void timers_due(ml_evloop *l) {
 
 /* ---- polling ---- */
 
-static bool has_requests(const uv_loop_t *uv) { return uv->active_reqs.count > 0; }
+static unsigned requests(const ml_evloop *l) { return l->uv->active_reqs.count; }
 
 static bool uv_busy(ml_evloop *l) { return l->uv_ready && uv_loop_alive(l->uv); }
 
@@ -194,13 +194,14 @@ static void poll_uv(ml_evloop *l, double ms) {
 ** nothing to say in all steps for the time that a blocking poll gives them. */
 static void jump_in_step(ml_evloop *l) {
   uint64_t now, grace = VIRTUAL_GRACE;
-  if (!ml__list_empty(&l->ready) || l->heap[0].when <= l->vnow) {
+  if (!ml__list_empty(&l->ready) || l->heap[0].when <= l->vnow || l->stirred) {
     l->quiet_since = 0;
+    l->stirred = false;
     return;
   }
   if (uv_busy(l) || l->holds > 0) {
     now = uv_hrtime();
-    if (l->uv_ready && has_requests(l->uv)) grace *= 10;
+    if (l->uv_ready && requests(l) > 0) grace *= 10;
     if (l->quiet_since == 0) l->quiet_since = now;
     if (now - l->quiet_since < grace * 1000000) return;
   }
@@ -220,14 +221,16 @@ static bool poll(ml_evloop *l, bool nowait) {
   }
   if (l->clock == ML_CLOCK_VIRTUAL && l->ntimers > 0) {
     if (busy || l->holds > 0) {
-      bool must = busy && has_requests(l->uv);
+      bool slow = busy && requests(l) > 0;
+      bool must = slow && requests(l) > (unsigned)l->patient;
+      l->stirred = false;
       poll_uv(l, 0);
       take_inbox(l);
       if (!ml__list_empty(&l->ready)) return true;
       if (ml__loop_uv(l) == NULL) return false;
-      poll_uv(l, must ? 10 * VIRTUAL_GRACE : VIRTUAL_GRACE);
+      poll_uv(l, slow ? 10 * VIRTUAL_GRACE : VIRTUAL_GRACE);
       take_inbox(l);
-      if (!ml__list_empty(&l->ready) || must) return true;
+      if (!ml__list_empty(&l->ready) || must || l->stirred) return true;
     }
     if (l->heap[0].when > l->vnow) l->vnow = l->heap[0].when;
     return true;

@@ -41,6 +41,19 @@ local function check_tls(opts, fname)
   end
 end
 
+--- Those of happy eyeballs.
+local function check_race(opts, fname)
+  local delay, first = opts.happy_eyeballs_delay, opts.interleave
+  if delay and (type(delay) ~= "number" or not (delay >= 0)) then
+    raise(core.ValueError, ("%s(): happy_eyeballs_delay must be a number of seconds or false, got %s")
+      :format(fname, tostring(delay)), 4)
+  end
+  if first ~= nil and (math.type(first) ~= "integer" or first < 0) then
+    raise(core.ValueError, ("%s(): interleave must be a non-negative integer, got %s")
+      :format(fname, tostring(first)), 4)
+  end
+end
+
 --- Checks an options table (may be nil) and gives it, never nil.
 function M.check_options(opts, known, fname)
   if opts == nil then return {} end
@@ -56,6 +69,7 @@ function M.check_options(opts, known, fname)
     end
   end
   check_tls(opts, fname)
+  check_race(opts, fname)
   if opts.family ~= nil and not families[opts.family] then
     raise(core.ValueError, ("%s(): family must be 'unspec', 'inet' or 'inet6', got '%s'"):format(fname, opts.family), 3)
   end
@@ -125,15 +139,58 @@ end
 
 -- ---- names ----
 
---- The addresses of a name: an array of {family, type, proto, canonname, address}.
-local function resolve(host, port, opts, passive)
+local resolvers = setmetatable({}, { __mode = "k" })
+
+--- Has f(host, port, opts) give the addresses of names on that loop, in place of the system; nil: the system again.
+function M.set_resolver(loop, f)
+  resolvers[loop] = f
+end
+
+--- What a resolver gives as an entry of getaddrinfo's: it may be an IP address, {host, port}, or a whole entry.
+local function entry(value, port, opts)
+  if type(value) == "table" and value.address then return value end
+  local host, number = value, port
+  if type(value) == "table" then
+    host, number = value[1], value[2] or port
+  end
+  if type(host) ~= "string" or not net.isip(host) then
+    error(core.TypeError("a resolver must give an array of IP addresses, got " .. describe(value)), 0)
+  end
+  return net.addrinfo(host, tonumber(number) or 0, opts.type, opts.proto)
+end
+
+local ask = async(function(f, host, port, opts)
+  local list = f(host, port, opts)
+  if core.isawaitable(list) then list = await(list) end
+  if type(list) ~= "table" then
+    error(core.TypeError("a resolver must give an array of IP addresses, got " .. describe(list)), 0)
+  end
+  local infos = {}
+  for _, value in ipairs(list) do
+    local info = entry(value, port, opts)
+    local family = opts.family
+    if not family or family == "unspec" or family == info.family then infos[#infos + 1] = info end
+  end
+  return infos
+end, "getaddrinfo")
+
+--- An awaitable of the addresses of a name: an array of {family, type, proto, canonname, address}.
+function M.getaddrinfo(host, port, opts, passive)
+  local f = host and next(resolvers) and resolvers[core.get_running_loop()]
+  if f and not net.isip(host) then return ask(f, host, port, opts) end
   local number = math.type(port) == "integer" and port or nil
+  return net.getaddrinfo(host, number or port == nil and 0 or nil, port, opts.family, opts.type, opts.proto,
+    opts.flags, passive)
+end
+
+local function resolve(host, port, opts, passive, kind)
   if host == "" then host = nil end
-  local infos = await(net.getaddrinfo(host, number or host == nil and port == nil and 0 or nil, port, opts.family,
-    "stream", opts.proto, opts.flags, passive))
+  local infos = await(M.getaddrinfo(host, port,
+    { family = opts.family, type = kind or "stream", proto = opts.proto, flags = opts.flags }, passive))
   if #infos == 0 then error(core.OSError("getaddrinfo() returned empty list"), 0) end
   return infos
 end
+M.resolve = resolve
 
 --- Families in turn, as RFC 8305 wants it: `first` of the first one, then one of each.
 local function interleave(infos, first)
@@ -175,34 +232,23 @@ local function combine(errors, host, port, all_errors)
   }), 0)
 end
 
-local function connect_one(info, locals)
-  local ip, port = info.address[1], info.address[2]
-  if not locals then return await(net.connect_tcp(ip, port)) end
-  local last
-  for _, l in ipairs(locals) do
-    if l.family == info.family then
-      local ok, result = pcall(await, net.connect_tcp(ip, port, l.address[1], l.address[2]))
-      if ok then return result end
-      last = result
-    end
-  end
-  error(last or core.OSError(("no matching local address with family %s found"):format(info.family), { host = ip }), 0)
+local function addresses(infos)
+  local list = {}
+  for i, info in ipairs(infos) do list[i] = info.address end
+  return list
 end
 
---- Tries every address of the name in order. Gives a Transport that nothing reads from yet.
+--- Tries the addresses of the name until one answers. Gives a Transport that nothing reads from yet.
 function M.connect(host, port, opts, locals)
+  local delay = opts.happy_eyeballs_delay
+  if delay == nil then delay = 0.25 end
   local infos = resolve(host, port, opts)
-  if locals then locals = resolve(locals[1], locals[2], opts) end
-  local first = opts.interleave or opts.happy_eyeballs_delay and 1
+  if locals then locals = addresses(resolve(locals[1], locals[2], opts)) end
+  local first = opts.interleave or delay and 1
   if first and first > 0 then infos = interleave(infos, first) end
-  local errors = {}
-  for _, info in ipairs(infos) do
-    local ok, result = pcall(connect_one, info, locals)
-    if ok then return result end
-    if not isinstance(result, core.OSError) then error(result, 0) end
-    errors[#errors + 1] = result
-  end
-  return combine(errors, host, port, opts.all_errors)
+  local timed = delay and delay < math.huge and delay or nil
+  local transport, errors = await(net.connect_tcp(addresses(infos), locals, timed))
+  return transport or combine(errors, host, port, opts.all_errors)
 end
 
 -- ---- listening ----

@@ -69,8 +69,8 @@ end
 
 --- Methods of loops that come with a part when one of them is first used.
 local loop_parts = {
-  streams = [[ getaddrinfo getnameinfo create_connection create_server create_unix_connection create_unix_server
-    connect_read_pipe connect_write_pipe ]],
+  streams = [[ getaddrinfo getnameinfo set_resolver create_connection create_server create_unix_connection
+    create_unix_server connect_read_pipe connect_write_pipe ]],
 }
 
 setmetatable(require("asyncio.core").Loop.methods, {

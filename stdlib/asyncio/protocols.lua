@@ -136,18 +136,29 @@ end
 --- The addresses of a host: an array of {family, type, proto, canonname, address}, with fields of these names.
 ---@param host? string
 ---@param port? integer|string
----@param opts? table {family = "inet" | "inet6", type = "stream" | "dgram", proto, flags}
+---@param opts? table {family = "inet" | "inet6", type = "stream" | "dgram" | "raw", proto = "tcp" | "udp",
+--- flags = "canonname" and the like, or an array of them}
 function Loop:getaddrinfo(host, port, opts) -- luacheck: ignore self
   opts = connections.check_options(opts, { "family", "type", "proto", "flags" }, "getaddrinfo")
   host = connections.check_host(host, "getaddrinfo")
   port = connections.check_port(port, "getaddrinfo")
   if host == nil and port == nil then misuse.raise(core.ValueError, "getaddrinfo(): host or port is needed") end
-  if port == nil and host then port = 0 end
-  local number = math.type(port) == "integer" and port or nil
-  return net.getaddrinfo(host, number, port, opts.family, opts.type, opts.proto, opts.flags, false)
+  if host == "" then host = nil end
+  return connections.getaddrinfo(host, port, opts)
+end
+
+--- Has f(host, port, opts) give the addresses of host names, in place of the system, to all that connects, listens or
+--- looks names up on this loop: an array of IP addresses, {ip, port} or entries as getaddrinfo's, or an awaitable of
+--- it. nil: the system again. IP addresses are not asked for.
+---@param f? function
+function Loop:set_resolver(f)
+  if f ~= nil then connections.check_callback(f, "resolver", "set_resolver") end
+  connections.set_resolver(self, f)
 end
 
 --- The names of an address {host, port}. Gives host and service.
+---@param address table
+---@param flags? string|string[]|integer "numerichost", "numericserv", "namereqd", "nofqdn", "dgram"
 function Loop:getnameinfo(address, flags) -- luacheck: ignore self
   if type(address) ~= "table" or type(address[1]) ~= "string" then
     local message = "getnameinfo(): an address {host, port} was expected, got " .. misuse.describe(address)
