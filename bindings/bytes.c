@@ -20,8 +20,9 @@ static int net_gc(lua_State *L) {
     s->refs = 1;
     ml__stream_unref(s);
   }
-  while (net->nspare > 0) ml__alloc(net->engine->alloc, net->spare[--net->nspare], ML_SLAB, 0);
-  if (net->slab != NULL) ml__alloc(net->engine->alloc, net->slab, ML_SLAB, 0);
+  while (net->nspare > 0)
+    ml__strbuf_free(net->engine->alloc, net->spare[--net->nspare], ML_SLAB);
+  ml__strbuf_free(net->engine->alloc, net->slab, ML_SLAB);
   net->slab = NULL;
   return 0;
 }
@@ -67,6 +68,7 @@ ml_net *ml__net(lua_State *L) {
 
 static char *block_new(ml_net *net, size_t size) {
   if (size == ML_SLAB && net->nspare > 0) return net->spare[--net->nspare];
+  if (size == ML_SLAB) return ml__strbuf_new(net->engine->alloc, ML_SLAB);
   return ml__alloc(net->engine->alloc, NULL, 0, size);
 }
 
@@ -74,6 +76,8 @@ static void block_free(ml_net *net, char *p, size_t size) {
   if (p == NULL) return;
   if (size == ML_SLAB && net->nspare < net->maxspare)
     net->spare[net->nspare++] = p;
+  else if (size == ML_SLAB)
+    ml__strbuf_free(net->engine->alloc, p, ML_SLAB);
   else
     ml__alloc(net->engine->alloc, p, size, 0);
 }
@@ -119,6 +123,22 @@ void ml__bytes_drop(ml_net *net, ml_bytes *b, size_t n) {
   b->start += n;
   b->len -= n;
   if (b->len == 0) ml__bytes_free(net, b);
+}
+
+void ml__bytes_take(lua_State *L, ml_net *net, ml_bytes *b, size_t n) {
+  if (n == 0) {
+    lua_pushliteral(L, "");
+  } else if (b->cap != ML_SLAB || b->start > 0 || n < b->len) {
+    lua_pushlstring(L, b->base + b->start, n);
+    ml__bytes_drop(net, b, n);
+  } else {
+    if (ml__strbuf_push(L, b->base, ML_SLAB, n)) b->base = NULL;
+    ml__bytes_free(net, b);
+  }
+}
+
+void ml__slab_push(lua_State *L, ml_net *net, size_t n) {
+  if (ml__strbuf_push(L, net->slab, ML_SLAB, n)) net->slab = NULL;
 }
 
 void ml__bytes_free(ml_net *net, ml_bytes *b) {

@@ -218,8 +218,7 @@ static int overrun(lua_State *L, ml_reader *r, ml_readop *op, bool is_found, siz
 /* ---- the operations ---- */
 
 static int take(lua_State *L, ml_reader *r, size_t n) {
-  lua_pushlstring(L, n > 0 ? r->in.base + r->in.start : "", n);
-  if (n > 0) ml__bytes_drop(r->net, &r->in, n);
+  ml__bytes_take(L, r->net, &r->in, n);
   taken(r);
   return 1;
 }
@@ -266,7 +265,7 @@ static int read_now(lua_State *L, ml_reader *r, ml_readop *op) {
     fed(r);
     return (int)n;
   }
-  lua_pushlstring(L, p, (size_t)n);
+  ml__slab_push(L, r->net, (size_t)n);
   return 1;
 }
 

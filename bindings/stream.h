@@ -15,8 +15,9 @@
 #include "core.h"
 
 /* A little more than the 64 KiB that peers like to send at once: a read that fills
-** its buffer makes libuv read again, in vain. */
-#define ML_SLAB (64 * 1024 + 4096)
+** its buffer makes libuv read again, in vain. With a string's head they are whole
+** pages, as many as a string of 64 KiB takes: one can become the other. */
+#define ML_SLAB (64 * 1024 + 4000)
 #define ML_LIMIT (64 * 1024) /* a reader's default limit */
 
 typedef struct ml_stream ml_stream;
@@ -36,7 +37,9 @@ typedef struct ml_net {
 } ml_net;
 
 ml_net *ml__net(lua_State *L);
-char *ml__slab(ml_net *net); /* ML_SLAB bytes, or NULL */
+char *ml__slab(ml_net *net); /* a string buffer of ML_SLAB bytes, or NULL */
+/* Pushes the first n bytes of the slab as a string; the slab may be used up by it. */
+void ml__slab_push(lua_State *L, ml_net *net, size_t n);
 
 /* ---- bytes that have come and not been taken: live ones are [start, start + len) ---- */
 
@@ -48,6 +51,8 @@ typedef struct ml_bytes {
 /* Puts n bytes behind the others. They may lie in net->slab: then the slab
 ** itself may be taken. UV_ENOMEM: nothing is altered. */
 int ml__bytes_add(ml_net *net, ml_bytes *b, const char *p, size_t n);
+/* Pushes the first n as a string, and drops them. */
+void ml__bytes_take(lua_State *L, ml_net *net, ml_bytes *b, size_t n);
 void ml__bytes_drop(ml_net *net, ml_bytes *b, size_t n); /* the first n; gives memory back at 0 */
 void ml__bytes_free(ml_net *net, ml_bytes *b);
 

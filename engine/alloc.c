@@ -12,6 +12,11 @@
 ** live in chunks of their own, and the free list's entry looks at the state of
 ** what it gets back.
 **
+** A string buffer is a block with room for a string's head in front: filled from
+** a socket or file, it becomes the Lua string itself. To that end Lua is told
+** to make a string of the bytes where they are, and its allocation is answered
+** with the very block, so that it copies the bytes onto themselves: nothing.
+**
 ** With AddressSanitizer free blocks are poisoned. Built with ML_NO_ARENA every
 ** block comes straight from the host's allocator, behind a head that holds its
 ** size: each allocation can then be made to fail, and ASan sees each block.
@@ -90,6 +95,10 @@ struct ml_allocator {
     size_t size;
   } kept[KEEP_BLOCKS];
   int nkept;
+  size_t string_head; /* bytes of a long string in front of its text; 0: not known */
+  void *last_string;  /* while that is found out: the block of the last one */
+  void *offer;        /* the block that the next string is to have, or NULL */
+  size_t offer_size;  /* as the host knows it */
 #endif
 };
 
@@ -179,6 +188,20 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   return q + 1;
 }
 
+void ml__strbuf_init(lua_State *L, ml_allocator *a) {
+  (void)L;
+  (void)a;
+}
+char *ml__strbuf_new(ml_allocator *a, size_t cap) { return ml__alloc(a, NULL, 0, cap + 1); }
+void ml__strbuf_free(ml_allocator *a, char *p, size_t cap) {
+  if (p != NULL) ml__alloc(a, p, cap + 1, 0);
+}
+bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n) {
+  (void)cap;
+  lua_pushlstring(L, p, n);
+  return false;
+}
+
 #else
 
 /* The size that the host's allocator is asked for. */
@@ -263,6 +286,14 @@ static void small_free(ml_allocator *a, void *p, size_t size) {
   poison(b, cl * ML_GRAIN);
 }
 
+/* A string is about to be allocated: is it the one that has its block already? */
+static void *take_offer(ml_allocator *a, size_t nsize) {
+  void *p = a->offer;
+  if (large_size(nsize) != a->offer_size) return NULL;
+  a->offer = NULL;
+  return p;
+}
+
 void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   ml_allocator *a = ud;
   void *q;
@@ -277,7 +308,9 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
         q = small_new(a, &a->plain, nsize);
     } else { /* a coroutine as large as that is not watched */
       if (osize == LUA_TUSERDATA) a->expecting = false;
-      q = large_new(a, nsize);
+      q = osize == LUA_TSTRING && a->offer != NULL ? take_offer(a, nsize) : NULL;
+      if (q == NULL) q = large_new(a, nsize);
+      if (osize == LUA_TSTRING) a->last_string = q;
     }
     if (q != NULL) a->used += nsize;
     return q;
@@ -312,6 +345,49 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   }
   if (q != NULL) a->used += nsize - osize;
   return q;
+}
+
+/* ---- string buffers ---- */
+
+void ml__strbuf_init(lua_State *L, ml_allocator *a) {
+  char text[2 * ML_SMALL];
+  const char *s;
+  memset(text, ' ', sizeof text);
+  s = lua_pushlstring(L, text, sizeof text);
+  if (a->last_string != NULL && s > (char *)a->last_string)
+    a->string_head = (size_t)(s - (char *)a->last_string);
+  if (a->string_head > 64) a->string_head = 0;
+  lua_pop(L, 1);
+}
+
+/* The size of the block behind a buffer. */
+static size_t strbuf_size(const ml_allocator *a, size_t cap) { return a->string_head + cap + 1; }
+
+char *ml__strbuf_new(ml_allocator *a, size_t cap) {
+  char *p = ml__alloc(a, NULL, 0, strbuf_size(a, cap));
+  return p == NULL ? NULL : p + a->string_head;
+}
+
+void ml__strbuf_free(ml_allocator *a, char *p, size_t cap) {
+  if (p != NULL) ml__alloc(a, p - a->string_head, strbuf_size(a, cap), 0);
+}
+
+bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n) {
+  ml_allocator *a = ml__engine(L)->alloc;
+  size_t size = strbuf_size(a, cap);
+  bool taken;
+  if (a->string_head == 0 || strbuf_size(a, n) <= ML_SMALL ||
+      large_size(strbuf_size(a, n)) != large_size(size)) {
+    lua_pushlstring(L, p, n);
+    return false;
+  }
+  a->offer = p - a->string_head;
+  a->offer_size = large_size(size);
+  lua_pushlstring(L, p, n);
+  taken = a->offer == NULL;
+  a->offer = NULL;
+  if (taken) a->used -= size; /* counted once more, as a string */
+  return taken;
 }
 
 #endif

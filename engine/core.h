@@ -233,6 +233,14 @@ size_t ml__alloc_used(const ml_allocator *a);
 /* The next userdata that Lua allocates is a coroutine or an operation: if it is
 ** freed in state ML_CO_NEW, `lost` of ml__alloc_new is told. */
 void ml__alloc_expect_coroutine(ml_allocator *a);
+/* A buffer of cap bytes that can become a string without being copied. NULL: no memory. */
+char *ml__strbuf_new(ml_allocator *a, size_t cap);
+void ml__strbuf_free(ml_allocator *a, char *p, size_t cap);
+/* Pushes the first n bytes of the buffer as a string. True: the buffer has become that
+** string, which is so if it is large and (nearly) full; false: they were copied, and
+** it is still the caller's, as it is when this raises a memory error. */
+bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n);
+void ml__strbuf_init(lua_State *L, ml_allocator *a); /* once: measures a string's head */
 
 /* ---- timers ---- */
 

@@ -111,6 +111,7 @@ static int open_all(lua_State *L) {
     lua_pushinteger(L, 0);
     ml__ref_set(L, i);
   }
+  ml__strbuf_init(L, ml__engine(L)->alloc);
   luaL_openlibs(L);
   lua_newtable(L);
   ml__ref_set(L, ML_R_THREADS);

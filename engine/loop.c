@@ -281,7 +281,7 @@ static void shuffle(ml_evloop *l) {
 ** server's few hundred kilobytes would be marked again every other message: so
 ** a cycle does not begin before the heap has grown to GC_FLOOR. A finalizer
 ** tells when a cycle has ended; Lua allows no tuning there, the loop does it. */
-#define GC_FLOOR ((size_t)1 << 20)
+#define GC_FLOOR ((size_t)4 << 20)
 
 static int gc_cycled(lua_State *L);
 

@@ -36,6 +36,49 @@ describe("StreamReader", function()
     end)
   end)
 
+  it("gives large pieces that do not share their memory", function()
+    local size, count = 65536, 40
+    local function piece(i) return string.char(65 + i % 26):rep(size - 8) .. ("%08d"):format(i) end
+    asyncio.run(async(function()
+      local server <close> = await(asyncio.start_server(async(function(_, w)
+        for i = 1, count do
+          w:write(piece(i))
+          await(w:drain())
+        end
+        w:close()
+      end), "127.0.0.1", 0))
+      local r, w = await(asyncio.open_connection("127.0.0.1", server.sockets[1].port))
+      local kept, wanted = {}, {}
+      for i = 1, count do
+        kept[i] = await(r:readexactly(size))
+        wanted[i] = piece(i)
+        if i % 10 == 0 then collectgarbage() end
+      end
+      assert.same(wanted, kept)
+      assert.is_nil(await(r:read(1)))
+      w:close()
+      await(w:wait_closed())
+    end)())
+    local all = {}
+    asyncio.run(async(function()
+      local server <close> = await(asyncio.start_server(async(function(_, w)
+        for i = 1, count do w:write(piece(i)) end
+        w:close()
+      end), "127.0.0.1", 0))
+      local r, w = await(asyncio.open_connection("127.0.0.1", server.sockets[1].port))
+      while true do
+        local data = await(r:read(size))
+        if not data then break end
+        all[#all + 1] = data
+      end
+      w:close()
+      await(w:wait_closed())
+    end)())
+    local wanted = {}
+    for i = 1, count do wanted[i] = piece(i) end
+    assert.is_true(table.concat(all) == table.concat(wanted))
+  end)
+
   it("gives nil at the end", function()
     run(function()
       local r = reader()
