@@ -201,6 +201,11 @@ bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n) {
   lua_pushlstring(L, p, n);
   return false;
 }
+bool ml__strbuf_adopt(lua_State *L, char *p, size_t cap, size_t n) {
+  (void)cap;
+  lua_pushlstring(L, p + ML_STRING_HEAD, n);
+  return false;
+}
 
 #else
 
@@ -387,6 +392,22 @@ bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n) {
   taken = a->offer == NULL;
   a->offer = NULL;
   if (taken) a->used -= size; /* counted once more, as a string */
+  return taken;
+}
+
+bool ml__strbuf_adopt(lua_State *L, char *p, size_t cap, size_t n) {
+  ml_allocator *a = ml__engine(L)->alloc;
+  size_t size = ML_STRING_HEAD + n + 1;
+  bool taken = false;
+  if (a->host == host_malloc && a->string_head == ML_STRING_HEAD && size > ML_SMALL &&
+      large_size(size) <= cap) {
+    a->offer = p;
+    a->offer_size = large_size(size);
+    taken = true;
+  }
+  lua_pushlstring(L, p + ML_STRING_HEAD, n);
+  taken = taken && a->offer == NULL;
+  a->offer = NULL;
   return taken;
 }
 

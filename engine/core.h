@@ -89,6 +89,9 @@ typedef enum {
   ML_T_WRITER,
   ML_T_SERVER,
   ML_T_TRANSPORT,
+  ML_T_FILE,
+  ML_T_DIR,
+  ML_T_WATCHER,
   ML_T_USER /* bindings may count on from here */
 } ml_objtype;
 
@@ -240,6 +243,10 @@ void ml__strbuf_free(ml_allocator *a, char *p, size_t cap);
 ** string, which is so if it is large and (nearly) full; false: they were copied, and
 ** it is still the caller's, as it is when this raises a memory error. */
 bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n);
+/* Pushes the n bytes that lie at ML_STRING_HEAD in a malloc'd block of cap bytes. True: the block
+** has become the string; false: they were copied. For blocks that threads have filled. */
+#define ML_STRING_HEAD 24
+bool ml__strbuf_adopt(lua_State *L, char *p, size_t cap, size_t n);
 void ml__strbuf_init(lua_State *L, ml_allocator *a); /* once: measures a string's head */
 
 /* ---- timers ---- */

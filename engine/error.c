@@ -326,7 +326,7 @@ int ml__misuse(lua_State *L, const char *cls, const char *fmt, ...) {
     lua_Debug ar;
     if (!lua_getstack(L, level, &ar)) break;
     lua_getinfo(L, "Sl", &ar);
-    if (ar.currentline <= 0 || strncmp(ar.short_src, "moonloop/asyncio/", 17) == 0) continue;
+    if (ar.currentline <= 0 || strncmp(ar.short_src, "moonloop/", 9) == 0) continue;
     lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
     lua_getfield(L, -2, "message");
     lua_concat(L, 2);

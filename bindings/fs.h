@@ -1,0 +1,129 @@
+/* What the units of fs.core share: jobs on libuv's threads, and open files.
+**
+** A job (ml_fsjob) is a block of its own, outside the Lua heap: it owns copies
+** of its arguments and what the thread writes to, and outlives the operation
+** that started it, the loop's tasks, and on a host's loop the engine too.
+** Threads touch nothing but their job.
+*/
+#ifndef ML_FS_H
+#define ML_FS_H
+
+#include "core.h"
+
+typedef struct ml_fs ml_fs;
+typedef struct ml_fsjob ml_fsjob;
+typedef struct ml_fsop ml_fsop;
+typedef struct ml_file ml_file;
+
+/* The engine's part: one userdata in the registry. */
+struct ml_fs {
+  ml_engine *engine;
+  ml_link jobs;     /* every ml_fsjob */
+  ml_link files;    /* every ml_file */
+  ml_link watchers; /* every handle on an inotify descriptor, see fswatch.c */
+  void (*close_next)(lua_State *L, ml_evloop *l); /* what closed handles before */
+};
+
+ml_fs *ml__fs(lua_State *L);
+
+/* One kind of operation on paths. */
+typedef struct ml_fsclass {
+  ml_opclass op;                          /* first */
+  void (*run)(ml_fsjob *j);               /* on a thread: sets status */
+  int (*push)(lua_State *L, ml_fsjob *j); /* pushes the results of status >= 0; protected */
+  void (*undo)(ml_fsjob *j); /* on a thread: it succeeded, and nobody wants it; or NULL */
+  bool (*answers)(lua_State *L, ml_fsjob *j); /* turns a failure into a result, or NULL */
+} ml_fsclass;
+
+struct ml_fsjob {
+  uv_work_t work; /* first */
+  ml_link link;
+  ml_engine *engine; /* NULL: closed */
+  ml_fsop *op;       /* NULL: cancelled */
+  const ml_fsclass *cls;
+  atomic_bool cancelled; /* for threads that work in steps */
+  bool counted, undoing;
+  ssize_t status; /* >= 0, or UV_E* */
+  /* what was asked */
+  char *path, *dest; /* in `text` */
+  int64_t a, b;
+  double atime, mtime;
+  union { /* what came */
+    uv_stat_t st;
+    uv_statfs_t statfs;
+  } u;
+  char *out; /* malloc'd */
+  size_t nout;
+  void *dir; /* DIR* */
+  int fd;    /* -1: none; closed with the job */
+  char text[];
+};
+
+/* User values: 1: path, 2: dest, 3: of the class. */
+struct ml_fsop {
+  ml_op op;
+  ml_fsjob *job;
+  int fd; /* the job gets a duplicate; -1: none */
+  int64_t a, b;
+  double atime, mtime;
+  void **dir; /* what the job takes with it, or NULL; in user value 3 */
+};
+
+/* For ml_fsclass.op: starts the job on a thread; takes its outcome. */
+int ml__fsop_begin(lua_State *L, ml_op *o);
+int ml__fsop_wake(lua_State *L, ml_op *o);
+void ml__fsop_cancel(ml_op *o);
+
+/* Pushes a new operation on the path at idx, and on the one at dest (0: none). All that
+** scripts do to paths passes here: the place for a check of permissions. */
+ml_fsop *ml__fsop_new(lua_State *L, const ml_fsclass *cls, int idx, int dest);
+
+/* Pushes the OSError "CODE: text: what 'path' -> 'dest'" (path, dest: NULL: none). */
+void ml__fs_error(lua_State *L, int status, const char *what, const char *path, const char *dest);
+/* "fs.open" -> "open" */
+const char *ml__fs_verb(const char *name);
+/* Pushes the table that fs.stat gives. */
+void ml__fs_pushstat(lua_State *L, const uv_stat_t *st);
+/* The argument as a time of a file, seconds since 1970. */
+double ml__fs_checktime(lua_State *L, int idx, const char *fname);
+struct timespec ml__fs_timespec(double t);
+lua_Integer ml__fs_checkint(lua_State *L, int idx, const char *fname, const char *what);
+
+/* ---- whole contents: blocks that become strings ---- */
+
+/* Bytes in a malloc'd block, behind room for a string's head. */
+typedef struct ml_block {
+  char *base;
+  size_t len, cap;
+} ml_block;
+#define ML_BLOCK_HEAD ML_STRING_HEAD
+
+/* On a thread: reads from fd at `offset` (< 0: where it stands) at most n bytes, until the
+** end. Leaves `front` bytes free before them. Status as a job's. */
+ssize_t ml__fs_gather(int fd, int64_t offset, uint64_t n, size_t front, ml_block *b,
+                      atomic_bool *cancelled);
+/* Pushes the block's bytes as a string, which takes the block over if it can. Frees it
+** in any case; protected calls only. */
+void ml__fs_pushblock(lua_State *L, ml_block *b);
+
+/* On a thread: one read or write at `offset` (< 0: where it stands). Waits for what is no
+** regular file until it is ready or `cancelled` is set (UV_ECANCELED). */
+ssize_t ml__fs_read(int fd, char *p, size_t n, int64_t offset, atomic_bool *cancelled);
+ssize_t ml__fs_write(int fd, const char *p, size_t n, int64_t offset, atomic_bool *cancelled);
+
+/* ---- open files ---- */
+
+/* Pushes a File of the descriptor, which it owns then. `flags`: of open(2). */
+void ml__file_push(lua_State *L, int fd, int flags, const uv_stat_t *st, const char *path,
+                   const char *mode);
+void ml__files_orphan(ml_fs *fs, ml_evloop *l); /* NULL: of all loops */
+void ml__watchers_close(ml_fs *fs, ml_evloop *l);
+
+/* units' openers: add functions to the table on top */
+void ml__open_fspaths(lua_State *L);
+void ml__open_fswhole(lua_State *L);
+void ml__open_file(lua_State *L);
+void ml__open_fswatch(lua_State *L);
+int ml__open_fs(lua_State *L); /* module fs.core */
+
+#endif
