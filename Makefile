@@ -42,16 +42,33 @@ UV_SHARED := $(shell $(PKG_CONFIG) --libs libuv)
 UV_STATIC := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir libuv)/libuv_a.a))
 endif
 
+# TLS (OpenSSL 3): WITH_TLS=0 leaves it out.
+WITH_TLS ?= 1
+TLS_PC  := $(if $(filter-out 0,$(WITH_TLS)),openssl)
+ifneq (,$(TLS_PC))
+TLS_FOUND  := $(shell $(PKG_CONFIG) --exists 'openssl >= 3' 2>/dev/null && echo 1)
+TLS_CFLAGS := -DML_WITH_TLS $(shell $(PKG_CONFIG) --cflags openssl 2>/dev/null)
+TLS_SHARED := $(or $(shell $(PKG_CONFIG) --libs openssl 2>/dev/null),-lssl -lcrypto)
+TLS_LIBDIR := $(shell $(PKG_CONFIG) --variable=libdir openssl 2>/dev/null)
+TLS_STATIC := $(and $(wildcard $(TLS_LIBDIR)/libssl.a),$(wildcard $(TLS_LIBDIR)/libcrypto.a))
+endif
+
 comma := ,
 # The command carries Lua and libuv in itself where static libraries exist. All
 # of Lua's API goes in: C modules that scripts load look for it there.
 LUA_LINK := $(if $(LUA_STATIC),-Wl$(comma)--whole-archive $(LUA_STATIC) -Wl$(comma)--no-whole-archive,$(LUA_SHARED))
 UV_LINK  := $(if $(UV_STATIC),$(UV_STATIC),$(UV_SHARED))
+# So does OpenSSL: to load the shared libraries would double the time that an empty
+# script takes. TLS_LINK='$$(TLS_SHARED)' uses the system's.
+TLS_LINK := $(if $(TLS_STATIC),$(TLS_LIBDIR)/libssl.a $(TLS_LIBDIR)/libcrypto.a,$(TLS_SHARED))
 SYS_LIBS := -lpthread -ldl -lrt -lm
 
 # ---- sources --------------------------------------------------------------
 
 LIB_SRC := $(sort $(wildcard engine/*.c bindings/*.c))
+ifeq (,$(TLS_PC))
+LIB_SRC := $(filter-out bindings/tls%.c,$(LIB_SRC))
+endif
 CLI_SRC := $(sort $(wildcard engine/cli/*.c))
 STDLIB  := $(sort $(shell find stdlib -name '*.lua' 2>/dev/null))
 
@@ -62,7 +79,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/obj/%.o)
 
 CC      ?= cc
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
-CPPFLAGS_ALL := -D_GNU_SOURCE -DML_BUILD -Iengine $(LUA_CFLAGS) $(UV_CFLAGS) \
+CPPFLAGS_ALL := -D_GNU_SOURCE -DML_BUILD -Iengine $(LUA_CFLAGS) $(UV_CFLAGS) $(TLS_CFLAGS) \
            $(if $(STDLIB_DIR),-DML_STDLIB_DIR='"$(abspath $(STDLIB_DIR))"') $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fvisibility=hidden $(EXTRA_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := $(EXTRA_LDFLAGS) $(LDFLAGS)
@@ -89,7 +106,7 @@ endef
 .PHONY: force
 force:
 $(BUILD)/flags: force
-	$(call stamp,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LUA_LINK) $(UV_LINK))
+	$(call stamp,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LUA_LINK) $(UV_LINK) $(TLS_LINK))
 $(GEN)/stdlib.list: force
 	$(call stamp,$(STDLIB))
 $(GEN)/sources.list: force
@@ -97,7 +114,7 @@ $(GEN)/sources.list: force
 
 .PHONY: needs
 needs:
-	@test -n "$(LUA_PC)" -a -n "$(UV_PC)" || { echo "make: $(if $(LUA_PC),,lua5.4 )$(if $(UV_PC),,libuv )not found by $(PKG_CONFIG): run 'make setup'" >&2; exit 1; }
+	@test -n "$(LUA_PC)" -a -n "$(UV_PC)" -a -n "$(or $(TLS_FOUND),$(if $(TLS_PC),,1))" || { echo "make: $(if $(LUA_PC),,lua5.4 )$(if $(UV_PC),,libuv )$(if $(TLS_PC),$(if $(TLS_FOUND),,openssl ))not found by $(PKG_CONFIG): run 'make setup'" >&2; exit 1; }
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags | needs
 	@mkdir -p $(@D)
@@ -124,10 +141,10 @@ $(BUILD)/libmoonloop.a: $(LIB_OBJ) $(GEN)/sources.list
 	$(call say,AR)ar rcs $@ $(LIB_OBJ)
 
 $(BUILD)/libmoonloop.so: $(PIC_OBJ) $(GEN)/sources.list
-	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(TLS_SHARED) $(SYS_LIBS)
 
 $(BUILD)/moonloop: $(CLI_OBJ) $(BUILD)/libmoonloop.a tools/exports.txt
-	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(TLS_LINK) $(SYS_LIBS)
 
 # For hosts built against this tree. The library is named by file, so that the
 # host needs no run path; Lua and libuv are the system's.
@@ -136,7 +153,7 @@ $(BUILD)/moonloop.pc: $(BUILD)/include/moonloop.h $(BUILD)/flags Makefile
 	  'Name: moonloop' \
 	  'Description: Lua 5.4 with async/await on libuv (uninstalled tree)' \
 	  'Version: $(VERSION)' \
-	  'Requires: $(LUA_PC) libuv' \
+	  'Requires: $(LUA_PC) libuv $(TLS_PC)' \
 	  'Cflags: -I$${pcfiledir}/include' \
 	  'Libs: $${pcfiledir}/libmoonloop.a $(strip $(PC_LIBS) $(SYS_LIBS))' > $@
 $(BUILD)/include/moonloop.h: engine/moonloop.h
@@ -244,7 +261,7 @@ install: all ## install below PREFIX (/usr/local), staged in DESTDIR
 	install -m 644 docs/moonloop.1 $(DESTDIR)$(PREFIX)/share/man/man1/moonloop.1
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	  'Name: moonloop' 'Description: Lua 5.4 with async/await on libuv' 'Version: $(VERSION)' \
-	  'Requires.private: $(LUA_PC) libuv' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lmoonloop' \
+	  'Requires.private: $(LUA_PC) libuv $(TLS_PC)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lmoonloop' \
 	  'Libs.private: $(SYS_LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/moonloop.pc
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/moonloop include/moonloop.h lib/libmoonloop.a lib/libmoonloop.so lib/pkgconfig/moonloop.pc share/man/man1/moonloop.1)

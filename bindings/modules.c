@@ -2,9 +2,16 @@
 #include "fs.h"
 #include "stream.h"
 
+#ifdef ML_WITH_TLS
+int ml__open_tls(lua_State *L);
+#endif
+
 const ml_module ml__bindings[] = {
     {"asyncio.net", ml__open_net},
     {"fs.core", ml__open_fs},
+#ifdef ML_WITH_TLS
+    {"asyncio.tls", ml__open_tls},
+#endif
     {"time", ml__open_time},
     {NULL, NULL},
 };

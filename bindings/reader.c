@@ -121,9 +121,7 @@ static void taken(ml_reader *r) {
 
 bool ml__reader_reads(ml_stream *s) {
   ml_reader *r = s->target;
-  if (r == NULL || r->waiter == NULL || r->waiter->kind != READ || r->in.len > 0 ||
-      s->filter != NULL)
-    return false;
+  if (r == NULL || r->waiter == NULL || r->waiter->kind != READ || r->in.len > 0) return false;
   wake(r);
   return true;
 }
@@ -163,8 +161,17 @@ static void sink_forget(ml_stream *s) {
   r->obj.flags |= ML_RD_EOF;
 }
 
-const ml_sink ml__reader_sink = {sink_data,   sink_eof,  sink_pause,
-                                 sink_resume, sink_lost, sink_forget};
+static void sink_yield(ml_stream *s, ml_bytes *to) {
+  ml_reader *r = s->target;
+  memset(to, 0, sizeof *to);
+  if (r == NULL) return;
+  *to = r->in;
+  memset(&r->in, 0, sizeof r->in);
+  taken(r);
+}
+
+const ml_sink ml__reader_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
+                                 sink_lost, sink_forget, sink_yield};
 
 /* ---- errors ---- */
 
@@ -223,9 +230,23 @@ static int take(lua_State *L, ml_reader *r, size_t n) {
   return 1;
 }
 
-static int nothing(lua_State *L) {
+/* The end: nil, unless it came against the rules (a TLS peer that just went). */
+static int nothing(lua_State *L, const ml_reader *r) {
+  if (r->s != NULL && (r->s->flags & ML_S_RAGGED)) {
+    ml__stream_error(L, r->s);
+    return ML_RAISE;
+  }
   lua_pushnil(L);
   return 1;
+}
+
+/* All that came before the end, or the error that stands for a false end. */
+static int everything(lua_State *L, ml_reader *r) {
+  if (r->s == NULL || !(r->s->flags & ML_S_RAGGED)) return take(L, r, r->in.len);
+  nothing(L, r);
+  take(L, r, r->in.len);
+  lua_setfield(L, -2, "partial");
+  return ML_RAISE;
 }
 
 static int try_until(lua_State *L, ml_reader *r, ml_readop *op) {
@@ -235,7 +256,7 @@ static int try_until(lua_State *L, ml_reader *r, ml_readop *op) {
   if (rc > 0) return f.start > r->limit ? overrun(L, r, op, true, f.start) : take(L, r, f.end);
   if (!(r->obj.flags & ML_RD_EOF)) return MORE;
   if (op->kind == UNTIL) return incomplete(L, r, -1);
-  return r->in.len == 0 ? nothing(L) : take(L, r, r->in.len);
+  return r->in.len == 0 ? nothing(L, r) : take(L, r, r->in.len);
 }
 
 /* Reads what the task was woken for. */
@@ -248,7 +269,7 @@ static int read_now(lua_State *L, ml_reader *r, ml_readop *op) {
   if (n == UV_EAGAIN) return MORE;
   if (n == 0) {
     r->obj.flags |= ML_RD_EOF;
-    return nothing(L);
+    return nothing(L, r);
   }
   if (n < 0) {
     r->obj.flags |= ML_RD_FAILED;
@@ -275,9 +296,9 @@ static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
   case READ:
     if (r->in.len == 0 && !eof && op->woken && r->s != NULL && (r->s->flags & ML_S_READING))
       return read_now(L, r, op);
-    if (r->in.len == 0) return eof ? nothing(L) : MORE;
+    if (r->in.len == 0) return eof ? nothing(L, r) : MORE;
     return take(L, r, op->n < r->in.len ? op->n : r->in.len);
-  case READ_ALL: return eof ? take(L, r, r->in.len) : MORE;
+  case READ_ALL: return eof ? everything(L, r) : MORE;
   case EXACTLY:
     if (r->in.len >= op->n) return take(L, r, op->n);
     return eof ? incomplete(L, r, (lua_Integer)op->n) : MORE;

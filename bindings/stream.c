@@ -37,6 +37,7 @@ void ml__stream_unref(ml_stream *s) {
   ml__list_remove(&s->handled.link);
   chunks_free(s);
   if (s->sink != NULL && s->target != NULL) s->sink->forget(s);
+  if (s->ops->free != NULL) s->ops->free(s);
   ml__alloc(s->net->engine->alloc, s, stream_size(s->flags), 0);
 }
 
@@ -157,7 +158,7 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
 static int plain_read_start(ml_stream *s) { return uv_read_start(&s->u.stream, on_alloc, on_read); }
 static void plain_read_stop(ml_stream *s) { uv_read_stop(&s->u.stream); }
 
-ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n) {
+ssize_t ml__plain_recv(ml_stream *s, char *buf, size_t n) {
   uv_os_fd_t fd;
   ssize_t got = uv_fileno(&s->u.handle, &fd);
   bool socket = !(s->flags & ML_S_PIPE) || (s->flags & ML_S_UNIX);
@@ -165,16 +166,20 @@ ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n) {
   do /* recv goes past the kernel's file layer */
     got = socket ? recv(fd, buf, n, 0) : read(fd, buf, n);
   while (got < 0 && errno == EINTR);
-  if (got > 0) return got;
-  if (got < 0) {
-    got = errno == EWOULDBLOCK ? UV_EAGAIN : uv_translate_sys_error(errno);
-    if (got != UV_EAGAIN) ml__stream_fail(s, (int)got);
-    return got;
-  }
+  if (got >= 0) return got;
+  return errno == EWOULDBLOCK ? UV_EAGAIN : uv_translate_sys_error(errno);
+}
+
+static ssize_t plain_read(ml_stream *s, char *buf, size_t n) {
+  ssize_t got = ml__plain_recv(s, buf, n);
+  if (got < 0 && got != UV_EAGAIN) ml__stream_fail(s, (int)got);
+  if (got != 0) return got;
   s->flags |= ML_S_EOF;
   ml__stream_reading(s);
   return 0;
 }
+
+ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n) { return s->ops->read(s, buf, n); }
 
 static int plain_shutdown(ml_stream *s) {
   uv_os_fd_t fd;
@@ -186,7 +191,7 @@ static int plain_shutdown(ml_stream *s) {
 }
 
 static void on_close(uv_handle_t *h) { ml__stream_closed(h->data); }
-static void plain_close(ml_stream *s) {
+void ml__plain_close(ml_stream *s) {
   ml__plain_write_stop(s);
   if (!uv_is_closing(&s->u.handle)) uv_close(&s->u.handle, on_close);
 }
@@ -194,6 +199,7 @@ static void plain_close(ml_stream *s) {
 void ml__stream_reading(ml_stream *s) {
   const uint32_t no = ML_S_PAUSED | ML_S_HALTED | ML_S_CLOSING | ML_S_EOF;
   bool want = (s->flags & ML_S_STARTED) && !(s->flags & no);
+  if (s->flags & (ML_S_HANDSHAKE | ML_S_LINGER)) want = !(s->flags & ML_S_EOF);
   if (want == !!(s->flags & ML_S_READING)) return;
   if (want) {
     int rc = s->ops->read_start(s);
@@ -223,15 +229,26 @@ static void drop(ml_stream *s) {
 
 void ml__stream_close(ml_stream *s) {
   if (s->flags & ML_S_CLOSING) return;
+  if (s->flags & ML_S_HANDSHAKE) {
+    ml__stream_fail(s, 0);
+    return;
+  }
   s->flags |= ML_S_CLOSING;
+  if (s->ops->finish != NULL) s->ops->finish(s);
   ml__stream_reading(s);
-  if (s->first == NULL) drop(s);
+  ml__stream_settle(s);
+}
+
+void ml__stream_settle(ml_stream *s) {
+  if ((s->flags & (ML_S_CLOSING | ML_S_DROPPED | ML_S_LINGER)) == ML_S_CLOSING && s->first == NULL)
+    drop(s);
 }
 
 void ml__stream_fail(ml_stream *s, int error) {
   if (s->flags & ML_S_DROPPED) return;
   chunks_free(s);
   s->flags |= ML_S_CLOSING;
+  s->flags &= ~(uint32_t)(ML_S_HANDSHAKE | ML_S_LINGER);
   s->error = error;
   ml__stream_reading(s);
   drop(s);
@@ -249,8 +266,8 @@ void ml__stream_end(ml_stream *s) {
 
 /* After a write: what the flags have been waiting for an empty queue for. */
 static void emptied(ml_stream *s) {
-  if ((s->flags & (ML_S_CLOSING | ML_S_DROPPED)) == ML_S_CLOSING) {
-    drop(s);
+  if (s->flags & ML_S_CLOSING) {
+    ml__stream_settle(s);
   } else if ((s->flags & (ML_S_ENDED | ML_S_SHUT)) == ML_S_ENDED) {
     int rc = s->ops->shutdown(s);
     s->flags |= ML_S_SHUT;
@@ -288,7 +305,9 @@ void ml__stream_text(const ml_stream *s, char *buf, size_t n) {
 void ml__stream_error(lua_State *L, ml_stream *s) {
   char who[96];
   ml__stream_text(s, who, sizeof who);
-  if (s->flags & ML_S_WRITEFAIL)
+  if (s->ops->error != NULL && s->ops->error(L, s))
+    ;
+  else if (s->flags & ML_S_WRITEFAIL)
     ml__error_uv(L, s->error, "write to %s failed", who);
   else
     ml__error_uv(L, s->error, "read from %s failed", who);
@@ -317,10 +336,10 @@ void ml__wake_all(ml_link *list, const ml_opclass *cls) {
 }
 
 const ml_streamops ml__plain_ops = {
-    .try_write = ml__plain_try_write,
-    .write = ml__plain_write,
+    .send = ml__plain_send,
+    .read = plain_read,
     .read_start = plain_read_start,
     .read_stop = plain_read_stop,
     .shutdown = plain_shutdown,
-    .close = plain_close,
+    .close = ml__plain_close,
 };

@@ -77,22 +77,31 @@ int ml__address_open(lua_State *L); /* adds functions to the table on top */
 
 /* ---- connections ---- */
 
-/* The way to the socket. */
+/* The way to the socket. None of these calls Lua, but for `error`. */
 typedef struct ml_streamops {
-  int (*try_write)(ml_stream *s, const uv_buf_t *bufs, unsigned n); /* bytes, or UV_E* */
-  int (*write)(ml_stream *s); /* something is queued: send it as it goes, and tell
-                                   ** ml__stream_wrote */
+  /* Takes all the bytes: sends what goes at once, keeps the rest. UV_ENOMEM: part may
+  ** be lost. Other failures end in ml__stream_fail. */
+  int (*send)(ml_stream *s, const uv_buf_t *bufs, unsigned n);
+  ssize_t (*read)(ml_stream *s, char *buf, size_t n); /* see ml__stream_read */
   int (*read_start)(ml_stream *s);
   void (*read_stop)(ml_stream *s);
   int (*shutdown)(ml_stream *s); /* nothing is queued */
-  void (*close)(ml_stream *s);   /* ends in ml__stream_closed */
+  /* Close was called: sends what belongs to that. It may set ML_S_LINGER, and ends
+  ** that by ml__stream_settle. NULL: nothing to do. */
+  void (*finish)(ml_stream *s);
+  void (*close)(ml_stream *s); /* ends in ml__stream_closed */
+  void (*free)(ml_stream *s);  /* NULL, or gives up s->filter */
+  /* NULL, or pushes the error that the connection was lost to, if it was the filter's:
+  ** else returns false. */
+  bool (*error)(lua_State *L, ml_stream *s);
 } ml_streamops;
 
-/* A socket as it is; ml__plain_* of it are in write.c. */
+/* A socket as it is; for filters too. */
 extern const ml_streamops ml__plain_ops;
-int ml__plain_try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n);
-int ml__plain_write(ml_stream *s);
+int ml__plain_send(ml_stream *s, const uv_buf_t *bufs, unsigned n);
+ssize_t ml__plain_recv(ml_stream *s, char *buf, size_t n); /* bytes, 0 at the end, UV_E* */
 void ml__plain_write_stop(ml_stream *s);
+void ml__plain_close(ml_stream *s);
 
 /* Who gets the bytes. Called from libuv's callbacks but for `lost` and
 ** `pause`, which may call Lua. */
@@ -103,6 +112,8 @@ typedef struct ml_sink {
   void (*resume)(ml_stream *s);
   void (*lost)(lua_State *L, ml_stream *s);
   void (*forget)(ml_stream *s); /* the stream is freed */
+  /* Gives away the bytes that nobody has taken yet. */
+  void (*yield)(ml_stream *s, ml_bytes *to);
 } ml_sink;
 extern const ml_sink ml__reader_sink, ml__protocol_sink;
 
@@ -126,10 +137,13 @@ enum {
   ML_S_WRITEFAIL = 512, /* the error came of a write */
   ML_S_HALTED = 1024,   /* pause_reading was called */
   ML_S_STARTED = 2048,
-  ML_S_PIPE = 4096,     /* a handle of type uv_pipe_t */
-  ML_S_UNIX = 8192,     /* and it is a socket */
-  ML_S_SHUT = 16384,    /* the socket was shut down for writing */
-  ML_S_READABLE = 32768 /* the reader's task was woken to read for itself */
+  ML_S_PIPE = 4096,       /* a handle of type uv_pipe_t */
+  ML_S_UNIX = 8192,       /* and it is a socket */
+  ML_S_SHUT = 16384,      /* the socket was shut down for writing */
+  ML_S_READABLE = 32768,  /* the reader's task was woken to read for itself */
+  ML_S_HANDSHAKE = 65536, /* the filter's beginning: it reads, nobody writes */
+  ML_S_LINGER = 1 << 17,  /* closing: the filter waits for the peer's answer */
+  ML_S_RAGGED = 1 << 18   /* the peer's end was none by the filter's rules */
 };
 
 struct ml_stream {
@@ -155,7 +169,7 @@ struct ml_stream {
   size_t queued;            /* bytes in them */
   struct ml_poller *writer; /* tells when more can be written, or NULL */
   ml_link waiters;          /* ml_waitop: drain and wait_closed */
-  void *filter;             /* of ops */
+  void *filter;             /* of ops, or NULL */
   union {                   /* last: only what is needed of it is allocated */
     uv_handle_t handle;
     uv_stream_t stream;
@@ -176,13 +190,14 @@ void ml__stream_unref(ml_stream *s);
 void ml__stream_start(ml_stream *s, const ml_sink *sink, void *target);
 void ml__stream_reading(ml_stream *s); /* makes libuv read, or not, as the flags say */
 /* Reads from the socket, past libuv. Bytes, 0 at the end, UV_EAGAIN, or the error
-** that the connection has just failed with. For streams without a filter. */
+** that the connection has just failed with. */
 ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n);
 /* Tries to write at once, keeps the rest. UV_ENOMEM: part may be lost. */
 int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned n);
 void ml__stream_end(ml_stream *s);
 void ml__stream_close(ml_stream *s);               /* flushes */
 void ml__stream_fail(ml_stream *s, int error);     /* 0: abort */
+void ml__stream_settle(ml_stream *s);              /* closing: is there more to wait for? */
 size_t ml__stream_pending(const ml_stream *s);     /* bytes not written */
 void ml__stream_marks(lua_State *L, ml_stream *s); /* after the marks were altered */
 /* Pushes the OSError that it was lost to. */

@@ -244,8 +244,16 @@ static void sink_forget(ml_stream *s) {
   protocol_free(p);
 }
 
-const ml_sink ml__protocol_sink = {sink_data,   sink_eof,  sink_pause,
-                                   sink_resume, sink_lost, sink_forget};
+static void sink_yield(ml_stream *s, ml_bytes *to) {
+  protocol *p = s->target;
+  memset(to, 0, sizeof *to);
+  if (p == NULL) return;
+  *to = p->in;
+  memset(&p->in, 0, sizeof p->in);
+}
+
+const ml_sink ml__protocol_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
+                                   sink_lost, sink_forget, sink_yield};
 
 void ml__protocol_start(lua_State *L, ml_stream *s, int idx) {
   protocol *p;

@@ -45,7 +45,7 @@ static int send_bufs(const ml_stream *s, int fd, struct iovec *v, unsigned n) {
   return errno == EWOULDBLOCK || errno == ENOBUFS ? UV_EAGAIN : uv_translate_sys_error(errno);
 }
 
-int ml__plain_try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
+static int try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
   struct iovec v[BATCH_BUFS];
   uv_os_fd_t fd;
   int rc = uv_fileno(&s->u.handle, &fd);
@@ -145,7 +145,8 @@ static int new_poller(ml_stream *s) {
   return 0;
 }
 
-int ml__plain_write(ml_stream *s) {
+/* Something is queued: sends it as it goes. */
+static int watch(ml_stream *s) {
   if (s->writer == NULL) {
     int rc = new_poller(s);
     if (rc < 0) return rc;
@@ -204,17 +205,13 @@ void ml__stream_marks(lua_State *L, ml_stream *s) {
   }
 }
 
-int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned n) {
+int ml__plain_send(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
   size_t total = 0, sent = 0;
   int rc = 0;
-  if (s->flags & ML_S_DROPPED) {
-    if (s->drops++ >= DROPS_UNTIL_LOG) ml__log(s->net->engine, "socket.send() raised exception.");
-    return 0;
-  }
   for (unsigned i = 0; i < n; i++) total += bufs[i].len;
   if (total == 0) return 0;
   if (s->first == NULL) {
-    rc = s->ops->try_write(s, bufs, n);
+    rc = try_write(s, bufs, n);
     if (rc >= 0) {
       sent = (size_t)rc;
       if (sent == total) return 0;
@@ -226,12 +223,21 @@ int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned 
   }
   total = s->queued;
   rc = enqueue(s, bufs, n, sent);
-  if (rc == 0 && total == 0) rc = s->ops->write(s);
+  if (rc == 0 && total == 0) rc = watch(s);
   if (rc < 0) {
     s->flags |= ML_S_WRITEFAIL;
     ml__stream_fail(s, rc);
-    return rc == UV_ENOMEM ? rc : 0;
   }
-  ml__stream_marks(L, s);
-  return 0;
+  return rc == UV_ENOMEM ? rc : 0;
+}
+
+int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned n) {
+  int rc;
+  if (s->flags & ML_S_DROPPED) {
+    if (s->drops++ >= DROPS_UNTIL_LOG) ml__log(s->net->engine, "socket.send() raised exception.");
+    return 0;
+  }
+  rc = s->ops->send(s, bufs, n);
+  if (rc == 0 && s->first != NULL) ml__stream_marks(L, s);
+  return rc;
 }

@@ -92,6 +92,9 @@ typedef enum {
   ML_T_FILE,
   ML_T_DIR,
   ML_T_WATCHER,
+  ML_T_TLSCONTEXT,
+  ML_T_TLSOBJECT,
+  ML_T_TLSSESSION,
   ML_T_USER /* bindings may count on from here */
 } ml_objtype;
 
