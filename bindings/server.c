@@ -15,7 +15,8 @@
 #include "stream.h"
 
 /* User values: 1: the handler (a coroutine function), or a protocol factory;
-** 2: the array of sockets. */
+** 2: the array of sockets; 3: nil, or a function that gets the Transport of what came
+** in and calls _established when it is ready (TLS). */
 struct ml_server {
   ml_object obj; /* flags: SV_* */
   ml_net *net;
@@ -174,9 +175,10 @@ static void run_handled(ml_evloop *loop, ml_job *job) {
   ml__stream_unref(s);
 }
 
-static void start_handler(lua_State *L, ml_server *v, ml_stream *s) {
+/* The server's object is at idx. */
+static void start_handler(lua_State *L, ml_server *v, int idx, ml_stream *s) {
   ml_fiber *t;
-  lua_getiuservalue(L, 3, 1);
+  lua_getiuservalue(L, idx, 1);
   ml__streams_push(L, s, v->limit);
   lua_call(L, 2, 1);
   t = ml__task_new(L, -1, v->loop);
@@ -187,18 +189,35 @@ static void start_handler(lua_State *L, ml_server *v, ml_stream *s) {
   if (ml__list_empty(&t->job.link)) ml__ready(v->loop, &t->job);
 }
 
+static void establish(lua_State *L, ml_server *v, int idx, ml_stream *s) {
+  if (!(v->obj.flags & SV_PROTOCOLS)) {
+    start_handler(L, v, idx, s);
+    return;
+  }
+  lua_getiuservalue(L, idx, 1);
+  lua_call(L, 0, 1);
+  ml__protocol_start(L, s, -1);
+}
+
 /* (server, stream) */
 static int accept_one(lua_State *L) {
   ml_server *v = lua_touserdata(L, 1);
   ml_stream *s = lua_touserdata(L, 2);
   ml__pushpinned(L, v->pin);
-  if (!(v->obj.flags & SV_PROTOCOLS)) {
-    start_handler(L, v, s);
-    return 0;
+  if (lua_getiuservalue(L, 3, 3) == LUA_TNIL) {
+    establish(L, v, 3, s);
+  } else {
+    ml__transport_push(L, s);
+    lua_call(L, 1, 0);
   }
-  lua_getiuservalue(L, 3, 1);
-  lua_call(L, 0, 1);
-  ml__protocol_start(L, s, -1);
+  return 0;
+}
+
+/* server:_established(transport): what was accepted is ready to be handled. */
+static int sv_established(lua_State *L) {
+  ml_server *v = check(L);
+  ml_stream *s = ml__checkstream(L, 2);
+  if (s->server == v && s->sink == NULL) establish(L, v, 1, s);
   return 0;
 }
 
@@ -286,13 +305,13 @@ static void on_connection(uv_stream_t *h, int status) {
 
 /* ---- making ---- */
 
-/* new_server(handler, protocols, limit, backlog) */
+/* new_server(handler, protocols, limit, backlog [, accept]) */
 static int f_new_server(lua_State *L) {
   ml_evloop *loop = ml__loop_get(L);
   ml_net *net = ml__net(L);
   ml_server *v;
-  lua_settop(L, 4);
-  v = ml__newobject(L, ML_T_SERVER, sizeof *v, 2);
+  lua_settop(L, 5);
+  v = ml__newobject(L, ML_T_SERVER, sizeof *v, 3);
   ml__list_init(&v->listeners);
   ml__list_init(&v->accepted);
   ml__list_init(&v->clients);
@@ -308,6 +327,8 @@ static int f_new_server(lua_State *L) {
   lua_setiuservalue(L, -2, 1);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 2);
+  lua_pushvalue(L, 5);
+  lua_setiuservalue(L, -2, 3);
   return 1;
 }
 
@@ -549,15 +570,12 @@ static int sv_tostring(lua_State *L) {
 }
 
 void ml__open_server(lua_State *L) {
-  static const luaL_Reg methods[] = {{"_start_serving", sv_start},
-                                     {"_is_closed", sv_is_closed},
-                                     {"close", sv_close},
-                                     {"close_clients", sv_close_clients},
-                                     {"abort_clients", sv_abort_clients},
-                                     {"is_serving", sv_is_serving},
-                                     {"get_loop", sv_get_loop},
-                                     {"wait_closed", sv_wait_closed},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"_start_serving", sv_start},        {"_is_closed", sv_is_closed},
+      {"_established", sv_established},    {"close", sv_close},
+      {"close_clients", sv_close_clients}, {"abort_clients", sv_abort_clients},
+      {"is_serving", sv_is_serving},       {"get_loop", sv_get_loop},
+      {"wait_closed", sv_wait_closed},     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", sv_tostring}, {"__gc", sv_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"new_server", f_new_server},
                                        {"bind_tcp", f_bind_tcp},

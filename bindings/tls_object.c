@@ -174,6 +174,13 @@ SSL_SESSION *tls_session_check(lua_State *L, int idx) {
   return ((tls_session *)ml__checkobject(L, idx, ML_T_TLSSESSION))->session;
 }
 
+/* issession(value) */
+static int f_issession(lua_State *L) {
+  const ml_object *o = ml__toobject(L, 1);
+  lua_pushboolean(L, o != NULL && o->type == ML_T_TLSSESSION);
+  return 1;
+}
+
 static int push_session(lua_State *L, tls_conn *c) {
   tls_session *s;
   if (c->server || !c->handshook) return none(L);
@@ -294,6 +301,8 @@ void tls_open_objects(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
   lua_setfield(L, -2, "SSLSession");
+  lua_pushcfunction(L, f_issession);
+  lua_setfield(L, -2, "issession");
   lua_newtable(L);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "v");

@@ -20,6 +20,14 @@ ml_stream *ml__checkstream(lua_State *L, int idx) { return ml__checkendpoint(L, 
 
 /* ---- writing ---- */
 
+static void check_writable(lua_State *L, const ml_stream *s, const char *fname) {
+  if (s->flags & ML_S_ENDED)
+    ml__misuse(L, "RuntimeError", "Cannot call %s() after write_eof()", fname);
+  if (s->flags & ML_S_HANDSHAKE)
+    ml__misuse(L, "RuntimeError",
+               "Cannot call %s() during the TLS handshake: await start_tls() first", fname);
+}
+
 static int w_write(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
   size_t n;
@@ -27,8 +35,7 @@ static int w_write(lua_State *L) {
   uv_buf_t b;
   if (lua_type(L, 2) != LUA_TSTRING)
     return ml__misuse(L, "TypeError", "write: data must be a string, got %s", luaL_typename(L, 2));
-  if (s->flags & ML_S_ENDED)
-    return ml__misuse(L, "RuntimeError", "Cannot call write() after write_eof()");
+  check_writable(L, s, "write");
   p = lua_tolstring(L, 2, &n);
   b.base = (char *)p;
   b.len = n;
@@ -44,8 +51,7 @@ static int w_writelines(lua_State *L) {
   if (!lua_istable(L, 2))
     return ml__misuse(L, "TypeError", "writelines: an array of strings was expected, got %s",
                       luaL_typename(L, 2));
-  if (s->flags & ML_S_ENDED)
-    return ml__misuse(L, "RuntimeError", "Cannot call writelines() after write_eof()");
+  check_writable(L, s, "writelines");
   n = (lua_Integer)lua_rawlen(L, 2);
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, 2, i);
@@ -69,7 +75,9 @@ static int w_writelines(lua_State *L) {
 }
 
 static int w_write_eof(lua_State *L) {
-  ml__stream_end(ml__checkstream(L, 1));
+  ml_stream *s = ml__checkstream(L, 1);
+  if (s->flags & ML_S_HANDSHAKE) check_writable(L, s, "write_eof");
+  ml__stream_end(s);
   return 0;
 }
 

@@ -32,6 +32,7 @@ check() {
       need 'pkg-config' pkg-config have pkg-config
       need 'Lua 5.4 with headers' liblua5.4-dev have_pc lua5.4 lua-5.4 lua54 'lua >= 5.4'
       need 'libuv with headers' libuv1-dev have_pc libuv
+      [ "${WITH_TLS:-1}" = 0 ] || need 'OpenSSL 3 with headers' libssl-dev have_pc 'openssl >= 3'
       ;;
     test)
       need 'the Lua 5.4 interpreter' lua5.4 have lua5.4
@@ -39,6 +40,7 @@ check() {
       need 'Python 3' python3 have python3
       need 'curl' curl have curl
       need 'nginx' nginx have nginx
+      need 'the openssl command' openssl have openssl
       need 'ps' procps have ps
       need 'names of services (/etc/services)' netbase test -e /etc/services
       ;;

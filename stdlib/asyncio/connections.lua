@@ -11,7 +11,7 @@ local raise, describe = misuse.raise, misuse.describe
 local M = {}
 
 --- Options of TLS: known, so that their misuse is told in a useful way.
-M.tls_options = { "ssl", "server_hostname", "ssl_handshake_timeout", "ssl_shutdown_timeout" }
+M.tls_options = { "ssl", "server_hostname", "session", "ssl_handshake_timeout", "ssl_shutdown_timeout" }
 M.connect_options = {
   "family", "proto", "flags", "local_addr", "happy_eyeballs_delay", "interleave", "all_errors",
 }
@@ -32,8 +32,8 @@ end
 
 local families = { unspec = true, inet = true, inet6 = true, [0] = true, [2] = true, [10] = true }
 
-local function check_tls(opts, fname)
-  if opts.ssl then raise(core.RuntimeError, fname .. "() with ssl: this build has no TLS", 4) end
+local function check_tls(opts)
+  if opts.ssl then return end -- see M.tls
   for _, name in ipairs(M.tls_options) do
     if opts[name] ~= nil and name ~= "ssl" then
       raise(core.ValueError, name .. " is only meaningful with ssl", 4)
@@ -68,13 +68,26 @@ function M.check_options(opts, known, fname)
         :format(fname, key, table.concat(known, ", ")), 3)
     end
   end
-  check_tls(opts, fname)
+  check_tls(opts)
   check_race(opts, fname)
   if opts.family ~= nil and not families[opts.family] then
     raise(core.ValueError, ("%s(): family must be 'unspec', 'inet' or 'inet6', got '%s'"):format(fname, opts.family), 3)
   end
   return opts
 end
+
+--- Checks the options of TLS and gives settings for asyncio.secure, or nil. `host` is the server_hostname by default.
+function M.tls(opts, fname, server, host)
+  if not opts.ssl then return nil end
+  local set = require("asyncio.secure").settings(opts, fname, server, host, 4)
+  return set
+end
+
+local function secured(transport, tls)
+  if not tls then return transport end
+  return require("asyncio.secure").secured(transport, tls)
+end
+M.secured = secured
 
 --- A number of bytes that must be positive, or the default.
 function M.check_limit(limit, fname)
@@ -238,8 +251,8 @@ local function addresses(infos)
   return list
 end
 
---- Tries the addresses of the name until one answers. Gives a Transport that nothing reads from yet.
-function M.connect(host, port, opts, locals)
+--- Tries the addresses of the name until one answers, and secures the connection with the settings `tls`, if given. Gives a Transport that nothing reads from yet.
+function M.connect(host, port, opts, locals, tls)
   local delay = opts.happy_eyeballs_delay
   if delay == nil then delay = 0.25 end
   local infos = resolve(host, port, opts)
@@ -248,7 +261,7 @@ function M.connect(host, port, opts, locals)
   if first and first > 0 then infos = interleave(infos, first) end
   local timed = delay and delay < math.huge and delay or nil
   local transport, errors = await(net.connect_tcp(addresses(infos), locals, timed))
-  return transport or combine(errors, host, port, opts.all_errors)
+  return secured(transport or combine(errors, host, port, opts.all_errors), tls)
 end
 
 -- ---- listening ----
@@ -324,16 +337,25 @@ local function guarded(server, ok, ...)
   error((...), 0)
 end
 
+local function make_server(handler, protocols, limit, opts, tls)
+  local server
+  local accept = tls and require("asyncio.secure").acceptor(tls, function(transport)
+    server:_established(transport)
+  end)
+  server = net.new_server(handler, protocols, limit, opts.backlog or 100, accept)
+  return server
+end
+
 --- A server on all addresses of the hosts (array; false: all interfaces).
-M.new_server = async(function(handler, protocols, hosts, port, limit, opts)
-  local server = net.new_server(handler, protocols, limit, opts.backlog or 100)
+M.new_server = async(function(handler, protocols, hosts, port, limit, opts, tls)
+  local server = make_server(handler, protocols, limit, opts, tls)
   guarded(server, catch(bind_all, server, hosts, port or 0, opts))
   return guarded(server, catch(serve, server, opts))
 end, "create_server")
 
 --- A server on a unix socket.
-M.new_unix_server = async(function(handler, protocols, path, limit, opts)
-  local server = net.new_server(handler, protocols, limit, opts.backlog or 100)
+M.new_unix_server = async(function(handler, protocols, path, limit, opts, tls)
+  local server = make_server(handler, protocols, limit, opts, tls)
   guarded(server, catch(net.bind_unix, server, path, opts.cleanup_socket ~= false))
   server.sockets[1] = setmetatable({ family = "unix", path = path, address = path }, Socket)
   return guarded(server, catch(serve, server, opts))

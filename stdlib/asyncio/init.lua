@@ -70,7 +70,7 @@ end
 --- Methods of loops that come with a part when one of them is first used.
 local loop_parts = {
   streams = [[ getaddrinfo getnameinfo set_resolver create_connection create_server create_unix_connection
-    create_unix_server connect_read_pipe connect_write_pipe ]],
+    create_unix_server connect_read_pipe connect_write_pipe start_tls ]],
 }
 
 setmetatable(require("asyncio.core").Loop.methods, {

@@ -62,12 +62,12 @@ local function start(transport, factory, opts)
   return attach(transport, protocol, opts)
 end
 
-local create = async(function(factory, host, port, opts, locals)
-  return start(connections.connect(host, port, opts, locals), factory)
+local create = async(function(factory, host, port, opts, locals, tls)
+  return start(connections.connect(host, port, opts, locals, tls), factory)
 end, "create_connection")
 
-local create_unix = async(function(factory, path)
-  return start(await(net.connect_unix(path)), factory)
+local create_unix = async(function(factory, path, tls)
+  return start(connections.secured(await(net.connect_unix(path)), tls), factory)
 end, "create_unix_connection")
 
 local connect_known = connections.join(connections.connect_options, connections.tls_options)
@@ -82,14 +82,16 @@ function Loop:create_connection(factory, host, port, opts) -- luacheck: ignore s
   if host == nil and port == nil then
     misuse.raise(core.ValueError, "host and port was not specified and no sock specified")
   end
-  return create(factory, connections.check_host(host, fname), connections.check_port(port, fname), opts,
-    (connections.check_local(opts.local_addr, fname)))
+  host, port = connections.check_host(host, fname), connections.check_port(port, fname)
+  local locals = connections.check_local(opts.local_addr, fname)
+  return create(factory, host, port, opts, locals, (connections.tls(opts, fname, false, host)))
 end
 
 function Loop:create_unix_connection(factory, path, opts) -- luacheck: ignore self
-  connections.check_options(opts, connections.tls_options, "create_unix_connection")
+  opts = connections.check_options(opts, connections.tls_options, "create_unix_connection")
   connections.check_callback(factory, "protocol_factory", "create_unix_connection")
-  return create_unix(factory, (connections.check_path(path, "create_unix_connection")))
+  path = connections.check_path(path, "create_unix_connection")
+  return create_unix(factory, path, (connections.tls(opts, "create_unix_connection", false)))
 end
 
 local function checked(factory)
@@ -103,7 +105,7 @@ function Loop:create_server(factory, host, port, opts) -- luacheck: ignore self
   connections.check_callback(factory, "protocol_factory", fname)
   connections.check_backlog(opts.backlog, fname)
   return connections.new_server(checked(factory), true, connections.check_hosts(host, fname),
-    connections.check_port(port, fname), 64 * 1024, opts)
+    connections.check_port(port, fname), 64 * 1024, opts, (connections.tls(opts, fname, true)))
 end
 
 function Loop:create_unix_server(factory, path, opts) -- luacheck: ignore self
@@ -111,7 +113,30 @@ function Loop:create_unix_server(factory, path, opts) -- luacheck: ignore self
   opts = connections.check_options(opts, unix_known, fname)
   connections.check_callback(factory, "protocol_factory", fname)
   connections.check_backlog(opts.backlog, fname)
-  return connections.new_unix_server(checked(factory), true, connections.check_path(path, fname), 64 * 1024, opts)
+  return connections.new_unix_server(checked(factory), true, connections.check_path(path, fname), 64 * 1024, opts,
+    (connections.tls(opts, fname, true)))
+end
+
+local start_tls = async(function(transport, protocol, set)
+  require("asyncio.secure").handshake(transport, set)
+  transport:set_protocol(protocol)
+  return transport
+end, "start_tls")
+
+--- Goes on with TLS on a transport; afterwards the protocol gets what comes. Gives the transport.
+---@param transport any
+---@param protocol table
+---@param sslcontext SSLContext
+---@param opts? table {server_side = false, server_hostname, session, ssl_handshake_timeout, ssl_shutdown_timeout}
+function Loop:start_tls(transport, protocol, sslcontext, opts) -- luacheck: ignore self
+  if type(transport) ~= "userdata" or not transport.set_protocol then
+    misuse.raise(core.TypeError, "start_tls(): a transport was expected, got " .. misuse.describe(transport))
+  end
+  if type(protocol) ~= "table" then
+    misuse.raise(core.TypeError, "start_tls(): a protocol (a table) was expected, got " .. misuse.describe(protocol))
+  end
+  local set = require("asyncio.secure").upgrade(transport, sslcontext, opts, nil, "start_tls")
+  return start_tls(transport, protocol, set)
 end
 
 -- ---- pipes ----

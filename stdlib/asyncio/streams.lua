@@ -80,8 +80,19 @@ end
 local sockets = setmetatable({}, { __mode = "k" })
 local extra_info = Writer.get_extra_info
 
+local start_tls = async(function(self, set)
+  await(self:drain())
+  require("asyncio.secure").handshake(self, set)
+end, "StreamWriter.start_tls")
+
 local function get_extra_info(self, name, default)
-  if name ~= "socket" and name ~= "pipe" then return extra_info(self, name, default) end
+  if name ~= "socket" and name ~= "pipe" then
+    if package.loaded["asyncio.tls"] then
+      local known, value = require("asyncio.secure").extra_info(self, name)
+      if known then return value end
+    end
+    return extra_info(self, name, default)
+  end
   local socket = sockets[self]
   if not socket then
     socket = setmetatable({ owner = self }, Socket)
@@ -91,6 +102,18 @@ local function get_extra_info(self, name, default)
 end
 
 Writer.get_extra_info, Transport.get_extra_info = get_extra_info, get_extra_info
+
+--- Goes on with TLS: waits until what was written is below the mark, then for the handshake. A writer that a server has
+--- made is the server's side. What the peer has sent already and nobody has read is taken as the beginning of its handshake.
+--- Raises SSLError, OSError; the connection is closed then.
+---@param sslcontext SSLContext
+---@param opts? table {server_hostname, session, ssl_handshake_timeout = 60, ssl_shutdown_timeout = 30}
+---@return any awaitable
+function Writer:start_tls(sslcontext, opts)
+  local secure = require "asyncio.secure"
+  local set = secure.upgrade(self, sslcontext, opts, "as accepted", "start_tls")
+  return start_tls(self, set)
+end
 
 --- Closes the connection and waits until what was written is sent; errors of the connection are not raised.
 function metatables.StreamWriter.__close(self)
@@ -166,8 +189,8 @@ local unix_known = connections.join({ "limit" }, connections.tls_options)
 local unix_serve_known =
   connections.join({ "limit", "backlog", "start_serving", "cleanup_socket" }, connections.tls_options)
 
-local open = async(function(host, port, limit, opts, locals)
-  return net.streams(connections.connect(host, port, opts, locals), limit)
+local open = async(function(host, port, limit, opts, locals, tls)
+  return net.streams(connections.connect(host, port, opts, locals, tls), limit)
 end, "open_connection")
 
 --- Connects to a host and port (a number or the name of a service). Gives a StreamReader and a StreamWriter.
@@ -181,16 +204,13 @@ function M.open_connection(host, port, opts)
   if host == nil and port == nil then
     require("asyncio.misuse").raise(core.ValueError, "open_connection(): host and port were not given")
   end
-  return open(
-    connections.check_host(host, "open_connection"),
-    connections.check_port(port, "open_connection"),
-    limit, opts,
-    connections.check_local(opts.local_addr, "open_connection")
-  )
+  host, port = connections.check_host(host, "open_connection"), connections.check_port(port, "open_connection")
+  local locals = connections.check_local(opts.local_addr, "open_connection")
+  return open(host, port, limit, opts, locals, (connections.tls(opts, "open_connection", false, host)))
 end
 
-local open_unix = async(function(path, limit)
-  return net.streams(await(net.connect_unix(path)), limit)
+local open_unix = async(function(path, limit, tls)
+  return net.streams(connections.secured(await(net.connect_unix(path)), tls), limit)
 end, "open_unix_connection")
 
 --- Connects to a unix socket. A path that begins with a zero byte is an abstract name.
@@ -200,7 +220,8 @@ end, "open_unix_connection")
 function M.open_unix_connection(path, opts)
   opts = connections.check_options(opts, unix_known, "open_unix_connection")
   local limit = connections.check_limit(opts.limit, "open_unix_connection")
-  return open_unix(connections.check_path(path, "open_unix_connection"), limit)
+  path = connections.check_path(path, "open_unix_connection")
+  return open_unix(path, limit, (connections.tls(opts, "open_unix_connection", false)))
 end
 
 --- The handler as a coroutine function: a plain function runs as a task's body too, and may give a coroutine.
@@ -227,7 +248,7 @@ function M.start_server(cb, host, port, opts)
     handler_of(connections.check_callback(cb, "client_connected_cb", "start_server")), false,
     connections.check_hosts(host, "start_server"),
     connections.check_port(port, "start_server"),
-    limit, opts
+    limit, opts, (connections.tls(opts, "start_server", true))
   )
 end
 
@@ -242,7 +263,8 @@ function M.start_unix_server(cb, path, opts)
   connections.check_backlog(opts.backlog, "start_unix_server")
   return connections.new_unix_server(
     handler_of(connections.check_callback(cb, "client_connected_cb", "start_unix_server")), false,
-    connections.check_path(path, "start_unix_server"), limit, opts
+    connections.check_path(path, "start_unix_server"), limit, opts,
+    (connections.tls(opts, "start_unix_server", true))
   )
 end
 
