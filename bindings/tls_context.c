@@ -207,6 +207,10 @@ static int c_load_cert_chain(lua_State *L) {
         lua_tostring(L, -1));
     return lua_error(L);
   }
+  if (!ok && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_OSSL_DECODER) { /* "unsupported" */
+    ERR_clear_error();
+    ERR_raise(ERR_LIB_PEM, PEM_R_NO_START_LINE);
+  }
   if (!ok || !SSL_CTX_check_private_key(c->ssl)) return tls_raise(L, lua_tostring(L, 6));
   return 0;
 }
