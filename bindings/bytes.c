@@ -138,7 +138,10 @@ void ml__bytes_take(lua_State *L, ml_net *net, ml_bytes *b, size_t n) {
 }
 
 void ml__slab_push(lua_State *L, ml_net *net, size_t n) {
-  if (ml__strbuf_push(L, net->slab, ML_SLAB, n)) net->slab = NULL;
+  if (n < ML_SLAB / 2)
+    lua_pushlstring(L, net->slab, n);
+  else if (ml__strbuf_push(L, net->slab, ML_SLAB, n))
+    net->slab = NULL;
 }
 
 void ml__bytes_free(ml_net *net, ml_bytes *b) {

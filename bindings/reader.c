@@ -5,8 +5,7 @@
 ** runs, straight from the socket. All others are read by libuv and kept here.
 **
 ** A reader keeps the last operation that it made, and uses it again when that
-** is done with, also for its writer's drain: a loop that reads and writes
-** allocates nothing but its strings.
+** is done with: a loop that reads allocates nothing but its strings.
 */
 #include <string.h>
 
@@ -20,24 +19,15 @@ typedef struct separator {
 enum { READ, READ_ALL, EXACTLY, LINE, UNTIL };
 
 struct ml_readop {
-  ml_op op; /* as in ml_waitop */
-  union {
-    ml_link link; /* of a drain */
-    struct {
-      size_t n;    /* bytes asked for; UNTIL: number of separators */
-      size_t from; /* no separator begins before this offset */
-    };
-  };
+  ml_op op;    /* obj.n: not 0 while it is handed out and not done */
+  size_t n;    /* bytes asked for; UNTIL: number of separators */
+  size_t from; /* no separator begins before this offset */
   ml_reader *r;
   uint8_t kind;
   bool woken; /* it has waited */
   separator seps[];
 };
 /* User values: 1: the reader; UNTIL: 2: a table that holds the separators. */
-
-_Static_assert(offsetof(ml_readop, link) == offsetof(ml_waitop, link) &&
-                   offsetof(ml_readop, r) == offsetof(ml_waitop, on),
-               "a read operation begins like a waiting one");
 
 enum { MORE = -10 };
 
@@ -384,28 +374,23 @@ static inline ml_reader *check(lua_State *L) {
   return ml__checkobject(L, 1, ML_T_READER);
 }
 
-ml_waitop *ml__reader_op(lua_State *L, int idx, const ml_opclass *cls) {
+/* Pushes an operation on the reader at index 1: the last one if it is done with. */
+static int push_op(lua_State *L, int kind, size_t n) {
   ml_readop *op = NULL;
-  if (lua_getiuservalue(L, idx, 1) == LUA_TUSERDATA) op = lua_touserdata(L, -1);
+  if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA) op = lua_touserdata(L, -1);
   if (op != NULL && op->op.obj.n == 0 && op->op.obj.state == ML_CO_AWAITED) {
     op->op.obj.state = ML_CO_NEW;
     op->op.obj.flags = 0;
-    op->op.cls = cls;
+    op->op.cls = &classes[kind];
   } else {
-    lua_pop(L, 1);
-    op = ml__op_new(L, cls, sizeof *op, 1);
-    op->r = lua_touserdata(L, idx);
-    lua_pushvalue(L, idx);
+    op = ml__op_new(L, &classes[kind], sizeof *op, 1);
+    op->r = lua_touserdata(L, 1);
+    lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
     lua_pushvalue(L, -1);
-    lua_setiuservalue(L, idx, 1);
+    lua_setiuservalue(L, 1, 1);
   }
   op->op.obj.n = 1;
-  return (ml_waitop *)(void *)op;
-}
-
-static int push_op(lua_State *L, int kind, size_t n) {
-  ml_readop *op = (ml_readop *)(void *)ml__reader_op(L, 1, &classes[kind]);
   op->kind = (uint8_t)kind;
   op->n = n;
   return 1;

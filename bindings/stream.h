@@ -219,8 +219,8 @@ extern const ml_opclass ml__drain_class, ml__closed_class;
 
 /* ---- what scripts hold ---- */
 
-/* A StreamWriter or a Transport. User values: 1: the reader (writers), the protocol
-** (transports); 2: writers: the transport, once it was asked for. */
+/* A StreamWriter or a Transport. User values of writers: see writer.c; of transports: the
+** protocol. */
 typedef struct ml_endpoint {
   ml_object obj;
   ml_stream *s;
@@ -247,9 +247,6 @@ struct ml_reader {
 };
 enum { ML_RD_EOF = 1, ML_RD_FAILED = 2, ML_RD_ERROR = 4, ML_RD_PAUSED = 8 };
 ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit);
-/* Pushes an operation on the reader at idx: the last one if it is done with. Its `on`
-** is the reader, its user value 1 too. */
-ml_waitop *ml__reader_op(lua_State *L, int idx, const ml_opclass *cls);
 /* There are bytes to be read: true if the task that waits for them was woken to read
 ** them itself. */
 bool ml__reader_reads(ml_stream *s);

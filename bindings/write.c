@@ -8,6 +8,7 @@
 */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -30,8 +31,8 @@ typedef struct ml_poller {
 } ml_poller;
 
 /* Bytes written, or a negative code. */
-static int send_bufs(const ml_stream *s, int fd, struct iovec *v, unsigned n) {
-  struct msghdr m = {.msg_iov = v, .msg_iovlen = n};
+static int send_bufs(const ml_stream *s, int fd, const struct iovec *v, unsigned n) {
+  struct msghdr m = {.msg_iov = (struct iovec *)v, .msg_iovlen = n};
   ssize_t sent;
   do {
     if ((s->flags & (ML_S_PIPE | ML_S_UNIX)) == ML_S_PIPE)
@@ -45,17 +46,16 @@ static int send_bufs(const ml_stream *s, int fd, struct iovec *v, unsigned n) {
   return errno == EWOULDBLOCK || errno == ENOBUFS ? UV_EAGAIN : uv_translate_sys_error(errno);
 }
 
+_Static_assert(sizeof(uv_buf_t) == sizeof(struct iovec) &&
+                   offsetof(uv_buf_t, base) == offsetof(struct iovec, iov_base) &&
+                   offsetof(uv_buf_t, len) == offsetof(struct iovec, iov_len),
+               "libuv promises that its buffers are laid out like the system's");
+
 static int try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
-  struct iovec v[BATCH_BUFS];
   uv_os_fd_t fd;
   int rc = uv_fileno(&s->u.handle, &fd);
   if (rc < 0) return rc;
-  if (n > BATCH_BUFS) n = BATCH_BUFS;
-  for (unsigned i = 0; i < n; i++) {
-    v[i].iov_base = bufs[i].base;
-    v[i].iov_len = bufs[i].len;
-  }
-  return send_bufs(s, fd, v, n);
+  return send_bufs(s, fd, (const struct iovec *)(const void *)bufs, n < IOV_MAX ? n : IOV_MAX);
 }
 
 /* Sends what is queued, as much as is taken. */

@@ -8,6 +8,9 @@
 
 #include "stream.h"
 
+/* User values of writers. */
+enum { UV_READER = 1, UV_TRANSPORT, UV_DRAIN };
+
 ml_endpoint *ml__checkendpoint(lua_State *L, int idx) {
   ml_object *o = lua_touserdata(L, idx);
   if (o != NULL && lua_rawlen(L, idx) == sizeof(ml_endpoint) && o->magic == &ml__magic &&
@@ -99,22 +102,15 @@ static int w_is_closing(lua_State *L) {
 
 /* ---- drain and wait_closed ---- */
 
-/* A drain is an operation of the writer's reader, if there is one: then its `on` is
-** that. How far it has come is in obj.n. */
+/* How far a drain has come is in obj.n. */
 enum { DONE, BUSY, YIELDED, WAITING };
 
-static ml_stream *stream_of(ml_waitop *w) {
-  ml_object *o = w->on;
-  return o->type == ML_T_READER ? ((ml_reader *)w->on)->s : ((ml_endpoint *)w->on)->s;
-}
+static ml_stream *stream_of(const ml_waitop *w) { return ((ml_endpoint *)w->on)->s; }
 
 /* Pushes the reader that belongs to the operation at index 1, or nil. */
 static void push_reader(lua_State *L) {
-  const ml_object *o;
   lua_getiuservalue(L, 1, 1);
-  o = lua_touserdata(L, -1);
-  if (o->type == ML_T_READER) return;
-  lua_getiuservalue(L, -1, 1);
+  lua_getiuservalue(L, -1, UV_READER);
   lua_remove(L, -2);
 }
 
@@ -186,17 +182,21 @@ static ml_endpoint *check_writer(lua_State *L) {
   return e->obj.type == ML_T_WRITER ? e : ml__checkobject(L, 1, ML_T_WRITER);
 }
 
+/* A writer keeps its last drain, and uses it again when that is done with. */
 static int w_drain(lua_State *L) {
   ml_endpoint *e = check_writer(L);
-  ml_waitop *w;
-  lua_settop(L, 1);
-  if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA &&
-      ((ml_reader *)lua_touserdata(L, 2))->s == e->s) {
-    w = ml__reader_op(L, 2, &ml__drain_class);
-    ml__list_init(&w->link);
-  } else
-    w = new_wait(L, &ml__drain_class, e);
-  w->op.obj.n = BUSY;
+  if (lua_getiuservalue(L, 1, UV_DRAIN) == LUA_TUSERDATA) {
+    ml_waitop *w = lua_touserdata(L, -1);
+    if (w->op.obj.n == DONE && w->op.obj.state == ML_CO_AWAITED) {
+      w->op.obj.state = ML_CO_NEW;
+      w->op.obj.flags = 0;
+      w->op.obj.n = BUSY;
+      return 1;
+    }
+  }
+  new_wait(L, &ml__drain_class, e)->op.obj.n = BUSY;
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 1, UV_DRAIN);
   return 1;
 }
 
@@ -273,20 +273,21 @@ int ml__endpoint_tostring(lua_State *L) {
   return 1;
 }
 
-/* Fields beside the methods (upvalue 1): transport. */
-static int w_index(lua_State *L) {
-  lua_settop(L, 2);
-  lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
-  if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "transport") == 0) {
-    ml_endpoint *e = check_writer(L);
-    if (lua_getiuservalue(L, 1, 2) == LUA_TNIL) {
-      ml__transport_push(L, e->s);
-      lua_pushvalue(L, -1);
-      lua_setiuservalue(L, 1, 2);
-    }
+static int push_transport(lua_State *L) {
+  ml_endpoint *e = check_writer(L);
+  if (lua_getiuservalue(L, 1, UV_TRANSPORT) == LUA_TNIL) {
+    ml__transport_push(L, e->s);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, UV_TRANSPORT);
   }
   return 1;
+}
+
+/* The methods (upvalue 1), and fields: those are light userdata there. Every method
+** call comes through here. */
+static int w_index(lua_State *L) {
+  if (lua_gettop(L) != 2) lua_settop(L, 2);
+  return lua_rawget(L, lua_upvalueindex(1)) == LUA_TLIGHTUSERDATA ? push_transport(L) : 1;
 }
 
 static int w_gc(lua_State *L) {
@@ -307,11 +308,11 @@ static int w_gc(lua_State *L) {
 void ml__streams_push(lua_State *L, ml_stream *s, size_t limit) {
   ml_endpoint *w;
   ml_reader *r = ml__reader_push(L, s->net, s, limit);
-  w = ml__newobject(L, ML_T_WRITER, sizeof *w, 2);
+  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_DRAIN);
   w->s = s;
   ml__stream_ref(s);
   lua_pushvalue(L, -2);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, UV_READER);
   ml__stream_start(s, &ml__reader_sink, r);
 }
 
@@ -320,13 +321,13 @@ static int f_new_writer(lua_State *L) {
   ml_endpoint *t = ml__checkobject(L, 1, ML_T_TRANSPORT), *w;
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) ml__checkobject(L, 2, ML_T_READER);
-  w = ml__newobject(L, ML_T_WRITER, sizeof *w, 2);
+  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_DRAIN);
   w->s = t->s;
   ml__stream_ref(w->s);
   lua_pushvalue(L, 2);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, UV_READER);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 2);
+  lua_setiuservalue(L, -2, UV_TRANSPORT);
   return 1;
 }
 
@@ -346,6 +347,8 @@ void ml__open_writer(lua_State *L) {
       {"__tostring", ml__endpoint_tostring}, {"__gc", w_gc}, {NULL, NULL}};
   ml__newtype(L, ML_T_WRITER, "StreamWriter", methods, meta);
   luaL_setfuncs(L, ml__endpoint_methods, 0);
+  lua_pushlightuserdata(L, NULL);
+  lua_setfield(L, -2, "transport");
   ml__ref_get(L, ML_R_TYPES + ML_T_WRITER);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, w_index, 1);

@@ -258,7 +258,7 @@ static int op_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   (void)ctx;
   ml__check_resumed(L);
-  lua_settop(L, 1);
+  ml__keepfirst(L);
   if (must_cancel(t) && !cancelled) { /* woken, then cancelled before it could run */
     cancelled = true;
     op->obj.flags |= ML_OPF_WOKEN;
@@ -283,18 +283,18 @@ static int op_answer(lua_State *L, ml_fiber *t, ml_op *op, int n) {
       if (op->cls->cancel != NULL) op->cls->cancel(op);
       op->cls->wake(L, op);
       op->obj.state = ML_CO_AWAITED;
-      lua_settop(L, 1);
+      ml__keepfirst(L);
       return cannot_suspend(L);
     }
     op->obj.state = ML_OP_PARKED;
     op->task = t;
-    lua_settop(L, 1);
+    ml__keepfirst(L);
     return park(L, t, &op->obj, op_k);
   case ML_YIELD:
     if (!lua_isyieldable(L)) return cannot_suspend(L);
     op->obj.state = ML_OP_WOKEN;
     ml__ready(t->fut.loop, &t->job);
-    lua_settop(L, 1);
+    ml__keepfirst(L);
     return park(L, t, NULL, op_k);
   case ML_RAISE: op->obj.state = ML_CO_AWAITED; return lua_error(L);
   default: op->obj.state = ML_CO_AWAITED; return n;
@@ -333,17 +333,17 @@ int ml__await(lua_State *L) {
       t->waiting = NULL;
       return suspend(L, t, yield_k);
     }
-    lua_settop(L, 1);
+    ml__keepfirst(L);
     o->state = ML_CO_AWAITED;
     return op_answer(L, t, (ml_op *)o, ((ml_op *)o)->cls->begin(L, (ml_op *)o));
   case ML_T_COROUTINE:
     if (o->state != ML_CO_NEW)
       return ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
-    lua_settop(L, 1);
+    ml__keepfirst(L);
     return await_coroutine(L, t, (ml_coroutine *)o);
   case ML_T_FUTURE:
   case ML_T_TASK:
-  case ML_T_GATHER: lua_settop(L, 1); return await_future(L, t, (ml_future *)o);
+  case ML_T_GATHER: ml__keepfirst(L); return await_future(L, t, (ml_future *)o);
   default: return await_misc(L, t);
   }
 }

@@ -117,6 +117,10 @@ static inline ml_object *ml__toobject(lua_State *L, int idx) {
 /* The object of that type at idx, or an argument error that says what was
 ** expected and what came. For types futures means future, task and gather. */
 void *ml__checkobject(lua_State *L, int idx, ml_objtype type);
+/* lua_settop(L, 1), which is not free. */
+static inline void ml__keepfirst(lua_State *L) {
+  if (lua_gettop(L) != 1) lua_settop(L, 1);
+}
 /* Pushes a new object of `size` bytes with nuv user values and the type's
 ** metatable (see ml__newtype); the memory is zeroed. */
 void *ml__newobject(lua_State *L, ml_objtype type, size_t size, int nuv);
