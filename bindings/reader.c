@@ -406,8 +406,9 @@ static lua_Integer check_count(lua_State *L, const char *fname) {
 }
 
 static int r_read(lua_State *L) {
+  lua_Integer n;
   check(L);
-  lua_Integer n = lua_isnoneornil(L, 2) ? -1 : check_count(L, "read");
+  n = lua_isinteger(L, 2) ? lua_tointeger(L, 2) : lua_isnoneornil(L, 2) ? -1 : check_count(L, "read");
   return n < 0 ? push_op(L, READ_ALL, 0) : push_op(L, READ, (size_t)n);
 }
 

@@ -143,16 +143,16 @@ static inline bool must_cancel(const ml_fiber *t) {
 
 /* Yields down to the loop. A task's own thread yields nothing; a coroutine of the
 ** script's yields ml__park, for the engine's resume to pass on. */
-static inline int suspend(lua_State *L, ml_fiber *t, lua_KFunction k) {
+static inline int suspend(lua_State *L, ml_fiber *t, lua_KContext ctx, lua_KFunction k) {
   t->parked = L;
-  if (L == t->thread) return lua_yieldk(L, 0, 0, k);
+  if (L == t->thread) return lua_yieldk(L, 0, ctx, k);
   lua_pushlightuserdata(L, (void *)&ml__park);
-  return lua_yieldk(L, 1, 0, k);
+  return lua_yieldk(L, 1, ctx, k);
 }
 
 /* Suspends the running task. Cancelled while it was running: what it waits
 ** for is cancelled at once (Task.__step). */
-static int park(lua_State *L, ml_fiber *t, ml_object *on, lua_KFunction k) {
+static int park(lua_State *L, ml_fiber *t, ml_object *on, lua_KContext ctx, lua_KFunction k) {
   t->waiting = on;
   t->parked = L;
   if (must_cancel(t) && on != NULL) {
@@ -165,7 +165,7 @@ static int park(lua_State *L, ml_fiber *t, ml_object *on, lua_KFunction k) {
       t->fut.obj.flags |= ML_FF_CANCELLING;
     }
   }
-  return suspend(L, t, k);
+  return suspend(L, t, ctx, k);
 }
 
 static int future_k(lua_State *L, int status, lua_KContext ctx) {
@@ -212,10 +212,7 @@ static int await_wrong(lua_State *L, ml_fiber *t, lua_KContext why) {
   if (!lua_isyieldable(L)) return wrong_k(L, LUA_OK, why);
   ml__ready(t->fut.loop, &t->job);
   t->waiting = NULL;
-  t->parked = L;
-  if (L == t->thread) return lua_yieldk(L, 0, why, wrong_k);
-  lua_pushlightuserdata(L, (void *)&ml__park);
-  return lua_yieldk(L, 1, why, wrong_k);
+  return suspend(L, t, why, wrong_k);
 }
 
 static int await_future(lua_State *L, ml_fiber *t, ml_future *f) {
@@ -224,7 +221,7 @@ static int await_future(lua_State *L, ml_fiber *t, ml_future *f) {
     if (f == &t->fut || f->loop != t->fut.loop) return await_wrong(L, t, f != &t->fut);
     if (!lua_isyieldable(L)) return cannot_suspend(L);
     ml__list_append(&f->callbacks, &t->job.link);
-    return park(L, t, &f->obj, future_k);
+    return park(L, t, &f->obj, 0, future_k);
   }
   n = ml__future_results(L, 1);
   return n < 0 ? lua_error(L) : n;
@@ -252,11 +249,10 @@ static int op_answer(lua_State *L, ml_fiber *t, ml_op *op, int n);
 
 static int op_k(lua_State *L, int status, lua_KContext ctx) {
   ml_fiber *t = ml__engine(L)->task;
-  ml_op *op = lua_touserdata(L, 1);
+  ml_op *op = (ml_op *)ctx; /* at index 1, too */
   bool cancelled = op->obj.state == ML_OP_CANCELLED;
   int n;
   (void)status;
-  (void)ctx;
   ml__check_resumed(L);
   ml__keepfirst(L);
   if (must_cancel(t) && !cancelled) { /* woken, then cancelled before it could run */
@@ -289,13 +285,13 @@ static int op_answer(lua_State *L, ml_fiber *t, ml_op *op, int n) {
     op->obj.state = ML_OP_PARKED;
     op->task = t;
     ml__keepfirst(L);
-    return park(L, t, &op->obj, op_k);
+    return park(L, t, &op->obj, (lua_KContext)op, op_k);
   case ML_YIELD:
     if (!lua_isyieldable(L)) return cannot_suspend(L);
     op->obj.state = ML_OP_WOKEN;
     ml__ready(t->fut.loop, &t->job);
     ml__keepfirst(L);
-    return park(L, t, NULL, op_k);
+    return park(L, t, NULL, (lua_KContext)op, op_k);
   case ML_RAISE: op->obj.state = ML_CO_AWAITED; return lua_error(L);
   default: op->obj.state = ML_CO_AWAITED; return n;
   }
@@ -331,7 +327,7 @@ int ml__await(lua_State *L) {
       if (!lua_isyieldable(L)) return cannot_suspend(L);
       ml__ready(t->fut.loop, &t->job);
       t->waiting = NULL;
-      return suspend(L, t, yield_k);
+      return suspend(L, t, 0, yield_k);
     }
     ml__keepfirst(L);
     o->state = ML_CO_AWAITED;
