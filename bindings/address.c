@@ -110,6 +110,15 @@ void ml__addr_push(lua_State *L, const ml_addr *a) {
   lua_setmetatable(L, -2);
 }
 
+bool ml__addr_is(lua_State *L, int idx) {
+  bool is;
+  if (!lua_getmetatable(L, idx)) return false;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &addr_meta);
+  is = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return is;
+}
+
 /* isip(host): is it the text of an IP address? */
 static int f_isip(lua_State *L) {
   struct sockaddr_storage ss;

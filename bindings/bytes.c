@@ -20,6 +20,7 @@ static int net_gc(lua_State *L) {
     s->refs = 1;
     ml__stream_unref(s);
   }
+  ml__dgrams_free(net);
   while (net->nspare > 0)
     ml__strbuf_free(net->engine->alloc, net->spare[--net->nspare], ML_SLAB);
   ml__strbuf_free(net->engine->alloc, net->slab, ML_SLAB);
@@ -39,6 +40,7 @@ static void close_handles(lua_State *L, ml_evloop *l) {
     next = n->next;
     ml__stream_unref(s);
   }
+  ml__dgrams_close(net, l);
   ml__listeners_close(net, l);
   ml__dns_orphan(net);
 }
@@ -53,6 +55,7 @@ ml_net *ml__net(lua_State *L) {
   memset(net, 0, sizeof *net);
   net->engine = ml__engine(L);
   net->maxspare = (int)(sizeof net->spare / sizeof net->spare[0]);
+  ml__list_init(&net->dgrams);
   ml__list_init(&net->streams);
   ml__list_init(&net->listeners);
   ml__list_init(&net->lookups);

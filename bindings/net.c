@@ -5,10 +5,9 @@ int ml__open_net(lua_State *L) {
   static const struct {
     const char *name;
     ml_objtype type;
-  } types[] = {{"StreamReader", ML_T_READER},
-               {"StreamWriter", ML_T_WRITER},
-               {"Transport", ML_T_TRANSPORT},
-               {"Server", ML_T_SERVER}};
+  } types[] = {{"StreamReader", ML_T_READER},           {"StreamWriter", ML_T_WRITER},
+               {"Transport", ML_T_TRANSPORT},           {"Server", ML_T_SERVER},
+               {"DatagramTransport", ML_T_DGTRANSPORT}, {"DatagramEndpoint", ML_T_DGENDPOINT}};
   ml__net(L);
   lua_newtable(L);
   ml__address_open(L);
@@ -19,6 +18,7 @@ int ml__open_net(lua_State *L) {
   ml__open_connect(L);
   ml__open_eyeballs(L);
   ml__open_dns(L);
+  ml__open_datagrams(L);
   lua_newtable(L); /* metatables by name */
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
     ml__ref_get(L, ML_R_TYPES + (int)types[i].type);

@@ -31,9 +31,11 @@ typedef struct ml_net {
   char *slab;      /* what the next read goes into, or NULL */
   char *spare[16]; /* slabs kept for reuse */
   int nspare, maxspare;
-  ml_link streams;   /* every ml_stream */
-  ml_link listeners; /* every listening handle, see server.c */
-  ml_link lookups;   /* requests to the resolver, see dns.c */
+  struct ml_batch *batch; /* of datagrams, or NULL */
+  ml_link dgrams;         /* every ml_dgram */
+  ml_link streams;        /* every ml_stream */
+  ml_link listeners;      /* every listening handle, see server.c */
+  ml_link lookups;        /* requests to the resolver, see dns.c */
 } ml_net;
 
 ml_net *ml__net(lua_State *L);
@@ -69,6 +71,7 @@ void ml__addr_set(ml_addr *a, const struct sockaddr *sa);
 void ml__addr_get(const ml_addr *a, struct sockaddr_storage *ss);
 /* Pushes an address table {host, port, host=, port=}, or nil if unknown. */
 void ml__addr_push(lua_State *L, const ml_addr *a);
+bool ml__addr_is(lua_State *L, int idx); /* is it such a table? */
 /* "1.2.3.4:80", "[::1]:80" */
 const char *ml__addr_text(const ml_addr *a, char *buf, size_t n);
 /* An IP address as text and a port: false if it is none. */
@@ -230,6 +233,8 @@ ml_endpoint *ml__checkendpoint(lua_State *L, int idx);
 ml_stream *ml__checkstream(lua_State *L, int idx); /* of a writer or transport */
 extern const luaL_Reg ml__endpoint_methods[];      /* what both have */
 int ml__endpoint_tostring(lua_State *L);
+/* The arguments of set_write_buffer_limits([high [, low]] or {high = , low = }). */
+void ml__check_marks(lua_State *L, int64_t *high, int64_t *low);
 /* Pushes the Transport of the stream; takes no reference of the caller's. */
 ml_endpoint *ml__transport_push(lua_State *L, ml_stream *s);
 /* Makes reader and writer of a new stream, pushes them and starts to read. */
@@ -255,7 +260,9 @@ bool ml__reader_failed(lua_State *L, int idx);
 
 void ml__server_detach(ml_stream *s);
 void ml__listeners_close(ml_net *net, ml_evloop *l);
-void ml__dns_orphan(ml_net *net); /* what is under way frees itself later */
+void ml__dgrams_close(ml_net *net, ml_evloop *l);
+void ml__dgrams_free(ml_net *net); /* the engine is being closed */
+void ml__dns_orphan(ml_net *net);  /* what is under way frees itself later */
 
 /* units' openers: add functions to the table on top */
 void ml__open_reader(lua_State *L);
@@ -265,6 +272,7 @@ void ml__open_server(lua_State *L);
 void ml__open_connect(lua_State *L);
 void ml__open_eyeballs(lua_State *L);
 void ml__open_dns(lua_State *L);
+void ml__open_datagrams(lua_State *L);
 int ml__open_net(lua_State *L);  /* module asyncio.net */
 int ml__open_time(lua_State *L); /* module time */
 

@@ -328,20 +328,23 @@ static int64_t check_mark(lua_State *L, int idx, const char *name) {
   return n;
 }
 
-/* set_write_buffer_limits([high [, low]]) or {high = , low = } */
-static int t_set_limits(lua_State *L) {
+void ml__check_marks(lua_State *L, int64_t *high, int64_t *low) {
   static const char *const keys[] = {"high", "low", NULL};
-  ml_stream *s = check(L);
-  int64_t high, low;
   lua_settop(L, 3);
   if (lua_istable(L, 2)) ml__checkoptions(L, 2, keys, "set_write_buffer_limits");
-  high = check_mark(L, 2, "high");
-  low = check_mark(L, 3, "low");
-  if (high < 0) high = low < 0 ? 64 * 1024 : 4 * low;
-  if (low < 0) low = high / 4;
-  if (low > high || high > UINT32_MAX)
-    return ml__misuse(L, "ValueError", "high (%I) must be >= low (%I) must be >= 0",
-                      (LUAI_UACINT)high, (LUAI_UACINT)low);
+  *high = check_mark(L, 2, "high");
+  *low = check_mark(L, 3, "low");
+  if (*high < 0) *high = *low < 0 ? 64 * 1024 : 4 * *low;
+  if (*low < 0) *low = *high / 4;
+  if (*low > *high || *high > UINT32_MAX)
+    ml__misuse(L, "ValueError", "high (%I) must be >= low (%I) must be >= 0", (LUAI_UACINT)*high,
+               (LUAI_UACINT)*low);
+}
+
+static int t_set_limits(lua_State *L) {
+  ml_stream *s = check(L);
+  int64_t high, low;
+  ml__check_marks(L, &high, &low);
   s->high = (uint32_t)high;
   s->low = (uint32_t)low;
   ml__stream_marks(L, s);

@@ -95,6 +95,8 @@ typedef enum {
   ML_T_TLSCONTEXT,
   ML_T_TLSOBJECT,
   ML_T_TLSSESSION,
+  ML_T_DGTRANSPORT,
+  ML_T_DGENDPOINT,
   ML_T_USER /* bindings may count on from here */
 } ml_objtype;
 

@@ -58,6 +58,22 @@ local function echo(name, connections, size, must, aim)
   }
 end
 
+local function udp(name, sockets, must, aim)
+  local load = ("load udp %d 64 "):format(sockets)
+  local more = { ["moonloop protocol"] = ENGINE .. " " .. here .. "/udp_protocol.lua ARGS" }
+  return {
+    name = name,
+    what = ("datagrams of 64 bytes there and back, %s, CPU of one"):format(
+      sockets == 1 and "one at a time" or sockets .. " sockets"),
+    program = "udp",
+    under = load .. "1.5",
+    quick_under = load .. "0.2",
+    limit = out .. "udp",
+    more = more,
+    figures = { { key = "us", unit = "us", must = must, aim = aim } },
+  }
+end
+
 ---@type Row[]
 local rows = {
   {
@@ -133,6 +149,8 @@ local rows = {
   echo("echo-50", 50, 64, 1.15, 1.08),
   echo("echo-500", 500, 64, 1.15, 1.08),
   echo("echo-64k", 8, 65536, 1.2, 1.1),
+  udp("udp", 1, 1.18, 1.08),
+  udp("udp-50", 50, 1.18, 1.08),
   {
     name = "idle",
     what = "memory of one of 10,000 idle connections",
@@ -163,6 +181,7 @@ local c_programs = {
   spawn = { "spawn.c", lua = true },
   timers = { "timers.c", lua = true, uv = true },
   echo = { "echo.c", uv = true },
+  udp = { "udp.c", uv = true },
 }
 
 ---------------------------------------------------------------------------------------------------

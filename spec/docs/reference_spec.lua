@@ -102,11 +102,14 @@ describe("docs/reference.md", function()
     writer = function() return net.StreamWriter end,
     transport = function() return net.Transport end,
     server = function() return net.Server end,
+    endpoint = function() return net.DatagramEndpoint end,
+    datagram = function() return net.DatagramTransport end,
   }
   for object, methods in pairs(make) do
     it("names every method of a " .. object .. ", and no other", function()
       helper.run(async(function()
         require("asyncio.streams")
+        require("asyncio.datagrams")
         local there = public(methods())
         if object == "handle" then there = { cancel = true, cancelled = true, when = true } end
         assert.same({}, difference(there, methods_of(object)))

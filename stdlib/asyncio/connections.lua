@@ -44,7 +44,7 @@ end
 --- Those of happy eyeballs.
 local function check_race(opts, fname)
   local delay, first = opts.happy_eyeballs_delay, opts.interleave
-  if delay and (type(delay) ~= "number" or not (delay >= 0)) then
+  if delay and not (type(delay) == "number" and delay >= 0) then
     raise(core.ValueError, ("%s(): happy_eyeballs_delay must be a number of seconds or false, got %s")
       :format(fname, tostring(delay)), 4)
   end

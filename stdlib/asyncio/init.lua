@@ -34,6 +34,7 @@ local parts = {
     [[ open_connection start_server open_unix_connection start_unix_server
     StreamReader StreamWriter StreamReaderProtocol Server ]],
   },
+  { "datagrams", " open_datagram " },
 }
 
 --- Names that stand for a whole part.
@@ -71,6 +72,7 @@ end
 local loop_parts = {
   streams = [[ getaddrinfo getnameinfo set_resolver create_connection create_server create_unix_connection
     create_unix_server connect_read_pipe connect_write_pipe start_tls ]],
+  datagrams = " create_datagram_endpoint ",
 }
 
 setmetatable(require("asyncio.core").Loop.methods, {

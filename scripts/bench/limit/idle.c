@@ -48,7 +48,7 @@ int main(int argc, char **argv) {
   }
   long n = atol(argv[1]);
   int first, *fds = calloc((size_t)n, sizeof *fds);
-  server s;
+  server s = {.type = SOCK_STREAM};
   server_start(&s, argc - 2, argv + 2);
   open_connections(&s, &first, 1); /* what the server makes once is not counted */
 

@@ -1,5 +1,5 @@
 /*
-** load CONNECTIONS BYTES SECONDS COMMAND...: starts an echo server and loads it:
+** load [udp] CONNECTIONS BYTES SECONDS COMMAND...: starts an echo server and loads it:
 ** each connection sends a message, waits until all of it has come back and sends
 ** the next. Prints the server's CPU microseconds for each message, `us`, and the
 ** messages of a second, `rate`.
@@ -114,14 +114,17 @@ static void open_connections(load *l, const server *s) {
 }
 
 int main(int argc, char **argv) {
+  int udp = argc > 1 && strcmp(argv[1], "udp") == 0;
+  argc -= udp;
+  argv += udp;
   if (argc < 5) {
-    fprintf(stderr, "usage: load CONNECTIONS BYTES SECONDS COMMAND...\n");
+    fprintf(stderr, "usage: load [udp] CONNECTIONS BYTES SECONDS COMMAND...\n");
     return 2;
   }
   load l = {.n = atol(argv[1]), .size = (size_t)atol(argv[2])};
   l.message = malloc(l.size);
   memset(l.message, 'x', l.size);
-  server s;
+  server s = {.type = udp ? SOCK_DGRAM : SOCK_STREAM};
   server_start(&s, argc - 4, argv + 4);
   open_connections(&l, &s);
   run(&l, WARM_UP);

@@ -44,10 +44,10 @@ static struct sockaddr_in address_of(int port) {
 
 /* Below the ports that the kernel gives to clients: a connection to one of those
 ** can meet itself while nobody listens. */
-static int free_port(void) {
+static int free_port(int type) {
   for (int port = 20000 + getpid() % 8000; port < 32000; port++) {
     struct sockaddr_in address = address_of(port);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int fd = socket(AF_INET, type, 0);
     int err = bind(fd, (struct sockaddr *)&address, sizeof address);
     close(fd);
     if (err == 0) return port;
@@ -60,7 +60,7 @@ static int free_port(void) {
 /* Returns a connection, or -1 with errno. */
 static int try_connect(const server *s) {
   struct sockaddr_in address = address_of(s->port);
-  int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int one = 1, fd = socket(AF_INET, s->type | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
     int err = errno;
@@ -68,7 +68,7 @@ static int try_connect(const server *s) {
     errno = err;
     return -1;
   }
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (s->type == SOCK_STREAM) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   return fd;
 }
 
@@ -86,11 +86,24 @@ static void become(int argc, char **argv, int port) {
   _exit(127);
 }
 
+/* Does an answer come? A datagram to nobody is refused, or lost. */
+static int try_datagram(const server *s) {
+  struct timeval patience = {.tv_usec = 50000};
+  char byte = 0;
+  int fd = try_connect(s), answered;
+  if (fd < 0) return -1;
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  answered = send(fd, &byte, 1, 0) == 1 && recv(fd, &byte, 1, 0) == 1;
+  if (answered) return fd;
+  close(fd);
+  return -1;
+}
+
 static void wait_until_listening(const server *s) {
   struct timespec pause = {.tv_nsec = 5000000};
   double deadline = bench_now() + START_TIMEOUT;
   int fd;
-  while ((fd = try_connect(s)) < 0) {
+  while ((fd = s->type == SOCK_DGRAM ? try_datagram(s) : try_connect(s)) < 0) {
     if (waitpid(s->pid, NULL, WNOHANG) != 0 || bench_now() > deadline)
       bench_die("server did not start");
     nanosleep(&pause, NULL);
@@ -100,7 +113,7 @@ static void wait_until_listening(const server *s) {
 
 void server_start(server *s, int argc, char **argv) {
   raise_file_limit();
-  s->port = free_port();
+  s->port = free_port(s->type);
   s->pid = fork();
   if (s->pid < 0) bench_die("fork");
   if (s->pid == 0) become(argc, argv, s->port);

@@ -8,18 +8,20 @@
 
 #include "bench.h"
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 typedef struct server {
   pid_t pid;
   int port;
+  int type; /* SOCK_STREAM; SOCK_DGRAM: it echoes datagrams */
 } server;
 
-/* Starts the command with a free port as its last argument. Returns when the
-** port accepts; moves the caller to CPU 1 and lets both open many files. */
+/* Starts the command with a free port as its last argument; `type` is set. Returns when
+** the port accepts, or has answered a datagram; moves the caller to CPU 1 and lets both open many files. */
 void server_start(server *s, int argc, char **argv);
 
-/* Returns a blocking TCP_NODELAY connection to the server. */
+/* Returns a blocking connection to the server; TCP_NODELAY. */
 int server_connect(const server *s);
 
 /* CPU nanoseconds that the server's threads have used. Exact while it sleeps. */

@@ -79,6 +79,12 @@ const programs = {
       socket.on('error', () => socket.destroy());
     }).listen({ port, host: '127.0.0.1', backlog: 1024 });
   },
+
+  udp(port) {
+    const socket = require('node:dgram').createSocket('udp4');
+    socket.on('message', (data, from) => socket.send(data, from.port, from.address));
+    socket.bind(port, '127.0.0.1');
+  },
 };
 
 const [name, ...args] = process.argv.slice(2);

@@ -123,8 +123,25 @@ async def echo_protocol(port):
     await server.serve_forever()
 
 
+async def udp(port):
+    """A UDP server: asyncio has protocols for that, and nothing else."""
+
+    class Echo(asyncio.DatagramProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def datagram_received(self, data, addr):
+            self.transport.sendto(data, addr)
+
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", port))
+    await loop.create_future()
+    transport.close()
+
+
 PROGRAMS = {"switch": switch, "spawn": spawn, "await": await_, "timers": timers, "queue": queue,
-            "lock": lock, "echo": echo, "echo-protocol": echo_protocol}
+            "lock": lock, "echo": echo, "echo-protocol": echo_protocol,
+            "udp": udp}
 
 if __name__ == "__main__":
     loop, name, *args = sys.argv[1:]
