@@ -25,6 +25,8 @@ static int net_gc(lua_State *L) {
     ml__strbuf_free(net->engine->alloc, net->spare[--net->nspare], ML_SLAB);
   ml__strbuf_free(net->engine->alloc, net->slab, ML_SLAB);
   net->slab = NULL;
+  ml__orphans_free(net);
+  ml__signals_free(net);
   return 0;
 }
 
@@ -42,6 +44,8 @@ static void close_handles(lua_State *L, ml_evloop *l) {
   }
   ml__dgrams_close(net, l);
   ml__listeners_close(net, l);
+  ml__processes_close(net, l);
+  ml__signals_close(net, l);
   ml__dns_orphan(net);
 }
 
@@ -59,6 +63,8 @@ ml_net *ml__net(lua_State *L) {
   ml__list_init(&net->streams);
   ml__list_init(&net->listeners);
   ml__list_init(&net->lookups);
+  ml__list_init(&net->reapers);
+  ml__list_init(&net->signals);
   net->engine->close_handles = close_handles;
   /* finalized after everything made later: connections rely on it */
   lua_createtable(L, 0, 1);

@@ -13,5 +13,8 @@ const ml_module ml__bindings[] = {
     {"asyncio.tls", ml__open_tls},
 #endif
     {"time", ml__open_time},
+    {"signal", ml__open_signal},
+    {"asyncio.sigwatch", ml__open_sigwatch},
+    {"asyncio.process", ml__open_process},
     {NULL, NULL},
 };

@@ -185,8 +185,9 @@ static int plain_shutdown(ml_stream *s) {
   uv_os_fd_t fd;
   int rc = uv_fileno(&s->u.handle, &fd);
   if (rc < 0) return rc;
-  if (shutdown(fd, SHUT_WR) < 0 && errno != ENOTCONN && errno != ENOTSOCK)
-    return uv_translate_sys_error(errno);
+  if (shutdown(fd, SHUT_WR) == 0 || errno == ENOTCONN) return 0;
+  if (errno != ENOTSOCK) return uv_translate_sys_error(errno);
+  if (s->flags & ML_S_EOF) ml__stream_close(s); /* a pipe to write to: that is its end */
   return 0;
 }
 

@@ -36,6 +36,10 @@ typedef struct ml_net {
   ml_link streams;        /* every ml_stream */
   ml_link listeners;      /* every listening handle, see server.c */
   ml_link lookups;        /* requests to the resolver, see dns.c */
+  ml_link reapers;   /* one for each loop with child processes, see process.c */
+  ml_link signals;   /* handles of watched signals, see signal.c */
+  struct ml_sigtable *sigtable;
+  struct ml_orphan *orphans; /* children whose loop is gone, see process.c */
 } ml_net;
 
 ml_net *ml__net(lua_State *L);
@@ -264,6 +268,20 @@ void ml__dgrams_close(ml_net *net, ml_evloop *l);
 void ml__dgrams_free(ml_net *net); /* the engine is being closed */
 void ml__dns_orphan(ml_net *net);  /* what is under way frees itself later */
 
+void ml__processes_close(ml_net *net, ml_evloop *l);
+void ml__orphans_free(ml_net *net);
+void ml__signals_close(ml_net *net, ml_evloop *l);
+void ml__signals_free(ml_net *net);
+/* uv_signal_start and _stop that leave a signal as they have found it. */
+int ml__signal_start(ml_net *net, uv_signal_t *h, uv_signal_cb cb, int signum);
+void ml__signal_stop(ml_net *net, uv_signal_t *h);
+/* The signal at idx, a number or name; zero: 0 is one too. Raises misuse. */
+int ml__checksignal(lua_State *L, int idx, bool zero);
+/* Sends a signal; raises OSError. Returns 0. */
+int ml__kill(lua_State *L, pid_t pid, int signum);
+/* Pushes an OSError "CODE: text: what" with fields code, errno, syscall. */
+void ml__error_os(lua_State *L, int uverr, const char *syscall, const char *fmt, ...);
+
 /* units' openers: add functions to the table on top */
 void ml__open_reader(lua_State *L);
 void ml__open_writer(lua_State *L);
@@ -275,5 +293,8 @@ void ml__open_dns(lua_State *L);
 void ml__open_datagrams(lua_State *L);
 int ml__open_net(lua_State *L);  /* module asyncio.net */
 int ml__open_time(lua_State *L); /* module time */
+int ml__open_signal(lua_State *L);   /* module signal */
+int ml__open_sigwatch(lua_State *L); /* module asyncio.sigwatch */
+int ml__open_process(lua_State *L);  /* module asyncio.process */
 
 #endif

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -30,13 +32,34 @@ typedef struct ml_poller {
   uv_poll_t poll;
 } ml_poller;
 
+/* A pipe that nobody reads gives EPIPE, and a signal that would end a host which has
+** not cared for it: that one is taken back. */
+static ssize_t pipe_write(int fd, const struct iovec *v, unsigned n) {
+  const struct timespec now = {0, 0};
+  struct sigaction sa;
+  sigset_t sigpipe, old;
+  ssize_t sent;
+  int err;
+  if (sigaction(SIGPIPE, NULL, &sa) < 0 || sa.sa_handler != SIG_DFL) return writev(fd, v, (int)n);
+  sigemptyset(&sigpipe);
+  sigaddset(&sigpipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &sigpipe, &old);
+  sent = writev(fd, v, (int)n);
+  err = errno;
+  if (sent < 0 && err == EPIPE && !sigismember(&old, SIGPIPE))
+    while (sigtimedwait(&sigpipe, NULL, &now) < 0 && errno == EINTR) {}
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  errno = err;
+  return sent;
+}
+
 /* Bytes written, or a negative code. */
 static int send_bufs(const ml_stream *s, int fd, const struct iovec *v, unsigned n) {
   struct msghdr m = {.msg_iov = (struct iovec *)v, .msg_iovlen = n};
   ssize_t sent;
   do {
     if ((s->flags & (ML_S_PIPE | ML_S_UNIX)) == ML_S_PIPE)
-      sent = writev(fd, v, (int)n);
+      sent = pipe_write(fd, v, n);
     else if (n == 1)
       sent = send(fd, v->iov_base, v->iov_len, MSG_NOSIGNAL);
     else

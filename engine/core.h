@@ -97,6 +97,8 @@ typedef enum {
   ML_T_TLSSESSION,
   ML_T_DGTRANSPORT,
   ML_T_DGENDPOINT,
+  ML_T_PROCESS,
+  ML_T_SIGNALWATCH,
   ML_T_USER /* bindings may count on from here */
 } ml_objtype;
 
@@ -309,6 +311,9 @@ struct ml_evloop {
   bool stirred; /* virtual clock: something has come that made no job ready */
   int patient;  /* requests to libuv that may take for ever: the virtual clock goes on */
   int holds;    /* things outside libuv that keep it alive (host calls, ...) */
+  /* watches of signals: what tasks may wait for, but no reason to run on without them */
+  int soft;
+  int lasting; /* runs that do not end by themselves, like run_forever */
   bool has_factory, has_handler;
   double slow; /* slow_callback_duration, seconds */
   uint64_t rounds;

@@ -151,6 +151,11 @@ static unsigned requests(const ml_evloop *l) { return l->uv->active_reqs.count; 
 
 static bool uv_busy(ml_evloop *l) { return l->uv_ready && uv_loop_alive(l->uv); }
 
+/* Is there somebody whom a signal may wake? */
+static bool soft_alive(const ml_evloop *l) {
+  return l->soft > 0 && (l->ntasks > 0 || l->lasting > 0);
+}
+
 static void take_inbox(ml_evloop *l) {
   uv_mutex_lock(&l->inbox_lock);
   ml__list_splice(&l->ready, &l->inbox);
@@ -164,7 +169,7 @@ bool ml__loop_alive(ml_evloop *l) {
   uv_mutex_lock(&l->inbox_lock);
   inbox = !ml__list_empty(&l->inbox);
   uv_mutex_unlock(&l->inbox_lock);
-  return inbox || uv_busy(l);
+  return inbox || uv_busy(l) || soft_alive(l);
 }
 
 /* Blocks in libuv for at most ms (< 0: until something happens). */
@@ -199,7 +204,7 @@ static void jump_in_step(ml_evloop *l) {
     l->stirred = false;
     return;
   }
-  if (uv_busy(l) || l->holds > 0) {
+  if (uv_busy(l) || l->soft > 0 || l->holds > 0) {
     now = uv_hrtime();
     if (l->uv_ready && requests(l) > 0) grace *= 10;
     if (l->quiet_since == 0) l->quiet_since = now;
@@ -211,7 +216,7 @@ static void jump_in_step(ml_evloop *l) {
 
 /* Waits for the next thing to do. False: there is none and never will be. */
 static bool poll(ml_evloop *l, bool nowait) {
-  bool busy = uv_busy(l);
+  bool busy = uv_busy(l) || l->soft > 0;
   double ms;
   take_inbox(l);
   if (!ml__list_empty(&l->ready) || l->stopping || nowait) {
@@ -221,7 +226,7 @@ static bool poll(ml_evloop *l, bool nowait) {
   }
   if (l->clock == ML_CLOCK_VIRTUAL && l->ntimers > 0) {
     if (busy || l->holds > 0) {
-      bool slow = busy && requests(l) > 0;
+      bool slow = l->uv_ready && requests(l) > 0;
       bool must = slow && requests(l) > (unsigned)l->patient;
       l->stirred = false;
       poll_uv(l, 0);
@@ -237,7 +242,7 @@ static bool poll(ml_evloop *l, bool nowait) {
   }
   if (l->ntimers > 0)
     ms = (l->heap[0].when - ml__loop_time(l)) * 1e3;
-  else if (busy || l->holds > 0)
+  else if (uv_busy(l) || l->holds > 0 || soft_alive(l))
     ms = -1;
   else
     return false;

@@ -120,7 +120,9 @@ void ml__run_until(lua_State *L, ml_evloop *l, int idx) {
     ml__list_append(&f->callbacks, &u.link);
   else
     ml__ready(l, &u);
+  l->lasting++;
   rc = ml__loop_run(L, l, false, 0);
+  l->lasting--;
   ml__list_remove(&u.link);
   if (rc == ML_RUN_RAISE) {
     if (f->obj.state == ML_F_FAILED) { /* seen: it is what is raised */
@@ -155,7 +157,9 @@ static int loop_run_forever(lua_State *L) {
   ml_evloop *l = ml__checkopenloop(L, 1);
   int rc;
   check_running(L, l);
+  l->lasting++;
   rc = ml__loop_run(L, l, false, 0);
+  l->lasting--;
   if (rc == ML_RUN_RAISE) return raise_pending(L);
   if (rc == ML_RUN_IDLE && l->ntasks > 0) {
     luaL_checkstack(L, 30, "report");

@@ -67,6 +67,12 @@ describe("docs/reference.md", function()
     end
   end)
 
+  it("names every function of signal", function()
+    local signal, listed = public(require("signal")), named("signal")
+    assert.same({}, difference(signal, listed))
+    for name in pairs(listed) do assert(require("signal")[name], "signal." .. name) end
+  end)
+
   local metatable = debug.getmetatable
   local net = require("asyncio.net")
   local function index(object)
@@ -78,7 +84,10 @@ describe("docs/reference.md", function()
     return i
   end
   local make = {
-    loop = function() return require("asyncio.core").Loop.methods end,
+    loop = function()
+      require("asyncio.subprocess_protocols")
+      return require("asyncio.core").Loop.methods
+    end,
     future = function() return index(asyncio.get_running_loop():create_future()) end,
     task = function()
       local all, shared = index(asyncio.current_task()), index(asyncio.get_running_loop():create_future())
@@ -104,6 +113,9 @@ describe("docs/reference.md", function()
     server = function() return net.Server end,
     endpoint = function() return net.DatagramEndpoint end,
     datagram = function() return net.DatagramTransport end,
+    process = function() return asyncio.subprocess.Process.methods end,
+    terminal = function() return asyncio.subprocess.Terminal.methods end,
+    process_transport = function() return require("asyncio.subprocess_protocols").SubprocessTransport.methods end,
   }
   for object, methods in pairs(make) do
     it("names every method of a " .. object .. ", and no other", function()

@@ -29,6 +29,8 @@ local parts = {
   { "queues", " Queue PriorityQueue LifoQueue " },
   { "aio", " with aiter anext aclosing " },
   { "graph", " capture_call_graph format_call_graph print_call_graph " },
+  { "subprocess", " create_subprocess_exec create_subprocess_shell PIPE STDOUT DEVNULL " },
+  { "signals", " signal signals " },
   {
     "streams",
     [[ open_connection start_server open_unix_connection start_unix_server
@@ -38,7 +40,7 @@ local parts = {
 }
 
 --- Names that stand for a whole part.
-local modules = { context = "asyncio.context" }
+local modules = { context = "asyncio.context", subprocess = "asyncio.subprocess" }
 
 local M = {}
 
@@ -73,6 +75,8 @@ local loop_parts = {
   streams = [[ getaddrinfo getnameinfo set_resolver create_connection create_server create_unix_connection
     create_unix_server connect_read_pipe connect_write_pipe start_tls ]],
   datagrams = " create_datagram_endpoint ",
+  subprocess_protocols = " subprocess_exec subprocess_shell ",
+  signals = " add_signal_handler remove_signal_handler ",
 }
 
 setmetatable(require("asyncio.core").Loop.methods, {
