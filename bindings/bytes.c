@@ -21,8 +21,7 @@ static int net_gc(lua_State *L) {
     ml__stream_unref(s);
   }
   ml__dgrams_free(net);
-  while (net->nspare > 0)
-    ml__strbuf_free(net->engine->alloc, net->spare[--net->nspare], ML_SLAB);
+  while (net->nspare > 0) ml__strbuf_free(net->engine->alloc, net->spare[--net->nspare], ML_SLAB);
   ml__strbuf_free(net->engine->alloc, net->slab, ML_SLAB);
   net->slab = NULL;
   ml__orphans_free(net);

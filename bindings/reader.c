@@ -330,6 +330,7 @@ static int step(lua_State *L, ml_readop *op) {
     return ML_RAISE;
   }
   r->waiter = op;
+  if (r->s != NULL) ml__stream_unread(r->s);
   if (r->obj.flags & ML_RD_PAUSED) set_paused(r, false);
   return ML_PARK;
 }
@@ -345,6 +346,7 @@ static int op_wake(lua_State *L, ml_op *o) {
   ml_readop *op = (ml_readop *)o;
   if (o->obj.state == ML_OP_CANCELLED) {
     if (op->r->waiter == op) op->r->waiter = NULL;
+    if (op->r->s != NULL) ml__stream_unread(op->r->s);
     op->op.obj.n = 0;
     return 0;
   }
@@ -408,7 +410,9 @@ static lua_Integer check_count(lua_State *L, const char *fname) {
 static int r_read(lua_State *L) {
   lua_Integer n;
   check(L);
-  n = lua_isinteger(L, 2) ? lua_tointeger(L, 2) : lua_isnoneornil(L, 2) ? -1 : check_count(L, "read");
+  n = lua_isinteger(L, 2)     ? lua_tointeger(L, 2)
+      : lua_isnoneornil(L, 2) ? -1
+                              : check_count(L, "read");
   return n < 0 ? push_op(L, READ_ALL, 0) : push_op(L, READ, (size_t)n);
 }
 

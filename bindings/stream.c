@@ -76,6 +76,8 @@ static void run_lost(ml_evloop *loop, ml_job *job) {
   s->ops->close(s);
 }
 
+static void on_ready(ml_watch *w, bool more);
+
 ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int family, int *err) {
   uv_loop_t *uv = ml__loop_uv(loop);
   ml_stream *s = NULL;
@@ -91,6 +93,8 @@ ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int fami
   }
   s->head.close = close_with_loop;
   s->u.handle.data = s;
+  s->watch.fd = -1;
+  s->watch.ready = on_ready;
   s->ops = &ml__plain_ops;
   s->net = net;
   s->loop = loop;
@@ -124,8 +128,8 @@ void ml__stream_names(ml_stream *s) {
 
 /* ---- reading ---- */
 
-/* A task that waits for whatever comes reads for itself when it runs: no buffer
-** for libuv, which then tells UV_ENOBUFS. */
+/* Pipes, and where there are no watches: libuv reads. A task that waits for whatever comes
+** reads for itself when it runs: no buffer for libuv, which then tells UV_ENOBUFS. */
 static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf) {
   ml_stream *s = h->data;
   char *p = NULL;
@@ -137,26 +141,64 @@ static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf) {
   *buf = uv_buf_init(p, p == NULL ? 0 : ML_SLAB);
 }
 
-static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
-  ml_stream *s = h->data;
-  if (s->flags & ML_S_READABLE) {
-    s->flags &= ~(uint32_t)ML_S_READABLE;
-    return;
-  }
-  if (n > 0) {
-    s->sink->data(s, buf->base, (size_t)n);
-  } else if (n == UV_EOF) {
+static void take_end(ml_stream *s, int status) {
+  if (status == UV_EOF) {
     s->flags |= ML_S_EOF;
-    s->flags &= ~(uint32_t)ML_S_READING;
+    ml__stream_reading(s);
     s->sink->eof(s);
-  } else if (n < 0) {
-    s->flags &= ~(uint32_t)ML_S_READING;
-    ml__stream_fail(s, n == UV_ENOBUFS ? UV_ENOMEM : (int)n);
-  }
+  } else
+    ml__stream_fail(s, status == UV_ENOBUFS ? UV_ENOMEM : status);
 }
 
-static int plain_read_start(ml_stream *s) { return uv_read_start(&s->u.stream, on_alloc, on_read); }
-static void plain_read_stop(ml_stream *s) { uv_read_stop(&s->u.stream); }
+static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
+  ml_stream *s = h->data;
+  if (s->flags & ML_S_READABLE)
+    s->flags &= ~(uint32_t)ML_S_READABLE;
+  else if (n > 0)
+    s->sink->data(s, buf->base, (size_t)n);
+  else if (n < 0)
+    take_end(s, (int)n);
+}
+
+/* Sockets are watched. */
+#define READS 16 /* of one socket, before the others have their turn */
+
+static void on_ready(ml_watch *w, bool more) {
+  ml_stream *s = ml__containerof(w, ml_stream, watch);
+  s->flags = more ? s->flags | ML_S_MORE : s->flags & ~(uint32_t)ML_S_MORE;
+  if (s->sink == &ml__reader_sink && ml__reader_reads(s)) {
+    s->flags |= ML_S_READABLE;
+    return;
+  }
+  s->flags &= ~(uint32_t)ML_S_READABLE;
+  for (int i = 0; i < READS; i++) {
+    char *p = ml__slab(s->net);
+    ssize_t n = p == NULL ? UV_ENOMEM : ml__plain_recv(s, p, ML_SLAB);
+    if (n == UV_EAGAIN) return;
+    if (n <= 0) {
+      take_end(s, n == 0 ? UV_EOF : (int)n);
+      return;
+    }
+    s->sink->data(s, p, (size_t)n);
+    if (!(s->flags & ML_S_READING) || (n < ML_SLAB && !more)) return;
+  }
+  ml__watch_again(s->loop, w);
+}
+
+static int plain_read_start(ml_stream *s) {
+  uv_os_fd_t fd;
+  int rc = UV_ENOSYS;
+  if (!(s->flags & ML_S_PIPE)) {
+    rc = uv_fileno(&s->u.handle, &fd);
+    if (rc == 0) rc = ml__watch_start(s->loop, &s->watch, fd);
+  }
+  return rc == UV_ENOSYS ? uv_read_start(&s->u.stream, on_alloc, on_read) : rc;
+}
+
+static void plain_read_stop(ml_stream *s) {
+  ml__watch_stop(s->loop, &s->watch);
+  uv_read_stop(&s->u.stream);
+}
 
 ssize_t ml__plain_recv(ml_stream *s, char *buf, size_t n) {
   uv_os_fd_t fd;
@@ -172,6 +214,8 @@ ssize_t ml__plain_recv(ml_stream *s, char *buf, size_t n) {
 
 static ssize_t plain_read(ml_stream *s, char *buf, size_t n) {
   ssize_t got = ml__plain_recv(s, buf, n);
+  s->flags &= ~(uint32_t)ML_S_READABLE;
+  if (got == (ssize_t)n || (got > 0 && (s->flags & ML_S_MORE))) ml__watch_again(s->loop, &s->watch);
   if (got < 0 && got != UV_EAGAIN) ml__stream_fail(s, (int)got);
   if (got != 0) return got;
   s->flags |= ML_S_EOF;
@@ -193,6 +237,7 @@ static int plain_shutdown(ml_stream *s) {
 
 static void on_close(uv_handle_t *h) { ml__stream_closed(h->data); }
 void ml__plain_close(ml_stream *s) {
+  ml__watch_stop(s->loop, &s->watch);
   ml__plain_write_stop(s);
   if (!uv_is_closing(&s->u.handle)) uv_close(&s->u.handle, on_close);
 }

@@ -147,10 +147,11 @@ enum {
   ML_S_PIPE = 4096,       /* a handle of type uv_pipe_t */
   ML_S_UNIX = 8192,       /* and it is a socket */
   ML_S_SHUT = 16384,      /* the socket was shut down for writing */
-  ML_S_READABLE = 32768,  /* the reader's task was woken to read for itself */
+  ML_S_READABLE = 32768,  /* the reader's task was woken to read for itself, and has not yet */
   ML_S_HANDSHAKE = 65536, /* the filter's beginning: it reads, nobody writes */
   ML_S_LINGER = 1 << 17,  /* closing: the filter waits for the peer's answer */
-  ML_S_RAGGED = 1 << 18   /* the peer's end was none by the filter's rules */
+  ML_S_RAGGED = 1 << 18,  /* the peer's end was none by the filter's rules */
+  ML_S_MORE = 1 << 19     /* a short read is not the last: see ml_watch */
 };
 
 struct ml_stream {
@@ -175,6 +176,7 @@ struct ml_stream {
   ml_chunk *first, *last;   /* waiting to be written */
   size_t queued;            /* bytes in them */
   struct ml_poller *writer; /* tells when more can be written, or NULL */
+  ml_watch watch;           /* of sockets without a filter */
   ml_link waiters;          /* ml_waitop: drain and wait_closed */
   void *filter;             /* of ops, or NULL */
   union {                   /* last: only what is needed of it is allocated */
@@ -199,6 +201,12 @@ void ml__stream_reading(ml_stream *s); /* makes libuv read, or not, as the flags
 /* Reads from the socket, past libuv. Bytes, 0 at the end, UV_EAGAIN, or the error
 ** that the connection has just failed with. */
 ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n);
+/* A task that was to read for itself does not, or will later: tell of the bytes again. */
+static inline void ml__stream_unread(ml_stream *s) {
+  if (!(s->flags & ML_S_READABLE)) return;
+  s->flags &= ~(uint32_t)ML_S_READABLE;
+  ml__watch_again(s->loop, &s->watch);
+}
 /* Tries to write at once, keeps the rest. UV_ENOMEM: part may be lost. */
 int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned n);
 void ml__stream_end(ml_stream *s);

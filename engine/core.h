@@ -274,6 +274,24 @@ void ml__timer_init(ml_timer *t, void (*run)(ml_evloop *, ml_job *));
 int ml__timer_start(ml_evloop *l, ml_timer *t, double when);
 void ml__timer_stop(ml_evloop *l, ml_timer *t); /* no-op when not scheduled */
 
+/* ---- watches ---- */
+
+/* Tells when there are bytes to read: once, until they were read to the last one
+** (a read gave less than it asked for) or ml__watch_again was called. For descriptors
+** on which such a short read means that: TCP sockets. */
+typedef struct ml_watch {
+  /* From libuv's callback: no Lua. It may stop this watch, and no other. more: a short read
+  ** is not the last one: the peer has ended, or it failed, or there is urgent data. */
+  void (*ready)(struct ml_watch *w, bool more);
+  int fd; /* < 0: not watched */
+} ml_watch;
+
+/* 0, or UV_ENOSYS where there is no such thing, or UV_E*. */
+int ml__watch_start(ml_evloop *l, ml_watch *w, int fd);
+void ml__watch_again(ml_evloop *l, ml_watch *w);
+void ml__watch_stop(ml_evloop *l, ml_watch *w); /* before the descriptor is closed */
+void ml__watches_close(ml_evloop *l);
+
 /* ---- loops ---- */
 
 /* What handle->data of every uv handle but the loop's own points to begins
@@ -296,9 +314,10 @@ struct ml_evloop {
   } * heap; /* 4-ary */
   size_t ntimers, heapcap;
   uint64_t timer_seq;
-  uv_loop_t *uv;      /* made at first use: ml__loop_uv */
-  uv_timer_t uvtimer; /* the one uv timer under the heap; unref'd */
-  uv_async_t async;   /* wakes a blocked poll from other threads; unref'd */
+  uv_loop_t *uv;              /* made at first use: ml__loop_uv */
+  uv_timer_t uvtimer;         /* the one uv timer under the heap; unref'd */
+  struct ml_watches *watches; /* watch.c; NULL: not needed yet */
+  uv_async_t async;           /* wakes a blocked poll from other threads; unref'd */
   bool own_uv, uv_ready;
   atomic_bool wakeable; /* other threads may use async */
   atomic_int wakers;    /* and so many do */

@@ -102,6 +102,7 @@ void ml__loop_close(lua_State *L, ml_evloop *l) {
       ml__alloc(e->alloc, l->uv, sizeof *l->uv, 0);
     } else {
       if (e->close_handles != NULL) e->close_handles(e->L, l);
+      ml__watches_close(l);
       uv_close((uv_handle_t *)&l->uvtimer, NULL);
       if (async) uv_close((uv_handle_t *)&l->async, NULL);
       uv_run(l->uv, UV_RUN_NOWAIT);
