@@ -20,6 +20,7 @@ need() {
 have() { command -v "$1"; }
 have_pc() { for p in "$@"; do pkg-config --exists "$p" && return; done; return 1; }
 have_lua_module() { lua5.4 -e "require '$1'" || lua -e "assert(_VERSION == 'Lua 5.4') require '$1'"; }
+have_cc() { set -- ${CC:-cc}; command -v "$1"; }
 have_libc() { echo '#include <stdio.h>' | ${CC:-cc} -E - ; }
 
 check() {
@@ -27,7 +28,7 @@ check() {
   for group in "$@"; do
     case $group in
     build)
-      need 'a C compiler' gcc have "${CC:-cc}"
+      need 'a C compiler' gcc have_cc
       need 'the C library headers' libc6-dev have_libc
       need 'pkg-config' pkg-config have pkg-config
       need 'Lua 5.4 with headers' liblua5.4-dev have_pc lua5.4 lua-5.4 lua54 'lua >= 5.4'
