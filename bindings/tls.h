@@ -32,8 +32,9 @@ typedef struct tls_error {
 
 /* Takes the oldest error off OpenSSL's queue and empties that. */
 void tls_error_take(tls_error *e);
-/* Pushes an SSLError (or what else fits) that begins with `what`, which may be NULL. */
-void tls_error_push(lua_State *L, const tls_error *e, const char *what);
+/* Pushes an SSLError (or what else fits) that begins with `what`; `name` is the host's
+** that was asked for. Both may be NULL. */
+void tls_error_push(lua_State *L, const tls_error *e, const char *what, const char *name);
 /* Raises what is in OpenSSL's queue. */
 int tls_raise(lua_State *L, const char *what);
 /* The names of the library and of the reason, as in "[SSL: WRONG_VERSION_NUMBER]". */

@@ -204,7 +204,7 @@ static int c_load_cert_chain(lua_State *L) {
     tls_error_push(
         L,
         &(tls_error){.kind = TLS_FAILED, .code = ERR_PACK(ERR_LIB_PEM, 0, PEM_R_BAD_PASSWORD_READ)},
-        lua_tostring(L, -1));
+        lua_tostring(L, -1), NULL);
     return lua_error(L);
   }
   if (!ok && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_OSSL_DECODER) { /* "unsupported" */

@@ -60,15 +60,17 @@ static void set_integer(lua_State *L, const char *key, lua_Integer value) {
   lua_setfield(L, -2, key);
 }
 
-static const char *verify_text(const tls_error *e) {
-  switch (e->verify) {
-  case X509_V_ERR_HOSTNAME_MISMATCH: return "Hostname mismatch";
-  case X509_V_ERR_IP_ADDRESS_MISMATCH: return "IP address mismatch";
-  default: return X509_verify_cert_error_string(e->verify);
-  }
+/* Pushes what Python says of it. */
+static const char *push_verify_text(lua_State *L, const tls_error *e, const char *name) {
+  bool host = e->verify == X509_V_ERR_HOSTNAME_MISMATCH;
+  if (name != NULL && (host || e->verify == X509_V_ERR_IP_ADDRESS_MISMATCH))
+    return lua_pushfstring(L, "%s mismatch, certificate is not valid for '%s'.",
+                           host ? "Hostname" : "IP address", name);
+  return lua_pushstring(L, X509_verify_cert_error_string(e->verify));
 }
 
-static void push_openssl(lua_State *L, const tls_error *e, const char *what, const char *colon) {
+static void push_openssl(lua_State *L, const tls_error *e, const char *what, const char *colon,
+                         const char *name) {
   const char *lib = ERR_lib_error_string(e->code), *text = ERR_reason_error_string(e->code);
   char reason[96], library[32] = "SSL";
   mnemonic(e->code, reason, sizeof reason);
@@ -79,9 +81,10 @@ static void push_openssl(lua_State *L, const tls_error *e, const char *what, con
     library[i] = '\0';
   }
   if (text == NULL) text = "unknown error";
-  if (e->kind == TLS_UNVERIFIED)
-    lua_pushfstring(L, "%s%s[%s: %s] %s: %s", what, colon, library, reason, text, verify_text(e));
-  else
+  if (e->kind == TLS_UNVERIFIED) {
+    const char *why = push_verify_text(L, e, name);
+    lua_pushfstring(L, "%s%s[%s: %s] %s: %s", what, colon, library, reason, text, why);
+  } else
     lua_pushfstring(L, "%s%s[%s: %s] %s", what, colon, library, reason, text);
   push_object(L, e->kind == TLS_UNVERIFIED ? "SSLCertVerificationError" : "SSLError");
   set_string(L, "library", library);
@@ -90,7 +93,8 @@ static void push_openssl(lua_State *L, const tls_error *e, const char *what, con
   set_integer(L, "errno", 1);
   if (e->kind != TLS_UNVERIFIED) return;
   set_integer(L, "verify_code", e->verify);
-  set_string(L, "verify_message", verify_text(e));
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "verify_message");
 }
 
 /* An error that libuv has a code for. */
@@ -103,7 +107,7 @@ static void push_system(lua_State *L, int uverr, const char *what, const char *c
   set_integer(L, "errno", -uverr);
 }
 
-void tls_error_push(lua_State *L, const tls_error *e, const char *what) {
+void tls_error_push(lua_State *L, const tls_error *e, const char *what, const char *name) {
   const char *colon = what != NULL ? ": " : "";
   char buf[96];
   luaL_checkstack(L, 8, "TLS error");
@@ -138,13 +142,13 @@ void tls_error_push(lua_State *L, const tls_error *e, const char *what) {
     push_system(L, uv_translate_sys_error(ERR_GET_REASON(e->code)), what, colon, buf);
     return;
   }
-  push_openssl(L, e, what, colon);
+  push_openssl(L, e, what, colon, name);
 }
 
 int tls_raise(lua_State *L, const char *what) {
   tls_error e;
   tls_error_take(&e);
-  tls_error_push(L, &e, what);
+  tls_error_push(L, &e, what, NULL);
   return lua_error(L);
 }
 

@@ -389,7 +389,14 @@ static bool tls_push_error(lua_State *L, ml_stream *s) {
            : (s->flags & ML_S_WRITEFAIL) ? "write to %s failed"
                                          : "read from %s failed",
            who);
-  tls_error_push(L, &c->error, what);
+  ml__pushpinned(L, c->info);
+  if (lua_isnil(L, -1))
+    lua_pushnil(L);
+  else
+    lua_getfield(L, -1, "server_hostname");
+  tls_error_push(L, &c->error, what, lua_tostring(L, -1));
+  lua_replace(L, -3);
+  lua_pop(L, 1);
   return true;
 }
 
