@@ -19,7 +19,6 @@ static void conn_free(tls_conn *c) {
   if (c->ssl != NULL) SSL_free(c->ssl);
   if (c->chosen != NULL) tls_context_unref(c->chosen);
   tls_context_unref(c->ctx); /* has the BIO's methods: last */
-  ml__unpin(e->L, c->info);
   ml__alloc(e->alloc, c, sizeof *c, 0);
 }
 
@@ -43,12 +42,13 @@ static void wake_waiter(tls_conn *c) {
 }
 
 void tls_conn_closed(tls_conn *c) {
-  int pin = c->transport;
+  int pin = c->transport, info = c->info;
   if (c->s != NULL) stop_timer(c);
   ml__list_remove(&c->job.link);
   wake_waiter(c);
-  c->transport = 0;
+  c->transport = c->info = 0;
   if (pin != 0) ml__unpin(c->engine->L, pin);
+  if (info != 0) ml__unpin(c->engine->L, info);
 }
 
 /* ---- the handshake ---- */

@@ -8,6 +8,7 @@
 
 static const char objects_key; /* weak values: conn -> SSLObject */
 
+/* User value 1: the connection's info table. */
 typedef struct tls_object {
   ml_object obj;
   tls_conn *c;
@@ -26,9 +27,13 @@ void tls_object_push(lua_State *L, tls_conn *c) {
     return;
   }
   lua_pop(L, 1);
-  o = ml__newobject(L, ML_T_TLSOBJECT, sizeof *o, 0);
+  o = ml__newobject(L, ML_T_TLSOBJECT, sizeof *o, 1);
   o->c = c;
   c->refs++;
+  if (c->info != 0) {
+    ml__pushpinned(L, c->info);
+    lua_setiuservalue(L, -2, 1);
+  }
   lua_pushvalue(L, -1);
   lua_rawsetp(L, -3, c);
   lua_remove(L, -2);
@@ -218,10 +223,8 @@ static int s_index(lua_State *L) {
 
 /* ---- fields ---- */
 
-static int push_info(lua_State *L, tls_conn *c, const char *name) {
-  if (c->info == 0) return none(L);
-  ml__pushpinned(L, c->info);
-  lua_getfield(L, -1, name);
+static int push_info(lua_State *L, const char *name) {
+  if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE) lua_getfield(L, -1, name);
   return 1;
 }
 
@@ -239,7 +242,7 @@ static int o_index(lua_State *L) {
   else if (strcmp(name, "server_side") == 0)
     lua_pushboolean(L, c->server);
   else if (strcmp(name, "server_hostname") == 0 || strcmp(name, "context") == 0)
-    return push_info(L, c, name);
+    return push_info(L, name);
   return 1;
 }
 
@@ -255,7 +258,8 @@ static int o_newindex(lua_State *L) {
     return ml__misuse(L, "TypeError", "The value must be a SSLContext, got %s",
                       luaL_typename(L, 3));
   ctx = tls_context_check(L, -1);
-  ml__pushpinned(L, c->info);
+  if (c->handshook || lua_getiuservalue(L, 1, 1) != LUA_TTABLE)
+    return ml__misuse(L, "ValueError", "SSLObject.context can be set during the handshake alone");
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "context");
   ERR_clear_error();

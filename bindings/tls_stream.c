@@ -381,7 +381,8 @@ static void tls_free(ml_stream *s) {
 
 static bool tls_push_error(lua_State *L, ml_stream *s) {
   tls_conn *c = s->filter;
-  char who[96], what[160];
+  X509_VERIFY_PARAM *param = SSL_get0_param(c->ssl);
+  char who[96], what[160], *ip;
   if (c->error.kind == TLS_OK) return false;
   ml__stream_text(s, who, sizeof who);
   snprintf(what, sizeof what,
@@ -389,14 +390,11 @@ static bool tls_push_error(lua_State *L, ml_stream *s) {
            : (s->flags & ML_S_WRITEFAIL) ? "write to %s failed"
                                          : "read from %s failed",
            who);
-  ml__pushpinned(L, c->info);
-  if (lua_isnil(L, -1))
-    lua_pushnil(L);
-  else
-    lua_getfield(L, -1, "server_hostname");
+  ip = X509_VERIFY_PARAM_get1_ip_asc(param);
+  lua_pushstring(L, ip != NULL ? ip : X509_VERIFY_PARAM_get0_host(param, 0));
+  OPENSSL_free(ip);
   tls_error_push(L, &c->error, what, lua_tostring(L, -1));
-  lua_replace(L, -3);
-  lua_pop(L, 1);
+  lua_remove(L, -2);
   return true;
 }
 

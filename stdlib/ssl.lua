@@ -1,5 +1,5 @@
---- ssl: contexts of TLS connections. Names and rules are those of Python's ssl module; the connections themselves are made
---- by asyncio (`open_connection`, `start_server`, `writer:start_tls`, ...) with the option `ssl`.
+--- ssl: contexts of TLS connections. Names and rules are those of Python's ssl module; the connections themselves are
+--- made by asyncio (`open_connection`, `start_server`, `writer:start_tls`, ...) with the option `ssl`.
 
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
@@ -176,8 +176,8 @@ function SSLContext.__tostring(self)
   return ("<SSLContext %s>"):format(native(self):get("server") and "server" or "client")
 end
 
---- Loads a certificate with its chain, and its private key. `password`, a string or a function that gives one, is for an
---- encrypted key. Raises OSError for a file that cannot be read, SSLError for what is in it.
+--- Loads a certificate with its chain, and its private key. `password`, a string or a function that gives one, is for
+--- an encrypted key. Raises OSError for a file that cannot be read, SSLError for what is in it.
 ---@param certfile string path of a PEM file
 ---@param keyfile? string path of a PEM file; nil: the key is in certfile
 ---@param password? string|fun(): string
@@ -291,8 +291,9 @@ M.SSLContext = setmetatable(SSLContext, {
   end,
 })
 
---- A context with safe settings. For SERVER_AUTH, the default, it is a client's: certificates and host names are verified,
---- against what the system trusts unless cafile, capath or cadata say otherwise. For CLIENT_AUTH it is a server's.
+--- A context with safe settings. For SERVER_AUTH, the default, it is a client's: certificates and host names are
+--- verified, against what the system trusts unless cafile, capath or cadata say otherwise. For CLIENT_AUTH it is a
+--- server's.
 ---@param purpose? string of Purpose
 ---@param opts? table {cafile, capath, cadata}
 ---@return SSLContext

@@ -251,7 +251,8 @@ local function addresses(infos)
   return list
 end
 
---- Tries the addresses of the name until one answers, and secures the connection with the settings `tls`, if given. Gives a Transport that nothing reads from yet.
+--- Tries the addresses of the name until one answers, and secures the connection with the settings `tls`. Gives a
+--- Transport that nothing reads from yet.
 function M.connect(host, port, opts, locals, tls)
   local delay = opts.happy_eyeballs_delay
   if delay == nil then delay = 0.25 end

@@ -155,7 +155,8 @@ function M.upgrade(owner, context, opts, server, fname)
   local ssl, tls = modules()
   if not ssl then raise(core.RuntimeError, fname .. "(): this build has no TLS", 3) end
   if getmetatable(context) ~= ssl.SSLContext then
-    raise(core.TypeError, ("%s(): sslcontext is expected to be an SSLContext, got %s"):format(fname, describe(context)), 3)
+    raise(core.TypeError, ("%s(): sslcontext is expected to be an SSLContext, got %s")
+      :format(fname, describe(context)), 3)
   end
   if server == "as accepted" then server = tls.accepted(owner) end
   if not server and not opts.server_hostname and context.check_hostname then

@@ -104,7 +104,8 @@ end
 Writer.get_extra_info, Transport.get_extra_info = get_extra_info, get_extra_info
 
 --- Goes on with TLS: waits until what was written is below the mark, then for the handshake. A writer that a server has
---- made is the server's side. What the peer has sent already and nobody has read is taken as the beginning of its handshake.
+--- made is the server's side. What the peer has sent already and nobody has read is taken as the beginning of its
+--- handshake.
 --- Raises SSLError, OSError; the connection is closed then.
 ---@param sslcontext SSLContext
 ---@param opts? table {server_hostname, session, ssl_handshake_timeout = 60, ssl_shutdown_timeout = 30}
