@@ -161,6 +161,24 @@ local rows = {
     figures = { { key = "memory", unit = "KB", must = 2.6, aim = 2, absolute = true } },
   },
   {
+    name = "processes",
+    what = "200 processes of `true` at once",
+    program = "processes",
+    args = "200 5",
+    quick = "50 1",
+    limit = out .. "processes",
+    figures = { { key = "us", unit = "us", must = 1.15, aim = 1 } },
+  },
+  {
+    name = "processes-pipe",
+    what = "200 processes of `echo` at once, their output read",
+    program = "processes",
+    args = "200 5 pipe",
+    quick = "50 1 pipe",
+    limit = out .. "processes",
+    figures = { { key = "us", unit = "us", must = 1.25, aim = 1 } },
+  },
+  {
     name = "startup",
     what = "start and end of an empty script",
     program = "startup",
@@ -181,6 +199,7 @@ local c_programs = {
   spawn = { "spawn.c", lua = true },
   timers = { "timers.c", lua = true, uv = true },
   echo = { "echo.c", uv = true },
+  processes = { "processes.c", uv = true },
   udp = { "udp.c", uv = true },
 }
 

@@ -73,6 +73,21 @@ const programs = {
     assert(sum === n * (n - 1) / 2);
   },
 
+  async processes(n, rounds, pipe) {
+    const { spawn } = require('node:child_process');
+    const piped = !(pipe === undefined);
+    const one = () => new Promise((resolve) => {
+      let text = '';
+      const child = piped ? spawn('/bin/echo', ['x'], { stdio: ['inherit', 'pipe', 'inherit'] })
+        : spawn('/bin/true', [], { stdio: 'inherit' });
+      if (piped) child.stdout.on('data', (data) => { text += data; });
+      child.on('close', (code) => { assert(code === 0 && (!piped || text === 'x\n')); resolve(); });
+    });
+    const started = now();
+    for (let r = 0; r < rounds; r++) await Promise.all(Array.from({ length: n }, one));
+    console.log('us', (now() - started) / 1e3 / (n * rounds));
+  },
+
   echo(port) {
     require('node:net').createServer({ noDelay: true }, (socket) => {
       socket.on('data', (data) => socket.write(data));

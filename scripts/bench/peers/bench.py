@@ -56,6 +56,24 @@ async def timers(n, ms):
     print("over", now() - started - ms / 1000)
 
 
+async def processes(n, rounds, pipe=None):
+    async def quiet():
+        process = await asyncio.create_subprocess_exec("/bin/true")
+        return await process.wait()
+
+    async def loud():
+        process = await asyncio.create_subprocess_exec("/bin/echo", "x", stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        assert out == b"x\n"
+        return process.returncode
+
+    started = now()
+    for _ in range(rounds):
+        codes = await asyncio.gather(*[loud() if pipe else quiet() for _ in range(n)])
+        assert not any(codes)
+    print("us", (now() - started) * 1e6 / (n * rounds))
+
+
 async def queue(n, size):
     async def produce():
         for i in range(n):
@@ -141,7 +159,7 @@ async def udp(port):
 
 PROGRAMS = {"switch": switch, "spawn": spawn, "await": await_, "timers": timers, "queue": queue,
             "lock": lock, "echo": echo, "echo-protocol": echo_protocol,
-            "udp": udp}
+            "udp": udp, "processes": processes}
 
 if __name__ == "__main__":
     loop, name, *args = sys.argv[1:]
