@@ -116,7 +116,7 @@ describe("a connection's bytes", function()
   it("come past urgent ones", function()
     run(function()
       local port = helper.unused_port()
-      local server <close> = await(asyncio.start_server(async(function(r, w)
+      local _server <close> = await(asyncio.start_server(async(function(r, w)
         local all = ""
         while #all < 8 do
           local data = await(asyncio.wait_for(r:read(100), 5))
