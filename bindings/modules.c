@@ -5,9 +5,13 @@
 #ifdef ML_WITH_TLS
 int ml__open_tls(lua_State *L);
 #endif
+int ml__open_pickle(lua_State *L);
+int ml__open_workers(lua_State *L);
 
 const ml_module ml__bindings[] = {
     {"asyncio.net", ml__open_net},
+    {"asyncio.workers", ml__open_workers},
+    {"pickle", ml__open_pickle},
     {"fs.core", ml__open_fs},
 #ifdef ML_WITH_TLS
     {"asyncio.tls", ml__open_tls},

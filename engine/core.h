@@ -99,6 +99,7 @@ typedef enum {
   ML_T_DGENDPOINT,
   ML_T_PROCESS,
   ML_T_SIGNALWATCH,
+  ML_T_POOL,
   ML_T_USER /* bindings may count on from here */
 } ml_objtype;
 
@@ -189,6 +190,8 @@ struct ml_engine {
   bool gc_cycled;                  /* a cycle of the collector has ended: see loop.c */
   uint64_t rng;                    /* state of the shuffling generator, 0: off */
   int nstats_inflight;             /* operations of bindings that are in flight */
+  unsigned require_serial;         /* modules loaded so far */
+  unsigned names_serial;           /* names.c: of those it knows */
   /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
   ** would meet the host's own there */
   void (*close_handles)(lua_State *L, ml_evloop *l);
@@ -260,6 +263,37 @@ bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n);
 bool ml__strbuf_adopt(lua_State *L, char *p, size_t cap, size_t n);
 void ml__strbuf_init(lua_State *L, ml_allocator *a); /* once: measures a string's head */
 
+/* ---- packing: values as bytes, for other states (pack.c, unpack.c) ---- */
+
+enum {
+  ML_PACK_CODE = 1 /* functions, modules by name, metatables: for states that trust each other */
+};
+
+/* Functions that a sender and its receivers share, by number (from 1 on). */
+typedef struct ml_codebook {
+  /* Keeps a copy. 0: no room. */
+  uint32_t (*keep)(void *ud, const void *p, size_t n);
+  /* What has been kept, or NULL. */
+  const void *(*find)(void *ud, uint32_t id, size_t *n);
+  void *ud;
+} ml_codebook;
+
+typedef struct ml_packing {
+  unsigned flags;
+  const char *what;        /* what the values are called in errors: "argument"; NULL: "value" */
+  int unnamed;             /* so many come before the first of them: a function */
+  const ml_codebook *book; /* or NULL */
+  int known;               /* with a codebook: index of a table, empty at first and of weak keys */
+} ml_packing;
+
+/* Packs the n values from index `first` on, appends to out. 0; or -1, and out as
+** it was: on top is the text that says what cannot be copied and where it is.
+** Raises memory errors; out keeps what it has. */
+int ml__pack(lua_State *L, int first, int n, const ml_packing *how, ml_buf *out);
+/* Pushes what was packed and returns how many values. Raises ValueError if the
+** bytes are not whole and right. Without ML_PACK_CODE they may be anything. */
+int ml__unpack(lua_State *L, const void *p, size_t n, const ml_packing *how);
+
 /* ---- timers ---- */
 
 typedef struct ml_timer {
@@ -300,6 +334,12 @@ typedef struct ml_handlehead {
   void (*close)(uv_handle_t *h);
 } ml_handlehead;
 
+/* Told, on the loop's thread, when the loop closes; unlinked before. */
+typedef struct ml_closer {
+  ml_link link; /* in loop->closers */
+  void (*close)(lua_State *L, struct ml_closer *c);
+} ml_closer;
+
 struct ml_evloop {
   ml_engine *engine;
   ml_link link;  /* in engine->loops */
@@ -329,7 +369,8 @@ struct ml_evloop {
   int depth;    /* > 0 while it runs */
   bool stirred; /* virtual clock: something has come that made no job ready */
   int patient;  /* requests to libuv that may take for ever: the virtual clock goes on */
-  int holds;    /* things outside libuv that keep it alive (host calls, ...) */
+  int holds;    /* work in flight outside libuv: keeps it alive, virtual time waits for it */
+  ml_link closers;
   /* watches of signals: what tasks may wait for, but no reason to run on without them */
   int soft;
   int lasting; /* runs that do not end by themselves, like run_forever */
@@ -355,6 +396,11 @@ ml_evloop *ml__checkloop(lua_State *L, int idx);     /* argument error unless a 
 bool ml__loop_alive(ml_evloop *l);                   /* anything ready, asleep, or a live handle */
 /* ANY THREAD. */
 void ml__loop_wake(ml_evloop *l);
+/* ANY THREAD, as long as the loop is not closed: readies the job and wakes the loop, if it
+** has a uv loop already (ml__loop_uv). */
+void ml__loop_post(ml_evloop *l, ml_job *j);
+/* Takes it back, wherever it is. */
+void ml__loop_unpost(ml_evloop *l, ml_job *j);
 static inline void ml__ready(ml_evloop *l, ml_job *j) { ml__list_append(&l->ready, &j->link); }
 
 enum { ML_RUN_STOPPED, ML_RUN_IDLE, ML_RUN_RAISE, ML_RUN_BUDGET };
@@ -379,6 +425,7 @@ int ml__loop_report_stuck(lua_State *L, ml_evloop *l);
 /* The loop that the host drives; NULL: no memory. */
 ml_evloop *ml__engine_loop(ml_engine *e);
 /* host.c */
+int ml__set_last_error(ml_engine *e, lua_State *L, int code); /* the error on top (popped) */
 void ml__host_close(ml_engine *e);
 int ml__host_pending_error(lua_State *L);
 int ml__host_report_stuck(lua_State *L);
@@ -622,6 +669,16 @@ int ml__misuse(lua_State *L, const char *cls, const char *fmt, ...);
 ** errno and syscall = what. */
 void ml__error_uv(lua_State *L, int uverr, const char *fmt, ...);
 bool ml__isinstance(lua_State *L, int idx, const char *cls);
+/* Is the value at idx an error class? Pushes its name and returns 1 for one of the
+** engine's; pushes its name and base and returns 2 for one made by extend; else 0. */
+int ml__error_class(lua_State *L, int idx);
+/* Pushes the engine's class of that name, or nil. */
+void ml__error_class_named(lua_State *L, const char *name);
+/* Pushes a new class, as base:extend(name): both are strings or classes on the stack. */
+void ml__error_class_new(lua_State *L, int name, int base);
+/* Does every class have this field of itself (the class at cls)? The key is at key, the
+** value behind it. */
+bool ml__error_class_field(lua_State *L, int cls, int key);
 /* Pushes a report: it holds the error at err (absolute index) of the future at fut, and
 ** unless it is opened first, the loop's exception handler is told when the
 ** future is collected. */

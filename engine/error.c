@@ -38,6 +38,9 @@ static const struct {
     {"BrokenBarrierError", "RuntimeError"},
     {"SendfileNotAvailableError", "RuntimeError"},
     {"StopAsyncIteration", "Exception"},
+    {"BrokenExecutor", "RuntimeError"}, /* of concurrent.futures */
+    {"BrokenThreadPool", "BrokenExecutor"},
+    {"BrokenProcessPool", "BrokenExecutor"},
 };
 
 static void push_class(lua_State *L, const char *name) {
@@ -278,6 +281,40 @@ static int err_extend(lua_State *L) {
   lua_settop(L, 2);
   new_class(L, 2, 1);
   return 1;
+}
+
+/* ---- for those who copy classes ---- */
+
+int ml__error_class(lua_State *L, int idx) {
+  int top = lua_gettop(L);
+  idx = lua_absindex(L, idx);
+  if (!lua_istable(L, idx) || !class_derives(L, idx, "BaseException")) return 0;
+  lua_pushliteral(L, "name");
+  if (lua_rawget(L, idx) == LUA_TSTRING) {
+    push_class(L, lua_tostring(L, -1));
+    if (lua_rawequal(L, -1, idx)) {
+      lua_pop(L, 1);
+      return 1;
+    }
+    lua_pop(L, 1);
+    lua_pushliteral(L, "__base");
+    if (lua_rawget(L, idx) == LUA_TTABLE) return 2;
+  }
+  lua_settop(L, top);
+  return 0;
+}
+
+void ml__error_class_named(lua_State *L, const char *name) { push_class(L, name); }
+
+void ml__error_class_new(lua_State *L, int name, int base) { new_class(L, name, base); }
+
+bool ml__error_class_field(lua_State *L, int cls, int key) {
+  static const char *const own[] = {"name", "__name", "__base", "__tostring", "__index"};
+  const char *k = lua_type(L, key) == LUA_TSTRING ? lua_tostring(L, key) : "";
+  for (int i = 0; i < 3; i++)
+    if (strcmp(k, own[i]) == 0) return true;
+  if (strcmp(k, own[3]) == 0) return lua_tocfunction(L, key + 1) == err_tostring;
+  return strcmp(k, own[4]) == 0 && lua_rawequal(L, key + 1, cls);
 }
 
 /* ---- making and raising ---- */

@@ -97,7 +97,7 @@ static int exit_status_of(lua_State *L) {
 }
 
 /* Records the error on top of L (popped) as the engine's last one. */
-static int set_last_error(ml_engine *e, lua_State *L, int code) {
+int ml__set_last_error(ml_engine *e, lua_State *L, int code) {
   if (e->last_error == NULL) {
     e->last_error = calloc(1, sizeof *e->last_error);
     if (e->last_error == NULL) {
@@ -124,7 +124,7 @@ const ml_error *ml_last_error(ml_engine *e, int *exit_status) {
 
 int ml__host_pending_error(lua_State *L) {
   ml__ref_get(L, ML_R_PENDINGERR);
-  set_last_error(ml__engine(L), L, ML_ESCRIPT);
+  ml__set_last_error(ml__engine(L), L, ML_ESCRIPT);
   lua_pushnil(L);
   ml__ref_set(L, ML_R_PENDINGERR);
   return 0;
@@ -200,7 +200,7 @@ static int load_chunk(ml_engine *e, lua_State *L, const char *name, const char *
   lua_pushlightuserdata(L, &c);
   st = lua_pcall(L, 1, 1, 0);
   if (st == LUA_OK) return 0;
-  return set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_ESYNTAX);
+  return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_ESYNTAX);
 }
 
 typedef struct open_failure {
@@ -247,7 +247,7 @@ static int read_whole(ml_engine *e, const char *path, char **out, size_t *n) {
     lua_pushcfunction(L, describe_failure);
     lua_pushlightuserdata(L, &failure);
     lua_pcall(L, 1, 1, 0); /* without memory that is the error */
-    set_last_error(e, L, uv_translate_sys_error(err));
+    ml__set_last_error(e, L, uv_translate_sys_error(err));
     return uv_translate_sys_error(err);
   }
   *out = buf;
@@ -308,7 +308,7 @@ int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task *
       ml__list_remove(&a.ref->job.link);
       free(a.ref);
     }
-    set_last_error(e, L, ML_ENOMEM);
+    ml__set_last_error(e, L, ML_ENOMEM);
     return ML_ENOMEM;
   }
   if (out != NULL) {
@@ -403,6 +403,12 @@ static int take_outcome(lua_State *L) {
       t->strings[i] = copy(s, len);
       v->u.str.s = t->strings[i] != NULL ? t->strings[i] : "";
       v->u.str.len = t->strings[i] != NULL ? len : 0;
+      lua_pop(L, 1);
+      if (v->type != ML_OTHER) break;
+      lua_createtable(L, 1, 0); /* as ml_pack wants it */
+      lua_pushvalue(L, idx);
+      lua_rawseti(L, -2, 1);
+      v->u.str.ref = ml__pin(L, -1);
       lua_pop(L, 1);
     }
     }
@@ -502,6 +508,8 @@ void ml_task_release(ml_task *t) {
   if (t == NULL) return;
   if (t->e != NULL) {
     ml__unpin(state_of(t->e), t->pin);
+    for (size_t i = 0; i < t->n; i++)
+      if (t->values[i].type == ML_OTHER) ml__unpin(state_of(t->e), t->values[i].u.str.ref);
     detach(t);
   }
   for (size_t i = 0; i < t->n; i++) free(t->strings[i]);
@@ -610,7 +618,7 @@ static int run_main(ml_engine *e, const main_arg *m) {
     st = lua_pcall(L, lua_gettop(L) - base - 2, 0, base + 1);
   }
   e->in_main = false;
-  rc = st == LUA_OK ? 0 : set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : rc);
+  rc = st == LUA_OK ? 0 : ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : rc);
   lua_settop(L, base);
   return rc;
 }

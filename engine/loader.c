@@ -97,6 +97,7 @@ static void find_loader(lua_State *L, const char *name) {
 ** data, 5 result. */
 static int require_done(lua_State *L) {
   const char *name = lua_tostring(L, 1);
+  ml__engine(L)->require_serial++;
   if (!lua_isnil(L, 5)) {
     lua_pushvalue(L, 5);
     lua_setfield(L, 2, name);

@@ -34,6 +34,7 @@ ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock) {
   ml__list_init(&l->batch);
   ml__list_init(&l->tasks);
   ml__list_init(&l->inbox);
+  ml__list_init(&l->closers);
   ml__list_append(&e->loops, &l->link);
   return l;
 }
@@ -78,6 +79,21 @@ void ml__loop_wake(ml_evloop *l) {
   l->wakers--;
 }
 
+void ml__loop_post(ml_evloop *l, ml_job *j) {
+  bool first;
+  uv_mutex_lock(&l->inbox_lock);
+  first = ml__list_empty(&l->inbox);
+  ml__list_append(&l->inbox, &j->link);
+  uv_mutex_unlock(&l->inbox_lock);
+  if (first) ml__loop_wake(l);
+}
+
+void ml__loop_unpost(ml_evloop *l, ml_job *j) {
+  uv_mutex_lock(&l->inbox_lock);
+  ml__list_remove(&j->link);
+  uv_mutex_unlock(&l->inbox_lock);
+}
+
 static void close_handle(uv_handle_t *h, void *arg) {
   (void)arg;
   if (uv_is_closing(h)) return;
@@ -89,8 +105,12 @@ static void close_handle(uv_handle_t *h, void *arg) {
 
 void ml__loop_close(lua_State *L, ml_evloop *l) {
   ml_engine *e = l->engine;
-  (void)L;
   l->closed = true;
+  while (!ml__list_empty(&l->closers)) {
+    ml_closer *c = ml__containerof(l->closers.next, ml_closer, link);
+    ml__list_remove(&c->link);
+    c->close(L, c);
+  }
   if (l->uv_ready) {
     bool async = l->wakeable;
     l->wakeable = false;
@@ -207,6 +227,7 @@ static void jump_in_step(ml_evloop *l) {
   }
   if (uv_busy(l) || l->soft > 0 || l->holds > 0) {
     now = uv_hrtime();
+    if (l->holds > 0) return;
     if (l->uv_ready && requests(l) > 0) grace *= 10;
     if (l->quiet_since == 0) l->quiet_since = now;
     if (now - l->quiet_since < grace * 1000000) return;
@@ -227,13 +248,14 @@ static bool poll(ml_evloop *l, bool nowait) {
   }
   if (l->clock == ML_CLOCK_VIRTUAL && l->ntimers > 0) {
     if (busy || l->holds > 0) {
-      bool slow = l->uv_ready && requests(l) > 0;
-      bool must = slow && requests(l) > (unsigned)l->patient;
+      bool slow, must;
+      if (ml__loop_uv(l) == NULL) return false;
+      slow = l->holds > 0 || requests(l) > 0;
+      must = l->holds > 0 || requests(l) > (unsigned)l->patient;
       l->stirred = false;
       poll_uv(l, 0);
       take_inbox(l);
       if (!ml__list_empty(&l->ready)) return true;
-      if (ml__loop_uv(l) == NULL) return false;
       poll_uv(l, slow ? 10 * VIRTUAL_GRACE : VIRTUAL_GRACE);
       take_inbox(l);
       if (!ml__list_empty(&l->ready) || must || l->stirred) return true;

@@ -71,6 +71,7 @@ typedef struct ml_value {
     struct {
       const char *s; /* for ML_OTHER: what tostring says of it */
       size_t len;
+      int ref; /* the engine's own: the value itself, or 0 */
     } str;
   } u;
 } ml_value;
@@ -146,6 +147,23 @@ ML_API const ml_error *ml_last_error(ml_engine *e, int *exit_status);
 ML_API int ml_interrupt(ml_engine *e);
 /* ANY THREAD: wakes a blocked ml_run. */
 ML_API int ml_wakeup(ml_engine *e);
+
+/* Bytes. What ml_pack has filled is given back by ml_buf_free; {0} at first. */
+typedef struct ml_buf {
+  char *data;
+  size_t len, cap;
+} ml_buf;
+ML_API void ml_buf_free(ml_buf *b);
+
+/* Values between engines, processes, runs: appends v to out, as bytes. Tables go with
+** all that is in them, cycles and shared parts too; a function, coroutine or userdata
+** inside is ML_EINVAL, and ml_last_error says where. v may be a result of
+** ml_task_result or come from ml_unpack. */
+ML_API int ml_pack(ml_engine *e, const ml_value *v, ml_buf *out);
+/* The value in the n bytes, which may come from anywhere: ML_EINVAL if they are not what
+** ml_pack writes. out is given back by ml_value_free. */
+ML_API int ml_unpack(ml_engine *e, const void *p, size_t n, ml_value *out);
+ML_API void ml_value_free(ml_engine *e, ml_value *v);
 
 /* ways out */
 ML_API struct lua_State *ml_lua(ml_engine *e);

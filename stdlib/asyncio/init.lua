@@ -20,6 +20,7 @@ local parts = {
   { "eager", " create_eager_task_factory " },
   { "as_completed", " as_completed " },
   { "threads", " run_coroutine_threadsafe wrap_future " },
+  { "executors", " to_thread " },
   { "timeouts", " timeout timeout_at Timeout " },
   { "taskgroups", " TaskGroup " },
   { "scopes", " CancelScope move_on_after move_on_at fail_after fail_at " },
@@ -77,6 +78,7 @@ local loop_parts = {
   datagrams = " create_datagram_endpoint ",
   subprocess_protocols = " subprocess_exec subprocess_shell ",
   signals = " add_signal_handler remove_signal_handler ",
+  executors = " run_in_executor set_default_executor shutdown_default_executor ",
 }
 
 setmetatable(require("asyncio.core").Loop.methods, {

@@ -112,11 +112,23 @@ local function cancel_all_tasks(loop)
   end
 end
 
---- Cancels what is left and closes the loop. Does nothing the second time.
+--- How long the threads of the default executor may take to end, in seconds, as in CPython.
+local THREAD_JOIN_TIMEOUT = 300
+
+--- Ends what is left of the loop.
+local function wind_up(loop)
+  cancel_all_tasks(loop)
+  local executors = package.loaded["asyncio.executors"]
+  if executors and executors.has_default(loop) then
+    loop:run_until_complete(loop:shutdown_default_executor(THREAD_JOIN_TIMEOUT))
+  end
+end
+
+--- Cancels what is left, ends the default executor and closes the loop. Does nothing the second time.
 function Runner:close()
   if self.state ~= "initialized" then return end
   local loop = self.loop
-  local ok, err = catch(cancel_all_tasks, loop)
+  local ok, err = catch(wind_up, loop)
   if self.is_current then core.set_event_loop(nil) end
   loop:close()
   self.loop = nil

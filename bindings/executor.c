@@ -1,0 +1,731 @@
+/* Module asyncio.workers: thread executors, as a loop sees them. concurrent.futures is
+** made of it.
+**
+** A call is packed when it is submitted and queued for the threads; its outcome comes to
+** the port of the loop, whose job unpacks it into the future. A future that is
+** cancelled takes its call out of the queue, or forgets it if it runs already.
+*/
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "executor.h"
+
+/* The engine's part: one userdata in the registry. */
+typedef struct workers {
+  ml_engine *engine;
+  ml_link pools, ports;
+  ml_buf out; /* what is being packed */
+} workers;
+
+static const char state_key = 0;
+
+/* What scripts hold. User value 1: the table of functions in the codebook. */
+typedef struct pool_object {
+  ml_object obj;
+  ml_pool *pool;
+} pool_object;
+
+static workers *state_of(lua_State *L) {
+  workers *s;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
+  s = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return s;
+}
+
+/* ---- the codebook ---- */
+
+static uint32_t keep(void *ud, const void *p, size_t n) {
+  ml_pool *pool = ud;
+  ml_entry *entry, **code;
+  uint32_t id = 0;
+  if (n > ML_CODE_BYTES || pool->ncode == ML_CODE_MAX) return 0;
+  entry = malloc(sizeof *entry + n);
+  if (entry == NULL) return 0;
+  entry->n = n;
+  memcpy(entry->data, p, n);
+  uv_mutex_lock(&pool->lock);
+  if (pool->ncode == pool->maxcode) {
+    code = realloc(pool->code, (pool->maxcode * 2 + 16) * sizeof *code);
+    if (code != NULL) {
+      pool->code = code;
+      pool->maxcode = pool->maxcode * 2 + 16;
+    }
+  }
+  if (pool->ncode < pool->maxcode) {
+    pool->code[pool->ncode++] = entry;
+    id = pool->ncode;
+  } else
+    free(entry);
+  uv_mutex_unlock(&pool->lock);
+  return id;
+}
+
+/* ANY THREAD: entries stay where they are. */
+static const void *find(void *ud, uint32_t id, size_t *n) {
+  ml_pool *pool = ud;
+  const ml_entry *entry = NULL;
+  uv_mutex_lock(&pool->lock);
+  if (id >= 1 && id <= pool->ncode) entry = pool->code[id - 1];
+  uv_mutex_unlock(&pool->lock);
+  if (entry == NULL) return NULL;
+  *n = entry->n;
+  return entry->data;
+}
+
+/* ---- the end of calls ---- */
+
+/* The call is over for the loop: its future is let go. */
+static void forget(lua_State *L, ml_work *w) {
+  if (w->future == NULL) return;
+  w->future = NULL;
+  w->port->loop->holds--;
+  ml__list_remove(&w->watch.link);
+  ml__list_remove(&w->mine);
+  ml__unpin(L, w->pin);
+}
+
+/* Pushes values that are in the call's bytes; their number. */
+static int outcome(lua_State *L, const ml_work *w) {
+  static const ml_packing how = {.flags = ML_PACK_CODE};
+  return ml__unpack(L, w->data, w->len, &how);
+}
+
+static void join(ml_pool *p);
+
+/* [work, future]: ends the future. The call is freed by the caller. */
+static int finish(lua_State *L) {
+  ml_work *w = lua_touserdata(L, 1);
+  ml_future *f = lua_touserdata(L, 2);
+  int n;
+  switch (w->outcome) {
+  case OUT_VALUES:
+    n = outcome(L, w);
+    if (n > 1) { /* as a task returns them */
+      lua_createtable(L, n, 1);
+      lua_insert(L, 3);
+      for (int i = n; i >= 1; i--) lua_rawseti(L, 3, i);
+      lua_pushinteger(L, n);
+      lua_setfield(L, 3, "n");
+      if (f->obj.state == ML_F_PENDING) f->obj.flags |= ML_FF_MULTI;
+    }
+    lua_settop(L, 3);
+    ml__future_set_result(L, 2);
+    return 0;
+  case OUT_ERROR:
+    outcome(L, w);
+    lua_settop(L, 4);
+    if (lua_isnil(L, 3)) { /* error(nil) */
+      ml__error_new(L, "RuntimeError", "the function raised nil");
+      lua_replace(L, 3);
+    }
+    if (lua_type(L, 4) == LUA_TSTRING) ml__traceback_keep(L, 3, 4);
+    lua_settop(L, 3);
+    ml__future_set_error(L, 2);
+    return 0;
+  case OUT_ENDED:
+    lua_pushboolean(L, 1);
+    ml__future_set_result(L, 2);
+    return 0;
+  case OUT_BROKEN:
+    ml__error_new(L, "BrokenThreadPool",
+                  "a worker thread could not start (its initializer has failed, or there is no "
+                  "memory): the pool can run nothing");
+    break;
+  default: ml__error_new(L, "RuntimeError", "not enough memory in the worker thread");
+  }
+  ml__future_set_error(L, 2);
+  return 0;
+}
+
+/* [future, error]: what finish raised */
+static int finish_failed(lua_State *L) {
+  ml__future_set_error(L, 1);
+  return 0;
+}
+
+static void tell_log(ml_engine *e, const ml_work *w) {
+  for (size_t at = 0, n; at < w->loglen; at += n + 1 + sizeof n) {
+    const char *text = w->log + at + 1 + sizeof n;
+    memcpy(&n, w->log + at + 1, sizeof n);
+    if (w->log[at] == 'p')
+      e->config.print(e->config.ud, text, n);
+    else
+      e->config.log(e->config.ud, text, n);
+  }
+}
+
+/* On the loop, in a job: a call has come back. */
+static void come_back(lua_State *L, ml_work *w) {
+  int top = lua_gettop(L);
+  if (w->log != NULL) tell_log(w->port->engine, w);
+  if (w->outcome == OUT_ENDED) join(w->pool);
+  if (w->future != NULL && lua_checkstack(L, 10)) {
+    ml__pushpinned(L, w->pin); /* the call's pin goes first: the future may run finalizers */
+    lua_pushcfunction(L, finish);
+    lua_pushlightuserdata(L, w);
+    lua_pushvalue(L, top + 1);
+    forget(L, w);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+      lua_pushcfunction(L, finish_failed);
+      lua_insert(L, -2);
+      lua_pushvalue(L, top + 1);
+      lua_insert(L, -2);
+      if (lua_pcall(L, 2, 0, 0) != LUA_OK) { /* no memory for it: the task stays */
+        ml__log(w->port->engine, "a worker's outcome is lost: not enough memory");
+      }
+    }
+    lua_settop(L, top);
+  }
+  ml__work_free(w);
+}
+
+/* Everything that has come since it was posted. */
+static void drain(ml_evloop *l, ml_job *j) {
+  ml_port *p = ml__containerof(j, ml_port, drain);
+  ml_link done;
+  ml__list_init(&done);
+  uv_mutex_lock(&p->lock);
+  ml__list_splice(&done, &p->done);
+  uv_mutex_unlock(&p->lock);
+  while (!ml__list_empty(&done)) {
+    ml_work *w = ml__containerof(done.next, ml_work, link);
+    ml__list_remove(&w->link);
+    come_back(l->L, w);
+  }
+}
+
+/* Takes the call out of where it waits, and frees it; or, if a thread has it, leaves it. */
+static void withdraw(ml_work *w) {
+  ml_pool *p = w->pool;
+  bool mine;
+  uv_mutex_lock(&p->lock);
+  mine = w->state == WORK_QUEUED && !ml__list_empty(&w->link);
+  if (mine) {
+    ml__list_remove(&w->link);
+    if (w->outcome != OUT_ENDED) p->queued--;
+  }
+  uv_mutex_unlock(&p->lock);
+  if (mine) ml__work_free(w);
+}
+
+/* The future is done, but not by the call: it was cancelled. */
+static void on_done(ml_evloop *l, ml_job *j) {
+  ml_work *w = ml__containerof(j, ml_work, watch);
+  forget(l->L, w);
+  withdraw(w);
+}
+
+/* No more calls; threads end when there is none left. */
+static void shut(ml_pool *p) {
+  uv_mutex_lock(&p->lock);
+  p->shut = true;
+  uv_cond_broadcast(&p->work);
+  uv_mutex_unlock(&p->lock);
+}
+
+/* ---- ports ---- */
+
+static void port_unref(ml_port *p) {
+  if (atomic_fetch_sub(&p->refs, 1) != 1) return;
+  uv_mutex_destroy(&p->lock);
+  free(p);
+}
+
+/* The loop is closing: nobody waits for its calls any more. */
+static void port_close(lua_State *L, ml_closer *c) {
+  ml_port *p = ml__containerof(c, ml_port, closer);
+  ml_evloop *l = p->loop;
+  workers *s = state_of(L);
+  ml_link done;
+  ml__list_init(&done);
+  while (!ml__list_empty(&p->inflight)) {
+    ml_work *w = ml__containerof(p->inflight.next, ml_work, mine);
+    forget(L, w);
+    withdraw(w);
+  }
+  uv_mutex_lock(&p->lock);
+  p->loop = NULL;
+  ml__list_splice(&done, &p->done);
+  uv_mutex_unlock(&p->lock);
+  ml__loop_unpost(l, &p->drain);
+  while (!ml__list_empty(&done)) {
+    ml_work *w = ml__containerof(done.next, ml_work, link);
+    ml__list_remove(&w->link);
+    ml__work_free(w);
+  }
+  for (ml_link *k = s->pools.next; k != &s->pools; k = k->next) {
+    ml_pool *pool = ml__containerof(k, ml_pool, all);
+    if (pool->port == p) pool->port = NULL;
+    if (pool->owner == l) shut(pool);
+  }
+  ml__list_remove(&p->all);
+  port_unref(p);
+}
+
+/* The port of the loop for this pool; NULL: no memory. */
+static ml_port *port_of(lua_State *L, ml_pool *pool, ml_evloop *l) {
+  workers *s;
+  ml_port *p = pool->port;
+  if (p != NULL && p->loop == l) return p;
+  s = state_of(L);
+  for (ml_link *k = s->ports.next; k != &s->ports; k = k->next) {
+    p = ml__containerof(k, ml_port, all);
+    if (p->loop == l) return pool->port = p;
+  }
+  if (ml__loop_uv(l) == NULL) return NULL; /* from here on it can be woken */
+  p = calloc(1, sizeof *p);
+  if (p == NULL || uv_mutex_init(&p->lock) != 0) {
+    free(p);
+    return NULL;
+  }
+  p->engine = l->engine;
+  p->loop = l;
+  p->refs = 1;
+  p->drain.run = drain;
+  p->closer.close = port_close;
+  ml__list_init(&p->drain.link);
+  ml__list_init(&p->done);
+  ml__list_init(&p->inflight);
+  ml__list_append(&l->closers, &p->closer.link);
+  ml__list_append(&s->ports, &p->all);
+  return pool->port = p;
+}
+
+/* ---- pools ---- */
+
+/* A new call of n bytes, with the future on top; NULL: no memory. */
+static ml_work *new_work(lua_State *L, ml_pool *pool, const char *data, size_t n) {
+  ml_future *f = lua_touserdata(L, -1);
+  ml_port *port = port_of(L, pool, f->loop);
+  size_t cap = n < 96 ? 96 : n;
+  ml_work *w;
+  int pin = ml__pin(L, -1);
+  w = port != NULL ? malloc(sizeof *w + cap) : NULL;
+  if (w == NULL) {
+    ml__unpin(L, pin);
+    luaL_error(L, "not enough memory");
+    return NULL;
+  }
+  memset(w, 0, sizeof *w);
+  w->pool = pool;
+  w->port = port;
+  w->future = f;
+  w->pin = pin;
+  w->data = w->room;
+  w->len = n;
+  w->cap = cap;
+  w->watch.run = on_done;
+  if (n > 0) memcpy(w->room, data, n);
+  atomic_fetch_add(&port->refs, 1);
+  f->loop->holds++;
+  ml__list_init(&w->link);
+  ml__list_append(&f->callbacks, &w->watch.link);
+  ml__list_append(&port->inflight, &w->mine);
+  return w;
+}
+
+/* One more thread. With the pool locked; false: none could be made. */
+static bool add_worker(ml_pool *p) {
+  ml_worker *w = calloc(1, sizeof *w);
+  uv_thread_options_t options = {.flags = UV_THREAD_HAS_STACK_SIZE, .stack_size = 8u << 20};
+  sigset_t set, old;
+  int rc;
+  if (w == NULL) return false;
+  w->pool = p;
+  w->number = p->made++;
+  ml__list_append(&p->workers, &w->all);
+  p->threads++;
+  sigfillset(&set); /* signals are the program's business, but for those that are faults */
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGPIPE};
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&set, faults[i]);
+  pthread_sigmask(SIG_SETMASK, &set, &old);
+  rc = uv_thread_create_ex(&w->thread, &options, ml__worker_main, w);
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  if (rc == 0) {
+    char name[64];
+    snprintf(name, sizeof name, "%.12s_%d", p->name, w->number); /* Linux: 15 bytes */
+    name[15] = '\0';
+    pthread_setname_np(w->thread, name);
+    return true;
+  }
+  p->threads--;
+  ml__list_remove(&w->all);
+  free(w);
+  return false;
+}
+
+/* Frees what is left of threads that have ended. */
+static void join(ml_pool *p) {
+  ml_link gone;
+  ml__list_init(&gone);
+  uv_mutex_lock(&p->lock);
+  for (ml_link *k = p->workers.next, *next; k != &p->workers; k = next) {
+    next = k->next;
+    if (!ml__containerof(k, ml_worker, all)->ended) continue;
+    ml__list_remove(k);
+    ml__list_append(&gone, k);
+  }
+  uv_mutex_unlock(&p->lock);
+  while (!ml__list_empty(&gone)) {
+    ml_worker *w = ml__containerof(gone.next, ml_worker, all);
+    ml__list_remove(&w->all);
+    uv_thread_join(&w->thread);
+    free(w->log);
+    free(w);
+  }
+}
+
+/* Withdraws the calls that have not begun. */
+static void drop_queue(lua_State *L, ml_pool *p, bool cancel) {
+  for (;;) {
+    ml_work *w = NULL;
+    uv_mutex_lock(&p->lock);
+    if (!ml__list_empty(&p->queue)) {
+      w = ml__containerof(p->queue.next, ml_work, link);
+      ml__list_remove(&w->link);
+      p->queued--;
+    }
+    uv_mutex_unlock(&p->lock);
+    if (w == NULL) return;
+    if (w->future != NULL && cancel) {
+      ml__pushpinned(L, w->pin);
+      forget(L, w);
+      lua_pushnil(L);
+      ml__future_cancel(L, -2);
+      lua_pop(L, 1);
+    } else if (w->future != NULL)
+      forget(L, w);
+    ml__work_free(w);
+  }
+}
+
+#define INTERRUPT_EVERY 20000000u /* ns */
+
+/* The engine is closing: waits for the threads. What still runs is interrupted, again and
+** again; a call that blocks outside of Lua is waited for. */
+static void end_pool(lua_State *L, ml_pool *p) {
+  shut(p);
+  drop_queue(L, p, false);
+  uv_mutex_lock(&p->lock);
+  while (p->threads > 0) {
+    for (ml_link *k = p->workers.next; k != &p->workers; k = k->next) {
+      ml_worker *w = ml__containerof(k, ml_worker, all);
+      if (w->engine != NULL && w->running) ml_interrupt(w->engine);
+    }
+    uv_cond_timedwait(&p->ended, &p->lock, INTERRUPT_EVERY);
+  }
+  uv_mutex_unlock(&p->lock);
+  join(p);
+}
+
+static void free_pool(ml_pool *p) {
+  ml__list_remove(&p->all);
+  uv_mutex_destroy(&p->lock);
+  uv_cond_destroy(&p->work);
+  uv_cond_destroy(&p->ended);
+  for (uint32_t i = 0; i < p->ncode; i++) free(p->code[i]);
+  free(p->code);
+  ml_buf_free(&p->start);
+  free(p);
+}
+
+/* Pools that nobody holds and whose threads have ended. */
+static void reap(workers *s) {
+  for (ml_link *k = s->pools.next, *next; k != &s->pools; k = next) {
+    ml_pool *p = ml__containerof(k, ml_pool, all);
+    bool over;
+    next = k->next;
+    if (!p->orphan) continue;
+    uv_mutex_lock(&p->lock);
+    over = p->threads == 0;
+    uv_mutex_unlock(&p->lock);
+    if (!over) continue;
+    join(p);
+    /* calls that are over but not seen yet refer to it only if it has ended */
+    bool used = false;
+    for (ml_link *q = s->ports.next; q != &s->ports; q = q->next) {
+      ml_port *port = ml__containerof(q, ml_port, all);
+      for (ml_link *m = port->inflight.next; m != &port->inflight; m = m->next)
+        used = used || ml__containerof(m, ml_work, mine)->pool == p;
+    }
+    if (!used) free_pool(p);
+  }
+}
+
+static int state_gc(lua_State *L) {
+  workers *s = lua_touserdata(L, 1);
+  while (!ml__list_empty(&s->pools)) {
+    ml_pool *p = ml__containerof(s->pools.next, ml_pool, all);
+    end_pool(L, p);
+    free_pool(p);
+  }
+  ml_buf_free(&s->out);
+  return 0;
+}
+
+static int pool_gc(lua_State *L) {
+  pool_object *o = lua_touserdata(L, 1);
+  if (o->pool == NULL || ml__engine(L)->closing > 1) return 0;
+  o->pool->orphan = true;
+  shut(o->pool);
+  o->pool = NULL;
+  return 0;
+}
+
+/* ---- what scripts call ---- */
+
+static pool_object *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_POOL); }
+
+/* Packs the context, the function, its arguments, which begin at `first`, for the pool
+** whose object is at 1. */
+static void pack_call(lua_State *L, ml_pool *p, int first, ml_buf *out, const char *fname) {
+  ml_packing how = {.flags = ML_PACK_CODE, .what = "argument", .unnamed = 2, .book = &p->book};
+  int n = lua_gettop(L) - first + 1;
+  lua_getiuservalue(L, 1, 1);
+  lua_insert(L, first);
+  how.known = first;
+  out->len = 0;
+  if (ml__pack(L, first + 1, n, &how, out) < 0)
+    ml__misuse(L, "TypeError", "%s: cannot copy %s", fname, lua_tostring(L, -1));
+}
+
+static bool callable(lua_State *L, int idx) {
+  if (lua_isfunction(L, idx)) return true;
+  if (luaL_getmetafield(L, idx, "__call") == LUA_TNIL) return false;
+  lua_pop(L, 1);
+  return true;
+}
+
+/* Puts the call into the queue; a thread will come for it. False: there is none. */
+static bool enqueue(ml_pool *p, ml_work *w) {
+  bool ok = true;
+  int waiting;
+  ml__lock_soon(&p->lock);
+  ml__list_append(&p->queue, &w->link);
+  waiting = ++p->queued - (p->spinning ? 1 : 0);
+  if (waiting > 0 && p->idle > 0 && !p->waking) {
+    p->waking = true;
+    uv_cond_signal(&p->work);
+  }
+  if (waiting > p->idle && p->threads < p->max && !add_worker(p) && p->threads == 0) {
+    ml__list_remove(&w->link);
+    p->queued--;
+    ok = false;
+  }
+  uv_mutex_unlock(&p->lock);
+  return ok;
+}
+
+/* pool:submit(fname, loop or nil, context or nil, f, ...) -> future of the loop, or of the
+** running one */
+static int pool_submit(lua_State *L) {
+  ml_pool *p = check(L)->pool;
+  const char *fname = luaL_checkstring(L, 2);
+  workers *s = state_of(L);
+  bool closed, broken;
+  ml_evloop *l;
+  ml_work *w;
+  if (ml__asyncfunction(L, 5) || (lua_isuserdata(L, 5) && ml__isawaitable(L, 5)))
+    return ml__misuse(L, "TypeError",
+                      "coroutines cannot be used with %s(): use create_task, or asyncio.run in the "
+                      "function",
+                      fname);
+  if (!callable(L, 5))
+    return ml__misuse(L, "TypeError", "%s: a function was expected, got %s", fname,
+                      luaL_typename(L, 5));
+  ml__lock_soon(&p->lock);
+  closed = p->shut;
+  broken = p->broken;
+  uv_mutex_unlock(&p->lock);
+  if (broken)
+    return ml__misuse(L, "BrokenThreadPool",
+                      "a worker thread could not start: the pool can run nothing");
+  if (closed) return ml__misuse(L, "RuntimeError", "cannot schedule new futures after shutdown");
+  l = lua_isnil(L, 3) ? ml__loop_get(L) : ml__checkopenloop(L, 3);
+  pack_call(L, p, 4, &s->out, fname);
+  ml__future_new(L, l);
+  w = new_work(L, p, s->out.data, s->out.len);
+  if (s->out.cap > 1 << 20) ml_buf_free(&s->out);
+  if (enqueue(p, w)) return 1;
+  forget(L, w);
+  ml__work_free(w);
+  return ml__error(L, "RuntimeError", "can't start a new thread");
+}
+
+/* pool:shutdown(cancel) -> future, done when the threads have ended */
+static int pool_shutdown(lua_State *L) {
+  ml_pool *p = check(L)->pool;
+  bool over;
+  ml_work *w;
+  lua_settop(L, 2);
+  shut(p);
+  if (lua_toboolean(L, 2)) drop_queue(L, p, true);
+  ml__future_new(L, ml__loop_get(L));
+  uv_mutex_lock(&p->lock);
+  over = p->threads == 0;
+  uv_mutex_unlock(&p->lock);
+  if (!over) {
+    w = new_work(L, p, NULL, 0);
+    w->outcome = OUT_ENDED;
+    uv_mutex_lock(&p->lock);
+    over = p->threads == 0;
+    if (!over) ml__list_append(&p->enders, &w->link);
+    uv_mutex_unlock(&p->lock);
+    if (!over) return 1;
+    forget(L, w);
+    ml__work_free(w);
+  }
+  join(p);
+  lua_pushboolean(L, 1);
+  ml__future_set_result(L, -2);
+  return 1;
+}
+
+/* pool:close(): no more calls; waits for nothing */
+static int pool_close(lua_State *L) {
+  shut(check(L)->pool);
+  return 0;
+}
+
+/* pool:belong(loop): when the loop closes, so does the pool */
+static int pool_belong(lua_State *L) {
+  ml_pool *p = check(L)->pool;
+  p->owner = ml__checkloop(L, 2);
+  port_of(L, p, p->owner);
+  return 0;
+}
+
+/* pool:count() -> threads, idle ones, calls that wait */
+static int pool_count(lua_State *L) {
+  ml_pool *p = check(L)->pool;
+  uv_mutex_lock(&p->lock);
+  lua_pushinteger(L, p->threads);
+  lua_pushinteger(L, p->idle);
+  lua_pushinteger(L, p->queued);
+  uv_mutex_unlock(&p->lock);
+  return 3;
+}
+
+static void configure(lua_State *L, ml_pool *p) {
+  const ml_engine *e = ml__engine(L);
+  ml_config_init(&p->config);
+  p->config.log = e->config.log;
+  p->config.print = e->config.print;
+  p->config.debug = e->config.debug;
+  p->config.clock = e->config.clock == ML_CLOCK_VIRTUAL ? ML_CLOCK_VIRTUAL : ML_CLOCK_REAL;
+  pthread_sigmask(SIG_SETMASK, NULL, &p->signals);
+}
+
+#define SPIN 15000 /* ns; waking a thread takes about as long */
+
+static ml_pool *new_pool(lua_State *L) {
+  ml_pool *p = calloc(1, sizeof *p);
+  if (p == NULL) return NULL;
+  if (uv_mutex_init(&p->lock) != 0) goto fail;
+  if (uv_cond_init(&p->work) != 0) goto unlock;
+  if (uv_cond_init(&p->ended) != 0) goto uncond;
+  p->engine = ml__engine(L);
+  p->spin = uv_available_parallelism() > 1 ? SPIN : 0;
+  p->book.keep = keep;
+  p->book.find = find;
+  p->book.ud = p;
+  ml__list_init(&p->queue);
+  ml__list_init(&p->enders);
+  ml__list_init(&p->workers);
+  configure(L, p);
+  return p;
+uncond:
+  uv_cond_destroy(&p->work);
+unlock:
+  uv_mutex_destroy(&p->lock);
+fail:
+  free(p);
+  return NULL;
+}
+
+/* pool(max, name, memory or 0, path, cpath, initializer, ...) */
+static int f_pool(lua_State *L) {
+  static const ml_packing how = {
+      .flags = ML_PACK_CODE, .what = "initargs: argument", .unnamed = 3};
+  workers *s = state_of(L);
+  int n = lua_gettop(L);
+  lua_Integer max = luaL_checkinteger(L, 1), limit = luaL_checkinteger(L, 3);
+  size_t len;
+  const char *name = luaL_checklstring(L, 2, &len);
+  pool_object *o = ml__newobject(L, ML_T_POOL, sizeof *o, 1);
+  ml_pool *p;
+  lua_insert(L, 1);
+  lua_createtable(L, 0, 8);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_setiuservalue(L, 1, 1);
+  reap(s);
+  p = new_pool(L);
+  if (p == NULL) return luaL_error(L, "not enough memory");
+  ml__list_append(&s->pools, &p->all);
+  o->pool = p;
+  p->max = (int)max;
+  p->limit = (size_t)limit;
+  memcpy(p->name, name, len < sizeof p->name ? len : sizeof p->name - 1);
+  if (ml__pack(L, 5, n - 3, &how, &p->start) < 0)
+    return ml__misuse(L, "TypeError", "initializer: cannot copy %s", lua_tostring(L, -1));
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* copyable(value): can it be sent to a worker? */
+static int f_copyable(lua_State *L) {
+  static const ml_packing how = {.flags = ML_PACK_CODE};
+  workers *s = state_of(L);
+  luaL_checkany(L, 1);
+  s->out.len = 0;
+  lua_pushboolean(L, ml__pack(L, 1, 1, &how, &s->out) == 0);
+  return 1;
+}
+
+/* cpu_count(): how many threads can run at once */
+static int f_cpu_count(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)uv_available_parallelism());
+  return 1;
+}
+
+/* total_memory(): bytes that this program may have */
+static int f_total_memory(lua_State *L) {
+  uint64_t total = uv_get_total_memory(), limit = uv_get_constrained_memory();
+  lua_pushinteger(L, (lua_Integer)(limit > 0 && limit < total ? limit : total));
+  return 1;
+}
+
+int ml__open_workers(lua_State *L) {
+  static const luaL_Reg methods[] = {{"submit", pool_submit},
+                                     {"shutdown", pool_shutdown},
+                                     {"close", pool_close},
+                                     {"belong", pool_belong},
+                                     {"count", pool_count},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", pool_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"pool", f_pool},
+                                       {"copyable", f_copyable},
+                                       {"cpu_count", f_cpu_count},
+                                       {"total_memory", f_total_memory},
+                                       {NULL, NULL}};
+  workers *s = lua_newuserdatauv(L, sizeof *s, 0);
+  memset(s, 0, sizeof *s);
+  s->engine = ml__engine(L);
+  ml__list_init(&s->pools);
+  ml__list_init(&s->ports);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, state_gc);
+  lua_setfield(L, -2, "__gc");
+  ml__guard_metatable(L);
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+  ml__newtype(L, ML_T_POOL, "Pool", methods, meta);
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,124 @@
+/* What the two sides of thread executors share: the loop's (executor.c) and the
+** workers' (executor_thread.c).
+**
+** A pool is a queue of calls and threads that take them. Each thread has an engine of its
+** own; a call comes to it as bytes and goes back as bytes. What is finished waits in
+** the port of the loop that asked: one wake-up of the loop takes all of it.
+**
+** Locks: the pool's, for what stands below it; the port's. Neither is held while the other
+** is taken, nor while Lua runs.
+*/
+#ifndef ML_EXECUTOR_H
+#define ML_EXECUTOR_H
+
+#include <signal.h>
+
+#include "core.h"
+
+/* A lock that is held for some dozens of instructions: worth waiting for. */
+static inline void ml__lock_soon(uv_mutex_t *m) {
+  for (int i = 0; i < 200; i++)
+    if (uv_mutex_trylock(m) == 0) return;
+  uv_mutex_lock(m);
+}
+
+typedef struct ml_pool ml_pool;
+
+/* What a loop and the threads that work for it share. Counted: the loop's state and every
+** call in flight. */
+typedef struct ml_port {
+  ml_closer closer; /* the loop's thread */
+  ml_link all;      /* in the state's ports */
+  ml_link inflight; /* ml_work.mine; the loop's thread */
+  ml_engine *engine;
+  atomic_int refs;
+  uv_mutex_t lock;
+  ml_evloop *loop; /* NULL: closed */
+  ml_link done;    /* ml_work.link: finished, not yet seen by the loop */
+  ml_job drain;    /* posted while `done` has any */
+} ml_port;
+
+enum { WORK_QUEUED, WORK_RUNNING }; /* or finished */
+enum {
+  OUT_VALUES, /* the results */
+  OUT_ERROR,  /* the error and its traceback or nil */
+  OUT_MEMORY, /* there was none for either */
+  OUT_BROKEN, /* the pool can run nothing */
+  OUT_ENDED   /* no call: the pool's threads have ended */
+};
+
+/* A call on its way. The future is the loop's business, the rest whose queue it is in. */
+typedef struct ml_work {
+  ml_link link; /* in pool->queue, pool->enders or port->done */
+  ml_link mine; /* in port->inflight */
+  ml_pool *pool;
+  ml_port *port;
+  ml_future *future; /* NULL: nobody waits any more */
+  int pin;           /* of it */
+  ml_job watch;      /* in the future's callbacks: cancelled? */
+  int state, outcome;
+  char *data; /* the call, then its outcome; room, or malloc'd */
+  size_t len, cap;
+  char *log; /* what it logged and printed for the host's functions, or NULL */
+  size_t loglen;
+  char room[1];
+} ml_work;
+
+typedef struct ml_worker {
+  ml_link all; /* in pool->workers */
+  ml_pool *pool;
+  uv_thread_t thread;
+  ml_engine *engine; /* locked: other threads may interrupt it while it is there */
+  bool running;      /* a call */
+  bool ended;
+  char *log; /* see ml_work.log */
+  size_t loglen, logcap;
+  ml_buf out;
+  int number;
+} ml_worker;
+
+typedef struct ml_entry { /* of the codebook */
+  size_t n;
+  char data[1];
+} ml_entry;
+
+struct ml_pool {
+  ml_link all; /* in the state's pools; the loop's thread */
+  ml_engine *engine;
+  ml_port *port;     /* of the loop that used it last, or NULL */
+  ml_evloop *owner;  /* shut when that loop closes; or NULL */
+  bool orphan;       /* its object was collected */
+  ml_codebook book;
+  sigset_t signals;  /* those of the thread that made it */
+  ml_config config;  /* for the workers' engines */
+  ml_buf start;      /* package.path, package.cpath, initializer, its arguments; or empty */
+  char name[48];
+  size_t limit;      /* bytes for all states together; 0: none */
+  int max;
+  atomic_size_t used;
+  uv_mutex_t lock;
+  uv_cond_t work;  /* there is a call, or the end has come */
+  uv_cond_t ended; /* a thread has ended */
+  ml_link queue, enders, workers;
+  atomic_int queued; /* changed with the lock held only */
+  int idle, threads, made;
+  int spin;      /* ns that one thread looks for the next call before it sleeps */
+  bool spinning; /* one does */
+  bool waking; /* somebody was signalled and has not come yet */
+  bool shut;   /* no more calls; threads end when the queue is empty */
+  bool broken;
+  ml_entry **code;
+  uint32_t ncode, maxcode;
+};
+
+/* Bytes and functions that a codebook may keep. */
+#define ML_CODE_MAX 4096
+#define ML_CODE_BYTES (1u << 20)
+
+/* executor_thread.c. ANY THREAD but the loop's waits in it. */
+void ml__worker_main(void *worker);
+/* ANY THREAD: the port gets what is finished; or it is freed, if nobody is there. */
+void ml__work_deliver(ml_work *w);
+void ml__work_free(ml_work *w);
+
+#endif
