@@ -647,8 +647,7 @@ fail:
 
 /* pool(max, name, memory or 0, path, cpath, initializer, ...) */
 static int f_pool(lua_State *L) {
-  static const ml_packing how = {
-      .flags = ML_PACK_CODE, .what = "initargs: argument", .unnamed = 3};
+  static const ml_packing how = {.flags = ML_PACK_CODE, .what = "initargs: argument", .unnamed = 3};
   workers *s = state_of(L);
   int n = lua_gettop(L);
   lua_Integer max = luaL_checkinteger(L, 1), limit = luaL_checkinteger(L, 3);
@@ -701,12 +700,9 @@ static int f_total_memory(lua_State *L) {
 }
 
 int ml__open_workers(lua_State *L) {
-  static const luaL_Reg methods[] = {{"submit", pool_submit},
-                                     {"shutdown", pool_shutdown},
-                                     {"close", pool_close},
-                                     {"belong", pool_belong},
-                                     {"count", pool_count},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"submit", pool_submit}, {"shutdown", pool_shutdown},
+                                     {"close", pool_close},   {"belong", pool_belong},
+                                     {"count", pool_count},   {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", pool_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"pool", f_pool},
                                        {"copyable", f_copyable},

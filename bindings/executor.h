@@ -85,15 +85,15 @@ typedef struct ml_entry { /* of the codebook */
 struct ml_pool {
   ml_link all; /* in the state's pools; the loop's thread */
   ml_engine *engine;
-  ml_port *port;     /* of the loop that used it last, or NULL */
-  ml_evloop *owner;  /* shut when that loop closes; or NULL */
-  bool orphan;       /* its object was collected */
+  ml_port *port;    /* of the loop that used it last, or NULL */
+  ml_evloop *owner; /* shut when that loop closes; or NULL */
+  bool orphan;      /* its object was collected */
   ml_codebook book;
-  sigset_t signals;  /* those of the thread that made it */
-  ml_config config;  /* for the workers' engines */
-  ml_buf start;      /* package.path, package.cpath, initializer, its arguments; or empty */
+  sigset_t signals; /* those of the thread that made it */
+  ml_config config; /* for the workers' engines */
+  ml_buf start;     /* package.path, package.cpath, initializer, its arguments; or empty */
   char name[48];
-  size_t limit;      /* bytes for all states together; 0: none */
+  size_t limit; /* bytes for all states together; 0: none */
   int max;
   atomic_size_t used;
   uv_mutex_t lock;
@@ -104,8 +104,8 @@ struct ml_pool {
   int idle, threads, made;
   int spin;      /* ns that one thread looks for the next call before it sleeps */
   bool spinning; /* one does */
-  bool waking; /* somebody was signalled and has not come yet */
-  bool shut;   /* no more calls; threads end when the queue is empty */
+  bool waking;   /* somebody was signalled and has not come yet */
+  bool shut;     /* no more calls; threads end when the queue is empty */
   bool broken;
   ml_entry **code;
   uint32_t ncode, maxcode;

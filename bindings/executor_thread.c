@@ -50,8 +50,7 @@ static void *limited(void *ud, void *p, size_t osize, size_t nsize) {
   }
   q = realloc(p, nsize);
   if (q == NULL) {
-    if (nsize > old)
-      atomic_fetch_sub_explicit(&pool->used, nsize - old, memory_order_relaxed);
+    if (nsize > old) atomic_fetch_sub_explicit(&pool->used, nsize - old, memory_order_relaxed);
     return nsize <= old ? p : NULL; /* shrinking does not fail */
   }
   if (nsize < old) atomic_fetch_sub_explicit(&pool->used, old - nsize, memory_order_relaxed);

@@ -29,16 +29,16 @@ enum {
   PT_SUBCLASS, /* a script's error class: id or "", name, base; a new object */
   /* with ML_PACK_CODE only, from here on */
   PT_GLOBALS,
-  PT_MODULE,   /* name */
-  PT_NAMED,    /* module, field: a function */
-  PT_FUNCTION, /* 0, bytecode; or the number in the codebook; a new object */
-  PT_KEPT,     /* varint: a whole function of the codebook */
-  PT_SELF,     /* in a kept function: itself */
-  PT_ASYNC,    /* a coroutine function: its function */
-  PT_SHARED,   /* a table with an identity: id, length hint; a new object */
-  PT_JOIN,     /* for an upvalue: object, upvalue: the same variable */
-  PT_END,      /* of a table's pairs */
-  PT_META,     /* in a body: the metatable follows */
+  PT_MODULE,       /* name */
+  PT_NAMED,        /* module, field: a function */
+  PT_FUNCTION,     /* 0, bytecode; or the number in the codebook; a new object */
+  PT_KEPT,         /* varint: a whole function of the codebook */
+  PT_SELF,         /* in a kept function: itself */
+  PT_ASYNC,        /* a coroutine function: its function */
+  PT_SHARED,       /* a table with an identity: id, length hint; a new object */
+  PT_JOIN,         /* for an upvalue: object, upvalue: the same variable */
+  PT_END,          /* of a table's pairs */
+  PT_META,         /* in a body: the metatable follows */
   PT_SHORT = 0x40, /* + length: a string of up to 63 bytes */
   PT_SMALL = 0x80  /* + n: an integer of 0 to 127 */
 };

@@ -172,8 +172,7 @@ static unpacker open_entry(unpacker *U, uint64_t id) {
   const ml_codebook *book = U->how->book;
   unpacker E = *U;
   size_t n = 0;
-  const void *p =
-      book != NULL && id <= UINT32_MAX ? book->find(book->ud, (uint32_t)id, &n) : NULL;
+  const void *p = book != NULL && id <= UINT32_MAX ? book->find(book->ud, (uint32_t)id, &n) : NULL;
   if (p == NULL) bad(U, "a function is not in the codebook");
   E.begin = E.p = p;
   E.end = E.p + n;
