@@ -394,6 +394,7 @@ static int family_of(int fd) {
   struct sockaddr_storage ss;
   socklen_t n = sizeof ss, size = sizeof(int);
   int type = 0;
+  memset(&ss, 0, sizeof ss);
   if (getsockname(fd, (struct sockaddr *)&ss, &n) < 0 ||
       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
     return uv_translate_sys_error(errno);

@@ -42,6 +42,14 @@ static void remember(lua_State *L, int self, ml_dgram *d, const ml_sockaddr *fro
   lua_setiuservalue(L, self, 1);
 }
 
+/* What it is found by: for IPv4 a number, which is had cheaper than a string. */
+static void push_key(lua_State *L, const ml_sockaddr *from, const ml_addr *a) {
+  if (from->sa.sa_family == AF_INET)
+    lua_pushinteger(L, (lua_Integer)from->in.sin_addr.s_addr << 16 | from->in.sin_port);
+  else
+    lua_pushlstring(L, (const char *)a, sizeof *a);
+}
+
 void ml__dgram_push_address(lua_State *L, int self, ml_dgram *d, const ml_sockaddr *from) {
   ml_addr a;
   if (d->last_table != NULL && same(from, &d->last_from)) {
@@ -50,7 +58,7 @@ void ml__dgram_push_address(lua_State *L, int self, ml_dgram *d, const ml_sockad
   }
   ml__addr_set(&a, &from->sa);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &addresses_key);
-  lua_pushlstring(L, (const char *)&a, sizeof a);
+  push_key(L, from, &a);
   lua_pushvalue(L, -1);
   if (lua_rawget(L, -3) != LUA_TTABLE) {
     lua_pop(L, 1);
