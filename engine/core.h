@@ -222,6 +222,7 @@ typedef enum {
   ML_R_EXPOSED,     /* weak keys: threads of tasks that coroutine.running has shown */
   ML_R_QUEUEMETAS,  /* weak values: maxsize -> metatable of queues */
   ML_R_LOOPS,       /* light pointer -> Loop object */
+  ML_R_ASYNCFNS,    /* weak keys: functions that are no call_async, but coroutine functions */
   ML_R_TYPES        /* + type: metatables */
 } ml_ref;
 
@@ -712,6 +713,7 @@ double ml__checkdelay(lua_State *L, int idx, const char *fname);
 
 /* units' openers: push nothing, add to the module table on top */
 void ml__open_errors(lua_State *L);
+void ml__open_errorgroups(lua_State *L);
 void ml__open_tracebacks(lua_State *L);
 void ml__open_reports(lua_State *L);
 void ml__open_futures(lua_State *L);

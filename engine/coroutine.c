@@ -147,7 +147,30 @@ static int core_async(lua_State *L) {
   return 1;
 }
 
-bool ml__asyncfunction(lua_State *L, int idx) { return lua_tocfunction(L, idx) == call_async; }
+bool ml__asyncfunction(lua_State *L, int idx) {
+  bool is;
+  if (lua_tocfunction(L, idx) == call_async) return true;
+  if (!lua_isfunction(L, idx)) return false;
+  lua_pushvalue(L, idx);
+  ml__ref_get(L, ML_R_ASYNCFNS);
+  lua_insert(L, -2);
+  is = lua_rawget(L, -2) != LUA_TNIL;
+  lua_pop(L, 2);
+  return is;
+}
+
+/* core.coroutinefunction(f): f gives operations or coroutines and nothing else: it counts
+** as a coroutine function. Gives f. */
+static int core_coroutinefunction(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  ml__ref_get(L, ML_R_ASYNCFNS);
+  lua_pushvalue(L, 1);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, -3);
+  lua_settop(L, 1);
+  return 1;
+}
 
 /* ---- the rest of Lua's side ---- */
 
@@ -200,6 +223,7 @@ void ml__open_coroutines(lua_State *L) {
   static const luaL_Reg fns[] = {{"async", core_async},
                                  {"iscoroutine", core_iscoroutine},
                                  {"iscoroutinefunction", core_iscoroutinefunction},
+                                 {"coroutinefunction", core_coroutinefunction},
                                  {"isawaitable", core_isawaitable},
                                  {NULL, NULL}};
   ml__newtype(L, ML_T_COROUTINE, "coroutine", methods, meta);

@@ -49,8 +49,10 @@ static void coroutine_lost(void *ud, const ml_object *co) {
   }
   i = ((const ml_coroutine *)co)->info;
   if (i == NULL) return;
-  ml__log(e, "warning: coroutine '%s' (%s) was never awaited", i->name != NULL ? i->name : "?",
-          i->where);
+  if (i->name != NULL)
+    ml__log(e, "warning: coroutine '%s' (%s) was never awaited", i->name, i->where);
+  else
+    ml__log(e, "warning: coroutine 'function at %s' was never awaited", i->where);
 }
 
 static void warn(void *ud, const char *msg, int tocont) {
@@ -127,6 +129,7 @@ static int open_all(lua_State *L) {
   new_weak(L, ML_R_REPORTS, "v");
   new_weak(L, ML_R_QUEUEMETAS, "v");
   new_weak(L, ML_R_EXPOSED, "k");
+  new_weak(L, ML_R_ASYNCFNS, "k");
   static const int empty[] = {ML_R_LASTERR, ML_R_LASTTB, ML_R_PENDINGERR, ML_R_MAINCTX,
                               ML_R_SIGINT};
   for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
@@ -135,6 +138,7 @@ static int open_all(lua_State *L) {
   }
   lua_createtable(L, 0, 96);
   ml__open_errors(L);
+  ml__open_errorgroups(L);
   ml__open_tracebacks(L);
   ml__open_reports(L);
   ml__open_futures(L);

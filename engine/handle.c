@@ -15,6 +15,17 @@ typedef struct handle {
 enum { HF_CANCELLED = 1, HF_TIMER = 2, HF_CONTEXT = 4 };
 #define MAX_ARGS 65000 /* Lua's userdata hold no more values */
 
+/* Pushes what names the function at idx in messages: its place, or what it is. */
+static const char *push_place(lua_State *L, int idx) {
+  const ml_codeinfo *i = lua_isfunction(L, idx) ? ml__codeinfo_get(L, idx) : NULL;
+  const char *name = NULL;
+  idx = lua_absindex(L, idx);
+  if (i == NULL && luaL_getmetafield(L, idx, "__name") == LUA_TSTRING)
+    name = lua_tostring(L, -1); /* kept by its metatable */
+  lua_pushstring(L, i != NULL ? i->where : name != NULL ? name : luaL_typename(L, idx));
+  return lua_tostring(L, -1);
+}
+
 /* Calls the function and its arguments on top with the context table that was
 ** current when the handle was made; what is set in it ends with the call. */
 static int call_in_context(lua_State *L, handle *h, int n) {
@@ -61,10 +72,9 @@ static int run_protected(lua_State *L) {
   }
   lua_createtable(L, 0, 3);
   lua_getiuservalue(L, 1, 1);
-  const ml_codeinfo *i = lua_isfunction(L, -1) ? ml__codeinfo_get(L, -1) : NULL;
-  lua_pop(L, 1);
-  lua_pushfstring(L, "Exception in callback %s", i != NULL ? i->where : "?");
+  lua_pushfstring(L, "Exception in callback %s", push_place(L, -1));
   lua_setfield(L, 4, "message");
+  lua_settop(L, 4);
   lua_pushvalue(L, 3);
   lua_setfield(L, 4, "exception");
   lua_pushvalue(L, 1);
@@ -168,10 +178,7 @@ static int describe(lua_State *L) {
     ml__pushpinned(L, h->pin);
     if (lua_touserdata(L, -1) == h) {
       lua_getiuservalue(L, -1, 1);
-      if (lua_isfunction(L, -1)) {
-        const ml_codeinfo *i = ml__codeinfo_get(L, -1);
-        snprintf(buf, n, "<Handle %s>", i != NULL ? i->where : "?");
-      }
+      snprintf(buf, n, "<Handle %s>", push_place(L, -1));
     }
   }
   return 0;
@@ -181,7 +188,7 @@ void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n) {
   lua_State *L = l->L;
   description d = {j, buf, n};
   snprintf(buf, n, "an event of the loop");
-  if (!lua_checkstack(L, 4)) return;
+  if (!lua_checkstack(L, 8)) return;
   lua_pushcfunction(L, describe);
   lua_pushlightuserdata(L, &d);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1); /* memory */
@@ -261,11 +268,9 @@ static int handle_when(lua_State *L) {
 
 static int handle_tostring(lua_State *L) {
   handle *h = check(L);
-  const ml_codeinfo *i;
   lua_getiuservalue(L, 1, 1);
-  i = lua_isfunction(L, -1) ? ml__codeinfo_get(L, -1) : NULL;
   lua_pushfstring(L, "<%s%s %s>", h->obj.flags & HF_TIMER ? "TimerHandle" : "Handle",
-                  h->obj.flags & HF_CANCELLED ? " cancelled" : "", i != NULL ? i->where : "?");
+                  h->obj.flags & HF_CANCELLED ? " cancelled" : "", push_place(L, -1));
   return 1;
 }
 

@@ -201,7 +201,12 @@ static int task_get_stack(lua_State *L) {
       lua_setfield(L, -2, "source");
       lua_pushinteger(L, ar.currentline);
       lua_setfield(L, -2, "line");
-      lua_pushstring(L, ar.name);
+      if (ar.name != NULL)
+        lua_pushstring(L, ar.name);
+      else if (strcmp(ar.what, "main") == 0)
+        lua_pushliteral(L, "main chunk");
+      else
+        lua_pushfstring(L, "function at %s:%d", ar.short_src, ar.linedefined);
       lua_setfield(L, -2, "name");
       lua_rawseti(L, -2, ++n);
     }

@@ -230,6 +230,11 @@ describe("a coroutine", function()
     assert.is_truthy(err:find("coroutine 'acquire' was never awaited", 1, true), err)
   end)
 
+  it("without a name is reported by its place", function()
+    local _, _, err = helper.cli({ "-e", "local async = async\n(({ async(function() end) })[1])()" })
+    assert.is_truthy(err:find("warning: coroutine 'function at (command line):2' was never awaited", 1, true), err)
+  end)
+
   it("that is never awaited is reported at the end at the latest, once", function()
     local _, _, err = helper.cli({ "-e", "keep = async(function() end)()" })
     assert.equal(1, select(2, err:gsub("never awaited", "")), err)
@@ -956,6 +961,27 @@ describe("asyncio.critical", function()
         assert.equal(5, t:result())
       end)
       await(asyncio.sleep(0))
+    end)
+  end)
+end)
+
+describe("iscoroutinefunction", function()
+  it("knows those of asyncio itself", function()
+    for _, name in ipairs { "sleep", "wait", "wait_for", "open_connection", "start_server", "open_datagram" } do
+      assert.is_true(asyncio.iscoroutinefunction(asyncio[name]), name)
+    end
+    for _, name in ipairs { "gather", "create_task", "run", "shield", "current_task" } do
+      assert.is_false(asyncio.iscoroutinefunction(asyncio[name]), name)
+    end
+    for _, value in ipairs { 1, "x", {}, print } do assert.is_false(asyncio.iscoroutinefunction(value)) end
+    assert.is_false(asyncio.iscoroutinefunction(nil))
+  end)
+
+  it("is why call_soon refuses them", function()
+    helper.run(function()
+      local loop = asyncio.get_running_loop()
+      helper.raises(asyncio.TypeError, loop.call_soon, loop, asyncio.sleep, 1)
+      helper.raises(asyncio.TypeError, loop.call_later, loop, 1, asyncio.sleep, 1)
     end)
   end)
 end)

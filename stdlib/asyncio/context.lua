@@ -56,4 +56,29 @@ function M.run(f, ...)
   return f(...)
 end
 
+--- Gives a function that calls f(...) in `context`, or in what is the current one now: for callbacks that are to run
+--- in another context than that of whoever schedules them: `loop:call_soon(asyncio.context.bind(f, context), ...)`,
+--- `task:add_done_callback(asyncio.context.bind(f, context))`. A coroutine function gives a coroutine function. What
+--- it sets is gone afterwards.
+---@param f function
+---@param context? table of asyncio.context.copy, or of task:get_context
+---@return function
+function M.bind(f, context)
+  local mt = type(f) ~= "function" and getmetatable(f)
+  if type(f) ~= "function" and not (type(mt) == "table" and mt.__call) then
+    misuse.raise(core.TypeError, "context.bind() expects a function, got " .. misuse.describe(f))
+  end
+  if context ~= nil and type(context) ~= "table" then
+    misuse.raise(core.TypeError, "context.bind() expects a context, got " .. misuse.describe(context))
+  end
+  context = context or M.copy()
+  local function call(...)
+    local _ <close> = setmetatable({ context_get() }, Restore)
+    context_set(context)
+    if core.iscoroutinefunction(f) then return core.await(f(...)) end
+    return f(...)
+  end
+  return core.iscoroutinefunction(f) and core.async(call) or call
+end
+
 return M

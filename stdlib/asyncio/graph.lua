@@ -8,7 +8,7 @@ local isfuture, current_task = core.isfuture, core.current_task
 
 ---@class asyncio.CallGraph
 ---@field future any the task or future
----@field call_stack { source: string, line: integer, name: string? }[] innermost first
+---@field call_stack { source: string, line: integer, name: string }[] innermost first
 ---@field awaited_by asyncio.CallGraph[]
 ---@field cycle true? the future is one of those that wait for it: the graph ends here
 
@@ -111,7 +111,7 @@ local function render(graph, level, lines)
   if #graph.call_stack > 0 then
     add "  + Call stack:"
     for _, frame in ipairs(graph.call_stack) do
-      add(("  |   File '%s', line %d, in %s"):format(frame.source, frame.line, frame.name or "?"))
+      add(("  |   File '%s', line %d, in %s"):format(frame.source, frame.line, frame.name))
     end
   end
   if #graph.awaited_by > 0 then

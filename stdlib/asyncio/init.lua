@@ -1,5 +1,7 @@
 --- asyncio: the facade. It names the parts; each is loaded when its first name is used.
 
+local coroutinefunction = require("asyncio.core").coroutinefunction
+
 --- Part by part, the names that it gives. Those of the core are plain fields of `asyncio.core`.
 local parts = {
   {
@@ -43,6 +45,10 @@ local parts = {
 --- Names that stand for a whole part.
 local modules = { context = "asyncio.context", subprocess = "asyncio.subprocess" }
 
+--- Functions that give coroutines and nothing else: coroutine functions, as asyncio.iscoroutinefunction sees it.
+local coroutine_functions = [[ sleep wait wait_for open_connection start_server open_unix_connection start_unix_server
+  open_datagram ]]
+
 local M = {}
 
 local function find(name)
@@ -58,6 +64,7 @@ end
 
 local function lookup(t, name)
   local value = find(name)
+  if value and coroutine_functions:find("%s" .. name .. "%s") then coroutinefunction(value) end
   rawset(t, name, value)
   return value
 end
