@@ -30,6 +30,7 @@ local CC, CFLAGS = env("CC", "cc"), "-std=c11 -O2 -Wall -Wextra"
 ---@class Row
 ---@field name string
 ---@field what string
+---@field prepare string? a command to run before
 ---@field program string NAME.lua here, and the peers' name for it
 ---@field args string? its arguments
 ---@field quick string? the same for --quick
@@ -70,6 +71,23 @@ local function udp(name, sockets, must, aim)
     quick_under = load .. "0.2",
     limit = out .. "udp",
     more = more,
+    figures = { { key = "us", unit = "us", must = must, aim = aim } },
+  }
+end
+
+-- Records are encrypted by the same code everywhere: what is left is how bytes get there and back.
+local function tls(name, connections, size, must, aim)
+  local load = ("loadtls %d %d "):format(connections, size)
+  return {
+    name = name,
+    what = ("TLS echo of %d bytes on %d connections, CPU of a message"):format(size, connections),
+    program = "tls",
+    args = ("%scertificate/cert.pem %scertificate/key.pem"):format(out, out),
+    quick = ("%scertificate/cert.pem %scertificate/key.pem"):format(out, out),
+    prepare = ("sh %s/../make_certificate.sh %scertificate"):format(here, out),
+    under = load .. "1.5",
+    quick_under = load .. "0.2",
+    limit = out .. "tls",
     figures = { { key = "us", unit = "us", must = must, aim = aim } },
   }
 end
@@ -149,6 +167,8 @@ local rows = {
   echo("echo-50", 50, 64, 1.15, 1.08),
   echo("echo-500", 500, 64, 1.15, 1.08),
   echo("echo-64k", 8, 65536, 1.2, 1.1),
+  tls("tls-16k", 64, 16384, 1.25, 1.0),
+  tls("tls-64", 64, 64, 1.25, 1.1),
   udp("udp", 1, 1.18, 1.08),
   udp("udp-50", 50, 1.18, 1.08),
   {
@@ -200,6 +220,8 @@ local c_programs = {
   timers = { "timers.c", lua = true, uv = true },
   echo = { "echo.c", uv = true },
   processes = { "processes.c", uv = true },
+  tls = { "tls.c", uv = true, ssl = true },
+  loadtls = { "loadtls.c", "server.c", ssl = true },
   udp = { "udp.c", uv = true },
 }
 
@@ -251,7 +273,9 @@ local function build()
     if not is_current(out .. name, needs) then
       flags.lua = flags.lua or pkg_config("lua5.4", "lua-5.4", "lua")
       flags.uv = flags.uv or pkg_config("libuv")
+      flags.ssl = flags.ssl or program.ssl and pkg_config("openssl") or nil
       local libraries = (program.lua and flags.lua or "") .. (program.uv and flags.uv or "")
+        .. (program.ssl and flags.ssl or "")
       local command = ("%s %s -o %s %s%s"):format(CC, CFLAGS, out .. name, table.concat(sources, " "), libraries)
       if not os.execute(command) then fail("failed: %s", command) end
     end
@@ -469,6 +493,7 @@ local function main()
   local results, failed = {}, false
   for _, row in ipairs(picked) do
     local subjects = subjects_of(row, peers)
+    if row.prepare and not succeeds(row.prepare) then fail("failed: %s", row.prepare) end
     local medians = measure_row(row, subjects, options)
     results[row.name] = {}
     for _, subject in ipairs(subjects) do

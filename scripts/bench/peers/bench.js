@@ -95,6 +95,14 @@ const programs = {
     }).listen({ port, host: '127.0.0.1', backlog: 1024 });
   },
 
+  tls(cert, key, port) {
+    const { readFileSync } = require('node:fs');
+    require('node:tls').createServer({ noDelay: true, cert: readFileSync(cert), key: readFileSync(key) }, (socket) => {
+      socket.on('data', (data) => socket.write(data));
+      socket.on('error', () => socket.destroy());
+    }).listen({ port, host: '127.0.0.1', backlog: 1024 });
+  },
+
   udp(port) {
     const socket = require('node:dgram').createSocket('udp4');
     socket.on('message', (data, from) => socket.send(data, from.port, from.address));
@@ -103,4 +111,4 @@ const programs = {
 };
 
 const [name, ...args] = process.argv.slice(2);
-programs[name](...args.map(Number));
+programs[name](...args.map((word) => (isNaN(word) ? word : Number(word))));

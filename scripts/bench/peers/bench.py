@@ -141,6 +141,22 @@ async def echo_protocol(port):
     await server.serve_forever()
 
 
+async def tls(certificate, key, port):
+    """The TLS server on streams."""
+    import ssl
+
+    async def serve(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=1024, ssl=context)
+    await server.serve_forever()
+
+
 async def udp(port):
     """A UDP server: asyncio has protocols for that, and nothing else."""
 
@@ -160,6 +176,7 @@ async def udp(port):
 PROGRAMS = {"switch": switch, "spawn": spawn, "await": await_, "timers": timers, "queue": queue,
             "lock": lock, "echo": echo, "echo-protocol": echo_protocol,
             "udp": udp, "processes": processes}
+            "udp": udp, "tls": tls}
 
 if __name__ == "__main__":
     loop, name, *args = sys.argv[1:]
