@@ -137,7 +137,9 @@ local one = async(function()
   local front = await(proxy(t, server.sockets[1].port))
   local ok, got = catch(await, asyncio.wait_for(async(client)(front.sockets[1].port, sent), 20))
   if ok then
-    assert(got == sent, ("other bytes than were sent: %d of %d"):format(#got, #sent))
+    -- a server that meets a false end closes properly
+    assert(got == (t.harm == "end" and sent:sub(1, #got) or sent),
+      ("other bytes than were sent: %d of %d"):format(#got, #sent))
   else
     assert(asyncio.isinstance(got, asyncio.OSError), tostring(got))
     assert(not asyncio.isinstance(got, asyncio.TimeoutError), "a side hangs")
