@@ -46,6 +46,7 @@ static void close_handles(lua_State *L, ml_evloop *l) {
   ml__processes_close(net, l);
   ml__signals_close(net, l);
   ml__dns_orphan(net);
+  ml__stdio_leave(L, l);
 }
 
 ml_net *ml__net(lua_State *L) {

@@ -20,5 +20,7 @@ const ml_module ml__bindings[] = {
     {"signal", ml__open_signal},
     {"asyncio.sigwatch", ml__open_sigwatch},
     {"asyncio.process", ml__open_process},
+    {"asyncio.stdstreams", ml__open_stdstreams},
+    {"asyncio.terminal", ml__open_terminal},
     {NULL, NULL},
 };

@@ -78,10 +78,15 @@ static bool answered(ml_reader *r, ml_readop *op) {
 
 /* ---- waking and backpressure ---- */
 
+static void wait_over(ml_reader *r) {
+  r->waiter = NULL;
+  if (r->source != NULL) r->source->want(r->source, NULL);
+}
+
 static void wake(ml_reader *r) {
   ml_readop *op = r->waiter;
   if (op == NULL) return;
-  r->waiter = NULL;
+  wait_over(r);
   ml__op_wake(&op->op);
 }
 
@@ -163,6 +168,24 @@ static void sink_yield(ml_stream *s, ml_bytes *to) {
 const ml_sink ml__reader_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
                                  sink_lost, sink_forget, sink_yield};
 
+/* ---- fed by a source ---- */
+
+int ml__reader_feed(ml_reader *r, const char *p, size_t n) {
+  int rc = ml__bytes_add(r->net, &r->in, p, n);
+  if (rc == 0) fed(r);
+  return rc;
+}
+
+void ml__reader_end(ml_reader *r) {
+  r->obj.flags |= ML_RD_EOF;
+  wake(r);
+}
+
+void ml__reader_fail(ml_reader *r) {
+  r->obj.flags |= ML_RD_FAILED;
+  wake(r);
+}
+
 /* ---- errors ---- */
 
 bool ml__reader_failed(lua_State *L, int idx) {
@@ -170,7 +193,10 @@ bool ml__reader_failed(lua_State *L, int idx) {
   idx = lua_absindex(L, idx);
   if (!(r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR))) return false;
   if (!(r->obj.flags & ML_RD_ERROR)) { /* of the connection; made once */
-    ml__stream_error(L, r->s);
+    if (r->source != NULL)
+      r->source->error(L, r->source);
+    else
+      ml__stream_error(L, r->s);
     lua_setiuservalue(L, idx, 2);
     r->obj.flags |= ML_RD_ERROR;
   }
@@ -313,6 +339,7 @@ static int step(lua_State *L, ml_readop *op) {
   }
   n = try_read(L, r, op);
   if (n != MORE) {
+    if ((r->obj.flags & ML_RD_EOF) && r->in.len == 0) r->obj.flags |= ML_RD_TOLD;
     op->op.obj.n = 0;
     return n;
   }
@@ -329,23 +356,36 @@ static int step(lua_State *L, ml_readop *op) {
                   names[op->kind]);
     return ML_RAISE;
   }
+  if (r->source != NULL) {
+    int rc = r->source->want(r->source, ml__engine(L)->running);
+    if (rc < 0) r->obj.flags |= ML_RD_FAILED;
+    if (rc != 0) return step(L, op);
+  }
   r->waiter = op;
   if (r->s != NULL) ml__stream_unread(r->s);
   if (r->obj.flags & ML_RD_PAUSED) set_paused(r, false);
   return ML_PARK;
 }
 
+static void op_cancel(ml_op *o) {
+  ml_readop *op = (ml_readop *)o;
+  if (op->r->waiter == op) wait_over(op->r);
+}
+
 static int op_begin(lua_State *L, ml_op *o) {
   ml_readop *op = (ml_readop *)o;
+  ml_reader *r = op->r;
   op->from = 0;
   op->woken = false;
+  if ((r->obj.flags & ML_RD_TOLD) && r->source != NULL && r->source->again)
+    r->obj.flags &= (uint16_t) ~(ML_RD_EOF | ML_RD_TOLD); /* Ctrl-D ends one read */
   return step(L, op);
 }
 
 static int op_wake(lua_State *L, ml_op *o) {
   ml_readop *op = (ml_readop *)o;
   if (o->obj.state == ML_OP_CANCELLED) {
-    if (op->r->waiter == op) op->r->waiter = NULL;
+    op_cancel(o);
     if (op->r->s != NULL) ml__stream_unread(op->r->s);
     op->op.obj.n = 0;
     return 0;
@@ -353,11 +393,6 @@ static int op_wake(lua_State *L, ml_op *o) {
   op->from = 0;
   op->woken = true;
   return step(L, op);
-}
-
-static void op_cancel(ml_op *o) {
-  ml_readop *op = (ml_readop *)o;
-  if (op->r->waiter == op) op->r->waiter = NULL;
 }
 
 static const ml_opclass classes[] = {

@@ -24,6 +24,7 @@ typedef struct ml_stream ml_stream;
 typedef struct ml_reader ml_reader;
 typedef struct ml_server ml_server;
 typedef struct ml_readop ml_readop;
+typedef struct ml_readsource ml_readsource;
 
 /* The engine's part of the network: one userdata in the registry. */
 typedef struct ml_net {
@@ -36,8 +37,8 @@ typedef struct ml_net {
   ml_link streams;        /* every ml_stream */
   ml_link listeners;      /* every listening handle, see server.c */
   ml_link lookups;        /* requests to the resolver, see dns.c */
-  ml_link reapers;   /* one for each loop with child processes, see process.c */
-  ml_link signals;   /* handles of watched signals, see signal.c */
+  ml_link reapers;        /* one for each loop with child processes, see process.c */
+  ml_link signals;        /* handles of watched signals, see signal.c */
   struct ml_sigtable *sigtable;
   struct ml_orphan *orphans; /* children whose loop is gone, see process.c */
 } ml_net;
@@ -257,18 +258,32 @@ void ml__protocol_start(lua_State *L, ml_stream *s, int idx);
 struct ml_reader {
   ml_object obj;
   ml_net *net;
-  ml_stream *s;      /* or NULL */
-  ml_readop *waiter; /* or NULL */
+  ml_stream *s;          /* or NULL */
+  ml_readop *waiter;     /* or NULL */
+  ml_readsource *source; /* or NULL, see stdio.h */
   ml_bytes in;
   size_t limit;
 };
-enum { ML_RD_EOF = 1, ML_RD_FAILED = 2, ML_RD_ERROR = 4, ML_RD_PAUSED = 8 };
+enum { ML_RD_EOF = 1, ML_RD_FAILED = 2, ML_RD_ERROR = 4, ML_RD_PAUSED = 8, ML_RD_TOLD = 16 };
 ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit);
 /* There are bytes to be read: true if the task that waits for them was woken to read
 ** them itself. */
 bool ml__reader_reads(ml_stream *s);
 /* If the reader at idx has failed pushes the error and returns true. */
 bool ml__reader_failed(lua_State *L, int idx);
+
+/* What feeds a reader while a task waits in it. */
+struct ml_readsource {
+  /* A task waits on the loop; NULL: none does any more. > 0: the reader was fed at
+  ** once; < 0: failed. */
+  int (*want)(ml_readsource *src, ml_evloop *loop);
+  void (*error)(lua_State *L, ml_readsource *src); /* pushes why it failed */
+  bool again;                                      /* a terminal: after its end it can be read on */
+};
+/* For sources. UV_ENOMEM: nothing was taken. */
+int ml__reader_feed(ml_reader *r, const char *p, size_t n);
+void ml__reader_end(ml_reader *r);
+void ml__reader_fail(ml_reader *r);
 
 void ml__server_detach(ml_stream *s);
 void ml__listeners_close(ml_net *net, ml_evloop *l);
@@ -290,6 +305,8 @@ int ml__kill(lua_State *L, pid_t pid, int signum);
 /* Pushes an OSError "CODE: text: what" with fields code, errno, syscall. */
 void ml__error_os(lua_State *L, int uverr, const char *syscall, const char *fmt, ...);
 
+void ml__stdio_leave(lua_State *L, ml_evloop *l); /* standard streams let go of it */
+
 /* units' openers: add functions to the table on top */
 void ml__open_reader(lua_State *L);
 void ml__open_writer(lua_State *L);
@@ -299,10 +316,12 @@ void ml__open_connect(lua_State *L);
 void ml__open_eyeballs(lua_State *L);
 void ml__open_dns(lua_State *L);
 void ml__open_datagrams(lua_State *L);
-int ml__open_net(lua_State *L);  /* module asyncio.net */
-int ml__open_time(lua_State *L); /* module time */
-int ml__open_signal(lua_State *L);   /* module signal */
-int ml__open_sigwatch(lua_State *L); /* module asyncio.sigwatch */
-int ml__open_process(lua_State *L);  /* module asyncio.process */
+int ml__open_net(lua_State *L);        /* module asyncio.net */
+int ml__open_time(lua_State *L);       /* module time */
+int ml__open_signal(lua_State *L);     /* module signal */
+int ml__open_sigwatch(lua_State *L);   /* module asyncio.sigwatch */
+int ml__open_process(lua_State *L);    /* module asyncio.process */
+int ml__open_stdstreams(lua_State *L); /* module asyncio.stdstreams */
+int ml__open_terminal(lua_State *L);   /* module asyncio.terminal */
 
 #endif

@@ -100,7 +100,8 @@ typedef enum {
   ML_T_PROCESS,
   ML_T_SIGNALWATCH,
   ML_T_POOL,
-  ML_T_USER /* bindings may count on from here */
+  ML_T_OUTPUT, /* standard output, standard error */
+  ML_T_USER    /* bindings may count on from here */
 } ml_objtype;
 
 typedef struct ml_object {
@@ -195,6 +196,9 @@ struct ml_engine {
   /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
   ** would meet the host's own there */
   void (*close_handles)(lua_State *L, ml_evloop *l);
+  int (*flush_output)(ml_engine *e);              /* NULL, or see ml_flush */
+  void (*_Atomic restore_terminal)(ml_engine *e); /* NULL, or see ml_restore_terminal */
+  struct ml_terminals *terminals;                 /* of that */
   atomic_int interrupted;     /* the first Ctrl-C has been handed to the runner */
   char warning[512];          /* a Lua warning that comes in parts */
   struct ml_task *host_tasks; /* host.c: the host's references */

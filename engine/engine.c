@@ -292,6 +292,8 @@ int ml_close(ml_engine *e, int grace_ms) {
     ml__loop_close(e->L, l);
   }
   call_c(e->L, flush_reports, NULL);
+  ml_flush(e);
+  ml_restore_terminal(e);
   ml__host_close(e);
   e->closing = 2; /* finalizers of scripts run now: no more loops */
   lua_close(e->L);
@@ -304,6 +306,18 @@ int ml_close(ml_engine *e, int grace_ms) {
   ml__alloc(a, e->freethreads, (size_t)e->maxfree * ml__freethread_size, 0);
   ml__alloc(a, e, sizeof *e, 0);
   ml__alloc_free(a);
+  return 0;
+}
+
+int ml_flush(ml_engine *e) {
+  if (e == NULL) return ML_EINVAL;
+  return e->flush_output != NULL ? e->flush_output(e) : 0;
+}
+
+int ml_restore_terminal(ml_engine *e) {
+  void (*restore)(ml_engine *) = e != NULL ? e->restore_terminal : NULL;
+  if (e == NULL) return ML_EINVAL;
+  if (restore != NULL) restore(e);
   return 0;
 }
 

@@ -7,9 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <uv.h>
+
 #include "moonloop.h"
 
-static ml_engine *engine; /* for the signal handler */
+#define SIGPIPE_STATUS (128 + SIGPIPE)
+
+static ml_engine *engine; /* for signal and exit handlers */
 
 static const char usage[] =
     "Usage: moonloop [options] [script.lua [args...]]\n"
@@ -34,16 +38,49 @@ static void on_sigint(int sig) {
   errno = saved;
 }
 
+/* Ends the process as the signal does by itself. */
+static void die_of(int sig) {
+  if (engine != NULL) ml_restore_terminal(engine);
+  signal(sig, SIG_DFL);
+  raise(sig);
+}
+
+static void on_deadly(int sig) {
+  int saved = errno;
+  die_of(sig);
+  errno = saved;
+}
+
+/* os.exit ends the process without ml_close. */
+static void on_exit_process(void) {
+  if (engine == NULL) return;
+  ml_flush(engine);
+  ml_restore_terminal(engine);
+}
+
 /* Nobody reads what the script prints: end as other tools do, quietly. A broken
 ** pipe elsewhere is the writer's error. */
 static void on_sigpipe(int sig) {
   int saved = errno;
   struct pollfd out = {STDOUT_FILENO, POLLOUT, 0};
-  if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)) {
-    signal(sig, SIG_DFL);
-    raise(sig);
-  }
+  if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)) die_of(sig);
   errno = saved;
+}
+
+static void handle_signals(void) {
+  static const int deadly[] = {SIGTERM, SIGHUP, SIGQUIT};
+  struct sigaction sa, old;
+  memset(&sa, 0, sizeof sa);
+  sigemptyset(&sa.sa_mask);
+  sa.sa_handler = on_sigint;
+  sigaction(SIGINT, &sa, NULL);
+  sa.sa_handler = on_sigpipe;
+  sigaction(SIGPIPE, &sa, NULL);
+  sa.sa_handler = on_deadly;
+  for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++) {
+    if (sigaction(deadly[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL) /* not with nohup */
+      sigaction(deadly[i], &sa, NULL);
+  }
 }
 
 static int misuse(const char *what, const char *which) {
@@ -71,6 +108,8 @@ static int failed(ml_engine *e, int rc) {
     fprintf(stderr, "moonloop: %s\n", ml_strerror(rc));
     return 1;
   }
+  if (strcmp(err->message, "OSError: write to <stdout> failed: broken pipe") == 0)
+    return SIGPIPE_STATUS; /* quietly, as if print had written it */
   if (status == 130) {
     fflush(stdout);
     fprintf(stderr, "KeyboardInterrupt\n");
@@ -94,7 +133,6 @@ static int failed(ml_engine *e, int rc) {
 
 int main(int argc, char **argv) {
   ml_config c;
-  struct sigaction sa;
   const char *code = NULL, *module = NULL;
   int i, rc, status = 0;
   ml_config_init(&c);
@@ -151,12 +189,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "moonloop: cannot start: %s\n", ml_strerror(rc));
     return 1;
   }
-  memset(&sa, 0, sizeof sa);
-  sa.sa_handler = on_sigint;
-  sigemptyset(&sa.sa_mask);
-  sigaction(SIGINT, &sa, NULL);
-  sa.sa_handler = on_sigpipe;
-  sigaction(SIGPIPE, &sa, NULL);
+  handle_signals();
+  atexit(on_exit_process);
   if (code != NULL)
     rc = ml_main(engine, "=(command line)", code, strlen(code), argc - i,
                  (const char *const *)argv + i);
@@ -168,8 +202,10 @@ int main(int argc, char **argv) {
     status = failed(engine, rc);
   else if ((rc = ml_run(engine)) < 0)
     status = failed(engine, rc);
+  if (ml_flush(engine) == UV_EPIPE && status == 0) status = SIGPIPE_STATUS;
   ml_close(engine, 1000);
   engine = NULL;
+  if (status == SIGPIPE_STATUS) die_of(SIGPIPE);
   errno = 0;
   if ((fflush(stdout) != 0 || ferror(stdout)) && errno != EPIPE && status == 0) {
     fprintf(stderr, "moonloop: standard output: %s\n",

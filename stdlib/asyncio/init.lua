@@ -40,6 +40,7 @@ local parts = {
     StreamReader StreamWriter StreamReaderProtocol Server ]],
   },
   { "datagrams", " open_datagram " },
+  { "stdio", " stdin stdout stderr " },
 }
 
 --- Names that stand for a whole part.
