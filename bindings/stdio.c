@@ -46,8 +46,9 @@ const char *ml__stdfd_name(const ml_stdfd *f) {
   return names[f->number];
 }
 
-ml_evloop *ml__stdfd_loop(const ml_engine *e) {
-  ml_evloop *l = e->running != NULL ? e->running : e->current;
+ml_evloop *ml__stdfd_loop(ml_engine *e) {
+  ml_evloop *l = e->running;
+  if (l == NULL && !e->closing) l = ml__engine_loop(e);
   return l != NULL && !l->closed && ml__loop_uv(l) != NULL ? l : NULL;
 }
 

@@ -47,7 +47,7 @@ ssize_t ml__stdfd_write(ml_stdfd *f, const char *p, size_t n);
 /* Blocks until it can be written; false: interrupted. */
 bool ml__stdfd_wait(const ml_stdfd *f);
 /* The loop that runs, or the current one; NULL if there can be none. */
-ml_evloop *ml__stdfd_loop(const ml_engine *e);
+ml_evloop *ml__stdfd_loop(ml_engine *e);
 /* "<stdin>", "<stdout>", "<stderr>" */
 const char *ml__stdfd_name(const ml_stdfd *f);
 

@@ -20,7 +20,16 @@
 #define LOW_WATER ((size_t)16 * 1024)
 #define FILE_PART ((size_t)256 * 1024)
 
-enum { O_OPEN = 1, O_FULL = 2, O_ENDED = 4, O_CLOSING = 8, O_CLOSED = 16, O_TOLD = 32, O_CUT = 64 };
+enum {
+  O_OPEN = 1,
+  O_FULL = 2,
+  O_ENDED = 4,
+  O_CLOSING = 8,
+  O_CLOSED = 16,
+  O_TOLD = 32,
+  O_CUT = 64,
+  O_FLUSH = 128
+};
 
 typedef struct output {
   ml_object obj; /* flags: O_* */
@@ -148,8 +157,10 @@ static void on_ready(ml_stdfd *f, int status) {
 
 /* Gets what is queued under way on the loop; without one it waits for ml_flush. */
 static int go_on(output *o) {
-  ml_evloop *l = ml__stdfd_loop(o->f.engine);
-  if (l == NULL || o->first == NULL || o->error != 0) return 0;
+  ml_evloop *l;
+  if (o->first == NULL || o->error != 0 || (o->obj.flags & O_FLUSH)) return 0;
+  l = ml__stdfd_loop(o->f.engine);
+  if (l == NULL) return 0;
   if (o->f.pollable) return ml__stdfd_watch(&o->f, l, UV_WRITABLE);
   if (o->f.work != NULL) return 0;
   return ml__stdfd_start(&o->f, l, o->first->data + o->first->off,
@@ -170,6 +181,8 @@ static void on_written(ml_stdfd *f, const char *p, ssize_t n) {
 
 /* Writes out all that is queued, blocking. */
 static void flush(output *o) {
+  if (!(o->obj.flags & O_OPEN)) return;
+  o->obj.flags |= O_FLUSH;
   ml__stdfd_settle(&o->f);
   while (o->first != NULL) {
     ssize_t n = ml__stdfd_write(&o->f, o->first->data + o->first->off, o->first->len);
@@ -178,9 +191,10 @@ static void flush(output *o) {
     else if (n != UV_EAGAIN)
       failed(o, n < 0 ? (int)n : UV_EIO);
     else if (o->f.pollable && !ml__stdfd_wait(&o->f))
-      return; /* Ctrl-C */
+      break; /* Ctrl-C */
   }
-  if (o->obj.flags & O_OPEN) wrote(o);
+  o->obj.flags &= (uint16_t)~O_FLUSH;
+  wrote(o);
 }
 
 static int open_once(output *o) {
@@ -462,7 +476,7 @@ static int flush_all(ml_engine *e) {
     output *o = output_of(e->L, i);
     if (o == NULL) continue;
     flush(o);
-    if (o->error == UV_EPIPE && !(o->obj.flags & O_TOLD) && i == 0) rc = UV_EPIPE;
+    if (i == 0 && !(o->obj.flags & O_TOLD)) rc = o->error;
   }
   return rc;
 }

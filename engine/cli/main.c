@@ -1,5 +1,6 @@
 /* The moonloop command: a client of moonloop.h like any other. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -65,6 +66,14 @@ static void on_sigpipe(int sig) {
   struct pollfd out = {STDOUT_FILENO, POLLOUT, 0};
   if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR)) die_of(sig);
   errno = saved;
+}
+
+/* A standard descriptor that is closed would be taken by the next thing that is opened:
+** it is opened here, so that its use fails as before. */
+static void guard_descriptors(void) {
+  for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0) return;
+  }
 }
 
 static void handle_signals(void) {
@@ -135,6 +144,7 @@ int main(int argc, char **argv) {
   ml_config c;
   const char *code = NULL, *module = NULL;
   int i, rc, status = 0;
+  guard_descriptors();
   ml_config_init(&c);
   for (i = 1; i < argc; i++) {
     const char *a = argv[i];
@@ -202,7 +212,11 @@ int main(int argc, char **argv) {
     status = failed(engine, rc);
   else if ((rc = ml_run(engine)) < 0)
     status = failed(engine, rc);
-  if (ml_flush(engine) == UV_EPIPE && status == 0) status = SIGPIPE_STATUS;
+  rc = ml_flush(engine);
+  if (rc < 0 && status == 0) {
+    status = rc == UV_EPIPE ? SIGPIPE_STATUS : 1;
+    if (rc != UV_EPIPE) fprintf(stderr, "moonloop: standard output: %s\n", ml_strerror(rc));
+  }
   ml_close(engine, 1000);
   engine = NULL;
   if (status == SIGPIPE_STATUS) die_of(SIGPIPE);
