@@ -121,14 +121,15 @@ describe("tty.keys", function()
     local status, out = helper.sh("exec python3 " .. helper.tmpfile([[
 import os, pty, signal, subprocess, sys
 master, slave = pty.openpty()
-code = 'print "ready" io.stdout:flush() for key in require("tty").keys() do end print("over")'
+code = 'for key in require("tty").keys() do print(key) io.stdout:flush() end print("over")'
 child = subprocess.Popen([sys.argv[1], "-e", code], stdin=slave, stdout=subprocess.PIPE)
 os.close(slave)
+os.write(master, b"a\n")
 child.stdout.readline()
 os.close(master)
 print(child.stdout.read(), child.wait())
 ]], ".py") .. " " .. helper.moonloop)
-    assert.equal("b'over\\n' 0\n", out)
+    assert.truthy(out:find("over\\n' 0", 1, true), out)
     assert.equal(0, status)
   end)
 end)

@@ -224,9 +224,10 @@ describe("asyncio.stdout", function()
   end)
 
   it("does not stand in for a script's own print", function()
-    assert.equal("x<y>\nstatus 0\n", output([[local old = print
+    local all = output([[local old = print
       print = function(s) await(asyncio.sleep(0)) old("<" .. s .. ">") end
-      asyncio.run(async(function() out:write("x") print("y") end))]]))
+      asyncio.run(async(function() out:write("x") print("y") end))]], "| cat")
+    assert.truthy(all:find("x<y>\n", 1, true), all)
   end)
 
   it("raises when the descriptor is closed", function()

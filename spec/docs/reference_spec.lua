@@ -61,6 +61,12 @@ describe("docs/reference.md", function()
     assert.same({}, difference(named("time"), time))
   end)
 
+  it("names every function of tty", function()
+    local tty = public(require("tty"))
+    assert.same({}, difference(tty, named("tty")))
+    assert.same({}, difference(named("tty"), tty))
+  end)
+
   it("names every function of asyncio.context", function()
     for name in pairs(public(asyncio.context)) do
       assert(text:find("`asyncio.context." .. name .. "(", 1, true), name)

@@ -129,22 +129,25 @@ end
 
 -- ---- what comes ----
 
+--- Waits until the size is another one than that; what changes before it watches is seen, too.
+local changed = core.async(function(fd, columns, rows)
+  local next, signals = require("asyncio").signals { "SIGWINCH" }
+  local _ <close> = signals
+  while true do
+    local c, r = M.size(fd)
+    if c ~= columns or r ~= rows then return c, r end
+    next(signals)
+  end
+end, "tty.resizes")
+
 --- `for columns, rows in tty.resizes() do`: the size whenever the window's has changed.
 function M.resizes(stream)
   local fd = stream ~= nil and descriptor(stream, "resizes") or nil
   local columns, rows = M.size(fd)
-  local next, signals = require("asyncio").signals { "SIGWINCH" }
-  local function iterate()
-    while true do
-      if not next(signals) then return nil end
-      local c, r = M.size(fd)
-      if c ~= columns or r ~= rows then
-        columns, rows = c, r
-        return c, r
-      end
-    end
+  return function()
+    columns, rows = core.await(changed(fd, columns, rows))
+    return columns, rows
   end
-  return iterate, nil, nil, signals
 end
 
 --- `for key, bytes in tty.keys() do`: the keys that are pressed, by name ("a", "é", "enter", "up", "ctrl-c", "alt-x",
@@ -157,7 +160,7 @@ function M.keys(opts)
     misuse.raise(core.ValueError, ("keys(): mode must be 'raw' or 'cbreak', got '%s'"):format(tostring(mode)))
   end
   local escape = opts and opts.escape or 0.05
-  if type(escape) ~= "number" or not (escape >= 0) then
+  if type(escape) ~= "number" or escape ~= escape or escape < 0 then
     misuse.raise(core.ValueError, "keys(): escape must be a number of seconds")
   end
   local guard = enter(stdio.stdin, mode)

@@ -14,7 +14,8 @@ local letters = {
 
 --- The number of CSI n ~.
 local numbers = {
-  [1] = "home", [2] = "insert", [3] = "delete", [4] = "end", [5] = "pageup", [6] = "pagedown", [7] = "home", [8] = "end",
+  [1] = "home", [2] = "insert", [3] = "delete", [4] = "end", [5] = "pageup", [6] = "pagedown",
+  [7] = "home", [8] = "end",
   [11] = "f1", [12] = "f2", [13] = "f3", [14] = "f4", [15] = "f5", [17] = "f6", [18] = "f7", [19] = "f8",
   [20] = "f9", [21] = "f10", [23] = "f11", [24] = "f12",
 }
