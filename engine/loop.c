@@ -196,7 +196,10 @@ bool ml__loop_alive(ml_evloop *l) {
 /* Blocks in libuv for at most ms (< 0: until something happens). */
 static void poll_uv(ml_evloop *l, double ms) {
   if (ms == 0) {
+    bool quiet = l->soft > 0 && !uv_loop_alive(l->uv); /* then libuv would not look */
+    if (quiet) uv_ref((uv_handle_t *)&l->async);
     uv_run(l->uv, UV_RUN_NOWAIT);
+    if (quiet) uv_unref((uv_handle_t *)&l->async);
     return;
   }
   if (ms > 0) {

@@ -119,6 +119,20 @@ describe("add_signal_handler", function()
     end)
   end)
 
+  it("is called while tasks are busy, too", function()
+    run(function()
+      local loop, n, rounds = asyncio.get_running_loop(), 0, 0
+      loop:add_signal_handler("SIGUSR1", function() n = n + 1 end)
+      raise("SIGUSR1")
+      repeat
+        rounds = rounds + 1
+        await(asyncio.sleep(0))
+      until n > 0 or rounds > 100000
+      assert.equal(1, n)
+      loop:remove_signal_handler("SIGUSR1")
+    end)
+  end)
+
   it("works in virtual time", function()
     local n = 0
     helper.run(function()

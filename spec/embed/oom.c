@@ -148,6 +148,19 @@ static const struct {
      "await(w:wait_closed())\n"
      "return 'ok'\n",
      1},
+    {"processes",
+     "local asyncio = require 'asyncio'\n"
+     "local _ <close> = asyncio.timeout(5)\n"
+     "local loop = asyncio.get_running_loop()\n"
+     "loop:add_signal_handler('SIGUSR1', print, 1, 2)\n"
+     "local p <close> = await(asyncio.create_subprocess_exec('cat', {stdin = 'some text', stdout = "
+     "asyncio.PIPE, pipes = {[3] = 'rw'}, env = {A = 1}, pty = {2, 3}}))\n"
+     "assert(await(p.stdout:read()) == 'some text')\n"
+     "assert(await(p:wait()) == 0)\n"
+     "assert(loop:remove_signal_handler('SIGUSR1'))\n"
+     "assert(not pcall(await, asyncio.create_subprocess_exec('/no/where')))\n"
+     "return 'ok'\n",
+     1},
 };
 
 typedef struct limits {
