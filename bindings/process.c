@@ -80,7 +80,9 @@ static bool collect(ml_child *c) {
 }
 
 static void reap(ml_child *c) {
-  if (collect(c)) ml__ready(c->loop, &c->ended);
+  if (!collect(c)) return;
+  ml__list_append(&c->reaper->ended, &c->link);
+  ml__ready(c->loop, &c->ended);
 }
 
 static ml_child *find(ml_reaper *r, pid_t pid) {
@@ -128,6 +130,7 @@ static void end_unread(ml_stream *s) {
 static void run_ended(ml_evloop *l, ml_job *job) {
   ml_child *c = ml__containerof(job, ml_child, ended);
   int pin = c->pin;
+  ml__list_remove(&c->link);
   c->reaper = NULL;
   for (unsigned i = 0; i < c->nstreams; i++) end_unread(c->streams[i]);
   ml__wake_all(&c->waiters, NULL);
@@ -184,6 +187,7 @@ static void close_with_loop(uv_handle_t *h) {
   ml_reaper *r = h->data;
   if (uv_is_closing(h)) return;
   while (!ml__list_empty(&r->children)) abandon(ml__containerof(r->children.next, ml_child, link));
+  while (!ml__list_empty(&r->ended)) abandon(ml__containerof(r->ended.next, ml_child, link));
   ml__signal_stop(r->net, &r->uv);
   uv_close(h, on_reaper_closed);
 }
@@ -217,6 +221,7 @@ ml_reaper *ml__reaper_get(ml_net *net, ml_evloop *l, int *err) {
   r->net = net;
   r->loop = l;
   ml__list_init(&r->children);
+  ml__list_init(&r->ended);
   ml__list_append(&net->reapers, &r->all);
   return r;
 }

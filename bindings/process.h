@@ -11,6 +11,7 @@ typedef struct ml_reaper {
   ml_evloop *loop;
   ml_link all;      /* in net->reapers */
   ml_link children; /* that run */
+  ml_link ended;    /* that have been collected, but nobody told yet */
   uv_signal_t uv;   /* of SIGCHLD; started while there are children */
 } ml_reaper;
 

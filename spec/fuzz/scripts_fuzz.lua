@@ -174,6 +174,7 @@ do
     "write", "writelines", "drain", "close", "wait_closed", "is_closing", "get_extra_info", "write_eof", "abort",
     "start_serving", "serve_forever", "close_clients", "abort_clients", "is_serving", "get_loop", "pause_reading",
     "create_task", "resume_reading", "set_protocol", "get_protocol", "set_write_buffer_limits", "lines", "items", "reschedule",
+    "communicate", "wait", "send_signal", "terminate", "kill", "add_signal_handler", "remove_signal_handler",
   } do methods[#methods + 1] = name end
   for i = #methods, 1, -1 do
     if methods[i] == "run_forever" or methods[i] == "run_until_complete" then table.remove(methods, i) end
@@ -346,6 +347,12 @@ local actions = {
   -- loops
   { 3, function() bound() local l = one_of(loops) say("run_until_complete") put(l:run_until_complete(value())) end },
   { 3, function() bound() local l = one_of(loops) say("run_forever") l:run_forever() end },
+  { 1, function()
+    say("process")
+    local p = await(asyncio.create_subprocess_exec(one_of { "cat", "true" }, { stdin = asyncio.PIPE, stdout = asyncio.PIPE }))
+    put(p, p.stdin, p.stdout)
+    asyncio.create_task(function() await(p.stdout:readline()) act() end)
+  end },
   { 1, function() say("run") asyncio.run(async(function()
     local l = note_loop(asyncio.get_running_loop())
     l:call_later(3, l.stop, l)
