@@ -148,48 +148,6 @@ static int f_connect_unix(lua_State *L) {
 
 /* ---- descriptors ---- */
 
-/* open_pipe(descriptor or file) -> Transport. A number is taken over, of a file
-** the descriptor is duplicated. */
-static int f_open_pipe(lua_State *L) {
-  ml_evloop *loop = ml__loop_get(L);
-  luaL_Stream *file = luaL_testudata(L, 1, LUA_FILEHANDLE);
-  ml_stream *s;
-  struct stat st;
-  int fd, rc;
-  if (file != NULL) {
-    if (file->closef == NULL) return ml__error(L, "ValueError", "the file is closed");
-    fflush(file->f);
-    fd = fcntl(fileno(file->f), F_DUPFD_CLOEXEC, 3);
-    if (fd < 0) fd = -1;
-  } else {
-    int ok;
-    fd = (int)lua_tointegerx(L, 1, &ok);
-    if (!ok)
-      return ml__error(L, "TypeError", "a file or a descriptor was expected, got %s",
-                       luaL_typename(L, 1));
-  }
-  if (fstat(fd, &st) < 0) {
-    ml__error_uv(L, uv_translate_sys_error(errno), "opening descriptor %d failed", fd);
-    return lua_error(L);
-  }
-  if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) && !S_ISCHR(st.st_mode)) {
-    if (file != NULL) close(fd);
-    return ml__error(L, "ValueError", "Pipe transport is for pipes/sockets only.");
-  }
-  s = ml__stream_new(L, loop, ML_S_PIPE, 0, &rc);
-  if (s != NULL) {
-    rc = uv_pipe_open(&s->u.pipe, fd);
-    if (rc == 0) {
-      ml__transport_push(L, s);
-      return 1;
-    }
-    discard(s);
-  }
-  if (file != NULL) close(fd);
-  ml__error_uv(L, rc, "opening descriptor %d failed", fd);
-  return lua_error(L);
-}
-
 /* fileno(transport or writer) -> descriptor, or nil when it is closed */
 static int f_fileno(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
@@ -240,10 +198,7 @@ static int f_sockopt(lua_State *L) {
 }
 
 void ml__open_connect(lua_State *L) {
-  static const luaL_Reg functions[] = {{"connect_unix", f_connect_unix},
-                                       {"open_pipe", f_open_pipe},
-                                       {"fileno", f_fileno},
-                                       {"sockopt", f_sockopt},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"connect_unix", f_connect_unix}, {"fileno", f_fileno}, {"sockopt", f_sockopt}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

@@ -54,17 +54,24 @@ ml_evloop *ml__stdfd_loop(ml_engine *e) {
 
 /* ---- opening ---- */
 
-/* Can it be opened anew as what it is? Not the master of a pseudo-terminal: that would
-** make another. Nor the reading end of a FIFO, which might have lost its writers. */
-static bool can_reopen(const ml_stdfd *f, const struct stat *st) {
+/* Not the master of a pseudo-terminal: that would make another. Nor the reading end of
+** a FIFO, which might have lost its writers. */
+static bool can_reopen(int fd, const struct stat *st, bool writes) {
   struct statfs fs;
   unsigned n;
-  if (f->tty) return ioctl(f->number, TIOCGPTN, &n) < 0;
+  if (S_ISCHR(st->st_mode)) return isatty(fd) && ioctl(fd, TIOCGPTN, &n) < 0;
   if (!S_ISFIFO(st->st_mode)) return false;
-  return f->number > 0 || (fstatfs(f->number, &fs) == 0 && fs.f_type == PIPEFS_MAGIC);
+  return writes || (fstatfs(fd, &fs) == 0 && fs.f_type == PIPEFS_MAGIC);
 }
 
-static bool can_poll(int fd) {
+int ml__fd_reopen(int fd, const struct stat *st, bool writes) {
+  char path[32];
+  if (!can_reopen(fd, st, writes)) return -1;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  return open(path, (writes ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+bool ml__fd_pollable(int fd) {
   struct epoll_event ev = {.events = EPOLLIN};
   int ep = epoll_create1(EPOLL_CLOEXEC);
   bool ok = ep >= 0 && epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0;
@@ -74,7 +81,6 @@ static bool can_poll(int fd) {
 
 int ml__stdfd_open(ml_stdfd *f) {
   struct stat st;
-  char path[32];
   f->fd = -1;
   if (fstat(f->number, &st) < 0) return uv_translate_sys_error(errno);
   f->dev = st.st_dev;
@@ -82,14 +88,11 @@ int ml__stdfd_open(ml_stdfd *f) {
   f->regular = S_ISREG(st.st_mode);
   f->socket = S_ISSOCK(st.st_mode);
   f->tty = S_ISCHR(st.st_mode) && isatty(f->number);
-  if (can_reopen(f, &st)) {
-    snprintf(path, sizeof path, "/proc/self/fd/%d", f->number);
-    f->fd = open(path, (f->number > 0 ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-  }
+  f->fd = ml__fd_reopen(f->number, &st, f->number > 0);
   f->shared = f->fd < 0;
   if (f->shared) f->fd = fcntl(f->number, F_DUPFD_CLOEXEC, 3);
   if (f->fd < 0) return uv_translate_sys_error(errno);
-  f->pollable = !f->regular && can_poll(f->fd);
+  f->pollable = !f->regular && ml__fd_pollable(f->fd);
   return 0;
 }
 

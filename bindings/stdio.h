@@ -32,6 +32,9 @@ struct ml_stdfd {
   void (*done)(ml_stdfd *f, const char *p, ssize_t n);
 };
 
+/* The pipe or terminal opened anew, non-blocking for us alone; -1: it cannot be. */
+int ml__fd_reopen(int fd, const struct stat *st, bool writes);
+bool ml__fd_pollable(int fd);
 /* Opens it for number; 0 or UV_E*. */
 int ml__stdfd_open(ml_stdfd *f);
 void ml__stdfd_close(ml_stdfd *f);

@@ -313,6 +313,7 @@ void ml__open_writer(lua_State *L);
 void ml__open_transport(lua_State *L);
 void ml__open_server(lua_State *L);
 void ml__open_connect(lua_State *L);
+void ml__open_pipes(lua_State *L);
 void ml__open_eyeballs(lua_State *L);
 void ml__open_dns(lua_State *L);
 void ml__open_datagrams(lua_State *L);

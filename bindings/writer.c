@@ -129,6 +129,7 @@ static int drain_end(ml_op *op, int n) {
 
 static int drain_wait(lua_State *L, ml_waitop *w) {
   ml_stream *s = stream_of(w);
+  if ((s->flags & ML_S_LOST) && s->error != 0) return drain_end(&w->op, raise_lost(L, s));
   if (s->flags & ML_S_LOST) {
     ml__error_new(L, "OSError", "Connection lost");
     lua_pushliteral(L, "ECONNRESET");

@@ -5,6 +5,7 @@ local connections = require "asyncio.connections"
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 local net = require "asyncio.net"
+local pipes = require "asyncio.pipes"
 
 local async, await, catch = core.async, core.await, core.catch
 local Loop = core.Loop.methods
@@ -141,19 +142,22 @@ end
 
 -- ---- pipes ----
 
-local connect_pipe = async(function(factory, pipe, opts)
-  return start(net.open_pipe(pipe), factory, opts)
+local connect_pipe = async(function(factory, pipe, keep, opts)
+  return start(net.open_pipe(pipe, opts ~= nil, keep), factory, opts)
 end, "connect_pipe")
 
---- Reads from a pipe: a descriptor, which is taken over, or a Lua file. Gives transport and protocol.
+--- Reads from a pipe, a socket or a terminal: a descriptor, which is taken over, a file of io, or an object with
+--- fileno(). Gives transport and protocol.
 function Loop:connect_read_pipe(factory, pipe) -- luacheck: ignore self
   connections.check_callback(factory, "protocol_factory", "connect_read_pipe")
-  return connect_pipe(factory, pipe, nil)
+  local source, keep = pipes.descriptor(pipe)
+  return connect_pipe(factory, source, keep, nil)
 end
 
 function Loop:connect_write_pipe(factory, pipe) -- luacheck: ignore self
   connections.check_callback(factory, "protocol_factory", "connect_write_pipe")
-  return connect_pipe(factory, pipe, { write_only = true })
+  local target, keep = pipes.descriptor(pipe)
+  return connect_pipe(factory, target, keep, { write_only = true })
 end
 
 -- ---- names ----
