@@ -31,7 +31,7 @@ typedef struct slot {
 
 /* A userdata, so that whatever is raised closes what it has opened. */
 typedef struct request {
-  ml_spawn s;
+  ml_spawning s;
   size_t n; /* slots, and one more for the pty */
   ml_childfd *fds;
   slot *slots;
@@ -152,7 +152,7 @@ static bool flag(lua_State *L, const char *name) {
 }
 
 /* Supplementary groups; those of root do not stay when the user changes. */
-static void read_groups(lua_State *L, ml_spawn *s) {
+static void read_groups(lua_State *L, ml_spawning *s) {
   gid_t *groups;
   s->ngroups = (s->uid >= 0 || s->gid >= 0) && geteuid() == 0 ? 0 : -1;
   if (lua_getfield(L, 1, "groups") != LUA_TTABLE) return;
@@ -168,7 +168,7 @@ static void read_groups(lua_State *L, ml_spawn *s) {
 /* Pushes a request made of the table at 1; things that it refers to stay below. */
 static request *new_request(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", request_gc}, {NULL, NULL}};
-  ml_spawn s = {.tty = -1};
+  ml_spawning s = {.tty = -1};
   request *q;
   size_t n, size;
   s.paths = strings(L, "paths");
@@ -224,7 +224,7 @@ static void push_stream(lua_State *L, request *q, size_t i, ml_child *c) {
   ml__transport_push(L, s);
 }
 
-static int spawn_failed(lua_State *L, const ml_spawn *s, int rc, int stage) {
+static int spawn_failed(lua_State *L, const ml_spawning *s, int rc, int stage) {
   const char *program = s->argv[0];
   const char *what = "spawn", *subject = program;
   lua_getfield(L, 1, "program");

@@ -43,7 +43,7 @@ typedef struct failure {
 } failure;
 
 typedef struct child {
-  const ml_spawn *r;
+  const ml_spawning *r;
   int report; /* the writing end */
 } child;
 
@@ -74,7 +74,7 @@ static void hide(unsigned from, unsigned to) {
 /* Puts every descriptor into its place. First those that lie where another is to
 ** come move out of the way. */
 static void arrange(child *c) {
-  const ml_spawn *r = c->r;
+  const ml_spawning *r = c->r;
   ml_childfd *fds = r->fds;
   int end = r->fds[r->nfds - 1].target + 1, n;
   unsigned next = 3;
@@ -124,7 +124,7 @@ static void reset_signals(void) {
 }
 
 static void become(const child *c) {
-  const ml_spawn *r = c->r;
+  const ml_spawning *r = c->r;
   if (r->ngroups >= 0 && setgroups((size_t)r->ngroups, r->groups) < 0) fail(c, ML_SPAWN_USER);
   if (r->gid >= 0 && setgid((gid_t)r->gid) < 0) fail(c, ML_SPAWN_USER);
   if (r->uid >= 0 && setuid((uid_t)r->uid) < 0) fail(c, ML_SPAWN_USER);
@@ -132,7 +132,7 @@ static void become(const child *c) {
 
 /* As execvp, but that a file of unknown format is not given to the shell. */
 static void execute(const child *c) {
-  const ml_spawn *r = c->r;
+  const ml_spawning *r = c->r;
   int err = ENOENT;
   for (char *const *p = r->paths; *p != NULL; p++) {
     execve(*p, r->argv, r->envp);
@@ -149,7 +149,7 @@ static void execute(const child *c) {
 
 static int run_child(void *arg) {
   child *c = arg;
-  const ml_spawn *r = c->r;
+  const ml_spawning *r = c->r;
   if (r->session && setsid() < 0) fail(c, ML_SPAWN_GROUP);
   if (r->group >= 0 && setpgid(0, (pid_t)r->group) < 0) fail(c, ML_SPAWN_GROUP);
   if (r->tty >= 0 && ioctl(r->tty, TIOCSCTTY, 0) < 0) fail(c, ML_SPAWN_TTY);
@@ -171,7 +171,7 @@ static pid_t fork_child(child *c) {
 }
 
 static pid_t start(child *c) {
-  const ml_spawn *r = c->r;
+  const ml_spawning *r = c->r;
 #if SHARE_MEMORY
   if (r->uid < 0 && r->gid < 0 && r->ngroups < 0) {
     size_t size = STACK_SIZE;
@@ -193,7 +193,7 @@ static pid_t start(child *c) {
   return fork_child(c);
 }
 
-int ml__spawn(const ml_spawn *r, pid_t *pid, int *stage) {
+int ml__spawn(const ml_spawning *r, pid_t *pid, int *stage) {
   child c = {.r = r};
   failure f = {ML_SPAWN_FORK, 0};
   sigset_t all, old;

@@ -22,7 +22,7 @@ enum {
   ML_SPAWN_EXEC
 };
 
-typedef struct ml_spawn {
+typedef struct ml_spawning {
   char *const *paths; /* what to execute: tried in turn */
   char *const *argv, *const *envp;
   const char *cwd; /* or NULL */
@@ -36,9 +36,9 @@ typedef struct ml_spawn {
   long uid, gid; /* or -1 */
   const gid_t *groups;
   long ngroups; /* -1: as they are */
-} ml_spawn;
+} ml_spawning;
 
 /* 0, or a negative code of libuv's, and at which step (ML_SPAWN_*) in *stage. */
-int ml__spawn(const ml_spawn *r, pid_t *pid, int *stage);
+int ml__spawn(const ml_spawning *r, pid_t *pid, int *stage);
 
 #endif

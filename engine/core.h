@@ -361,6 +361,7 @@ struct ml_evloop {
   uint64_t timer_seq;
   uv_loop_t *uv;              /* made at first use: ml__loop_uv */
   uv_timer_t uvtimer;         /* the one uv timer under the heap; unref'd */
+  struct ml_gate *gate;       /* call.c; NULL: not needed yet */
   struct ml_watches *watches; /* watch.c; NULL: not needed yet */
   uv_async_t async;           /* wakes a blocked poll from other threads; unref'd */
   bool own_uv, uv_ready;
@@ -434,6 +435,19 @@ int ml__set_last_error(ml_engine *e, lua_State *L, int code); /* the error on to
 void ml__host_close(ml_engine *e);
 int ml__host_pending_error(lua_State *L);
 int ml__host_report_stuck(lua_State *L);
+
+/* ---- values between C and Lua ---- */
+
+/* The Lua thread for calls of the host: the one that runs the loop, if one does. */
+static inline lua_State *ml__state(const ml_engine *e) {
+  return e->running != NULL ? e->running->L : e->L;
+}
+/* Pushes the value. May raise a memory error. */
+void ml__value_push(lua_State *L, const ml_value *v);
+/* The value at idx if it is one of C's, without a copy; else returns false. */
+bool ml__value_plain(lua_State *L, int idx, ml_value *v);
+/* The value at idx for the host, to be given back by ml_value_free. May raise a memory error. */
+void ml__value_take(lua_State *L, int idx, ml_value *v);
 
 /* ---- futures ---- */
 

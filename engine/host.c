@@ -29,9 +29,6 @@ struct ml_lasterror {
   int exit_status;
 };
 
-/* The Lua thread for calls of the host: the one that runs the loop, if one does. */
-static lua_State *state_of(const ml_engine *e) { return e->running != NULL ? e->running->L : e->L; }
-
 static char *copy(const char *s, size_t n) {
   char *p = malloc(n + 1);
   if (p != NULL) {
@@ -240,7 +237,7 @@ static int read_whole(ml_engine *e, const char *path, char **out, size_t *n) {
   }
   if (f != NULL && f != stdin) fclose(f);
   if (err != 0) {
-    lua_State *L = state_of(e);
+    lua_State *L = ml__state(e);
     open_failure failure = {path, err};
     free(buf);
     if (!lua_checkstack(L, 8)) return ML_ENOMEM;
@@ -280,15 +277,9 @@ static int spawn(lua_State *L) {
   return 0;
 }
 
-int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task **out) {
+/* Makes a task of the coroutine or function on top of L (popped). */
+static int start_task(ml_engine *e, lua_State *L, ml_task **out) {
   spawn_arg a = {e, NULL};
-  int rc;
-  if (out != NULL) *out = NULL;
-  if (e == NULL || src == NULL || name == NULL) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
-  lua_State *L = state_of(e);
-  rc = load_chunk(e, L, name, src, n);
-  if (rc < 0) return rc;
   if (out != NULL) {
     a.ref = calloc(1, sizeof *a.ref);
     if (a.ref == NULL) {
@@ -308,16 +299,71 @@ int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task *
       ml__list_remove(&a.ref->job.link);
       free(a.ref);
     }
-    ml__set_last_error(e, L, ML_ENOMEM);
-    return ML_ENOMEM;
+    return ml__set_last_error(e, L, ML_ENOMEM);
   }
-  if (out != NULL) {
-    a.ref->next = e->host_tasks;
-    if (e->host_tasks != NULL) e->host_tasks->prev = a.ref;
-    e->host_tasks = a.ref;
-    *out = a.ref;
-  }
+  if (out == NULL) return 0;
+  a.ref->next = e->host_tasks;
+  if (e->host_tasks != NULL) e->host_tasks->prev = a.ref;
+  e->host_tasks = a.ref;
+  *out = a.ref;
   return 0;
+}
+
+int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task **out) {
+  lua_State *L;
+  int rc;
+  if (out != NULL) *out = NULL;
+  if (e == NULL || src == NULL || name == NULL) return ML_EINVAL;
+  if (e->closing) return ML_ECLOSED;
+  L = ml__state(e);
+  rc = load_chunk(e, L, name, src, n);
+  return rc < 0 ? rc : start_task(e, L, out);
+}
+
+typedef struct call_arg {
+  const char *fn;
+  const ml_value *argv;
+  size_t n;
+} call_arg;
+
+/* [call_arg] -> the coroutine of the call */
+static int prepare_call(lua_State *L) {
+  const call_arg *a = lua_touserdata(L, 1);
+  const char *p = a->fn, *dot;
+  luaL_checkstack(L, (int)a->n + 8, "too many arguments");
+  lua_pushglobaltable(L);
+  do {
+    dot = strchr(p, '.');
+    lua_pushlstring(L, p, dot != NULL ? (size_t)(dot - p) : strlen(p));
+    if (!lua_istable(L, 2)) break;
+    lua_gettable(L, 2);
+    lua_replace(L, 2);
+    p = dot != NULL ? dot + 1 : p;
+  } while (dot != NULL);
+  lua_settop(L, 2);
+  if (!lua_isfunction(L, 2))
+    return ml__error(L, "TypeError", "there is no function '%s' (a %s value)", a->fn,
+                     luaL_typename(L, 2));
+  if (!ml__asyncfunction(L, 2)) ml__async(L);
+  for (size_t i = 0; i < a->n; i++) ml__value_push(L, &a->argv[i]);
+  lua_call(L, (int)a->n, 1);
+  return 1;
+}
+
+int ml_spawn(ml_engine *e, const char *fn, const ml_value *argv, size_t n, ml_task **out) {
+  call_arg a = {fn, argv, n};
+  lua_State *L;
+  int st;
+  if (out != NULL) *out = NULL;
+  if (e == NULL || fn == NULL || (argv == NULL && n > 0) || n > 200) return ML_EINVAL;
+  if (e->closing) return ML_ECLOSED;
+  L = ml__state(e);
+  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
+  lua_pushcfunction(L, prepare_call);
+  lua_pushlightuserdata(L, &a);
+  st = lua_pcall(L, 1, 1, 0);
+  if (st != LUA_OK) return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
+  return start_task(e, L, out);
 }
 
 int ml_load_file(ml_engine *e, const char *path, ml_task **out) {
@@ -484,7 +530,7 @@ int ml_task_cancel(ml_task *t, const char *why) {
   if (t == NULL) return ML_EINVAL;
   if (t->e == NULL) return ML_ECLOSED;
   if (t->status != ML_PENDING) return 0;
-  L = state_of(t->e);
+  L = ml__state(t->e);
   if (!lua_checkstack(L, 4)) return ML_ENOMEM;
   lua_pushcfunction(L, cancel_protected);
   lua_pushlightuserdata(L, t);
@@ -507,9 +553,9 @@ static void detach(ml_task *t) {
 void ml_task_release(ml_task *t) {
   if (t == NULL) return;
   if (t->e != NULL) {
-    ml__unpin(state_of(t->e), t->pin);
+    ml__unpin(ml__state(t->e), t->pin);
     for (size_t i = 0; i < t->n; i++)
-      if (t->values[i].type == ML_OTHER) ml__unpin(state_of(t->e), t->values[i].u.str.ref);
+      if (t->values[i].type == ML_OTHER) ml__unpin(ml__state(t->e), t->values[i].u.str.ref);
     detach(t);
   }
   for (size_t i = 0; i < t->n; i++) free(t->strings[i]);

@@ -42,6 +42,7 @@ struct uv_loop_s;
 
 typedef struct ml_engine ml_engine; /* one engine: a Lua state and its loop    */
 typedef struct ml_task ml_task;     /* the host's reference to a script task   */
+typedef struct ml_call ml_call;     /* one call of a host function             */
 
 /* Codes of the engine's own. */
 enum {
@@ -129,6 +130,36 @@ typedef void (*ml_done_fn)(ml_task *t, void *ud);
 ML_API int ml_task_on_done(ml_task *t, ml_done_fn fn, void *ud);
 ML_API int ml_task_cancel(ml_task *t, const char *why);
 ML_API void ml_task_release(ml_task *t);
+
+/* The global function of that name (dots lead into tables) is called as a task; a
+** coroutine function's coroutine is awaited. */
+ML_API int ml_spawn(ml_engine *e, const char *fn, const ml_value *argv, size_t n, ml_task **out);
+
+/* what the host gives to scripts: names as in Lua, "game.spawn"; dots make tables.
+** fn answers with ml_return before it returns 0. < 0 is an error for the script: OSError
+** for UV_E*, ValueError for ML_EINVAL, else RuntimeError; a string that ml_return was
+** given is its text. */
+typedef int (*ml_fn)(ml_call *c, void *ud);
+ML_API int ml_def(ml_engine *e, const char *name, ml_fn fn, void *ud);
+/* Awaitable in scripts. fn returns 0, and the call is finished by ml_call_finish, in fn
+** or at any time after it, or < 0 as above; then it is not finished. */
+typedef int (*ml_async_fn)(ml_call *c, void *ud);
+ML_API int ml_def_async(ml_engine *e, const char *name, ml_async_fn fn, void *ud);
+ML_API int ml_argc(const ml_call *c);
+/* The i-th argument, from 0; ML_EINVAL and nil beyond the last. Its string lives until fn
+** returns, or until an asynchronous call is finished. ML_OTHER is given back by
+** ml_value_free. On the engine's thread. */
+ML_API int ml_arg(ml_call *c, int i, ml_value *out);
+ML_API int ml_return(ml_call *c, const ml_value *v, size_t n); /* the last one counts */
+ML_API ml_engine *ml_call_engine(const ml_call *c);
+/* fn is told, on the engine's thread, when the script waits no longer: its task was
+** cancelled, or the engine is closed. The call is still to be finished, in fn or later. */
+typedef void (*ml_cancel_fn)(ml_call *c, void *ud);
+ML_API int ml_call_on_cancel(ml_call *c, ml_cancel_fn fn, void *ud);
+/* ANY THREAD, once for each asynchronous call, even if it was cancelled: it releases c.
+** err 0: v are the results; < 0: an error, as above. ML_ECLOSED: the engine is closed.
+** ML_OTHER values only on the engine's thread, and they must outlive the task's wake-up. */
+ML_API int ml_call_finish(ml_call *c, int err, const ml_value *v, size_t n);
 
 /* A main program, as the moonloop command runs it: not a task; its awaits
 ** drive the loop until they are done. argv[0] is the script's name in `arg`.

@@ -1,0 +1,77 @@
+/* Values that cross between C and Lua. What is no plain value of C is a pin of
+** {value, text}; so is a string that the host may keep: ml_value_free gives it back.
+*/
+#include <string.h>
+
+#include "core.h"
+
+void ml__value_push(lua_State *L, const ml_value *v) {
+  switch (v->type) {
+  case ML_BOOL: lua_pushboolean(L, v->u.b); break;
+  case ML_INT: lua_pushinteger(L, v->u.i); break;
+  case ML_FLOAT: lua_pushnumber(L, v->u.n); break;
+  case ML_STRING: lua_pushlstring(L, v->u.str.s, v->u.str.len); break;
+  case ML_OTHER:
+    ml__pushpinned(L, v->u.str.ref);
+    if (!lua_istable(L, -1)) break;
+    lua_rawgeti(L, -1, 1);
+    lua_remove(L, -2);
+    break;
+  default: lua_pushnil(L);
+  }
+}
+
+/* [value] -> what tostring says of it */
+static int tostring(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+bool ml__value_plain(lua_State *L, int idx, ml_value *v) {
+  switch (lua_type(L, idx)) {
+  case LUA_TNONE:
+  case LUA_TNIL: v->type = ML_NIL; return true;
+  case LUA_TBOOLEAN:
+    v->type = ML_BOOL;
+    v->u.b = lua_toboolean(L, idx);
+    return true;
+  case LUA_TNUMBER:
+    v->type = lua_isinteger(L, idx) ? ML_INT : ML_FLOAT;
+    if (v->type == ML_INT)
+      v->u.i = lua_tointeger(L, idx);
+    else
+      v->u.n = lua_tonumber(L, idx);
+    return true;
+  case LUA_TSTRING:
+    v->type = ML_STRING;
+    v->u.str.s = lua_tolstring(L, idx, &v->u.str.len);
+    v->u.str.ref = 0;
+    return true;
+  default: return false;
+  }
+}
+
+void ml__value_take(lua_State *L, int idx, ml_value *v) {
+  if (ml__value_plain(L, idx, v) && v->type != ML_STRING) return;
+  lua_createtable(L, 2, 0);
+  lua_pushvalue(L, idx);
+  lua_rawseti(L, -2, 1);
+  lua_pushcfunction(L, tostring);
+  lua_pushvalue(L, idx);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) { /* __tostring failed */
+    lua_pop(L, 1);
+    lua_pushstring(L, luaL_typename(L, idx));
+  }
+  v->u.str.s = lua_tolstring(L, -1, &v->u.str.len);
+  lua_rawseti(L, -2, 2);
+  v->u.str.ref = ml__pin(L, -1);
+  v->type = lua_type(L, idx) == LUA_TSTRING ? ML_STRING : ML_OTHER;
+  lua_pop(L, 1);
+}
+
+void ml_value_free(ml_engine *e, ml_value *v) {
+  if (e == NULL || v == NULL) return;
+  if ((v->type == ML_OTHER || v->type == ML_STRING) && v->u.str.ref != 0 && e->L != NULL)
+    ml__unpin(ml__state(e), v->u.str.ref);
+  memset(v, 0, sizeof *v);
+}
