@@ -16,8 +16,8 @@ typedef struct host_op host_op;
 typedef struct ml_gate ml_gate;
 struct ml_gate {
   uv_mutex_t lock;
-  int refs; /* under the lock */
-  ml_evloop *loop;     /* NULL: closed; under the lock */
+  int refs;        /* under the lock */
+  ml_evloop *loop; /* NULL: closed; under the lock */
   ml_closer closer;
   /* the engine's thread's: */
   ml_link calls;   /* not finished or not taken yet */

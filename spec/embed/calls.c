@@ -81,18 +81,19 @@ static void at_once(ml_engine *e) {
   expect(ml_def(e, "missing.sub", add, NULL) == ML_EINVAL); /* no table */
   expect(strstr(ml_last_error(e, NULL)->message, "'missing' is no table") != NULL);
   expect(ml_def(e, "f", NULL, NULL) == ML_EINVAL);
-  run_ok(e, "assert(math.plus(1, 2) == 3)\n"
-            "local t = {}\n"
-            "local a, b, c, d, s, u = game.world.kinds(nil, true, 1, 1.5, 'a\\0b', t)\n"
-            "assert(a == nil and b == true and c == 1 and d == 1.5 and s == 'a\\0b' and u == t)\n"
-            "local asyncio = require 'asyncio'\n"
-            "local ok, err = pcall(math.plus, 1, 'x')\n"
-            "assert(not ok and asyncio.isinstance(err, asyncio.ValueError), tostring(err))\n"
-            "assert(err.message:find('math.plus: two integers were expected', 1, true), err.message)\n"
-            "ok, err = pcall(missing)\n"
-            "assert(not ok and err.code == 'ENOENT', tostring(err))\n"
-            "assert(err.message == 'missing: no such file or directory', err.message)\n"
-            "too_much()\n");
+  run_ok(e,
+         "assert(math.plus(1, 2) == 3)\n"
+         "local t = {}\n"
+         "local a, b, c, d, s, u = game.world.kinds(nil, true, 1, 1.5, 'a\\0b', t)\n"
+         "assert(a == nil and b == true and c == 1 and d == 1.5 and s == 'a\\0b' and u == t)\n"
+         "local asyncio = require 'asyncio'\n"
+         "local ok, err = pcall(math.plus, 1, 'x')\n"
+         "assert(not ok and asyncio.isinstance(err, asyncio.ValueError), tostring(err))\n"
+         "assert(err.message:find('math.plus: two integers were expected', 1, true), err.message)\n"
+         "ok, err = pcall(missing)\n"
+         "assert(not ok and err.code == 'ENOENT', tostring(err))\n"
+         "assert(err.message == 'missing: no such file or directory', err.message)\n"
+         "too_much()\n");
 }
 
 /* ---- later ---- */
@@ -247,13 +248,14 @@ static void from_threads(int close_early) {
   c.ud = &log;
   expect_ok(ml_new(&c, &e));
   expect_ok(ml_def_async(e, "work", enqueue, &b));
-  ml_task_release(load(e, "local asyncio = require 'asyncio'\n"
-                          "local sum = 0\n"
-                          "local one = async(function() local n = await(work()) sum = sum + n end)\n"
-                          "local all = {}\n"
-                          "for i = 1, 4000 do all[i] = one() end\n"
-                          "await(asyncio.gather(all))\n"
-                          "assert(sum == 4000)\n"));
+  ml_task_release(load(e,
+                       "local asyncio = require 'asyncio'\n"
+                       "local sum = 0\n"
+                       "local one = async(function() local n = await(work()) sum = sum + n end)\n"
+                       "local all = {}\n"
+                       "for i = 1, 4000 do all[i] = one() end\n"
+                       "await(asyncio.gather(all))\n"
+                       "assert(sum == 4000)\n"));
   for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, work, &b);
   if (close_early) {
     while (b.n < THREADS * EACH) expect_ok(ml_step(e, 0));
@@ -289,9 +291,11 @@ static void spawning(ml_engine *e) {
   const ml_value *v;
   ml_value args[2];
   size_t n;
-  run_ok(e, "local asyncio = require 'asyncio'\n"
-            "game.greet = async(function(who, n) await(asyncio.sleep(0)) return who .. '!', n + 1 end)\n"
-            "function plain(...) return select('#', ...), await(asyncio.sleep(0, 'slept')) end\n");
+  run_ok(
+      e,
+      "local asyncio = require 'asyncio'\n"
+      "game.greet = async(function(who, n) await(asyncio.sleep(0)) return who .. '!', n + 1 end)\n"
+      "function plain(...) return select('#', ...), await(asyncio.sleep(0, 'slept')) end\n");
   args[0] = text("hello");
   args[1] = integer(1);
   expect_ok(ml_spawn(e, "game.greet", args, 2, &t));
