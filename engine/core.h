@@ -170,6 +170,7 @@ struct ml_engine {
   uint32_t task_ids, gather_serial;
   int cancel_depth; /* gathers whose children are being cancelled */
   int eager_depth;  /* eager first steps inside one another */
+  ml_link unwound;  /* jobs of tasks that eager starts have suspended: see eager.c */
   ml_codeinfo *codeinfo[256];
   int closing;
   int host_mode;     /* scripts are tasks of a host's loop */
@@ -541,6 +542,12 @@ ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop);
 bool ml__task_cancel(lua_State *L, int idx);
 /* Through the loop's task factory: pushes a task for the coroutine at idx. */
 void ml__create_task(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname);
+/* The same as the end of a function that Lua calls: gives what that returns. */
+int ml__create_task_k(lua_State *L, int idx, int opts, ml_evloop *l);
+/* Runs the first step of the task on top now. True: the running task, which made it, has
+** to be suspended by ml__task_created, the end of the function that Lua called. */
+bool ml__task_start_eagerly(lua_State *L, ml_evloop *l, ml_fiber *t, bool may_yield);
+int ml__task_created(lua_State *L, bool yield);
 /* Goes on with the coroutine at idx in a new segment; yields. */
 int ml__segment_enter(lua_State *L, ml_fiber *t, int idx);
 /* Context tables: a new task (on top) gets its maker's; or the one at idx. */

@@ -200,6 +200,7 @@ int ml_new(const ml_config *c, ml_engine **out) {
   if (config.shuffle != 0) e->rng = config.shuffle * 2 + 1;
   ml__list_init(&e->loops);
   ml__list_init(&e->reports);
+  ml__list_init(&e->unwound);
   e->L = lua_newstate(ml__alloc, a);
   if (e->L == NULL) {
     ml__alloc(a, e, sizeof *e, 0);

@@ -254,8 +254,7 @@ static int loop_create_future(lua_State *L) {
 static int loop_create_task(lua_State *L) {
   ml_evloop *l = ml__checkopenloop(L, 1);
   lua_settop(L, 3);
-  ml__create_task(L, 2, 3, l, "create_task");
-  return 1;
+  return ml__create_task_k(L, 2, 3, l);
 }
 
 int ml__loop_call_soon(lua_State *L);

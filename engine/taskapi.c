@@ -272,24 +272,10 @@ void ml__source_traceback(lua_State *L, int idx) {
 
 static const char *const task_keys[] = {"name", "eager_start", "context", "loop", NULL};
 
-/* Eager starts nest on the C stack, of which Lua allows some 200 levels: deeper
-** ones are scheduled like any other task. */
-#define MAX_EAGER_DEPTH 30
-
-/* Runs the first step of the task on top now: asyncio's eager start. */
-static void start_eagerly(lua_State *L, ml_evloop *l, ml_fiber *t) {
-  lua_State *outer = l->L;
-  uint16_t depth = ml__engine(L)->task != NULL ? ml__engine(L)->task->depth : 0;
-  l->L = L;
-  ml__engine(L)->eager_depth++;
-  ml__task_run(l, t);
-  ml__engine(L)->eager_depth--;
-  l->L = outer;
-  if (ml__engine(L)->task != NULL) ml__engine(L)->task->depth = depth;
-}
-
-/* create_task(L, coroutine at idx, options at opts) pushes the task. */
-static void create(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname, bool eager) {
+/* create_task(L, coroutine at idx, options at opts) pushes the task. True: what
+** ml__task_created is to be told. */
+static bool create(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname, bool eager,
+                   bool may_yield) {
   ml_object *o = ml__toobject(L, idx);
   ml_fiber *t;
   int name = 0, context = 0;
@@ -325,28 +311,56 @@ static void create(lua_State *L, int idx, int opts, ml_evloop *l, const char *fn
     lua_pop(L, 1);
   }
   if (l->debug) ml__task_created_at(L, -1);
-  if (eager && ml__engine(L)->running == l && ml__engine(L)->eager_depth < MAX_EAGER_DEPTH)
-    start_eagerly(L, l, t);
-  else
-    ml__ready(l, &t->job);
+  if (eager && ml__engine(L)->running == l) return ml__task_start_eagerly(L, l, t, may_yield);
+  ml__ready(l, &t->job);
+  return false;
 }
 
-/* Through the loop's task factory if it has one. */
-void ml__create_task(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname) {
-  idx = lua_absindex(L, idx);
-  if (!l->has_factory) {
-    create(L, idx, opts, l, fname, false);
-    return;
-  }
+static int core_eager_task_factory(lua_State *L);
+
+/* Pushes the task factory and its arguments; false: the loop has none, or the one that
+** only makes tasks eager. */
+static bool push_factory(lua_State *L, int idx, int opts, ml_evloop *l, bool *eager) {
+  *eager = false;
+  if (!l->has_factory) return false;
   ml__loop_push(L, l);
   lua_getiuservalue(L, -1, 2);
+  if (lua_tocfunction(L, -1) == core_eager_task_factory) {
+    lua_pop(L, 2);
+    *eager = true;
+    return false;
+  }
   lua_insert(L, -2);
   lua_pushvalue(L, idx);
   if (lua_istable(L, opts))
     lua_pushvalue(L, opts);
   else
     lua_pushnil(L);
-  lua_call(L, 3, 1);
+  return true;
+}
+
+void ml__create_task(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname) {
+  bool eager;
+  idx = lua_absindex(L, idx);
+  if (push_factory(L, idx, opts, l, &eager))
+    lua_call(L, 3, 1);
+  else
+    create(L, idx, opts, l, fname, eager, false);
+}
+
+static int called_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)L;
+  (void)status;
+  (void)ctx;
+  return 1;
+}
+
+int ml__create_task_k(lua_State *L, int idx, int opts, ml_evloop *l) {
+  bool eager;
+  if (!push_factory(L, idx, opts, l, &eager))
+    return ml__task_created(L, create(L, idx, opts, l, "create_task", eager, true));
+  lua_callk(L, 3, 1, 0, called_k);
+  return 1;
 }
 
 /* (coroutine, options): the loop that the options name, or the running one. */
@@ -363,23 +377,20 @@ static ml_evloop *loop_option(lua_State *L) {
 
 static int core_create_task(lua_State *L) {
   ml_evloop *l = loop_option(L);
-  ml__create_task(L, 1, 2, l, "create_task");
-  return 1;
+  return ml__create_task_k(L, 1, 2, l);
 }
 
 /* eager_task_factory(loop, coro, opts); and what factories build on:
 ** core.Task(coro, opts) */
 static int core_task(lua_State *L) {
   ml_evloop *l = loop_option(L);
-  create(L, 1, 2, l, "Task", false);
-  return 1;
+  return ml__task_created(L, create(L, 1, 2, l, "Task", false, true));
 }
 
 static int core_eager_task_factory(lua_State *L) {
   ml_evloop *l = ml__checkloop(L, 1);
   lua_settop(L, 3);
-  create(L, 2, 3, l, "create_task", true);
-  return 1;
+  return ml__task_created(L, create(L, 2, 3, l, "create_task", true, true));
 }
 
 ml_future *ml__ensure_future(lua_State *L, int idx, ml_evloop *loop, const char *what) {
