@@ -175,8 +175,7 @@ async def udp(port):
 
 PROGRAMS = {"switch": switch, "spawn": spawn, "await": await_, "timers": timers, "queue": queue,
             "lock": lock, "echo": echo, "echo-protocol": echo_protocol,
-            "udp": udp, "processes": processes}
-            "udp": udp, "tls": tls}
+            "udp": udp, "processes": processes, "tls": tls}
 
 if __name__ == "__main__":
     loop, name, *args = sys.argv[1:]
