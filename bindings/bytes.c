@@ -7,7 +7,7 @@
 */
 #include <string.h>
 
-#include "stream.h"
+#include "fdwatch.h"
 
 static const char net_key;
 
@@ -15,6 +15,7 @@ static int net_gc(lua_State *L) {
   ml_net *net = lua_touserdata(L, 1);
   net->maxspare = 0;
   ml__dns_orphan(net);
+  ml__filejobs_orphan(net);
   while (!ml__list_empty(&net->streams)) {
     ml_stream *s = ml__containerof(net->streams.next, ml_stream, all);
     s->refs = 1;
@@ -26,6 +27,7 @@ static int net_gc(lua_State *L) {
   net->slab = NULL;
   ml__orphans_free(net);
   ml__signals_free(net);
+  ml__fdwatches_free(net);
   return 0;
 }
 
@@ -45,6 +47,8 @@ static void close_handles(lua_State *L, ml_evloop *l) {
   ml__listeners_close(net, l);
   ml__processes_close(net, l);
   ml__signals_close(net, l);
+  ml__filejobs_orphan(net);
+  ml__fdwatches_close(net, l);
   ml__dns_orphan(net);
   ml__stdio_leave(L, l);
 }
@@ -65,6 +69,7 @@ ml_net *ml__net(lua_State *L) {
   ml__list_init(&net->lookups);
   ml__list_init(&net->reapers);
   ml__list_init(&net->signals);
+  ml__list_init(&net->filejobs);
   net->engine->close_handles = close_handles;
   /* finalized after everything made later: connections rely on it */
   lua_createtable(L, 0, 1);

@@ -1,6 +1,6 @@
 /* The C modules that `require` finds in the binary. */
 #include "fs.h"
-#include "stream.h"
+#include "socket.h"
 
 #ifdef ML_WITH_TLS
 int ml__open_tls(lua_State *L);
@@ -22,5 +22,6 @@ const ml_module ml__bindings[] = {
     {"asyncio.process", ml__open_process},
     {"asyncio.stdstreams", ml__open_stdstreams},
     {"asyncio.terminal", ml__open_terminal},
+    {"socket.core", ml__open_socket},
     {NULL, NULL},
 };

@@ -20,6 +20,7 @@ int ml__open_net(lua_State *L) {
   ml__open_eyeballs(L);
   ml__open_dns(L);
   ml__open_datagrams(L);
+  ml__open_handover(L);
   lua_newtable(L); /* metatables by name */
   for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
     ml__ref_get(L, ML_R_TYPES + (int)types[i].type);

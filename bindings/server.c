@@ -5,6 +5,7 @@
 ** accepts; one job per server then makes the objects and starts the handlers.
 */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -387,6 +388,15 @@ static int add_listener(ml_server *v, int fd, uint32_t kind, listener **out) {
   }
   *out = n;
   return 0;
+}
+
+int ml__server_add(ml_server *v, int fd, bool local) {
+  listener *n;
+  int rc, mine = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* add_listener closes what it fails with */
+  if (mine < 0) return uv_translate_sys_error(errno);
+  rc = add_listener(v, mine, local ? ML_S_PIPE | ML_S_UNIX : 0, &n);
+  if (rc == 0) close(fd);
+  return rc;
 }
 
 /* bind_tcp(server, ip, port, reuse_address, reuse_port, keep_alive) -> address */

@@ -237,8 +237,10 @@ static int plain_shutdown(ml_stream *s) {
 
 static void on_close(uv_handle_t *h) { ml__stream_closed(h->data); }
 void ml__plain_close(ml_stream *s) {
+  uv_os_fd_t fd;
   ml__watch_stop(s->loop, &s->watch);
   ml__plain_write_stop(s);
+  if ((s->flags & ML_S_LENT) && uv_fileno(&s->u.handle, &fd) == 0) shutdown(fd, SHUT_RDWR);
   if (!uv_is_closing(&s->u.handle)) uv_close(&s->u.handle, on_close);
 }
 
@@ -333,7 +335,10 @@ void ml__stream_wrote(ml_stream *s, int status) {
     ml__wake_all(&s->waiters, &ml__drain_class);
     if (s->sink != NULL) s->sink->resume(s);
   }
-  if (s->first == NULL) emptied(s);
+  if (s->first == NULL) {
+    ml__wake_all(&s->waiters, &ml__flushed_class);
+    emptied(s);
+  }
 }
 
 /* ---- messages ---- */

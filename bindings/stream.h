@@ -40,7 +40,10 @@ typedef struct ml_net {
   ml_link reapers;        /* one for each loop with child processes, see process.c */
   ml_link signals;        /* handles of watched signals, see signal.c */
   struct ml_sigtable *sigtable;
-  struct ml_orphan *orphans; /* children whose loop is gone, see process.c */
+  struct ml_orphan *orphans;     /* children whose loop is gone, see process.c */
+  struct ml_fdwatch **fdwatches; /* by descriptor, see fdwatch.c */
+  int nfdwatches;
+  ml_link filejobs; /* on threads, see sendfile.c */
 } ml_net;
 
 ml_net *ml__net(lua_State *L);
@@ -152,7 +155,8 @@ enum {
   ML_S_HANDSHAKE = 65536, /* the filter's beginning: it reads, nobody writes */
   ML_S_LINGER = 1 << 17,  /* closing: the filter waits for the peer's answer */
   ML_S_RAGGED = 1 << 18,  /* the peer's end was none by the filter's rules */
-  ML_S_MORE = 1 << 19     /* a short read is not the last: see ml_watch */
+  ML_S_MORE = 1 << 19,    /* a short read is not the last: see ml_watch */
+  ML_S_LENT = 1 << 20     /* a file goes out through its descriptor: no writing */
 };
 
 struct ml_stream {
@@ -232,6 +236,7 @@ typedef struct ml_waitop {
 void ml__waitop_cancel(ml_op *op);
 void ml__wake_all(ml_link *list, const ml_opclass *cls); /* NULL: of every class */
 extern const ml_opclass ml__drain_class, ml__closed_class;
+extern const ml_opclass ml__flushed_class; /* nothing is queued: see handover.c */
 
 /* ---- what scripts hold ---- */
 
@@ -286,6 +291,7 @@ void ml__reader_end(ml_reader *r);
 void ml__reader_fail(ml_reader *r);
 
 void ml__server_detach(ml_stream *s);
+int ml__server_add(ml_server *v, int fd, bool local); /* listens on fd, which it takes if it is 0 */
 void ml__listeners_close(ml_net *net, ml_evloop *l);
 void ml__dgrams_close(ml_net *net, ml_evloop *l);
 void ml__dgrams_free(ml_net *net); /* the engine is being closed */
@@ -317,6 +323,7 @@ void ml__open_pipes(lua_State *L);
 void ml__open_eyeballs(lua_State *L);
 void ml__open_dns(lua_State *L);
 void ml__open_datagrams(lua_State *L);
+void ml__open_handover(lua_State *L);
 int ml__open_net(lua_State *L);        /* module asyncio.net */
 int ml__open_time(lua_State *L);       /* module time */
 int ml__open_signal(lua_State *L);     /* module signal */

@@ -29,6 +29,8 @@ static void check_writable(lua_State *L, const ml_stream *s, const char *fname) 
   if (s->flags & ML_S_HANDSHAKE)
     ml__misuse(L, "RuntimeError",
                "Cannot call %s() during the TLS handshake: await start_tls() first", fname);
+  if (s->flags & ML_S_LENT)
+    ml__misuse(L, "RuntimeError", "unable to %s; sendfile is in progress", fname);
 }
 
 static int w_write(lua_State *L) {
@@ -79,7 +81,7 @@ static int w_writelines(lua_State *L) {
 
 static int w_write_eof(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
-  if (s->flags & ML_S_HANDSHAKE) check_writable(L, s, "write_eof");
+  if (s->flags & (ML_S_HANDSHAKE | ML_S_LENT)) check_writable(L, s, "write_eof");
   ml__stream_end(s);
   return 0;
 }

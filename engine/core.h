@@ -101,7 +101,9 @@ typedef enum {
   ML_T_SIGNALWATCH,
   ML_T_POOL,
   ML_T_OUTPUT, /* standard output, standard error */
-  ML_T_USER    /* bindings may count on from here */
+  ML_T_SOCKET,
+  ML_T_BUFFER,
+  ML_T_USER /* bindings may count on from here */
 } ml_objtype;
 
 typedef struct ml_object {

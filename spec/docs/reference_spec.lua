@@ -67,6 +67,12 @@ describe("docs/reference.md", function()
     assert.same({}, difference(named("tty"), tty))
   end)
 
+  it("names every function of socket", function()
+    local socket = public(require("socket"))
+    assert.same({}, difference(socket, named("socket")))
+    for name in pairs(named("socket")) do assert(require("socket")[name] ~= nil, "socket." .. name) end
+  end)
+
   it("names every function of asyncio.context", function()
     for name in pairs(public(asyncio.context)) do
       assert(text:find("`asyncio.context." .. name .. "(", 1, true), name)
@@ -122,12 +128,18 @@ describe("docs/reference.md", function()
     process = function() return asyncio.subprocess.Process.methods end,
     terminal = function() return asyncio.subprocess.Terminal.methods end,
     process_transport = function() return require("asyncio.subprocess_protocols").SubprocessTransport.methods end,
+    sock = function()
+      require("socket")
+      return require("socket.core").Socket
+    end,
+    buffer = function() return require("socket.core").Buffer end,
   }
   for object, methods in pairs(make) do
     it("names every method of a " .. object .. ", and no other", function()
       helper.run(async(function()
         require("asyncio.streams")
         require("asyncio.datagrams")
+        require("asyncio.sockets")
         local there = public(methods())
         if object == "handle" then there = { cancel = true, cancelled = true, when = true } end
         assert.same({}, difference(there, methods_of(object)))

@@ -13,10 +13,10 @@ local M = {}
 --- Options of TLS: known, so that their misuse is told in a useful way.
 M.tls_options = { "ssl", "server_hostname", "session", "ssl_handshake_timeout", "ssl_shutdown_timeout" }
 M.connect_options = {
-  "family", "proto", "flags", "local_addr", "happy_eyeballs_delay", "interleave", "all_errors",
+  "family", "proto", "flags", "local_addr", "happy_eyeballs_delay", "interleave", "all_errors", "sock",
 }
 M.server_options = {
-  "family", "flags", "backlog", "reuse_address", "reuse_port", "keep_alive", "start_serving",
+  "family", "flags", "backlog", "reuse_address", "reuse_port", "keep_alive", "start_serving", "sock",
 }
 
 --- One list of several.
@@ -150,6 +150,17 @@ function M.check_local(addr, fname)
   return { M.check_host(addr[1], fname, 4), M.check_port(addr[2], fname, 4) or 0 }
 end
 
+--- The option sock: a stream socket that is taken over; then there is no address.
+function M.check_sock(opts, host, port, fname, unix)
+  if opts.sock == nil then return end
+  if host ~= nil or port ~= nil then
+    local what = unix and "path" or "host/port"
+    raise(core.ValueError, ("%s(): %s and sock can not be specified at the same time"):format(fname, what), 3)
+  end
+  local ok, err = pcall(net.check_socket, opts.sock, fname, unix)
+  if not ok then raise(core[err.name], err.message, 3) end
+end
+
 -- ---- names ----
 
 local resolvers = setmetatable({}, { __mode = "k" })
@@ -254,6 +265,7 @@ end
 --- Tries the addresses of the name until one answers, and secures the connection with the settings `tls`. Gives a
 --- Transport that nothing reads from yet.
 function M.connect(host, port, opts, locals, tls)
+  if opts.sock then return secured(net.take_socket(opts.sock), tls) end
   local delay = opts.happy_eyeballs_delay
   if delay == nil then delay = 0.25 end
   local infos = resolve(host, port, opts)
@@ -323,6 +335,15 @@ local function bind_all(server, hosts, port, opts)
   if #sockets == 0 then error(skipped, 0) end
 end
 
+--- Listens on a socket that is there already.
+local function take(server, sock)
+  local family, address = sock.family, net.listen_socket(server, sock)
+  local host, port, path
+  if type(address) == "table" then host, port = address[1], address[2] else path = address end
+  server.sockets[1] = setmetatable({ family = family, host = host, port = port, path = path, address = address },
+    Socket)
+end
+
 local function serve(server, opts)
   if opts.start_serving ~= false then
     server:_start_serving()
@@ -350,15 +371,23 @@ end
 --- A server on all addresses of the hosts (array; false: all interfaces).
 M.new_server = async(function(handler, protocols, hosts, port, limit, opts, tls)
   local server = make_server(handler, protocols, limit, opts, tls)
-  guarded(server, catch(bind_all, server, hosts, port or 0, opts))
+  if opts.sock then
+    guarded(server, catch(take, server, opts.sock))
+  else
+    guarded(server, catch(bind_all, server, hosts, port or 0, opts))
+  end
   return guarded(server, catch(serve, server, opts))
 end, "create_server")
 
 --- A server on a unix socket.
 M.new_unix_server = async(function(handler, protocols, path, limit, opts, tls)
   local server = make_server(handler, protocols, limit, opts, tls)
-  guarded(server, catch(net.bind_unix, server, path, opts.cleanup_socket ~= false))
-  server.sockets[1] = setmetatable({ family = "unix", path = path, address = path }, Socket)
+  if opts.sock then
+    guarded(server, catch(take, server, opts.sock))
+  else
+    guarded(server, catch(net.bind_unix, server, path, opts.cleanup_socket ~= false))
+    server.sockets[1] = setmetatable({ family = "unix", path = path, address = path }, Socket)
+  end
   return guarded(server, catch(serve, server, opts))
 end, "create_unix_server")
 

@@ -88,6 +88,8 @@ local loop_parts = {
   subprocess_protocols = " subprocess_exec subprocess_shell ",
   signals = " add_signal_handler remove_signal_handler ",
   executors = " run_in_executor set_default_executor shutdown_default_executor ",
+  sockets = [[ add_reader remove_reader add_writer remove_writer sendfile sock_recv sock_recv_into sock_recvfrom
+    sock_recvfrom_into sock_sendall sock_sendto sock_connect sock_accept sock_sendfile ]],
 }
 
 setmetatable(require("asyncio.core").Loop.methods, {

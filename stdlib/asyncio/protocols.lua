@@ -67,20 +67,22 @@ local create = async(function(factory, host, port, opts, locals, tls)
   return start(connections.connect(host, port, opts, locals, tls), factory)
 end, "create_connection")
 
-local create_unix = async(function(factory, path, tls)
-  return start(connections.secured(await(net.connect_unix(path)), tls), factory)
+local create_unix = async(function(factory, path, sock, tls)
+  local transport = sock and net.take_socket(sock) or await(net.connect_unix(path))
+  return start(connections.secured(transport, tls), factory)
 end, "create_unix_connection")
 
 local connect_known = connections.join(connections.connect_options, connections.tls_options)
 local server_known = connections.join(connections.server_options, connections.tls_options)
-local unix_known = connections.join({ "backlog", "start_serving", "cleanup_socket" }, connections.tls_options)
+local unix_known = connections.join({ "backlog", "start_serving", "cleanup_socket", "sock" }, connections.tls_options)
 
 --- Connects and gives transport and protocol.
 function Loop:create_connection(factory, host, port, opts) -- luacheck: ignore self
   local fname = "create_connection"
   opts = connections.check_options(opts, connect_known, fname)
   connections.check_callback(factory, "protocol_factory", fname)
-  if host == nil and port == nil then
+  connections.check_sock(opts, host, port, fname)
+  if host == nil and port == nil and not opts.sock then
     misuse.raise(core.ValueError, "host and port was not specified and no sock specified")
   end
   host, port = connections.check_host(host, fname), connections.check_port(port, fname)
@@ -89,10 +91,12 @@ function Loop:create_connection(factory, host, port, opts) -- luacheck: ignore s
 end
 
 function Loop:create_unix_connection(factory, path, opts) -- luacheck: ignore self
-  opts = connections.check_options(opts, connections.tls_options, "create_unix_connection")
-  connections.check_callback(factory, "protocol_factory", "create_unix_connection")
-  path = connections.check_path(path, "create_unix_connection")
-  return create_unix(factory, path, (connections.tls(opts, "create_unix_connection", false)))
+  local fname = "create_unix_connection"
+  opts = connections.check_options(opts, connections.join({ "sock" }, connections.tls_options), fname)
+  connections.check_callback(factory, "protocol_factory", fname)
+  connections.check_sock(opts, path, nil, fname, true)
+  path = not opts.sock and connections.check_path(path, fname)
+  return create_unix(factory, path, opts.sock, (connections.tls(opts, fname, false)))
 end
 
 local function checked(factory)
@@ -105,6 +109,7 @@ function Loop:create_server(factory, host, port, opts) -- luacheck: ignore self
   opts = connections.check_options(opts, server_known, fname)
   connections.check_callback(factory, "protocol_factory", fname)
   connections.check_backlog(opts.backlog, fname)
+  connections.check_sock(opts, host, port, fname)
   return connections.new_server(checked(factory), true, connections.check_hosts(host, fname),
     connections.check_port(port, fname), 64 * 1024, opts, (connections.tls(opts, fname, true)))
 end
@@ -114,8 +119,9 @@ function Loop:create_unix_server(factory, path, opts) -- luacheck: ignore self
   opts = connections.check_options(opts, unix_known, fname)
   connections.check_callback(factory, "protocol_factory", fname)
   connections.check_backlog(opts.backlog, fname)
-  return connections.new_unix_server(checked(factory), true, connections.check_path(path, fname), 64 * 1024, opts,
-    (connections.tls(opts, fname, true)))
+  connections.check_sock(opts, path, nil, fname, true)
+  path = not opts.sock and connections.check_path(path, fname)
+  return connections.new_unix_server(checked(factory), true, path, 64 * 1024, opts, (connections.tls(opts, fname, true)))
 end
 
 local start_tls = async(function(transport, protocol, set)

@@ -122,6 +122,16 @@ function metatables.StreamWriter.__close(self)
   pcall(await, self:wait_closed())
 end
 
+--- Sends a file after what was written before; meanwhile nothing can be written. As the loop's sendfile.
+---@param file string|integer|any a path, a descriptor, a Lua file or an object with a method fileno
+---@param offset? integer
+---@param count? integer
+---@param opts? { fallback?: boolean }
+---@return any awaitable of the number of bytes sent
+function Writer:sendfile(file, offset, count, opts)
+  return require("asyncio.sockets").writer_sendfile(self, file, offset, count, opts)
+end
+
 function metatables.Transport.__close(self)
   self:close()
 end
@@ -186,9 +196,9 @@ M.Server = setmetatable({ methods = Server }, { __name = "class Server" })
 
 local open_known = connections.join({ "limit" }, connections.connect_options, connections.tls_options)
 local serve_known = connections.join({ "limit" }, connections.server_options, connections.tls_options)
-local unix_known = connections.join({ "limit" }, connections.tls_options)
+local unix_known = connections.join({ "limit", "sock" }, connections.tls_options)
 local unix_serve_known =
-  connections.join({ "limit", "backlog", "start_serving", "cleanup_socket" }, connections.tls_options)
+  connections.join({ "limit", "backlog", "start_serving", "cleanup_socket", "sock" }, connections.tls_options)
 
 local open = async(function(host, port, limit, opts, locals, tls)
   return net.streams(connections.connect(host, port, opts, locals, tls), limit)
@@ -202,7 +212,8 @@ end, "open_connection")
 function M.open_connection(host, port, opts)
   opts = connections.check_options(opts, open_known, "open_connection")
   local limit = connections.check_limit(opts.limit, "open_connection")
-  if host == nil and port == nil then
+  connections.check_sock(opts, host, port, "open_connection")
+  if host == nil and port == nil and not opts.sock then
     require("asyncio.misuse").raise(core.ValueError, "open_connection(): host and port were not given")
   end
   host, port = connections.check_host(host, "open_connection"), connections.check_port(port, "open_connection")
@@ -210,8 +221,9 @@ function M.open_connection(host, port, opts)
   return open(host, port, limit, opts, locals, (connections.tls(opts, "open_connection", false, host)))
 end
 
-local open_unix = async(function(path, limit, tls)
-  return net.streams(connections.secured(await(net.connect_unix(path)), tls), limit)
+local open_unix = async(function(path, limit, sock, tls)
+  local transport = sock and net.take_socket(sock) or await(net.connect_unix(path))
+  return net.streams(connections.secured(transport, tls), limit)
 end, "open_unix_connection")
 
 --- Connects to a unix socket. A path that begins with a zero byte is an abstract name.
@@ -221,8 +233,9 @@ end, "open_unix_connection")
 function M.open_unix_connection(path, opts)
   opts = connections.check_options(opts, unix_known, "open_unix_connection")
   local limit = connections.check_limit(opts.limit, "open_unix_connection")
-  path = connections.check_path(path, "open_unix_connection")
-  return open_unix(path, limit, (connections.tls(opts, "open_unix_connection", false)))
+  connections.check_sock(opts, path, nil, "open_unix_connection", true)
+  path = not opts.sock and connections.check_path(path, "open_unix_connection")
+  return open_unix(path, limit, opts.sock, (connections.tls(opts, "open_unix_connection", false)))
 end
 
 --- The handler as a coroutine function: a plain function runs as a task's body too, and may give a coroutine.
@@ -245,6 +258,7 @@ function M.start_server(cb, host, port, opts)
   opts = connections.check_options(opts, serve_known, "start_server")
   local limit = connections.check_limit(opts.limit, "start_server")
   connections.check_backlog(opts.backlog, "start_server")
+  connections.check_sock(opts, host, port, "start_server")
   return connections.new_server(
     handler_of(connections.check_callback(cb, "client_connected_cb", "start_server")), false,
     connections.check_hosts(host, "start_server"),
@@ -262,9 +276,10 @@ function M.start_unix_server(cb, path, opts)
   opts = connections.check_options(opts, unix_serve_known, "start_unix_server")
   local limit = connections.check_limit(opts.limit, "start_unix_server")
   connections.check_backlog(opts.backlog, "start_unix_server")
+  connections.check_sock(opts, path, nil, "start_unix_server", true)
   return connections.new_unix_server(
     handler_of(connections.check_callback(cb, "client_connected_cb", "start_unix_server")), false,
-    connections.check_path(path, "start_unix_server"), limit, opts,
+    not opts.sock and connections.check_path(path, "start_unix_server"), limit, opts,
     (connections.tls(opts, "start_unix_server", true))
   )
 end
