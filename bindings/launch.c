@@ -129,12 +129,29 @@ static char **strings(lua_State *L, const char *name) {
   n = (lua_Integer)lua_rawlen(L, -1);
   list = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *list, 0);
   for (lua_Integer i = 0; i < n; i++) {
-    lua_rawgeti(L, -2, i + 1);
+    if (lua_rawgeti(L, -2, i + 1) != LUA_TSTRING)
+      luaL_error(L, "spawn: '%s' must be strings, got %s", name, luaL_typename(L, -1));
     list[i] = (char *)lua_tostring(L, -1);
     lua_pop(L, 1);
   }
   list[n] = NULL;
   return list;
+}
+
+/* Descriptors must rise from 0, 1, 2; the table of their slots is on top. */
+static void check_fds(lua_State *L) {
+  size_t n = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+  lua_Integer last = -1, fd;
+  for (size_t i = 1; i <= n; i++) {
+    if (lua_rawgeti(L, -1, (lua_Integer)i) != LUA_TTABLE) luaL_error(L, "spawn: bad descriptor");
+    lua_rawgeti(L, -1, 1);
+    fd = lua_tointeger(L, -1);
+    if (fd <= last || fd > 65535 || (i <= 3 && fd != (lua_Integer)i - 1))
+      luaL_error(L, "spawn: bad descriptor");
+    last = fd;
+    lua_pop(L, 2);
+  }
+  if (n < 3) luaL_error(L, "spawn: descriptors are missing");
 }
 
 static long number(lua_State *L, const char *name) {
@@ -174,6 +191,8 @@ static request *new_request(lua_State *L) {
   s.paths = strings(L, "paths");
   s.argv = strings(L, "args");
   s.envp = strings(L, "env");
+  if (s.paths == NULL || s.argv == NULL || s.argv[0] == NULL)
+    luaL_error(L, "spawn: the program is missing");
   if (s.envp == NULL) s.envp = environ;
   lua_getfield(L, 1, "cwd");
   s.cwd = lua_tostring(L, -1);
@@ -185,6 +204,7 @@ static request *new_request(lua_State *L) {
   s.gid = number(L, "gid");
   read_groups(L, &s);
   lua_getfield(L, 1, "fds");
+  check_fds(L);
   n = lua_rawlen(L, -1);
   size = sizeof *q + (n + 1) * (sizeof(slot) + sizeof(ml_childfd));
   q = lua_newuserdatauv(L, size, 0);

@@ -325,7 +325,11 @@ static int c_keep(lua_State *L) {
 /* on_exit(fn, ...): the loop calls it when the process has ended */
 static int c_on_exit(lua_State *L) {
   ml_child *c = check(L);
-  ml_job *job = ml__handle_new(L, 2, lua_gettop(L) - 2, c->loop);
+  ml_job *job;
+  luaL_checkany(L, 2);
+  if (c->loop->closed) return ml__error(L, "RuntimeError", "Event loop is closed");
+  if (c->call != NULL) return ml__error(L, "RuntimeError", "on_exit was called before");
+  job = ml__handle_new(L, 2, lua_gettop(L) - 2, c->loop);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, 1, 2);
   ml__handle_pin(L, -1);
@@ -399,6 +403,7 @@ static int tty_number(lua_State *L, const char *fname) {
 
 /* resize(transport, {rows, cols}) */
 static int f_resize(lua_State *L) {
+  luaL_checktype(L, 2, LUA_TTABLE);
   ml__tty_resize(L, tty_number(L, "resize"), 2);
   return 0;
 }

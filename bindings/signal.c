@@ -312,7 +312,9 @@ static int f_watch(lua_State *L) {
   sigwatch *w;
   sighandle *h;
   int rc;
-  ml_job *call = ml__handle_new(L, 3, lua_gettop(L) - 3, l);
+  ml_job *call;
+  luaL_checkany(L, 3);
+  call = ml__handle_new(L, 3, lua_gettop(L) - 3, l);
   w = ml__newobject(L, ML_T_SIGNALWATCH, sizeof *w, 1);
   w->call = call;
   lua_insert(L, -2);
