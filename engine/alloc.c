@@ -84,8 +84,8 @@ struct ml_allocator {
   void *ud;
   void (*lost)(void *ud, const ml_object *co);
   void *lost_ud;
-  size_t used;
-  bool expecting; /* the next userdata is a coroutine */
+  size_t used, limit; /* limit 0: none */
+  bool expecting;     /* the next userdata is a coroutine */
 #ifndef ML_NO_ARENA
   span *spans;
   char *fresh, *fresh_end; /* aligned chunks not yet given to an arena */
@@ -145,6 +145,12 @@ void ml__alloc_free(ml_allocator *a) {
 }
 
 size_t ml__alloc_used(const ml_allocator *a) { return a->used; }
+void ml__alloc_limit(ml_allocator *a, size_t limit) { a->limit = limit; }
+
+/* May the allocator grow by so much? */
+static inline bool allowed(const ml_allocator *a, size_t more) {
+  return a->limit == 0 || (a->used <= a->limit && more <= a->limit - a->used);
+}
 
 void ml__alloc_expect_coroutine(ml_allocator *a) { a->expecting = true; }
 
@@ -172,6 +178,7 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
     a->host(a->ud, h, h->s.size, 0);
     return NULL;
   }
+  if (!allowed(a, p == NULL ? nsize : nsize > osize ? nsize - osize : 0)) return NULL;
   q = a->host(a->ud, h, h != NULL ? h->s.size : 0, nsize + sizeof *h);
   /* Lua takes it that shrinking never fails */
   if (q == NULL) return p != NULL && nsize <= osize ? p : NULL;
@@ -303,7 +310,7 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   ml_allocator *a = ud;
   void *q;
   if (p == NULL) { /* osize is then the kind of the object */
-    if (nsize == 0) return NULL;
+    if (nsize == 0 || !allowed(a, nsize)) return NULL;
     if (nsize <= ML_SMALL) {
       if (a->expecting && osize == LUA_TUSERDATA) {
         a->expecting = false;
@@ -328,6 +335,7 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
     a->used -= osize;
     return NULL;
   }
+  if (nsize > osize && !allowed(a, nsize - osize)) return NULL;
   if (osize > ML_SMALL && nsize > ML_SMALL)
     q = large_size(osize) == large_size(nsize)
             ? p

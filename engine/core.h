@@ -255,6 +255,8 @@ void ml__alloc_free(ml_allocator *a);
 void *ml__alloc(void *a, void *p, size_t osize, size_t nsize); /* a lua_Alloc */
 void ml__alloc_set_ud(ml_allocator *a, void *ud);
 size_t ml__alloc_used(const ml_allocator *a);
+/* From now on what would take the allocator over so many bytes fails; 0: no limit. */
+void ml__alloc_limit(ml_allocator *a, size_t limit);
 /* The next userdata that Lua allocates is a coroutine or an operation: if it is
 ** freed in state ML_CO_NEW, `lost` of ml__alloc_new is told. */
 void ml__alloc_expect_coroutine(ml_allocator *a);
@@ -419,6 +421,8 @@ enum { ML_RUN_STOPPED, ML_RUN_IDLE, ML_RUN_RAISE, ML_RUN_BUDGET };
 ** nowait: never block. */
 int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns);
 
+/* For a host's own poll: the descriptor to wait for, and for how long (-1: for ever). */
+int ml__loop_poll_info(ml_evloop *l, int *fd, int *timeout_ms);
 /* Says what a job is, for the report of a slow one. */
 void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n);
 /* Ctrl-C has come: tell the runner's handler, or raise KeyboardInterrupt. */

@@ -214,10 +214,16 @@ int ml_new(const ml_config *c, ml_engine **out) {
     ml_close(e, 0);
     return ML_ENOMEM;
   }
+  if (config.memory_limit != 0 && ml__alloc_used(a) >= config.memory_limit) {
+    ml_close(e, 0);
+    return ML_ELIMIT;
+  }
+  ml__alloc_limit(a, config.memory_limit);
   *out = e;
   return 0;
 }
 
+size_t ml_memory(const ml_engine *e) { return e != NULL ? ml__alloc_used(e->alloc) : 0; }
 void *ml_userdata(ml_engine *e) { return e != NULL ? e->config.ud : NULL; }
 lua_State *ml_lua(ml_engine *e) { return e != NULL ? e->L : NULL; }
 
@@ -359,6 +365,14 @@ int ml_step(ml_engine *e, uint64_t budget_us) {
     return ML_ESCRIPT;
   }
   return !ml__list_empty(&l->ready) || !ml__list_empty(&l->batch);
+}
+
+int ml_poll_info(ml_engine *e, int *fd, int *timeout_ms) {
+  ml_evloop *l;
+  if (e == NULL || fd == NULL || timeout_ms == NULL) return ML_EINVAL;
+  if (busy(e)) return ML_EBUSY;
+  l = ml__engine_loop(e);
+  return l != NULL ? ml__loop_poll_info(l, fd, timeout_ms) : ML_ENOMEM;
 }
 
 int ml_alive(ml_engine *e) {

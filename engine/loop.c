@@ -281,6 +281,26 @@ static bool poll(ml_evloop *l, bool nowait) {
   return true;
 }
 
+int ml__loop_poll_info(ml_evloop *l, int *fd, int *timeout_ms) {
+  double ms = -1;
+  if (ml__loop_uv(l) == NULL) return ML_ENOMEM;
+  uv_ref((uv_handle_t *)&l->async); /* libuv looks at all it watches, and watches what is new */
+  uv_run(l->uv, UV_RUN_NOWAIT);
+  uv_unref((uv_handle_t *)&l->async);
+  take_inbox(l);
+  if (uv_loop_alive(l->uv)) ms = uv_backend_timeout(l->uv);
+  if (l->ntimers > 0) {
+    double left = (l->heap[0].when - ml__loop_time(l)) * 1e3;
+    if (l->clock == ML_CLOCK_VIRTUAL && left > VIRTUAL_GRACE) left = VIRTUAL_GRACE; /* it jumps */
+    if (left < 0) left = 0;
+    if (ms < 0 || left < ms) ms = left;
+  }
+  if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch)) ms = 0;
+  *fd = uv_backend_fd(l->uv);
+  *timeout_ms = ms < 0 ? -1 : ms > 86400e3 ? 86400000 : (int)ceil(ms);
+  return 0;
+}
+
 /* ---- rounds ---- */
 
 /* xorshift64*: the shuffle is the same on every machine. */
@@ -339,9 +359,10 @@ int ml__gc_watch(lua_State *L) {
 }
 
 static void pace_collector(ml_engine *e, lua_State *L) {
-  size_t used = ml__alloc_used(e->alloc);
+  size_t used = ml__alloc_used(e->alloc), floor = GC_FLOOR, limit = e->config.memory_limit;
+  if (limit != 0 && limit / 2 < floor) floor = limit / 2;
   e->gc_cycled = false;
-  if (used < GC_FLOOR) lua_gc(L, LUA_GCSTEP, -(int)((GC_FLOOR - used) >> 10));
+  if (used < floor) lua_gc(L, LUA_GCSTEP, -(int)((floor - used) >> 10));
 }
 
 /* Debug mode: a job that takes too long is reported. */

@@ -102,6 +102,9 @@ typedef struct ml_config {
   /* Where print writes (with the newline); NULL: stdout.                    */
   void (*print)(void *ud, const char *text, size_t n);
   void *ud; /* given back to every callback, see ml_userdata */
+  /* Bytes that scripts and the engine's objects may take together; 0: no limit. What would
+  ** take more is an error for the script: "not enough memory".               */
+  size_t memory_limit;
 } ml_config;
 
 /* lifecycle */
@@ -111,12 +114,16 @@ ML_API int ml_new(const ml_config *c, ml_engine **out);
 ** is left), closes all handles and frees the engine. e may be NULL. */
 ML_API int ml_close(ml_engine *e, int grace_ms);
 ML_API void *ml_userdata(ml_engine *e);
+ML_API size_t ml_memory(const ml_engine *e); /* bytes that it takes, what is garbage included */
 
 /* driving: pick one */
 ML_API int ml_run(ml_engine *e); /* until nothing is left; ML_ESTUCK names tasks on the log */
 /* Runs what is ready, for about budget_us (0: one round). Never blocks.
 ** > 0: more to do now; 0: idle until a timer or event; < 0: error. */
 ML_API int ml_step(ml_engine *e, uint64_t budget_us);
+/* For a host's own poll, epoll or GLib loop: wait until fd is readable, for at most
+** timeout_ms (-1: for ever, 0: not at all), then call ml_step. Ask again before each wait. */
+ML_API int ml_poll_info(ml_engine *e, int *fd, int *timeout_ms);
 ML_API int ml_alive(ml_engine *e); /* 1 while tasks, timers or handles are left */
 
 /* scripts and tasks: a script is a task; out may be NULL. name is a chunk

@@ -38,6 +38,17 @@ static void depth_leave(lua_State *L, lua_KContext depth) {
 
 /* ---- pcall, xpcall, catch ---- */
 
+/* Under a limit of memory, what a failed call had taken is collected at once: buffers that
+** grow do not ask the collector for help. */
+static void relieve(lua_State *L, int status) {
+  const ml_engine *e = ml__engine(L);
+  size_t limit = e->config.memory_limit;
+  if (limit == 0 || ml__alloc_used(e->alloc) < limit / 4 * 3) return;
+  if (status == LUA_ERRMEM ||
+      (lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "not enough memory") == 0))
+    lua_gc(L, LUA_GCCOLLECT);
+}
+
 /* Stack: [true, results] or [..., error]. The flag in ctx: catch everything. */
 #define CATCH_ALL ((lua_KContext)1 << 20)
 
@@ -45,6 +56,7 @@ static int pcall_k(lua_State *L, int status, lua_KContext ctx) {
   depth_leave(L, ctx & 0xffff);
   if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L);
   if (!(ctx & CATCH_ALL) && own_cancel(L, -1)) return lua_error(L);
+  relieve(L, status);
   lua_pushboolean(L, 0);
   lua_insert(L, -2);
   return 2;
@@ -66,6 +78,7 @@ static int core_catch(lua_State *L) { return do_pcall(L, CATCH_ALL); }
 static int xpcall_k(lua_State *L, int status, lua_KContext ctx) {
   depth_leave(L, ctx & 0xffff);
   if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L) - 2;
+  relieve(L, status);
   lua_pushboolean(L, 0);
   lua_insert(L, -2);
   return 2;
