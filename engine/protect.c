@@ -258,7 +258,7 @@ static int co_auxwrap(lua_State *L) {
   return resume(L, co, lua_gettop(L), CO_WRAP);
 }
 
-static int co_create(lua_State *L) {
+static int new_coroutine(lua_State *L) {
   lua_State *co;
   luaL_checktype(L, 1, LUA_TFUNCTION);
   co = lua_newthread(L);
@@ -280,13 +280,69 @@ static int wrap_body(lua_State *L) {
   return wrap_body_k(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, wrap_body_k), 0);
 }
 
-static int co_wrap(lua_State *L) {
-  if (ml__engine(L)->task != NULL) {
-    luaL_checktype(L, 1, LUA_TFUNCTION);
-    lua_settop(L, 1);
-    lua_pushcclosure(L, wrap_body, 1);
+/* The stack is unwound when the script looks: what debug.traceback will say is kept. */
+static int create_msgh(lua_State *L) {
+  if (own_cancel(L, 1)) return 1;
+  lua_settop(L, 1);
+  lua_pushthread(L);
+  ml__push_extras(L, -1);
+  luaL_traceback(L, L, NULL, 1);
+  lua_setfield(L, -2, "stack");
+  lua_settop(L, 1);
+  return 1;
+}
+
+static int create_body_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)ctx;
+  return status == LUA_OK || status == LUA_YIELD ? lua_gettop(L) - 1 : lua_error(L);
+}
+
+static int create_body(lua_State *L) {
+  lua_pushcfunction(L, create_msgh);
+  lua_insert(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 2);
+  return create_body_k(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, create_body_k), 0);
+}
+
+/* In a task the function gets a body around it. */
+static void in_body(lua_State *L, lua_CFunction body) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  if (ml__engine(L)->task == NULL) return;
+  lua_settop(L, 1);
+  lua_pushcclosure(L, body, 1);
+}
+
+static int co_create(lua_State *L) {
+  in_body(L, create_body);
+  return new_coroutine(L);
+}
+
+/* debug.traceback([thread,] [message [, level]]), also of a coroutine that create_body has
+** unwound. */
+static int debug_traceback(lua_State *L) {
+  lua_State *co = lua_isthread(L, 1) ? lua_tothread(L, 1) : L;
+  int arg = co != L || lua_isthread(L, 1) ? 1 : 0;
+  const char *msg = lua_tostring(L, arg + 1);
+  if (msg == NULL && !lua_isnoneornil(L, arg + 1)) {
+    lua_pushvalue(L, arg + 1);
+    return 1;
   }
-  co_create(L);
+  if (lua_status(co) > LUA_YIELD) {
+    ml__push_extras(L, 1);
+    if (lua_getfield(L, -1, "stack") == LUA_TSTRING) {
+      lua_pushfstring(L, "%s%s%s", msg != NULL ? msg : "", msg != NULL ? "\n" : "",
+                      lua_tostring(L, -1));
+      return 1;
+    }
+  }
+  luaL_traceback(L, co, msg, (int)luaL_optinteger(L, arg + 2, co == L ? 1 : 0));
+  return 1;
+}
+
+static int co_wrap(lua_State *L) {
+  in_body(L, wrap_body);
+  new_coroutine(L);
   lua_pushcclosure(L, co_auxwrap, 1);
   return 1;
 }
@@ -404,5 +460,10 @@ void ml__open_protected(lua_State *L) {
   lua_pushcfunction(L, base_xpcall);
   lua_setglobal(L, "xpcall");
   if (lua_getglobal(L, "coroutine") == LUA_TTABLE) luaL_setfuncs(L, co, 0);
+  lua_pop(L, 1);
+  if (lua_getglobal(L, "debug") == LUA_TTABLE) {
+    lua_pushcfunction(L, debug_traceback);
+    lua_setfield(L, -2, "traceback");
+  }
   lua_pop(L, 1);
 }

@@ -29,8 +29,8 @@ static const char usage[] =
     "  --version          print the version\n"
     "  -h, --help         print this text\n"
     "\n"
-    "Exit status: 0; 1 for an error that nothing handled; 2 for misuse; 130 after Ctrl-C;\n"
-    "or what os.exit or SystemExit say.\n";
+    "Exit status: 0; 1 for an error that nothing handled or tasks that can never wake;\n"
+    "2 for misuse; 130 after Ctrl-C; or what os.exit or SystemExit say.\n";
 
 static void on_sigint(int sig) {
   int saved = errno;
@@ -112,7 +112,7 @@ static void print_error(const ml_error *err) {
 static int failed(ml_engine *e, int rc) {
   int status;
   const ml_error *err = ml_last_error(e, &status);
-  if (rc == ML_ESTUCK) return 0; /* told on the log */
+  if (rc == ML_ESTUCK) return 1; /* told on the log */
   if (err == NULL || rc == ML_EINVAL) {
     fprintf(stderr, "moonloop: %s\n", ml_strerror(rc));
     return 1;

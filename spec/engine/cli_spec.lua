@@ -140,6 +140,13 @@ describe("the exit status", function()
     assert.is_truthy(err:find("^moonloop: %(command line%):1: spam\nstack traceback:\n"), err)
   end)
 
+  it("is 1 when tasks are left that can never wake", function()
+    local s, err = status [[local asyncio = require "asyncio"
+      asyncio.create_task(async(function() await(asyncio.Event():wait()) end)(), { name = "stuck" })]]
+    assert.equal(1, s)
+    assert.truthy(err:find("1 task can never wake", 1, true) and err:find("stuck", 1, true), err)
+  end)
+
   it("is what os.exit says, also within tasks, and output is flushed", function()
     assert.equal(7, (status "os.exit(7)"))
     assert.equal(0, (status "os.exit()"))
