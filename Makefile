@@ -59,7 +59,7 @@ comma := ,
 LUA_LINK := $(if $(LUA_STATIC),-Wl$(comma)--whole-archive $(LUA_STATIC) -Wl$(comma)--no-whole-archive,$(LUA_SHARED))
 UV_LINK  := $(if $(UV_STATIC),$(UV_STATIC),$(UV_SHARED))
 # So does OpenSSL: to load the shared libraries would double the time that an empty
-# script takes. TLS_LINK='$$(TLS_SHARED)' uses the system's.
+# script takes. TLS_LINK='-lssl -lcrypto' uses the system's.
 TLS_LINK := $(if $(TLS_STATIC),$(TLS_LIBDIR)/libssl.a $(TLS_LIBDIR)/libcrypto.a,$(TLS_SHARED))
 SYS_LIBS := -lpthread -ldl -lrt -lm
 

@@ -37,10 +37,10 @@ static const struct {
 int ml__open_tls(lua_State *L) {
   ml__net(L); /* finalized after what is made here */
   lua_newtable(L);
-  tls_open_errors(L);
-  tls_open_contexts(L);
-  tls_open_conns(L);
-  tls_open_objects(L);
+  ml__tls_open_errors(L);
+  ml__tls_open_contexts(L);
+  ml__tls_open_conns(L);
+  ml__tls_open_objects(L);
   lua_newtable(L);
   for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
     lua_pushinteger(L, (lua_Integer)constants[i].value);

@@ -1,6 +1,6 @@
 /* What the units of asyncio.tls share: contexts, connections, errors.
 **
-** A tls_conn is the filter of an ml_stream: OpenSSL stands between the socket
+** A ml_tlsconn is the filter of an ml_stream: OpenSSL stands between the socket
 ** and the stream's sink. It is counted by references: the stream has one, each
 ** SSLObject that scripts hold has another, so that certificates can be looked
 ** at when the connection is long closed. Everything belongs to the engine's thread.
@@ -22,27 +22,27 @@ typedef enum {
   TLS_GONE,         /* the peer went during the handshake */
   TLS_SLOW,         /* the handshake took too long */
   TLS_SLOW_SHUTDOWN /* the peer did not answer a close_notify */
-} tls_errkind;
+} ml_tlserrkind;
 
-typedef struct tls_error {
-  tls_errkind kind;
+typedef struct ml_tlserror {
+  ml_tlserrkind kind;
   unsigned long code; /* of ERR_get_error */
   long verify;        /* X509_V_ERR_*; TLS_SLOW: milliseconds */
-} tls_error;
+} ml_tlserror;
 
 /* Takes the oldest error off OpenSSL's queue and empties that. */
-void tls_error_take(tls_error *e);
+void ml__tls_error_take(ml_tlserror *e);
 /* Pushes an SSLError (or what else fits) that begins with `what`; `name` is the host's
 ** that was asked for. Both may be NULL. */
-void tls_error_push(lua_State *L, const tls_error *e, const char *what, const char *name);
+void ml__tls_error_push(lua_State *L, const ml_tlserror *e, const char *what, const char *name);
 /* Raises what is in OpenSSL's queue. */
-int tls_raise(lua_State *L, const char *what);
+int ml__tls_raise(lua_State *L, const char *what);
 /* The names of the library and of the reason, as in "[SSL: WRONG_VERSION_NUMBER]". */
-void tls_open_errors(lua_State *L);
+void ml__tls_open_errors(lua_State *L);
 
 /* ---- contexts ---- */
 
-typedef struct tls_context {
+typedef struct ml_tlscontext {
   int refs;
   ml_engine *engine;
   SSL_CTX *ssl;
@@ -51,41 +51,41 @@ typedef struct tls_context {
   unsigned hostflags;
   unsigned char *alpn; /* length-prefixed names */
   unsigned alpn_len;
-} tls_context;
+} ml_tlscontext;
 
-typedef struct tls_ctxobject {
+typedef struct ml_tlsctxobject {
   ml_object obj;
-  tls_context *ctx;
-} tls_ctxobject;
+  ml_tlscontext *ctx;
+} ml_tlsctxobject;
 
-tls_context *tls_context_check(lua_State *L, int idx);
-void tls_context_ref(tls_context *c);
-void tls_context_unref(tls_context *c);
-void tls_open_contexts(lua_State *L);
+ml_tlscontext *ml__tls_context_check(lua_State *L, int idx);
+void ml__tls_context_ref(ml_tlscontext *c);
+void ml__tls_context_unref(ml_tlscontext *c);
+void ml__tls_open_contexts(lua_State *L);
 
 /* ---- certificates ---- */
 
-void tls_push_cert(lua_State *L, X509 *cert); /* as Python's getpeercert() */
-void tls_push_der(lua_State *L, X509 *cert);
-void tls_push_chain(lua_State *L, const STACK_OF(X509) * chain); /* array of DER */
+void ml__tls_push_cert(lua_State *L, X509 *cert); /* as Python's getpeercert() */
+void ml__tls_push_der(lua_State *L, X509 *cert);
+void ml__tls_push_chain(lua_State *L, const STACK_OF(X509) * chain); /* array of DER */
 
 /* ---- connections ---- */
 
-typedef struct tls_op tls_op;
+typedef struct ml_tlsop ml_tlsop;
 enum { TLS_PULL_AGAIN = 1 }; /* nothing more for now */
 
-typedef struct tls_conn {
+typedef struct ml_tlsconn {
   int refs;
   ml_engine *engine;
   ml_stream *s; /* NULL: freed */
   SSL *ssl;
-  tls_context *ctx, *chosen; /* chosen: by the SNI callback, or NULL */
-  lua_State *L;              /* while the handshake may call Lua */
-  ml_job job;                /* the next step of the handshake, or more to read */
-  ml_timer timer;            /* of the handshake, then of the shutdown */
-  ml_bytes before;           /* came before TLS was started */
-  tls_op *waiter;            /* the task that awaits the handshake, or NULL */
-  tls_error error;
+  ml_tlscontext *ctx, *chosen; /* chosen: by the SNI callback, or NULL */
+  lua_State *L;                /* while the handshake may call Lua */
+  ml_job job;                  /* the next step of the handshake, or more to read */
+  ml_timer timer;              /* of the handshake, then of the shutdown */
+  ml_bytes before;             /* came before TLS was started */
+  ml_tlsop *waiter;            /* the task that awaits the handshake, or NULL */
+  ml_tlserror error;
   int sockerr;    /* UV_E*: of the last recv */
   int after;      /* what is to be told next: PULL_* of tls_stream.c */
   bool server;    /* side */
@@ -101,40 +101,36 @@ typedef struct tls_conn {
   double handshake_timeout, shutdown_timeout;
   int info;      /* pin of a table {context, server_hostname, sni, done} */
   int transport; /* pin, during the handshake */
-} tls_conn;
+} ml_tlsconn;
 
 /* Awaits a handshake. User values: 1: transport or writer, 2: context, 3: info. */
-struct tls_op {
+struct ml_tlsop {
   ml_op op; /* first */
-  tls_conn *c;
+  ml_tlsconn *c;
   bool server;
   double handshake_timeout, shutdown_timeout;
 };
 
-extern const ml_streamops tls_ops;
+extern const ml_streamops ml__tls_ops;
 
 /* Makes TLS the filter of the stream and schedules the handshake's first step. The
 ** info table is at idx. Raises errors. */
-tls_conn *tls_conn_start(lua_State *L, ml_stream *s, tls_context *ctx, int idx, bool server,
-                         double handshake_timeout, double shutdown_timeout);
-void tls_conn_unref(tls_conn *c);
-void tls_open_conns(lua_State *L);
+ml_tlsconn *ml__tls_conn_start(lua_State *L, ml_stream *s, ml_tlscontext *ctx, int idx, bool server,
+                               double handshake_timeout, double shutdown_timeout);
+void ml__tls_conn_unref(ml_tlsconn *c);
+void ml__tls_open_conns(lua_State *L);
 /* The BIO between OpenSSL and the socket. NULL: no memory. */
-BIO_METHOD *tls_bio_method(void);
-void tls_schedule(tls_conn *c); /* runs tls_conn.job soon */
-/* The handshake can go no further: c->error or s->error say why. */
-void tls_conn_failed(tls_conn *c, int uverr);
+BIO_METHOD *ml__tls_bio_method(void);
+void ml__tls_schedule(ml_tlsconn *c); /* runs ml_tlsconn.job soon */
 /* Reads what has come to where the stream's sink wants it. */
-void tls_pump(tls_conn *c);
+void ml__tls_pump(ml_tlsconn *c);
 /* The stream lets go of the socket. */
-void tls_conn_closed(tls_conn *c);
-/* The shutdown has taken too long. */
-void tls_shutdown_timeout(ml_evloop *loop, ml_job *job);
+void ml__tls_conn_closed(ml_tlsconn *c);
 
 /* Pushes the SSLObject of the connection. */
-void tls_object_push(lua_State *L, tls_conn *c);
-void tls_open_objects(lua_State *L);
-SSL_SESSION *tls_session_check(lua_State *L, int idx);
+void ml__tls_object_push(lua_State *L, ml_tlsconn *c);
+void ml__tls_open_objects(lua_State *L);
+SSL_SESSION *ml__tls_session_check(lua_State *L, int idx);
 
 int ml__open_tls(lua_State *L); /* module asyncio.tls */
 

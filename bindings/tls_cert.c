@@ -139,7 +139,7 @@ static int names_gc(lua_State *L) {
 
 /* Sets the field subjectAltName of the table on top, if there are any. */
 static void set_alt_names(lua_State *L, BIO *b, X509 *cert) {
-  GENERAL_NAMES **names = lua_newuserdatauv(L, sizeof *names, 0);
+  GENERAL_NAMES **names = lua_newuserdatauv(L, sizeof(void *), 0);
   int n = 0;
   *names = NULL;
   lua_createtable(L, 0, 1);
@@ -158,7 +158,7 @@ static void set_alt_names(lua_State *L, BIO *b, X509 *cert) {
   lua_pop(L, 1);
 }
 
-void tls_push_cert(lua_State *L, X509 *cert) {
+void ml__tls_push_cert(lua_State *L, X509 *cert) {
   BIO *b;
   luaL_checkstack(L, 12, "certificate");
   b = push_guarded_bio(L);
@@ -180,12 +180,12 @@ void tls_push_cert(lua_State *L, X509 *cert) {
   ERR_clear_error();
 }
 
-void tls_push_der(lua_State *L, X509 *cert) {
+void ml__tls_push_der(lua_State *L, X509 *cert) {
   unsigned char *p, *q;
   int n = i2d_X509(cert, NULL);
   luaL_checkstack(L, 4, "certificate");
   if (n <= 0) {
-    tls_raise(L, "certificate");
+    ml__tls_raise(L, "certificate");
     return;
   }
   p = q = lua_newuserdatauv(L, (size_t)n, 0);
@@ -194,11 +194,11 @@ void tls_push_der(lua_State *L, X509 *cert) {
   lua_remove(L, -2);
 }
 
-void tls_push_chain(lua_State *L, const STACK_OF(X509) * chain) {
+void ml__tls_push_chain(lua_State *L, const STACK_OF(X509) * chain) {
   int n = chain == NULL ? 0 : sk_X509_num(chain);
   lua_createtable(L, n, 0);
   for (int i = 0; i < n; i++) {
-    tls_push_der(L, sk_X509_value(chain, i));
+    ml__tls_push_der(L, sk_X509_value(chain, i));
     lua_rawseti(L, -2, i + 1);
   }
 }

@@ -14,34 +14,34 @@
 
 /* ---- life ---- */
 
-static void conn_free(tls_conn *c) {
+static void conn_free(ml_tlsconn *c) {
   ml_engine *e = c->engine;
   if (c->ssl != NULL) SSL_free(c->ssl);
-  if (c->chosen != NULL) tls_context_unref(c->chosen);
-  tls_context_unref(c->ctx); /* has the BIO's methods: last */
+  if (c->chosen != NULL) ml__tls_context_unref(c->chosen);
+  ml__tls_context_unref(c->ctx); /* has the BIO's methods: last */
   ml__alloc(e->alloc, c, sizeof *c, 0);
 }
 
-void tls_conn_unref(tls_conn *c) {
+void ml__tls_conn_unref(ml_tlsconn *c) {
   if (--c->refs == 0) conn_free(c);
 }
 
-void tls_schedule(tls_conn *c) {
+void ml__tls_schedule(ml_tlsconn *c) {
   if (c->s != NULL && ml__list_empty(&c->job.link)) ml__ready(c->s->loop, &c->job);
 }
 
-static void stop_timer(tls_conn *c) {
+static void stop_timer(ml_tlsconn *c) {
   if (c->timer.index != 0) ml__timer_stop(c->s->loop, &c->timer);
   ml__list_remove(&c->timer.job.link);
 }
 
-static void wake_waiter(tls_conn *c) {
-  tls_op *op = c->waiter;
+static void wake_waiter(ml_tlsconn *c) {
+  ml_tlsop *op = c->waiter;
   c->waiter = NULL;
   if (op != NULL) ml__op_wake(&op->op);
 }
 
-void tls_conn_closed(tls_conn *c) {
+void ml__tls_conn_closed(ml_tlsconn *c) {
   int pin = c->transport, info = c->info;
   if (c->s != NULL) stop_timer(c);
   ml__list_remove(&c->job.link);
@@ -53,7 +53,7 @@ void tls_conn_closed(tls_conn *c) {
 
 /* ---- the handshake ---- */
 
-static void push_failure(lua_State *L, tls_conn *c, int uverr) {
+static void push_failure(lua_State *L, ml_tlsconn *c, int uverr) {
   char who[96];
   ml__stream_text(c->s, who, sizeof who);
   if (c->error.kind != TLS_OK)
@@ -63,7 +63,7 @@ static void push_failure(lua_State *L, tls_conn *c, int uverr) {
 }
 
 static int debug_line(lua_State *L) {
-  tls_conn *c = lua_touserdata(L, 1);
+  ml_tlsconn *c = lua_touserdata(L, 1);
   push_failure(L, c, (int)lua_tointeger(L, 2));
   ml__log(c->engine, "%s", ml__errtext(L, -1, NULL));
   return 0;
@@ -71,7 +71,7 @@ static int debug_line(lua_State *L) {
 
 /* Ends the connection. A client's task gets the error; of a server's there is a line in
 ** the log in debug mode, as asyncio has it. */
-void tls_conn_failed(tls_conn *c, int uverr) {
+static void conn_failed(ml_tlsconn *c, int uverr) {
   ml_stream *s = c->s;
   lua_State *L = s->loop->L != NULL ? s->loop->L : c->engine->L;
   if (s->flags & ML_S_DROPPED) return;
@@ -88,7 +88,7 @@ void tls_conn_failed(tls_conn *c, int uverr) {
 
 /* (conn): calls info.done(transport), if there is one. */
 static int call_done(lua_State *L) {
-  tls_conn *c = lua_touserdata(L, 1);
+  ml_tlsconn *c = lua_touserdata(L, 1);
   ml__pushpinned(L, c->info);
   if (lua_getfield(L, -1, "done") != LUA_TFUNCTION) return 0;
   ml__pushpinned(L, c->transport);
@@ -98,7 +98,7 @@ static int call_done(lua_State *L) {
 
 /* (conn, error) */
 static int report(lua_State *L) {
-  tls_conn *c = lua_touserdata(L, 1);
+  ml_tlsconn *c = lua_touserdata(L, 1);
   lua_createtable(L, 0, 2);
   lua_pushliteral(L, "Error on transport creation for incoming connection");
   lua_setfield(L, -2, "message");
@@ -108,14 +108,14 @@ static int report(lua_State *L) {
   return 0;
 }
 
-static void established(lua_State *L, tls_conn *c) {
+static void established(lua_State *L, ml_tlsconn *c) {
   ml_stream *s = c->s;
   int base = lua_gettop(L), pin = c->transport;
   stop_timer(c);
   c->handshook = true;
   s->flags &= ~(uint32_t)ML_S_HANDSHAKE;
   ml__stream_reading(s);
-  if (s->flags & ML_S_READING) tls_schedule(c);
+  if (s->flags & ML_S_READING) ml__tls_schedule(c);
   lua_pushcfunction(L, ml__msgh);
   lua_pushcfunction(L, call_done);
   lua_pushlightuserdata(L, c);
@@ -134,7 +134,7 @@ static void established(lua_State *L, tls_conn *c) {
   wake_waiter(c);
 }
 
-static void step(lua_State *L, tls_conn *c) {
+static void step(lua_State *L, ml_tlsconn *c) {
   int rc, err;
   if (c->s->flags & ML_S_DROPPED) return;
   ERR_clear_error();
@@ -153,20 +153,20 @@ static void step(lua_State *L, tls_conn *c) {
   err = SSL_get_error(c->ssl, rc);
   if (err == SSL_ERROR_WANT_READ) return;
   if (c->sockerr != 0) {
-    tls_conn_failed(c, c->sockerr);
+    conn_failed(c, c->sockerr);
     return;
   }
   if (c->met_eof) {
     c->error.kind = TLS_GONE;
   } else {
-    tls_error_take(&c->error);
+    ml__tls_error_take(&c->error);
     if (c->error.kind == TLS_UNVERIFIED) c->error.verify = SSL_get_verify_result(c->ssl);
   }
-  tls_conn_failed(c, c->error.kind == TLS_GONE ? UV_ECONNRESET : UV_EPROTO);
+  conn_failed(c, c->error.kind == TLS_GONE ? UV_ECONNRESET : UV_EPROTO);
 }
 
 static void run_job(ml_evloop *loop, ml_job *job) {
-  tls_conn *c = ml__containerof(job, tls_conn, job);
+  ml_tlsconn *c = ml__containerof(job, ml_tlsconn, job);
   ml_stream *s = c->s;
   if (s == NULL) return;
   c->refs++;
@@ -174,23 +174,23 @@ static void run_job(ml_evloop *loop, ml_job *job) {
   if (s->flags & ML_S_HANDSHAKE) {
     if (lua_checkstack(loop->L, 16)) step(loop->L, c);
   } else
-    tls_pump(c);
+    ml__tls_pump(c);
   ml__stream_unref(s);
-  tls_conn_unref(c);
+  ml__tls_conn_unref(c);
 }
 
 static void run_timeout(ml_evloop *loop, ml_job *job) {
-  tls_conn *c = ml__containerof(job, tls_conn, timer.job);
+  ml_tlsconn *c = ml__containerof(job, ml_tlsconn, timer.job);
   (void)loop;
   if (c->s == NULL || !(c->s->flags & ML_S_HANDSHAKE)) return;
   c->error.kind = TLS_SLOW;
   c->error.verify = (long)(c->handshake_timeout * 1000);
-  tls_conn_failed(c, UV_ECONNABORTED);
+  conn_failed(c, UV_ECONNABORTED);
 }
 
 /* ---- starting ---- */
 
-static BIO *new_bio(tls_conn *c) {
+static BIO *new_bio(ml_tlsconn *c) {
   BIO *b = BIO_new(c->ctx->bio);
   if (b == NULL) return NULL;
   BIO_set_data(b, c);
@@ -199,7 +199,7 @@ static BIO *new_bio(tls_conn *c) {
 }
 
 /* The name that is asked for and, if the context says so, verified. "": none. */
-static int set_name(tls_conn *c, const char *name) {
+static int set_name(ml_tlsconn *c, const char *name) {
   X509_VERIFY_PARAM *param = SSL_get0_param(c->ssl);
   ASN1_OCTET_STRING *ip = a2i_IPADDRESS(name);
   bool is_ip = ip != NULL;
@@ -214,12 +214,12 @@ static int set_name(tls_conn *c, const char *name) {
 
 /* (conn, info, session or nil): may raise errors; the conn is freed by who calls. */
 static int prepare(lua_State *L) {
-  tls_conn *c = lua_touserdata(L, 1);
+  ml_tlsconn *c = lua_touserdata(L, 1);
   const char *name;
   BIO *b;
   c->ssl = SSL_new(c->ctx->ssl);
   b = c->ssl == NULL ? NULL : new_bio(c);
-  if (b == NULL) return tls_raise(L, "TLS cannot be started");
+  if (b == NULL) return ml__tls_raise(L, "TLS cannot be started");
   SSL_set_bio(c->ssl, b, b);
   SSL_set_app_data(c->ssl, c);
   SSL_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY |
@@ -230,10 +230,10 @@ static int prepare(lua_State *L) {
   lua_getfield(L, 2, "server_hostname");
   name = lua_tostring(L, -1);
   if (!c->server && name != NULL && name[0] != '\0' && !set_name(c, name))
-    return tls_raise(L, "server_hostname");
+    return ml__tls_raise(L, "server_hostname");
   lua_getfield(L, 2, "session");
-  if (!lua_isnil(L, -1) && !SSL_set_session(c->ssl, tls_session_check(L, -1)))
-    return tls_raise(L, "session");
+  if (!lua_isnil(L, -1) && !SSL_set_session(c->ssl, ml__tls_session_check(L, -1)))
+    return ml__tls_raise(L, "session");
   lua_pop(L, 2);
   if (c->server)
     SSL_set_accept_state(c->ssl);
@@ -258,9 +258,9 @@ static void check_stream(lua_State *L, const ml_stream *s) {
   lua_error(L);
 }
 
-tls_conn *tls_conn_start(lua_State *L, ml_stream *s, tls_context *ctx, int idx, bool server,
-                         double handshake_timeout, double shutdown_timeout) {
-  tls_conn *c;
+ml_tlsconn *ml__tls_conn_start(lua_State *L, ml_stream *s, ml_tlscontext *ctx, int idx, bool server,
+                               double handshake_timeout, double shutdown_timeout) {
+  ml_tlsconn *c;
   idx = lua_absindex(L, idx);
   check_stream(L, s);
   c = ml__alloc(ml__engine(L)->alloc, NULL, 0, sizeof *c);
@@ -269,7 +269,7 @@ tls_conn *tls_conn_start(lua_State *L, ml_stream *s, tls_context *ctx, int idx, 
   c->refs = 1;
   c->engine = ml__engine(L);
   c->ctx = ctx;
-  tls_context_ref(ctx);
+  ml__tls_context_ref(ctx);
   c->s = s;
   c->server = server;
   c->after = TLS_PULL_AGAIN;
@@ -282,8 +282,8 @@ tls_conn *tls_conn_start(lua_State *L, ml_stream *s, tls_context *ctx, int idx, 
   lua_pushlightuserdata(L, c);
   lua_pushvalue(L, idx);
   if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-    tls_conn_closed(c);
-    tls_conn_unref(c);
+    ml__tls_conn_closed(c);
+    ml__tls_conn_unref(c);
     lua_error(L);
   }
   if (s->flags & ML_S_READING) {
@@ -292,33 +292,33 @@ tls_conn *tls_conn_start(lua_State *L, ml_stream *s, tls_context *ctx, int idx, 
   }
   if (s->sink != NULL) s->sink->yield(s, &c->before);
   s->filter = c;
-  s->ops = &tls_ops;
+  s->ops = &ml__tls_ops;
   s->flags |= ML_S_HANDSHAKE;
   c->eof = (s->flags & ML_S_EOF) != 0;
   ml__stream_reading(s);
-  tls_schedule(c);
+  ml__tls_schedule(c);
   return c;
 }
 
 /* ---- as an operation ---- */
 
 static int handshake_begin(lua_State *L, ml_op *o) {
-  tls_op *op = (tls_op *)o;
+  ml_tlsop *op = (ml_tlsop *)o;
   ml_stream *s;
-  tls_context *ctx;
+  ml_tlscontext *ctx;
   for (int i = 1; i <= 3; i++) lua_getiuservalue(L, 1, i);
   s = ml__checkstream(L, 2);
-  ctx = tls_context_check(L, 3);
+  ctx = ml__tls_context_check(L, 3);
   if (s->loop != ml__engine(L)->running)
     return ml__error(L, "RuntimeError", "the connection belongs to a different loop");
-  op->c = tls_conn_start(L, s, ctx, 4, op->server, op->handshake_timeout, op->shutdown_timeout);
+  op->c = ml__tls_conn_start(L, s, ctx, 4, op->server, op->handshake_timeout, op->shutdown_timeout);
   op->c->waiter = op;
   return ML_PARK;
 }
 
 static int handshake_wake(lua_State *L, ml_op *o) {
-  tls_op *op = (tls_op *)o;
-  tls_conn *c = op->c;
+  ml_tlsop *op = (ml_tlsop *)o;
+  ml_tlsconn *c = op->c;
   ml_stream *s = c->s;
   int n = 0;
   op->c = NULL;
@@ -336,7 +336,7 @@ static int handshake_wake(lua_State *L, ml_op *o) {
 }
 
 static void handshake_cancel(ml_op *o) {
-  tls_op *op = (tls_op *)o;
+  ml_tlsop *op = (ml_tlsop *)o;
   if (op->c != NULL && op->c->waiter == op) op->c->waiter = NULL;
 }
 
@@ -346,9 +346,9 @@ static const ml_opclass handshake_class = {"TLS handshake", handshake_begin, han
 /* handshake(transport or writer, context, info, server_side, handshake timeout, shutdown
 ** timeout) -> awaitable of nothing */
 static int f_handshake(lua_State *L) {
-  tls_op *op;
+  ml_tlsop *op;
   ml__checkstream(L, 1);
-  tls_context_check(L, 2);
+  ml__tls_context_check(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
   op = ml__op_new(L, &handshake_class, sizeof *op, 3);
   op->server = lua_toboolean(L, 4);
@@ -365,18 +365,18 @@ static int f_handshake(lua_State *L) {
 ** server's handshake; info.done(transport) is called when it has succeeded. */
 static int f_accept(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
-  tls_context *ctx = tls_context_check(L, 2);
+  ml_tlscontext *ctx = ml__tls_context_check(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
-  tls_conn_start(L, s, ctx, 3, true, luaL_checknumber(L, 4), luaL_checknumber(L, 5));
+  ml__tls_conn_start(L, s, ctx, 3, true, luaL_checknumber(L, 4), luaL_checknumber(L, 5));
   return 0;
 }
 
 /* object(transport or writer) -> SSLObject, or nothing */
 static int f_object(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
-  tls_conn *c = s->filter;
+  ml_tlsconn *c = s->filter;
   if (c == NULL || !c->handshook) return 0;
-  tls_object_push(L, c);
+  ml__tls_object_push(L, c);
   return 1;
 }
 
@@ -386,7 +386,7 @@ static int f_accepted(lua_State *L) {
   return 1;
 }
 
-void tls_open_conns(lua_State *L) {
+void ml__tls_open_conns(lua_State *L) {
   static const luaL_Reg functions[] = {{"handshake", f_handshake},
                                        {"accept", f_accept},
                                        {"object", f_object},

@@ -11,13 +11,13 @@
 
 #include "tls.h"
 
-tls_context *tls_context_check(lua_State *L, int idx) {
-  return ((tls_ctxobject *)ml__checkobject(L, idx, ML_T_TLSCONTEXT))->ctx;
+ml_tlscontext *ml__tls_context_check(lua_State *L, int idx) {
+  return ((ml_tlsctxobject *)ml__checkobject(L, idx, ML_T_TLSCONTEXT))->ctx;
 }
 
-void tls_context_ref(tls_context *c) { c->refs++; }
+void ml__tls_context_ref(ml_tlscontext *c) { c->refs++; }
 
-void tls_context_unref(tls_context *c) {
+void ml__tls_context_unref(ml_tlscontext *c) {
   if (--c->refs > 0) return;
   SSL_CTX_free(c->ssl);
   BIO_meth_free(c->bio);
@@ -29,17 +29,17 @@ void tls_context_unref(tls_context *c) {
 
 /* (conn, name or NULL): info.sni(object, name or nil) -> an alert's number, or nothing */
 static int call_sni(lua_State *L) {
-  tls_conn *c = lua_touserdata(L, 1);
+  ml_tlsconn *c = lua_touserdata(L, 1);
   ml__pushpinned(L, c->info);
   if (lua_getfield(L, -1, "sni") != LUA_TFUNCTION) return 0;
-  tls_object_push(L, c);
+  ml__tls_object_push(L, c);
   lua_pushstring(L, lua_touserdata(L, 2));
   lua_call(L, 2, 1);
   return 1;
 }
 
 static int on_servername(SSL *ssl, int *alert, void *arg) {
-  tls_conn *c = SSL_get_app_data(ssl);
+  ml_tlsconn *c = SSL_get_app_data(ssl);
   lua_State *L = c == NULL ? NULL : c->L;
   int rc = SSL_TLSEXT_ERR_OK, top;
   (void)arg;
@@ -62,7 +62,7 @@ static int on_servername(SSL *ssl, int *alert, void *arg) {
 /* The server's first name that the client has too; none: no protocol. */
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen,
                    const unsigned char *in, unsigned inlen, void *arg) {
-  const tls_context *c = arg;
+  const ml_tlscontext *c = arg;
   (void)ssl;
   if (c->alpn_len == 0) return SSL_TLSEXT_ERR_NOACK;
   return SSL_select_next_proto((unsigned char **)out, outlen, c->alpn, c->alpn_len, in, inlen) ==
@@ -77,11 +77,10 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *outlen,
   "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
 
 /* As Python 3.13 sets a context up, but that a peer's close_notify is asked for. */
-static bool configure(tls_context *c) {
+static bool configure(ml_tlscontext *c) {
   static const unsigned char sid[] = "moonloop";
   SSL_CTX *ssl = c->ssl;
   SSL_CTX_set_options(ssl, SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                               SSL_OP_SINGLE_DH_USE | SSL_OP_SINGLE_ECDH_USE |
                                SSL_OP_NO_RENEGOTIATION);
   SSL_CTX_set_verify(
       ssl, c->server ? SSL_VERIFY_NONE : SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
@@ -97,8 +96,8 @@ static bool configure(tls_context *c) {
 /* new_context(server) */
 static int f_new_context(lua_State *L) {
   bool server = lua_toboolean(L, 1);
-  tls_ctxobject *o = ml__newobject(L, ML_T_TLSCONTEXT, sizeof *o, 0);
-  tls_context *c = ml__alloc(ml__engine(L)->alloc, NULL, 0, sizeof *c);
+  ml_tlsctxobject *o = ml__newobject(L, ML_T_TLSCONTEXT, sizeof *o, 0);
+  ml_tlscontext *c = ml__alloc(ml__engine(L)->alloc, NULL, 0, sizeof *c);
   if (c == NULL) return luaL_error(L, "not enough memory");
   memset(c, 0, sizeof *c);
   c->refs = 1;
@@ -108,17 +107,17 @@ static int f_new_context(lua_State *L) {
   c->hostflags = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS;
   o->ctx = c;
   ERR_clear_error();
-  c->bio = tls_bio_method();
+  c->bio = ml__tls_bio_method();
   c->ssl = c->bio == NULL ? NULL : SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
-  if (c->ssl == NULL || !configure(c)) return tls_raise(L, "SSLContext");
+  if (c->ssl == NULL || !configure(c)) return ml__tls_raise(L, "SSLContext");
   return 1;
 }
 
 static int c_gc(lua_State *L) {
-  tls_ctxobject *o = lua_touserdata(L, 1);
-  tls_context *c = o->ctx;
+  ml_tlsctxobject *o = lua_touserdata(L, 1);
+  ml_tlscontext *c = o->ctx;
   o->ctx = NULL;
-  if (c != NULL) tls_context_unref(c);
+  if (c != NULL) ml__tls_context_unref(c);
   return 0;
 }
 
@@ -176,7 +175,7 @@ static int on_password(char *buf, int size, int rwflag, void *arg) {
 
 /* context:load_cert_chain(certfile [, keyfile [, password]]) */
 static int c_load_cert_chain(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   const char *cert = check_path(L, 2, "load_cert_chain"), *key;
   password p = {L, 4, false, false};
   bool ok;
@@ -188,7 +187,8 @@ static int c_load_cert_chain(lua_State *L) {
   lua_pushfstring(L, "load_cert_chain '%s' failed", cert);
   lua_pushfstring(L, "load_cert_chain '%s' failed", key);
   ERR_clear_error();
-  if (!SSL_CTX_use_certificate_chain_file(c->ssl, cert)) return tls_raise(L, lua_tostring(L, 5));
+  if (!SSL_CTX_use_certificate_chain_file(c->ssl, cert))
+    return ml__tls_raise(L, lua_tostring(L, 5));
   SSL_CTX_set_default_passwd_cb(c->ssl, on_password);
   SSL_CTX_set_default_passwd_cb_userdata(c->ssl, &p);
   ok = SSL_CTX_use_PrivateKey_file(c->ssl, key, SSL_FILETYPE_PEM) == 1;
@@ -201,17 +201,17 @@ static int c_load_cert_chain(lua_State *L) {
   if (!ok && p.asked && lua_isnil(L, 4)) {
     ERR_clear_error();
     lua_pushfstring(L, "%s: the key is encrypted and no password was given", lua_tostring(L, 6));
-    tls_error_push(
-        L,
-        &(tls_error){.kind = TLS_FAILED, .code = ERR_PACK(ERR_LIB_PEM, 0, PEM_R_BAD_PASSWORD_READ)},
-        lua_tostring(L, -1), NULL);
+    ml__tls_error_push(L,
+                       &(ml_tlserror){.kind = TLS_FAILED,
+                                      .code = ERR_PACK(ERR_LIB_PEM, 0, PEM_R_BAD_PASSWORD_READ)},
+                       lua_tostring(L, -1), NULL);
     return lua_error(L);
   }
   if (!ok && ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_OSSL_DECODER) { /* "unsupported" */
     ERR_clear_error();
     ERR_raise(ERR_LIB_PEM, PEM_R_NO_START_LINE);
   }
-  if (!ok || !SSL_CTX_check_private_key(c->ssl)) return tls_raise(L, lua_tostring(L, 6));
+  if (!ok || !SSL_CTX_check_private_key(c->ssl)) return ml__tls_raise(L, lua_tostring(L, 6));
   return 0;
 }
 
@@ -246,7 +246,7 @@ static bool add_data(X509_STORE *store, const char *data, size_t n) {
 
 /* context:load_verify_locations(cafile, capath, cadata) */
 static int c_load_verify(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   const char *file = check_path(L, 2, "load_verify_locations");
   const char *dir = check_path(L, 3, "load_verify_locations"), *data;
   size_t n;
@@ -258,24 +258,25 @@ static int c_load_verify(lua_State *L) {
                         luaL_typename(L, 4));
     data = lua_tolstring(L, 4, &n);
     if (n > INT32_MAX || !add_data(SSL_CTX_get_cert_store(c->ssl), data, n))
-      return tls_raise(L, "load_verify_locations: cadata");
+      return ml__tls_raise(L, "load_verify_locations: cadata");
   }
   if (file == NULL && dir == NULL) return 0;
   lua_pushfstring(L, "load_verify_locations '%s' failed", file != NULL ? file : dir);
-  if (!SSL_CTX_load_verify_locations(c->ssl, file, dir)) return tls_raise(L, lua_tostring(L, -1));
+  if (!SSL_CTX_load_verify_locations(c->ssl, file, dir))
+    return ml__tls_raise(L, lua_tostring(L, -1));
   return 0;
 }
 
 static int c_default_paths(lua_State *L) {
   ERR_clear_error();
-  if (!SSL_CTX_set_default_verify_paths(tls_context_check(L, 1)->ssl))
-    return tls_raise(L, "set_default_verify_paths");
+  if (!SSL_CTX_set_default_verify_paths(ml__tls_context_check(L, 1)->ssl))
+    return ml__tls_raise(L, "set_default_verify_paths");
   return 0;
 }
 
 /* context:get_ca_certs(binary) */
 static int c_ca_certs(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   bool binary = lua_toboolean(L, 2);
   STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(c->ssl));
   int n = 0;
@@ -284,9 +285,9 @@ static int c_ca_certs(lua_State *L) {
     X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(all, i));
     if (x == NULL || !X509_check_ca(x)) continue;
     if (binary)
-      tls_push_der(L, x);
+      ml__tls_push_der(L, x);
     else
-      tls_push_cert(L, x);
+      ml__tls_push_cert(L, x);
     lua_rawseti(L, -2, ++n);
   }
   return 1;
@@ -294,7 +295,7 @@ static int c_ca_certs(lua_State *L) {
 
 /* context:cert_store_stats() -> certificates, CAs among them, CRLs */
 static int c_store_stats(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(c->ssl));
   int certs = 0, cas = 0, crls = 0;
   for (int i = 0; i < sk_X509_OBJECT_num(all); i++) {
@@ -313,20 +314,20 @@ static int c_store_stats(lua_State *L) {
 /* ---- ciphers and protocols ---- */
 
 static int c_set_ciphers(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   const char *list = luaL_checkstring(L, 2);
   ERR_clear_error();
-  if (!SSL_CTX_set_cipher_list(c->ssl, list)) return tls_raise(L, "set_ciphers");
+  if (!SSL_CTX_set_cipher_list(c->ssl, list)) return ml__tls_raise(L, "set_ciphers");
   return 0;
 }
 
 static int c_get_ciphers(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   SSL *ssl;
   STACK_OF(SSL_CIPHER) * list;
   lua_newtable(L);
   ssl = SSL_new(c->ssl);
-  if (ssl == NULL) return tls_raise(L, "get_ciphers");
+  if (ssl == NULL) return ml__tls_raise(L, "get_ciphers");
   list = SSL_get1_supported_ciphers(ssl);
   SSL_free(ssl);
   for (int i = 0; i < sk_SSL_CIPHER_num(list); i++) {
@@ -353,7 +354,7 @@ static int c_get_ciphers(lua_State *L) {
 
 /* context:set_alpn_protocols(names, each behind its length) */
 static int c_set_alpn(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   size_t n;
   const char *names = luaL_checklstring(L, 2, &n);
   unsigned char *copy = NULL;
@@ -371,7 +372,7 @@ static int c_set_alpn(lua_State *L) {
 }
 
 static int c_set_curve(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   const char *name = luaL_checkstring(L, 2);
   ERR_clear_error();
   if (!SSL_CTX_set1_groups_list(c->ssl, name)) {
@@ -391,7 +392,7 @@ static int verify_mode(const SSL_CTX *ssl) {
 
 /* context:get(name) */
 static int c_get(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   const char *name = luaL_checkstring(L, 2);
   X509_VERIFY_PARAM *param = SSL_CTX_get0_param(c->ssl);
   lua_Integer v = 0;
@@ -429,7 +430,7 @@ static void set_verify_mode(SSL_CTX *ssl, lua_Integer mode) {
 
 /* context:set(name, value): the value has been checked. Returns whether it took. */
 static int c_set(lua_State *L) {
-  tls_context *c = tls_context_check(L, 1);
+  ml_tlscontext *c = ml__tls_context_check(L, 1);
   const char *name = luaL_checkstring(L, 2);
   X509_VERIFY_PARAM *param = SSL_CTX_get0_param(c->ssl);
   lua_Integer v = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : luaL_checkinteger(L, 3);
@@ -462,7 +463,7 @@ static int c_set(lua_State *L) {
 }
 
 static int c_session_stats(lua_State *L) {
-  SSL_CTX *s = tls_context_check(L, 1)->ssl;
+  SSL_CTX *s = ml__tls_context_check(L, 1)->ssl;
   const struct {
     const char *name;
     long value;
@@ -483,7 +484,7 @@ static int c_session_stats(lua_State *L) {
   return 1;
 }
 
-void tls_open_contexts(lua_State *L) {
+void ml__tls_open_contexts(lua_State *L) {
   static const luaL_Reg methods[] = {{"load_cert_chain", c_load_cert_chain},
                                      {"load_verify_locations", c_load_verify},
                                      {"set_default_verify_paths", c_default_paths},

@@ -20,7 +20,7 @@ static const struct {
                {"SSLEOFError", "SSLError"},
                {"SSLCertVerificationError", "SSLError"}};
 
-void tls_error_take(tls_error *e) {
+void ml__tls_error_take(ml_tlserror *e) {
   unsigned long code = ERR_get_error();
   e->kind = TLS_FAILED;
   e->code = code;
@@ -61,7 +61,7 @@ static void set_integer(lua_State *L, const char *key, lua_Integer value) {
 }
 
 /* Pushes what Python says of it. */
-static const char *push_verify_text(lua_State *L, const tls_error *e, const char *name) {
+static const char *push_verify_text(lua_State *L, const ml_tlserror *e, const char *name) {
   bool host = e->verify == X509_V_ERR_HOSTNAME_MISMATCH;
   if (name != NULL && (host || e->verify == X509_V_ERR_IP_ADDRESS_MISMATCH))
     return lua_pushfstring(L, "%s mismatch, certificate is not valid for '%s'.",
@@ -69,7 +69,7 @@ static const char *push_verify_text(lua_State *L, const tls_error *e, const char
   return lua_pushstring(L, X509_verify_cert_error_string(e->verify));
 }
 
-static void push_openssl(lua_State *L, const tls_error *e, const char *what, const char *colon,
+static void push_openssl(lua_State *L, const ml_tlserror *e, const char *what, const char *colon,
                          const char *name) {
   const char *lib = ERR_lib_error_string(e->code), *text = ERR_reason_error_string(e->code);
   char reason[96], library[32] = "SSL";
@@ -107,7 +107,7 @@ static void push_system(lua_State *L, int uverr, const char *what, const char *c
   set_integer(L, "errno", -uverr);
 }
 
-void tls_error_push(lua_State *L, const tls_error *e, const char *what, const char *name) {
+void ml__tls_error_push(lua_State *L, const ml_tlserror *e, const char *what, const char *name) {
   const char *colon = what != NULL ? ": " : "";
   char buf[96];
   luaL_checkstack(L, 8, "TLS error");
@@ -145,14 +145,14 @@ void tls_error_push(lua_State *L, const tls_error *e, const char *what, const ch
   push_openssl(L, e, what, colon, name);
 }
 
-int tls_raise(lua_State *L, const char *what) {
-  tls_error e;
-  tls_error_take(&e);
-  tls_error_push(L, &e, what, NULL);
+int ml__tls_raise(lua_State *L, const char *what) {
+  ml_tlserror e;
+  ml__tls_error_take(&e);
+  ml__tls_error_push(L, &e, what, NULL);
   return lua_error(L);
 }
 
-void tls_open_errors(lua_State *L) {
+void ml__tls_open_errors(lua_State *L) {
   int module = lua_gettop(L);
   lua_createtable(L, 0, 4); /* classes by name */
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {

@@ -11,7 +11,7 @@ static const char objects_key; /* weak values: conn -> SSLObject */
 /* User value 1: the connection's info table. */
 typedef struct tls_object {
   ml_object obj;
-  tls_conn *c;
+  ml_tlsconn *c;
 } tls_object;
 
 typedef struct tls_session {
@@ -19,7 +19,7 @@ typedef struct tls_session {
   SSL_SESSION *session;
 } tls_session;
 
-void tls_object_push(lua_State *L, tls_conn *c) {
+void ml__tls_object_push(lua_State *L, ml_tlsconn *c) {
   tls_object *o;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &objects_key);
   if (lua_rawgetp(L, -1, c) == LUA_TUSERDATA) {
@@ -39,15 +39,15 @@ void tls_object_push(lua_State *L, tls_conn *c) {
   lua_remove(L, -2);
 }
 
-static tls_conn *check(lua_State *L) {
+static ml_tlsconn *check(lua_State *L) {
   return ((tls_object *)ml__checkobject(L, 1, ML_T_TLSOBJECT))->c;
 }
 
 static int o_gc(lua_State *L) {
   tls_object *o = lua_touserdata(L, 1);
-  tls_conn *c = o->c;
+  ml_tlsconn *c = o->c;
   o->c = NULL;
-  if (c != NULL) tls_conn_unref(c);
+  if (c != NULL) ml__tls_conn_unref(c);
   return 0;
 }
 
@@ -60,37 +60,37 @@ static int none(lua_State *L) {
 
 /* object:getpeercert([binary]): nil without one, {} for one that was not verified */
 static int o_getpeercert(lua_State *L) {
-  tls_conn *c = check(L);
+  ml_tlsconn *c = check(L);
   X509 *cert = SSL_get0_peer_certificate(c->ssl);
   if (!c->handshook) return ml__misuse(L, "ValueError", "getpeercert: handshake not done yet");
   if (cert == NULL) return none(L);
   if (lua_toboolean(L, 2))
-    tls_push_der(L, cert);
+    ml__tls_push_der(L, cert);
   else if (!(SSL_get_verify_mode(c->ssl) & SSL_VERIFY_PEER))
     lua_newtable(L);
   else
-    tls_push_cert(L, cert);
+    ml__tls_push_cert(L, cert);
   return 1;
 }
 
 static int o_verified_chain(lua_State *L) {
-  tls_push_chain(L, SSL_get0_verified_chain(check(L)->ssl));
+  ml__tls_push_chain(L, SSL_get0_verified_chain(check(L)->ssl));
   return 1;
 }
 
 static int o_unverified_chain(lua_State *L) {
-  tls_conn *c = check(L);
+  ml_tlsconn *c = check(L);
   STACK_OF(X509) *chain = SSL_get_peer_cert_chain(c->ssl);
   X509 *own = SSL_get0_peer_certificate(c->ssl);
   int n;
-  tls_push_chain(L, chain);
+  ml__tls_push_chain(L, chain);
   if (!c->server || own == NULL) return 1;
   n = (int)lua_rawlen(L, -1); /* a server's chain is without the client's own */
   for (int i = n; i >= 1; i--) {
     lua_rawgeti(L, -1, i);
     lua_rawseti(L, -2, i + 1);
   }
-  tls_push_der(L, own);
+  ml__tls_push_der(L, own);
   lua_rawseti(L, -2, 1);
   return 1;
 }
@@ -116,7 +116,7 @@ static int o_cipher(lua_State *L) {
 
 /* object:shared_ciphers(): nil for a client */
 static int o_shared_ciphers(lua_State *L) {
-  tls_conn *c = check(L);
+  ml_tlsconn *c = check(L);
   STACK_OF(SSL_CIPHER) *theirs = SSL_get_client_ciphers(c->ssl), *ours = SSL_get_ciphers(c->ssl);
   int n = 0;
   if (!c->server || theirs == NULL || ours == NULL) return none(L);
@@ -131,7 +131,7 @@ static int o_shared_ciphers(lua_State *L) {
 }
 
 static int o_version(lua_State *L) {
-  tls_conn *c = check(L);
+  ml_tlsconn *c = check(L);
   if (!c->handshook) return none(L);
   lua_pushstring(L, SSL_get_version(c->ssl));
   return 1;
@@ -158,7 +158,7 @@ static int o_pending(lua_State *L) {
 
 /* object:get_channel_binding(["tls-unique"]) */
 static int o_channel_binding(lua_State *L) {
-  tls_conn *c = check(L);
+  ml_tlsconn *c = check(L);
   const char *kind = luaL_optstring(L, 2, "tls-unique");
   char buf[64];
   size_t n;
@@ -175,7 +175,7 @@ static int o_channel_binding(lua_State *L) {
 
 /* ---- sessions ---- */
 
-SSL_SESSION *tls_session_check(lua_State *L, int idx) {
+SSL_SESSION *ml__tls_session_check(lua_State *L, int idx) {
   return ((tls_session *)ml__checkobject(L, idx, ML_T_TLSSESSION))->session;
 }
 
@@ -186,7 +186,7 @@ static int f_issession(lua_State *L) {
   return 1;
 }
 
-static int push_session(lua_State *L, tls_conn *c) {
+static int push_session(lua_State *L, ml_tlsconn *c) {
   tls_session *s;
   if (c->server || !c->handshook) return none(L);
   s = ml__newobject(L, ML_T_TLSSESSION, sizeof *s, 0);
@@ -202,7 +202,7 @@ static int s_gc(lua_State *L) {
 }
 
 static int s_index(lua_State *L) {
-  SSL_SESSION *s = tls_session_check(L, 1);
+  SSL_SESSION *s = ml__tls_session_check(L, 1);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
   unsigned n = 0;
   if (strcmp(name, "id") == 0) {
@@ -230,7 +230,7 @@ static int push_info(lua_State *L, const char *name) {
 
 /* Fields beside the methods (upvalue 1). */
 static int o_index(lua_State *L) {
-  tls_conn *c = check(L);
+  ml_tlsconn *c = check(L);
   const char *name;
   lua_settop(L, 2);
   lua_pushvalue(L, 2);
@@ -248,36 +248,36 @@ static int o_index(lua_State *L) {
 
 /* object.context = context, in an SNI callback: goes on with its certificate. */
 static int o_newindex(lua_State *L) {
-  tls_conn *c = check(L);
+  ml_tlsconn *c = check(L);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
-  tls_context *ctx;
+  ml_tlscontext *ctx;
   if (strcmp(name, "context") != 0)
     return ml__misuse(L, "TypeError", "SSLObject: the field '%s' cannot be set", name);
   lua_settop(L, 3);
   if (!lua_istable(L, 3) || lua_getfield(L, 3, "_context") != LUA_TUSERDATA)
     return ml__misuse(L, "TypeError", "The value must be a SSLContext, got %s",
                       luaL_typename(L, 3));
-  ctx = tls_context_check(L, -1);
+  ctx = ml__tls_context_check(L, -1);
   if (c->handshook || lua_getiuservalue(L, 1, 1) != LUA_TTABLE)
     return ml__misuse(L, "ValueError", "SSLObject.context can be set during the handshake alone");
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "context");
   ERR_clear_error();
-  if (SSL_set_SSL_CTX(c->ssl, ctx->ssl) == NULL) return tls_raise(L, "SSLObject.context");
-  tls_context_ref(ctx);
-  if (c->chosen != NULL) tls_context_unref(c->chosen);
+  if (SSL_set_SSL_CTX(c->ssl, ctx->ssl) == NULL) return ml__tls_raise(L, "SSLObject.context");
+  ml__tls_context_ref(ctx);
+  if (c->chosen != NULL) ml__tls_context_unref(c->chosen);
   c->chosen = ctx;
   return 0;
 }
 
 static int o_tostring(lua_State *L) {
-  tls_conn *c = check(L);
+  ml_tlsconn *c = check(L);
   lua_pushfstring(L, "<SSLObject %s %s>", c->server ? "server" : "client",
                   c->handshook ? SSL_get_version(c->ssl) : "in handshake");
   return 1;
 }
 
-void tls_open_objects(lua_State *L) {
+void ml__tls_open_objects(lua_State *L) {
   static const luaL_Reg methods[] = {{"getpeercert", o_getpeercert},
                                      {"get_verified_chain", o_verified_chain},
                                      {"get_unverified_chain", o_unverified_chain},

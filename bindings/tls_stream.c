@@ -22,7 +22,7 @@ enum { PULL_FULL, PULL_AGAIN = TLS_PULL_AGAIN, PULL_END, PULL_RAGGED, PULL_FAILE
 /* ---- the BIO ---- */
 
 static int bio_read(BIO *b, char *buf, size_t n, size_t *got) {
-  tls_conn *c = BIO_get_data(b);
+  ml_tlsconn *c = BIO_get_data(b);
   ssize_t rc;
   BIO_clear_retry_flags(b);
   *got = 0;
@@ -49,7 +49,7 @@ static int bio_read(BIO *b, char *buf, size_t n, size_t *got) {
   return 0;
 }
 
-static void flush_out(tls_conn *c) {
+static void flush_out(ml_tlsconn *c) {
   uv_buf_t buf = uv_buf_init(c->out, (unsigned)c->nout);
   if (c->nout > 0) ml__plain_send(c->s, &buf, 1);
   c->nout = 0;
@@ -57,7 +57,7 @@ static void flush_out(tls_conn *c) {
 
 /* What the kernel does not take is queued: a write never has to be repeated. */
 static int bio_write(BIO *b, const char *p, size_t n, size_t *written) {
-  tls_conn *c = BIO_get_data(b);
+  ml_tlsconn *c = BIO_get_data(b);
   uv_buf_t buf = uv_buf_init((char *)p, (unsigned)n);
   BIO_clear_retry_flags(b);
   *written = n;
@@ -77,7 +77,7 @@ static int bio_write(BIO *b, const char *p, size_t n, size_t *written) {
 }
 
 static long bio_ctrl(BIO *b, int cmd, long num, void *ptr) {
-  tls_conn *c = BIO_get_data(b);
+  ml_tlsconn *c = BIO_get_data(b);
   (void)num;
   (void)ptr;
   switch (cmd) {
@@ -87,7 +87,7 @@ static long bio_ctrl(BIO *b, int cmd, long num, void *ptr) {
   }
 }
 
-BIO_METHOD *tls_bio_method(void) {
+BIO_METHOD *ml__tls_bio_method(void) {
   BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "moonloop");
   if (m == NULL) return NULL;
   BIO_meth_set_read_ex(m, bio_read);
@@ -100,18 +100,18 @@ BIO_METHOD *tls_bio_method(void) {
 
 /* The end, true or false, or a fault of the peer or the socket, in c->error or
 ** c->sockerr. OpenSSL is told to take any end for one, so that writing can go on. */
-static int read_failed(tls_conn *c, int err) {
+static int read_failed(ml_tlsconn *c, int err) {
   if (err == SSL_ERROR_ZERO_RETURN) {
     if (!c->met_eof || c->lenient) return PULL_END;
     c->error.kind = TLS_RAGGED;
     return PULL_RAGGED;
   }
-  if (c->sockerr == 0 && c->error.kind == TLS_OK) tls_error_take(&c->error);
+  if (c->sockerr == 0 && c->error.kind == TLS_OK) ml__tls_error_take(&c->error);
   return PULL_FAILED;
 }
 
 /* Decrypts into buf what is there, up to n bytes. */
-static int pull(tls_conn *c, char *buf, size_t n, size_t *total) {
+static int pull(ml_tlsconn *c, char *buf, size_t n, size_t *total) {
   *total = 0;
   while (*total < n) {
     size_t got = 0;
@@ -131,12 +131,12 @@ static int pull(tls_conn *c, char *buf, size_t n, size_t *total) {
 }
 
 /* The outcome of a pull, once its bytes are delivered. */
-static void conclude(tls_conn *c, int how) {
+static void conclude(ml_tlsconn *c, int how) {
   ml_stream *s = c->s;
   c->after = PULL_AGAIN;
   switch (how) {
   case PULL_FULL:
-    if (s->flags & ML_S_READING) tls_schedule(c);
+    if (s->flags & ML_S_READING) ml__tls_schedule(c);
     break;
   case PULL_RAGGED:
     if (s->sink == &ml__protocol_sink) {
@@ -155,7 +155,7 @@ static void conclude(tls_conn *c, int how) {
 }
 
 /* We have closed: what still comes is dropped, up to the peer's end. */
-static void linger(tls_conn *c) {
+static void linger(ml_tlsconn *c) {
   ml_stream *s = c->s;
   char *slab = ml__slab(s->net);
   size_t n = 0;
@@ -164,7 +164,7 @@ static void linger(tls_conn *c) {
   c->discarded += n;
   if (how == PULL_AGAIN && c->discarded <= DISCARD_LIMIT) return;
   if (how == PULL_FULL && c->discarded <= DISCARD_LIMIT) {
-    tls_schedule(c);
+    ml__tls_schedule(c);
     return;
   }
   s->flags |= ML_S_EOF;
@@ -173,7 +173,7 @@ static void linger(tls_conn *c) {
   ml__stream_settle(s);
 }
 
-void tls_pump(tls_conn *c) {
+void ml__tls_pump(ml_tlsconn *c) {
   ml_stream *s = c->s;
   char *slab;
   size_t n = 0;
@@ -197,13 +197,13 @@ void tls_pump(tls_conn *c) {
 
 /* The reader's task reads for itself. */
 static ssize_t tls_read(ml_stream *s, char *buf, size_t n) {
-  tls_conn *c = s->filter;
+  ml_tlsconn *c = s->filter;
   size_t got = 0;
   int how = c->after;
   if (how == PULL_AGAIN) how = pull(c, buf, n, &got);
   if (got > 0) {
     c->after = how == PULL_FULL ? PULL_AGAIN : how;
-    if (how != PULL_AGAIN) tls_schedule(c);
+    if (how != PULL_AGAIN) ml__tls_schedule(c);
     return (ssize_t)got;
   }
   c->after = PULL_AGAIN;
@@ -231,24 +231,24 @@ static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf) {
 
 static void on_readable(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
   ml_stream *s = h->data;
-  tls_conn *c = s->filter;
+  ml_tlsconn *c = s->filter;
   (void)buf;
   if (n == UV_EOF && !c->handshook) c->eof = true;
   if (s->flags & ML_S_HANDSHAKE) {
-    tls_schedule(c);
+    ml__tls_schedule(c);
     return;
   }
   if (s->sink == &ml__reader_sink && !(s->flags & ML_S_LINGER) && c->after == PULL_AGAIN &&
       ml__reader_reads(s))
     return;
-  tls_pump(c);
+  ml__tls_pump(c);
 }
 
 static int tls_read_start(ml_stream *s) {
-  tls_conn *c = s->filter;
+  ml_tlsconn *c = s->filter;
   if (!(s->flags & ML_S_HANDSHAKE) &&
       (c->after != PULL_AGAIN || c->before.len > 0 || SSL_has_pending(c->ssl)))
-    tls_schedule(c);
+    ml__tls_schedule(c);
   return uv_read_start(&s->u.stream, on_alloc, on_readable);
 }
 
@@ -256,14 +256,14 @@ static void tls_read_stop(ml_stream *s) { uv_read_stop(&s->u.stream); }
 
 /* ---- writing ---- */
 
-static int encrypt(tls_conn *c, const char *p, size_t n) {
+static int encrypt(ml_tlsconn *c, const char *p, size_t n) {
   size_t done = 0;
   ml_stream *s = c->s;
   while (n > 0) {
     ERR_clear_error();
     if (!SSL_write_ex(c->ssl, p, n, &done)) {
       if (s->flags & ML_S_DROPPED) return 0; /* the socket has failed: that is told */
-      if (c->error.kind == TLS_OK) tls_error_take(&c->error);
+      if (c->error.kind == TLS_OK) ml__tls_error_take(&c->error);
       s->flags |= ML_S_WRITEFAIL;
       ml__stream_fail(s, UV_EPROTO);
       return -1;
@@ -275,7 +275,7 @@ static int encrypt(tls_conn *c, const char *p, size_t n) {
 }
 
 /* Small pieces become records of a sensible size. */
-static int encrypt_joined(tls_conn *c, const uv_buf_t *bufs, unsigned n, size_t total) {
+static int encrypt_joined(ml_tlsconn *c, const uv_buf_t *bufs, unsigned n, size_t total) {
   char small[SMALL], *joined = small;
   ml_allocator *a = c->engine->alloc;
   size_t size = total < RECORD ? total : RECORD, have = 0;
@@ -308,7 +308,7 @@ static int encrypt_joined(tls_conn *c, const uv_buf_t *bufs, unsigned n, size_t 
 }
 
 static int tls_send(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
-  tls_conn *c = s->filter;
+  ml_tlsconn *c = s->filter;
   size_t total = 0;
   int rc;
   for (unsigned i = 0; i < n; i++) total += bufs[i].len;
@@ -332,7 +332,7 @@ static int tls_send(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
 
 /* ---- the end ---- */
 
-static void notify(tls_conn *c) {
+static void notify(ml_tlsconn *c) {
   if (c->notified || !c->handshook) return;
   c->notified = true;
   ERR_clear_error();
@@ -345,8 +345,8 @@ static int tls_shutdown(ml_stream *s) {
   return 0;
 }
 
-void tls_shutdown_timeout(ml_evloop *loop, ml_job *job) {
-  tls_conn *c = ml__containerof(job, tls_conn, timer.job);
+static void shutdown_timeout(ml_evloop *loop, ml_job *job) {
+  ml_tlsconn *c = ml__containerof(job, ml_tlsconn, timer.job);
   (void)loop;
   if (c->s == NULL || (c->s->flags & ML_S_DROPPED)) return;
   c->error.kind = TLS_SLOW_SHUTDOWN;
@@ -355,32 +355,32 @@ void tls_shutdown_timeout(ml_evloop *loop, ml_job *job) {
 
 /* As asyncio: close_notify, then the peer's is waited for. */
 static void tls_finish(ml_stream *s) {
-  tls_conn *c = s->filter;
+  ml_tlsconn *c = s->filter;
   ml__timer_stop(s->loop, &c->timer);
   notify(c);
   if (s->flags & (ML_S_DROPPED | ML_S_EOF)) return;
-  ml__timer_init(&c->timer, tls_shutdown_timeout);
+  ml__timer_init(&c->timer, shutdown_timeout);
   if (ml__timer_start(s->loop, &c->timer, ml__loop_time(s->loop) + c->shutdown_timeout) < 0) return;
   s->flags |= ML_S_LINGER;
-  if (c->after != PULL_AGAIN || SSL_has_pending(c->ssl)) tls_schedule(c);
+  if (c->after != PULL_AGAIN || SSL_has_pending(c->ssl)) ml__tls_schedule(c);
 }
 
 static void tls_close(ml_stream *s) {
-  tls_conn_closed(s->filter);
+  ml__tls_conn_closed(s->filter);
   ml__plain_close(s);
 }
 
 static void tls_free(ml_stream *s) {
-  tls_conn *c = s->filter;
+  ml_tlsconn *c = s->filter;
   s->filter = NULL;
   ml__bytes_free(s->net, &c->before);
-  tls_conn_closed(c);
+  ml__tls_conn_closed(c);
   c->s = NULL;
-  tls_conn_unref(c);
+  ml__tls_conn_unref(c);
 }
 
 static bool tls_push_error(lua_State *L, ml_stream *s) {
-  tls_conn *c = s->filter;
+  ml_tlsconn *c = s->filter;
   X509_VERIFY_PARAM *param = SSL_get0_param(c->ssl);
   char who[96], what[160], *ip;
   if (c->error.kind == TLS_OK) return false;
@@ -393,12 +393,12 @@ static bool tls_push_error(lua_State *L, ml_stream *s) {
   ip = X509_VERIFY_PARAM_get1_ip_asc(param);
   lua_pushstring(L, ip != NULL ? ip : X509_VERIFY_PARAM_get0_host(param, 0));
   OPENSSL_free(ip);
-  tls_error_push(L, &c->error, what, lua_tostring(L, -1));
+  ml__tls_error_push(L, &c->error, what, lua_tostring(L, -1));
   lua_remove(L, -2);
   return true;
 }
 
-const ml_streamops tls_ops = {
+const ml_streamops ml__tls_ops = {
     .send = tls_send,
     .read = tls_read,
     .read_start = tls_read_start,

@@ -337,6 +337,8 @@ describe("a TLS client", function()
       assert.truthy(e.message:find("^spec/"), e.message)
     end
     helper.raises("ssl must be an SSLContext, got a boolean", asyncio.start_server, echo, nil, 0, { ssl = true })
+    helper.raises("server_hostname is only meaningful for a client", asyncio.start_server, echo, nil, 0,
+      { ssl = certs.server(), server_hostname = "x" })
   end)
 end)
 

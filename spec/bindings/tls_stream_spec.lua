@@ -484,6 +484,56 @@ describe("TLS streams", function()
     end)
   end)
 
+  it("survive the collector at any time", function()
+    run(function()
+      collectgarbage("generational")
+      local _server <close>, port = serve()
+      for i = 1, 5 do
+        local task = asyncio.create_task(asyncio.open_connection("127.0.0.1", port, options()))
+        while not task:done() do
+          collectgarbage()
+          await(asyncio.sleep(0))
+        end
+        local r, w = await(task)
+        task = nil -- luacheck: ignore
+        collectgarbage()
+        w:write(("x"):rep(100000 * i))
+        collectgarbage()
+        assert.equal(100000 * i, #await(r:readexactly(100000 * i)))
+        local object = w:get_extra_info("ssl_object")
+        local context = object.context
+        finish(w)
+        r, w = nil, nil -- luacheck: ignore
+        collectgarbage()
+        assert.equal("localhost", object:getpeercert().subject[2][1][2])
+        assert.equal(context, object.context)
+      end
+      collectgarbage("incremental")
+    end)
+  end)
+
+  it("belong to their loop", function()
+    local other, w = asyncio.new_event_loop(), nil
+    other:run_until_complete(async(function()
+      local server = await(asyncio.start_server(echo, "127.0.0.1", 0))
+      w = select(2, plain(server.sockets[1].port))
+      server:close()
+    end)())
+    run(function()
+      helper.raises(asyncio.RuntimeError, function()
+        await(w:start_tls(certs.client(), { server_hostname = "localhost" }))
+      end)
+    end)
+    other:run_until_complete(async(function()
+      w.transport:abort()
+      await(asyncio.sleep(0.01))
+    end)())
+    other:close()
+    helper.raises(asyncio.OSError, function()
+      await(w:start_tls(certs.client(), { server_hostname = "localhost" }))
+    end)
+  end)
+
   it("say that they were left open", function()
     local status, _, err = helper.cli({ helper.tmpfile([[
       package.path = "./?.lua;" .. package.path

@@ -49,7 +49,13 @@ function M.settings(opts, fname, server, host, level)
   if name ~= nil and type(name) ~= "string" then
     raise(core.TypeError, ("%s(): server_hostname must be a string, got %s"):format(fname, describe(name)), level)
   end
-  if not server then
+  if server then
+    for _, key in ipairs { "server_hostname", "session" } do
+      if opts[key] ~= nil and opts[key] ~= "" then
+        raise(core.ValueError, key .. " is only meaningful for a client", level)
+      end
+    end
+  else
     if name == nil then
       if not host then
         raise(core.ValueError, "You must set server_hostname when using ssl without a host", level)
