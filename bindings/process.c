@@ -159,9 +159,10 @@ static void abandon(ml_child *c) {
   lua_State *L = net->engine->L;
   int pin = c->pin;
   if (!(c->obj.flags & C_EXITED) && (c->obj.flags & C_KILL)) {
-    ml__log(net->engine,
-            "ResourceWarning: subprocess %d still runs when its loop is closed: killed",
-            (int)c->pid);
+    if (!(c->obj.flags & C_KILLED))
+      ml__log(net->engine,
+              "ResourceWarning: subprocess %d still runs when its loop is closed: killed",
+              (int)c->pid);
     kill_child(c);
     for (int i = 0; i < REAP_TRIES && !collect(c); i++) uv_sleep(1);
   }
@@ -309,7 +310,13 @@ static int c_kill(lua_State *L) {
 /* close(): ends the pipes and, unless it is to live on, the process. */
 static int c_close(lua_State *L) {
   ml_child *c = check(L);
-  if (!(c->obj.flags & (C_EXITED | C_LOST)) && (c->obj.flags & C_KILL)) kill_child(c);
+  if (!(c->obj.flags & (C_EXITED | C_LOST)) && (c->obj.flags & C_KILL)) {
+    kill_child(c);
+    c->obj.flags |= C_KILLED;
+  }
+  if (c->obj.flags & (C_EXITED | C_LOST | C_KILL)) /* nobody reads what is left */
+    for (unsigned i = 0; i < c->nstreams; i++)
+      if (c->streams[i]->first != NULL) ml__stream_fail(c->streams[i], 0);
   ml__child_close_streams(c);
   return 0;
 }

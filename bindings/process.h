@@ -34,7 +34,8 @@ enum {
   C_KILL = 1,   /* close() kills it */
   C_GROUP = 2,  /* with its process group */
   C_EXITED = 4, /* collected: its status is known */
-  C_LOST = 8    /* its loop is gone, or it was never started */
+  C_LOST = 8,   /* its loop is gone, or it was never started */
+  C_KILLED = 16 /* by close() */
 };
 
 /* The loop's reaper, made at need; NULL and *err. */

@@ -115,6 +115,26 @@ describe("create_subprocess_exec", function()
     end)
   end)
 
+  it("gives what was written before the end after it, too", function()
+    run(function()
+      local p = await(exec("echo", "early", { stdout = PIPE }))
+      assert.equal(0, await(p:wait()))
+      await(asyncio.sleep(0))
+      assert.equal("early\n", await(p.stdout:read()))
+    end)
+  end)
+
+  it("gives no child the pipes of another", function()
+    run(function()
+      local first <close> = await(exec("cat", { stdin = PIPE, stdout = PIPE }))
+      local second <close> = await(exec("sleep", 100, { stdin = PIPE, close_fds = false }))
+      first.stdin:close() -- is its end only if nobody else has it
+      assert.equal("", await(first.stdout:read()))
+      assert.equal(0, await(first:wait()))
+      assert.is_nil(second.returncode)
+    end)
+  end)
+
   it("can be awaited by several, of whom one is cancelled", function()
     run(function()
       local p = await(exec("cat", { stdin = PIPE, stdout = DEVNULL }))
@@ -495,6 +515,29 @@ describe("what cannot be started", function()
     assert.equal(0, status)
   end)
 
+  it("says when there are too many processes", function()
+    local dir = helper.tmpdir()
+    local script = helper.tmpfile([[
+      local asyncio = require "asyncio"
+      asyncio.run(function()
+        local all = {}
+        local ok, e = pcall(function()
+          for i = 1, 50 do all[i] = await(asyncio.create_subprocess_exec("sleep", 100)) end
+        end)
+        for _, p in ipairs(all) do p:close() end
+        for _, p in ipairs(all) do await(p:wait()) end
+        print(ok, e)
+      end)]])
+    -- root has no such limit: then another user, who must be able to read the program
+    os.execute(("cp %s %s/moonloop; chmod 755 %s %s/moonloop; chmod 644 %s"):format(helper.moonloop, dir, dir, dir, script))
+    local status, out, err = helper.sh(([[if [ $(id -u) = 0 ]; then
+        set -- setpriv --reuid 65534 --regid 65534 --clear-groups
+      fi
+      exec "$@" prlimit --nproc=6 %s/moonloop %s]]):format(dir, script), { env = { ASAN_OPTIONS = "detect_leaks=0" } })
+    assert.same({ 0, "false\tOSError: EAGAIN: resource temporarily unavailable: spawn 'sleep'\n", "" },
+      { status, out, err })
+  end)
+
   it("is misuse, raised at the call", function()
     local function misuse(class, text, ...)
       local args = table.pack(...)
@@ -596,6 +639,35 @@ describe("closing a subprocess", function()
       end
       assert.equal(0, await(p:wait())) -- its input has ended, nothing else
     end)
+  end)
+
+  it("drops input that nobody will read", function()
+    run(function()
+      local p = await(exec("sh", "-c", "exec 3<&0; sleep 0.3 <&3 & exit 0", { stdin = PIPE }))
+      p.stdin:write(("x"):rep(1 << 20)) -- what the shell has started holds the other end
+      assert.equal(0, await(p:wait()))
+      assert.is_false(p.stdin:is_closing())
+      p:close()
+      await(p.stdin:wait_closed())
+    end)
+  end)
+
+  it("happens when its loop is closed around a task that holds it", function()
+    local status, out, err = helper.cli({ "-e", [[
+      local asyncio = require "asyncio"
+      local loop = asyncio.new_event_loop()
+      local t = loop:create_task(function()
+        local p <close> = await(asyncio.create_subprocess_exec("sleep", 100))
+        loop:stop()
+        await(p:wait())
+      end)
+      loop:run_forever()
+      loop:close()
+      print("end")]] })
+    assert.equal("end\n", out)
+    assert.is_truthy(err:find("Task was destroyed but it is pending", 1, true), err)
+    assert.is_falsy(err:find("still runs", 1, true), err)
+    assert.equal(0, status)
   end)
 
   it("does not happen before a task has begun", function()

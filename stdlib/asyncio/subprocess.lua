@@ -118,7 +118,7 @@ end
 function meta.__close(self)
   local child = children[self]
   child:close()
-  if self._kills then await(child:wait()) end
+  if self._kills then pcall(await, child:wait()) end
 end
 
 function meta.__tostring(self)
@@ -130,20 +130,15 @@ local function is_gone(err)
   return isinstance(err, core.OSError) and (err.code == "EPIPE" or err.code == "ECONNRESET")
 end
 
-local function send(writer, input)
-  if not writer:is_closing() then
-    if input then writer:write(input) end
-    local ok, err = pcall(await, writer:drain())
-    if not ok and not is_gone(err) then error(err, 0) end
-    writer:close()
-  end
-  local ok, err = pcall(await, writer:wait_closed())
+local feed = async(function(writer, input)
+  if writer:is_closing() then return end
+  if input then writer:write(input) end
+  local ok, err = pcall(await, writer:drain())
   if not ok and not is_gone(err) then error(err, 0) end
-end
+  writer:close()
+end, "communicate")
 
-local feed = async(send, "communicate")
-
---- What there is in a pipe; of a terminal, whose end may be an error, too.
+--- What is to be awaited, and which of it gives stdout and stderr.
 local function jobs_of(self, input)
   local jobs, out, err = {}, nil, nil
   if self.stdin then jobs[#jobs + 1] = feed(self.stdin, input) end
