@@ -51,6 +51,7 @@ static void close_handles(lua_State *L, ml_evloop *l) {
   ml__fdwatches_close(net, l);
   ml__dns_orphan(net);
   ml__stdio_leave(L, l);
+  if (net->close_next != NULL) net->close_next(L, l);
 }
 
 ml_net *ml__net(lua_State *L) {
@@ -70,6 +71,7 @@ ml_net *ml__net(lua_State *L) {
   ml__list_init(&net->reapers);
   ml__list_init(&net->signals);
   ml__list_init(&net->filejobs);
+  net->close_next = net->engine->close_handles;
   net->engine->close_handles = close_handles;
   /* finalized after everything made later: connections rely on it */
   lua_createtable(L, 0, 1);

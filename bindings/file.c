@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -108,6 +109,9 @@ static void absorb(ml_file *f) {
     if (!atomic_load(&f->cancelled)) break;
     free(f->block.base);
     f->block = (ml_block){NULL, 0, 0};
+    break;
+  case ML_FILE_LOCK: /* nobody will give it back */
+    if (n > 0 && atomic_load(&f->cancelled)) flock(f->fd, LOCK_UN);
     break;
   case ML_FILE_CLOSE:
     f->closed = true;
@@ -234,8 +238,8 @@ static int take_block(lua_State *L, ml_fileop *op) {
   }
   if (front > 0) {
     char *p = b.base + ML_BLOCK_HEAD;
-    memcpy(p, f->cur.base + f->cur.start, f->cur.len);
-    memcpy(p + f->cur.len, f->next.base + f->next.start, f->next.len);
+    if (f->cur.len > 0) memcpy(p, f->cur.base + f->cur.start, f->cur.len);
+    if (f->next.len > 0) memcpy(p + f->cur.len, f->next.base + f->next.start, f->next.len);
   }
   finish(op, 0);
   if (b.len == 0 && op->kind != ML_FILE_READ_ALL && op->a > 0) {

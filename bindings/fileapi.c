@@ -149,12 +149,13 @@ static int f_tell(lua_State *L) {
 
 static int f_truncate(lua_State *L) {
   lua_Integer n = 0;
+  bool here = lua_isnoneornil(L, 2);
   ml_fileop *op;
   check(L);
-  if (!lua_isnoneornil(L, 2)) n = check_size(L, 2, "truncate", "a length");
+  if (!here) n = check_size(L, 2, "truncate", "a length");
   op = push_op(L, ML_FILE_TRUNCATE);
   op->a = n;
-  op->b = lua_isnoneornil(L, 2);
+  op->b = here;
   return 1;
 }
 

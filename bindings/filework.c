@@ -50,13 +50,13 @@ static ssize_t write_out(ml_file *f, bool by_position) {
 
 /* a: LOCK_SH or LOCK_EX or LOCK_UN; b: do not wait */
 static ssize_t lock(ml_file *f) {
-  for (;;) {
+  while (!atomic_load(&f->cancelled)) {
     if (flock(f->fd, (int)f->a | LOCK_NB) == 0) return 1;
     if (errno != EWOULDBLOCK && errno != EINTR) return last_error();
     if (f->b) return 0;
-    if (atomic_load(&f->cancelled)) return UV_ECANCELED;
     usleep(10000);
   }
+  return UV_ECANCELED;
 }
 
 static ssize_t stat_file(ml_file *f) {

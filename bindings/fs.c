@@ -5,6 +5,7 @@
 ** runs the job; the loop's callback wakes the operation, or, when that was
 ** cancelled meanwhile, lets the job undo what nobody wants and frees it.
 */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -22,6 +23,7 @@ static void release(ml_fsjob *j) {
   if (j->engine != NULL && j->counted) j->engine->nstats_inflight--;
   ml__list_remove(&j->link);
   if (j->fd >= 0) close(j->fd);
+  if (j->dir != NULL) closedir(j->dir);
   free(j->out);
   free(j);
 }

@@ -289,7 +289,9 @@ static int f_mkdir(lua_State *L) {
 /* copyfile(src, dst, excl, reflink: nil, "try" or "force") */
 static int f_copyfile(lua_State *L) {
   const char *reflink = lua_tostring(L, 4);
-  ml_fsop *op = ml__fsop_new(L, &copyfile_class, 1, 2);
+  ml_fsop *op;
+  lua_settop(L, 4);
+  op = ml__fsop_new(L, &copyfile_class, 1, 2);
   op->a = lua_toboolean(L, 3) ? UV_FS_COPYFILE_EXCL : 0;
   if (reflink != NULL)
     op->a |= strcmp(reflink, "force") == 0 ? UV_FS_COPYFILE_FICLONE_FORCE : UV_FS_COPYFILE_FICLONE;
@@ -374,7 +376,9 @@ static int f_lchown(lua_State *L) { return push_chown(L, &lchown_class); }
 /* utime(path, atime, mtime, nofollow) */
 static int f_utime(lua_State *L) {
   double atime = ml__fs_checktime(L, 2, "fs.utime"), mtime = ml__fs_checktime(L, 3, "fs.utime");
-  ml_fsop *op = ml__fsop_new(L, &utime_class, 1, 0);
+  ml_fsop *op;
+  lua_settop(L, 4);
+  op = ml__fsop_new(L, &utime_class, 1, 0);
   op->atime = atime;
   op->mtime = mtime;
   op->a = lua_toboolean(L, 4);

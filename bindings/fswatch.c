@@ -343,8 +343,9 @@ static const ml_fsclass add_class = {
 
 /* add(path, recursive) */
 static int w_add(lua_State *L) {
+  bool recursive = lua_toboolean(L, 3);
   check(L);
-  ml__fsop_new(L, &add_class, 2, 0)->a = lua_toboolean(L, 3);
+  ml__fsop_new(L, &add_class, 2, 0)->a = recursive;
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 3);
   return 1;

@@ -250,7 +250,7 @@ static void run_makedirs(ml_fsjob *j) {
     if (mkdir(j->path, last ? (mode_t)j->a : 0777) < 0) {
       int error = last_error();
       if (!is_folder(j->path) || (last && !j->b)) {
-        j->status = error;
+        j->status = error == UV_EEXIST && !last ? UV_ENOTDIR : error;
         return;
       }
     }
@@ -265,9 +265,10 @@ static const ml_fsclass makedirs_class = {OP("fs.mkdir"), run_makedirs, NULL, NU
 /* makedirs(path, mode, exist_ok) */
 static int f_makedirs(lua_State *L) {
   lua_Integer mode = ml__fs_checkint(L, 2, "fs.mkdir", "a mode");
+  bool exist_ok = lua_toboolean(L, 3);
   ml_fsop *op = ml__fsop_new(L, &makedirs_class, 1, 0);
   op->a = mode & 07777;
-  op->b = lua_toboolean(L, 3);
+  op->b = exist_ok;
   return 1;
 }
 
@@ -480,7 +481,8 @@ static const ml_fsclass rmtree_class = {OP("fs.rmtree"), run_rmtree, NULL, NULL,
 
 /* rmtree(path, ignore_errors) */
 static int f_rmtree(lua_State *L) {
-  ml__fsop_new(L, &rmtree_class, 1, 0)->a = lua_toboolean(L, 2);
+  bool ignore = lua_toboolean(L, 2);
+  ml__fsop_new(L, &rmtree_class, 1, 0)->a = ignore;
   return 1;
 }
 

@@ -43,7 +43,8 @@ typedef struct ml_net {
   struct ml_orphan *orphans;     /* children whose loop is gone, see process.c */
   struct ml_fdwatch **fdwatches; /* by descriptor, see fdwatch.c */
   int nfdwatches;
-  ml_link filejobs; /* on threads, see sendfile.c */
+  ml_link filejobs;                               /* on threads, see sendfile.c */
+  void (*close_next)(lua_State *L, ml_evloop *l); /* what closed handles before */
 } ml_net;
 
 ml_net *ml__net(lua_State *L);

@@ -172,6 +172,16 @@ local rows = {
   udp("udp", 1, 1.18, 1.08),
   udp("udp-50", 50, 1.18, 1.08),
   {
+    name = "readfile",
+    what = "a file of 1 GiB in pieces of 64 KiB",
+    program = "readfile",
+    args = "1024 65536",
+    quick = "64 65536",
+    limit = out .. "readfile",
+    peers = { asyncio = false, uvloop = false },
+    figures = { { key = "us", unit = "us", must = 1.25, aim = 1.0 } },
+  },
+  {
     name = "idle",
     what = "memory of one of 10,000 idle connections",
     program = "echo",
@@ -223,6 +233,7 @@ local c_programs = {
   tls = { "tls.c", uv = true, ssl = true },
   loadtls = { "loadtls.c", "server.c", ssl = true },
   udp = { "udp.c", uv = true },
+  readfile = { "readfile.c", uv = true },
 }
 
 ---------------------------------------------------------------------------------------------------

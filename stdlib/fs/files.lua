@@ -39,7 +39,7 @@ end
 
 --- Opens a file.
 ---@param name string
----@param mode? string|integer "r" (the default), "r+", "w", "w+", "a", "a+", "x", "x+", a "b" is ignored; or flags (fs.O_*)
+---@param mode? string|integer "r" (the default), "r+", "w", "w+", "a", "a+", "x", "x+" (a "b" is ignored); or fs.O_*
 ---@param perm? integer permissions of a file that is made, 0666 less the umask
 ---@return any awaitable of a File; raises OSError
 function M.open(name, mode, perm)
@@ -172,7 +172,8 @@ local write_atomic = async(function(name, data, perm, sync)
   end, "x", perm or tonumber("666", 8))
   if not ok then
     if core.isinstance(file, core.OSError) then -- it is the target that cannot be written
-      error(core.OSError(("%s: write_file '%s'"):format(tostring(file):gsub("^OSError: ", ""):gsub(": open .*", ""), name),
+      local what = tostring(file):gsub("^OSError: ", ""):gsub(": open .*", "")
+      error(core.OSError(("%s: write_file '%s'"):format(what, name),
         { code = file.code, errno = file.errno, syscall = "write_file", path = name }), 0)
     end
     error(file, 0)

@@ -31,8 +31,8 @@ local M = {
 }
 
 -- The core's own: each takes a path (or two) and gives an awaitable.
-for _, name in ipairs { "stat", "lstat", "exists", "is_file", "is_dir", "is_link", "access", "rmdir", "unlink", "rename",
-  "link", "symlink", "readlink", "realpath", "chmod", "chown", "lchown", "truncate", "statfs" } do
+for _, name in ipairs { "stat", "lstat", "exists", "is_file", "is_dir", "is_link", "access", "rmdir", "unlink",
+  "rename", "link", "symlink", "readlink", "realpath", "chmod", "chown", "lchown", "truncate", "statfs" } do
   M[name] = core[name]
 end
 M.remove, M.replace = core.unlink, core.rename

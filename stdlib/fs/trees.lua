@@ -42,8 +42,8 @@ local function scan(name)
   return setmetatable({ path = name, i = 1, batch = {}, done = false }, Scan)
 end
 
---- Iterates over a folder: `for name, type in fs.scandir(path) do`, in no order. Awaits by itself; a folder of a million
---- entries is read in parts.
+--- Iterates over a folder: `for name, type in fs.scandir(path) do`, in no order. Awaits by itself; a large folder is
+--- read in parts.
 ---@param name string
 ---@return fun(): string?, string? iterator gives a name and "file", "directory", "link", ...; raises OSError
 function M.scandir(name)
@@ -289,8 +289,8 @@ local copytree = async(function(src, dst, exist_ok)
   for folder, dirs, names in M.walk(src, { onerror = function(err) error(err, 0) end }) do
     local to = folder == src and dst or path.join(dst, folder:sub(#src + (src:sub(-1) == "/" and 1 or 2)))
     await(M.mkdir(to, { parents = folder == src, exist_ok = exist_ok, mode = await(fs.stat(folder)).mode | 448 }))
-    for _, list in ipairs { dirs, names } do
-      for _, name in ipairs(list) do
+    for _, some in ipairs { dirs, names } do
+      for _, name in ipairs(some) do
         local from = path.join(folder, name)
         local kind = await(fs.lstat(from)).type
         if kind == "link" then

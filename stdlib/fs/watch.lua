@@ -15,6 +15,9 @@ local paths = require "fs.path"
 local await = core.await
 local bits = fs.inotify
 
+-- How many times `debounce` a round may last.
+local LONGEST = 10
+
 local M = {}
 
 ---@class Watch
@@ -28,8 +31,10 @@ Watch.__name = "Watch"
 -- Takes what `add` has found: watches by number, entries by path.
 local function learn(self, watches, entries, told)
   for i = 1, #watches, 2 do
-    self.folders[watches[i]] = watches[i + 1]
-    self.numbers[watches[i + 1]] = watches[i]
+    local number, folder = watches[i], watches[i + 1]
+    local old = self.folders[number]
+    if old and old ~= folder then self.numbers[old] = nil end -- it was moved before it was looked at
+    self.folders[number], self.numbers[folder] = folder, number
   end
   for i = 1, #entries, 2 do
     local name, kind = entries[i], entries[i + 1] and "dir" or true
@@ -206,7 +211,7 @@ end
 
 -- The difference between before and now, in the order in which paths were first touched.
 local function flush(self)
-  local moved, parents = {}, {}
+  local moved = {}
   for cookie in pairs(self.moves) do settle(self, cookie) end
   for _, r in ipairs(self.order) do
     if r.now and r.origin and r.origin ~= r.path and left(self, r.origin) then moved[r.origin] = r end
@@ -221,7 +226,6 @@ local function flush(self)
     elseif r.was and not r.now and not moved[r.path] then
       tell(self, "deleted", r)
     end
-    parents[r.path] = r
   end
   for _, r in ipairs(self.order) do
     self.known[r.path] = r.now and (r.is_dir and "dir" or true) or nil
@@ -240,12 +244,12 @@ local function round(self)
   local watcher = self.watcher
   take(self) -- what a cancel has left
   local events = await(watcher:read(#self.order > 0 and self.debounce or nil))
-  local turns = 0
+  local loop = core.get_event_loop()
+  local deadline = loop:time() + LONGEST * self.debounce -- where something happens all the time
   while events do
     self.events = events
     take(self)
-    turns = turns + 1
-    if self.ended or turns >= 1000 then break end
+    if self.ended or loop:time() > deadline and not next(self.moves) then break end
     events = await(watcher:read(self.debounce))
   end
   if events == nil then return false end
@@ -295,8 +299,8 @@ local function check_debounce(value)
   return value
 end
 
---- Watches a folder (or, recursive, all that is in it) or a file: `for event in fs.watch(path) do`. Awaits by itself; when
---- it returns it is watching. An event has `type` ("created", "modified", "deleted", "moved", "overflow"), `path`,
+--- Watches a folder (or, recursive, all that is in it) or a file: `for event in fs.watch(path) do`. Awaits by itself;
+--- when it returns it is watching. An event has `type` ("created", "modified", "deleted", "moved", "overflow"), `path`,
 --- `is_dir`, and `old_path` of what was moved.
 ---@param name string
 ---@param opts? table {recursive = false, debounce = 0.05: how long nothing must happen before it is told}
@@ -311,8 +315,8 @@ function M.watch(name, opts)
   local is_file = not await(fs.stat(name)).is_dir
   local self = setmetatable({
     path = trimmed, debounce = debounce, recursive = opts.recursive and not is_file or false,
-    root = trimmed, watcher = fs.watcher(), folders = {}, numbers = {}, known = {}, records = {}, order = {}, moves = {},
-    events = {}, at = 1, queue = {}, first = 1, ended = false, closed = false,
+    root = trimmed, watcher = fs.watcher(), folders = {}, numbers = {}, known = {}, records = {}, order = {},
+    moves = {}, events = {}, at = 1, queue = {}, first = 1, ended = false, closed = false,
   }, Watch)
   if is_file then
     self.root = paths.dirname(trimmed)
@@ -320,7 +324,7 @@ function M.watch(name, opts)
     self.only = paths.join(self.root, paths.basename(trimmed))
   end
   local begun = false
-  local guard <close> = setmetatable({}, { __close = function() if not begun then self:close() end end })
+  local _guard <close> = setmetatable({}, { __close = function() if not begun then self:close() end end })
   learn(self, await(self.watcher:add(self.root, self.recursive)))
   begun = true
   return self, nil, nil, self

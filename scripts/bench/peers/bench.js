@@ -103,6 +103,25 @@ const programs = {
     }).listen({ port, host: '127.0.0.1', backlog: 1024 });
   },
 
+  async readfile(megabytes, piece) {
+    const fs = require('node:fs');
+    const path = `${require('node:os').tmpdir()}/bench-readfile-${process.pid}`;
+    fs.writeFileSync(path, '');
+    for (let i = 0; i < megabytes; i++) fs.appendFileSync(path, Buffer.alloc(1 << 20));
+    const file = await fs.promises.open(path);
+    fs.unlinkSync(path);
+    let total = 0;
+    const started = now();
+    for (;;) {
+      const { bytesRead } = await file.read(Buffer.allocUnsafe(piece), 0, piece, null);
+      if (bytesRead === 0) break;
+      total += bytesRead;
+    }
+    console.log('us', (now() - started) / 1e3 / (total / piece));
+    await file.close();
+    assert(total === megabytes << 20);
+  },
+
   udp(port) {
     const socket = require('node:dgram').createSocket('udp4');
     socket.on('message', (data, from) => socket.send(data, from.port, from.address));
