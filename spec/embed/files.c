@@ -1,0 +1,79 @@
+/* Files of an engine on a loop that the host has: closed in the midst of everything, the
+** engine leaves nothing that touches its memory, and the host's loop can be closed. */
+#include "expect.h"
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+static captured logged;
+
+static void count(uv_handle_t *h, void *arg) { (void)h, ++*(int *)arg; }
+
+static ml_engine *engine(uv_loop_t *loop) {
+  ml_engine *e;
+  ml_config c;
+  ml_config_init(&c);
+  c.loop = loop;
+  c.log = capture;
+  c.ud = &logged;
+  expect_ok(ml_new(&c, &e));
+  return e;
+}
+
+/* Reads that wait, large ones, writes, a watch, a lock, jobs of all kinds; then the end. */
+static const char *script =
+    "local asyncio, fs = require 'asyncio', require 'fs'\n"
+    "dir = await(fs.mkdtemp())\n"
+    "os.execute('mkfifo ' .. dir .. '/fifo; mkdir ' .. dir .. '/d')\n"
+    "pipe = await(fs.open(dir .. '/fifo', 'r+'))\n"
+    "zero = await(fs.open('/dev/zero'))\n"
+    "out = await(fs.open(dir .. '/out', 'w+'))\n"
+    "for i = 1, 4 do await(out:write(('x'):rep(300000))) end\n"
+    "ahead = await(fs.open(dir .. '/out'))\n"
+    "for i = 1, 3 do await(ahead:read(65536)) end\n"
+    "local function go(op) asyncio.create_task(op) end\n"
+    "for i = 1, 3 do\n"
+    "  go(pipe:read(1)); go(zero:read(1 << 22)); go(out:write(('y'):rep(3000000)))\n"
+    "  go(fs.read_file(dir .. '/out')); go(fs.stat(dir)); go(fs.open(dir .. '/new' .. i, 'x'))\n"
+    "  go(fs.listdir('/proc')); go(fs.write_file(dir .. '/atomic', 'z', { atomic = true }))\n"
+    "end\n"
+    "asyncio.create_task(async(function() for _ in fs.watch(dir, { recursive = true }) do end "
+    "end)())\n"
+    "return dir\n";
+
+static void closed_early(uv_loop_t *loop, int steps) {
+  ml_engine *e = engine(loop);
+  const ml_value *v;
+  size_t n;
+  char command[256];
+  int handles = 0;
+  ml_task *t = load(e, script);
+  while (ml_task_status(t) == ML_PENDING) {
+    expect(ml_step(e, 0) >= 0);
+    uv_run(loop, UV_RUN_NOWAIT);
+  }
+  if (ml_task_status(t) == ML_FAILED) fprintf(stderr, "%s\n", ml_task_error(t)->message);
+  expect_ok(ml_task_result(t, &v, &n));
+  snprintf(command, sizeof command, "rm -rf '%s'", v[0].u.str.s);
+  ml_task_release(t);
+  for (int i = 0; i < steps; i++) {
+    expect(ml_step(e, 0) >= 0);
+    uv_run(loop, UV_RUN_NOWAIT);
+    usleep(500);
+  }
+  expect_ok(ml_close(e, 0));
+  uv_run(loop, UV_RUN_DEFAULT); /* what threads have still to give back */
+  uv_walk(loop, count, &handles);
+  expect(handles == 0);
+  expect(strstr(logged.text, "unclosed <File") != NULL);
+  logged.n = 0;
+  expect(system(command) == 0);
+}
+
+int main(void) {
+  uv_loop_t loop;
+  expect(uv_loop_init(&loop) == 0);
+  for (int steps = 0; steps < 12; steps += 3) closed_early(&loop, steps);
+  expect(uv_loop_close(&loop) == 0);
+  return 0;
+}
