@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "executor.h"
 
@@ -45,7 +46,7 @@ static uint32_t keep(void *ud, const void *p, size_t n) {
   if (entry == NULL) return 0;
   entry->n = n;
   memcpy(entry->data, p, n);
-  uv_mutex_lock(&pool->lock);
+  pthread_mutex_lock(&pool->lock);
   if (pool->ncode == pool->maxcode) {
     code = realloc(pool->code, (pool->maxcode * 2 + 16) * sizeof *code);
     if (code != NULL) {
@@ -58,7 +59,7 @@ static uint32_t keep(void *ud, const void *p, size_t n) {
     id = pool->ncode;
   } else
     free(entry);
-  uv_mutex_unlock(&pool->lock);
+  pthread_mutex_unlock(&pool->lock);
   return id;
 }
 
@@ -66,9 +67,9 @@ static uint32_t keep(void *ud, const void *p, size_t n) {
 static const void *find(void *ud, uint32_t id, size_t *n) {
   ml_pool *pool = ud;
   const ml_entry *entry = NULL;
-  uv_mutex_lock(&pool->lock);
+  pthread_mutex_lock(&pool->lock);
   if (id >= 1 && id <= pool->ncode) entry = pool->code[id - 1];
-  uv_mutex_unlock(&pool->lock);
+  pthread_mutex_unlock(&pool->lock);
   if (entry == NULL) return NULL;
   *n = entry->n;
   return entry->data;
@@ -186,9 +187,9 @@ static void drain(ml_evloop *l, ml_job *j) {
   ml_port *p = ml__containerof(j, ml_port, drain);
   ml_link done;
   ml__list_init(&done);
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   ml__list_splice(&done, &p->done);
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   while (!ml__list_empty(&done)) {
     ml_work *w = ml__containerof(done.next, ml_work, link);
     ml__list_remove(&w->link);
@@ -200,13 +201,13 @@ static void drain(ml_evloop *l, ml_job *j) {
 static void withdraw(ml_work *w) {
   ml_pool *p = w->pool;
   bool mine;
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   mine = w->state == WORK_QUEUED && !ml__list_empty(&w->link);
   if (mine) {
     ml__list_remove(&w->link);
     if (w->outcome != OUT_ENDED) p->queued--;
   }
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   if (mine) ml__work_free(w);
 }
 
@@ -219,17 +220,17 @@ static void on_done(ml_evloop *l, ml_job *j) {
 
 /* No more calls; threads end when there is none left. */
 static void shut(ml_pool *p) {
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   p->shut = true;
-  uv_cond_broadcast(&p->work);
-  uv_mutex_unlock(&p->lock);
+  pthread_cond_broadcast(&p->work);
+  pthread_mutex_unlock(&p->lock);
 }
 
 /* ---- ports ---- */
 
 static void port_unref(ml_port *p) {
   if (atomic_fetch_sub(&p->refs, 1) != 1) return;
-  uv_mutex_destroy(&p->lock);
+  pthread_mutex_destroy(&p->lock);
   free(p);
 }
 
@@ -245,10 +246,10 @@ static void port_close(lua_State *L, ml_closer *c) {
     forget(L, w);
     withdraw(w);
   }
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   p->loop = NULL;
   ml__list_splice(&done, &p->done);
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   ml__loop_unpost(l, &p->drain);
   while (!ml__list_empty(&done)) {
     ml_work *w = ml__containerof(done.next, ml_work, link);
@@ -276,7 +277,7 @@ static ml_port *port_of(lua_State *L, ml_pool *pool, ml_evloop *l) {
   }
   if (ml__loop_uv(l) == NULL) return NULL; /* from here on it can be woken */
   p = calloc(1, sizeof *p);
-  if (p == NULL || uv_mutex_init(&p->lock) != 0) {
+  if (p == NULL || pthread_mutex_init(&p->lock, NULL) != 0) {
     free(p);
     return NULL;
   }
@@ -326,10 +327,12 @@ static ml_work *new_work(lua_State *L, ml_pool *pool, const char *data, size_t n
   return w;
 }
 
+#define WORKER_STACK (8u << 20)
+
 /* One more thread. With the pool locked; false: none could be made. */
 static bool add_worker(ml_pool *p) {
   ml_worker *w = calloc(1, sizeof *w);
-  uv_thread_options_t options = {.flags = UV_THREAD_HAS_STACK_SIZE, .stack_size = 8u << 20};
+  pthread_attr_t attr;
   sigset_t set, old;
   int rc;
   if (w == NULL) return false;
@@ -341,7 +344,12 @@ static bool add_worker(ml_pool *p) {
   static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGPIPE};
   for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&set, faults[i]);
   pthread_sigmask(SIG_SETMASK, &set, &old);
-  rc = uv_thread_create_ex(&w->thread, &options, ml__worker_main, w);
+  rc = pthread_attr_init(&attr);
+  if (rc == 0) {
+    pthread_attr_setstacksize(&attr, WORKER_STACK);
+    rc = pthread_create(&w->thread, &attr, ml__worker_main, w);
+    pthread_attr_destroy(&attr);
+  }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   if (rc == 0) {
     char name[64];
@@ -360,18 +368,18 @@ static bool add_worker(ml_pool *p) {
 static void join(ml_pool *p) {
   ml_link gone;
   ml__list_init(&gone);
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   for (ml_link *k = p->workers.next, *next; k != &p->workers; k = next) {
     next = k->next;
     if (!ml__containerof(k, ml_worker, all)->ended) continue;
     ml__list_remove(k);
     ml__list_append(&gone, k);
   }
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   while (!ml__list_empty(&gone)) {
     ml_worker *w = ml__containerof(gone.next, ml_worker, all);
     ml__list_remove(&w->all);
-    uv_thread_join(&w->thread);
+    pthread_join(w->thread, NULL);
     free(w->log);
     free(w);
   }
@@ -381,13 +389,13 @@ static void join(ml_pool *p) {
 static void drop_queue(lua_State *L, ml_pool *p, bool cancel) {
   for (;;) {
     ml_work *w = NULL;
-    uv_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     if (!ml__list_empty(&p->queue)) {
       w = ml__containerof(p->queue.next, ml_work, link);
       ml__list_remove(&w->link);
       p->queued--;
     }
-    uv_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     if (w == NULL) return;
     if (w->future != NULL && cancel) {
       ml__pushpinned(L, w->pin);
@@ -401,30 +409,35 @@ static void drop_queue(lua_State *L, ml_pool *p, bool cancel) {
   }
 }
 
-#define INTERRUPT_EVERY 20000000u /* ns */
+#define INTERRUPT_EVERY 20000000 /* ns */
 
 /* The engine is closing: waits for the threads. What still runs is interrupted, again and
 ** again; a call that blocks outside of Lua is waited for. */
 static void end_pool(lua_State *L, ml_pool *p) {
+  struct timespec until;
   shut(p);
   drop_queue(L, p, false);
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   while (p->threads > 0) {
     for (ml_link *k = p->workers.next; k != &p->workers; k = k->next) {
       ml_worker *w = ml__containerof(k, ml_worker, all);
       if (w->engine != NULL && w->running) ml_interrupt(w->engine);
     }
-    uv_cond_timedwait(&p->ended, &p->lock, INTERRUPT_EVERY);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += INTERRUPT_EVERY;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&p->ended, &p->lock, &until);
   }
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   join(p);
 }
 
 static void free_pool(ml_pool *p) {
   ml__list_remove(&p->all);
-  uv_mutex_destroy(&p->lock);
-  uv_cond_destroy(&p->work);
-  uv_cond_destroy(&p->ended);
+  pthread_mutex_destroy(&p->lock);
+  pthread_cond_destroy(&p->work);
+  pthread_cond_destroy(&p->ended);
   for (uint32_t i = 0; i < p->ncode; i++) free(p->code[i]);
   free(p->code);
   ml_buf_free(&p->start);
@@ -438,9 +451,9 @@ static void reap(workers *s) {
     bool over;
     next = k->next;
     if (!p->orphan) continue;
-    uv_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     over = p->threads == 0;
-    uv_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     if (!over) continue;
     join(p);
     /* calls that are over but not seen yet refer to it only if it has ended */
@@ -507,14 +520,14 @@ static bool enqueue(ml_pool *p, ml_work *w) {
   waiting = ++p->queued - (p->spinning ? 1 : 0);
   if (waiting > 0 && p->idle > 0 && !p->waking) {
     p->waking = true;
-    uv_cond_signal(&p->work);
+    pthread_cond_signal(&p->work);
   }
   if (waiting > p->idle && p->threads < p->max && !add_worker(p) && p->threads == 0) {
     ml__list_remove(&w->link);
     p->queued--;
     ok = false;
   }
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   return ok;
 }
 
@@ -538,7 +551,7 @@ static int pool_submit(lua_State *L) {
   ml__lock_soon(&p->lock);
   closed = p->shut;
   broken = p->broken;
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   if (broken)
     return ml__misuse(L, "BrokenThreadPool",
                       "a worker thread could not start: the pool can run nothing");
@@ -563,16 +576,16 @@ static int pool_shutdown(lua_State *L) {
   shut(p);
   if (lua_toboolean(L, 2)) drop_queue(L, p, true);
   ml__future_new(L, ml__loop_get(L));
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   over = p->threads == 0;
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   if (!over) {
     w = new_work(L, p, NULL, 0);
     w->outcome = OUT_ENDED;
-    uv_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     over = p->threads == 0;
     if (!over) ml__list_append(&p->enders, &w->link);
-    uv_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     if (!over) return 1;
     forget(L, w);
     ml__work_free(w);
@@ -600,11 +613,11 @@ static int pool_belong(lua_State *L) {
 /* pool:count() -> threads, idle ones, calls that wait */
 static int pool_count(lua_State *L) {
   ml_pool *p = check(L)->pool;
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   lua_pushinteger(L, p->threads);
   lua_pushinteger(L, p->idle);
   lua_pushinteger(L, p->queued);
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   return 3;
 }
 
@@ -623,9 +636,9 @@ static void configure(lua_State *L, ml_pool *p) {
 static ml_pool *new_pool(lua_State *L) {
   ml_pool *p = calloc(1, sizeof *p);
   if (p == NULL) return NULL;
-  if (uv_mutex_init(&p->lock) != 0) goto fail;
-  if (uv_cond_init(&p->work) != 0) goto unlock;
-  if (uv_cond_init(&p->ended) != 0) goto uncond;
+  if (pthread_mutex_init(&p->lock, NULL) != 0) goto fail;
+  if (pthread_cond_init(&p->work, NULL) != 0) goto unlock;
+  if (pthread_cond_init(&p->ended, NULL) != 0) goto uncond;
   p->engine = ml__engine(L);
   p->spin = uv_available_parallelism() > 1 ? SPIN : 0;
   p->book.keep = keep;
@@ -637,9 +650,9 @@ static ml_pool *new_pool(lua_State *L) {
   configure(L, p);
   return p;
 uncond:
-  uv_cond_destroy(&p->work);
+  pthread_cond_destroy(&p->work);
 unlock:
-  uv_mutex_destroy(&p->lock);
+  pthread_mutex_destroy(&p->lock);
 fail:
   free(p);
   return NULL;
@@ -676,39 +689,12 @@ static int f_pool(lua_State *L) {
   return 1;
 }
 
-/* copyable(value): can it be sent to a worker? */
-static int f_copyable(lua_State *L) {
-  static const ml_packing how = {.flags = ML_PACK_CODE};
-  workers *s = state_of(L);
-  luaL_checkany(L, 1);
-  s->out.len = 0;
-  lua_pushboolean(L, ml__pack(L, 1, 1, &how, &s->out) == 0);
-  return 1;
-}
-
-/* cpu_count(): how many threads can run at once */
-static int f_cpu_count(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)uv_available_parallelism());
-  return 1;
-}
-
-/* total_memory(): bytes that this program may have */
-static int f_total_memory(lua_State *L) {
-  uint64_t total = uv_get_total_memory(), limit = uv_get_constrained_memory();
-  lua_pushinteger(L, (lua_Integer)(limit > 0 && limit < total ? limit : total));
-  return 1;
-}
-
 int ml__open_workers(lua_State *L) {
   static const luaL_Reg methods[] = {{"submit", pool_submit}, {"shutdown", pool_shutdown},
                                      {"close", pool_close},   {"belong", pool_belong},
                                      {"count", pool_count},   {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", pool_gc}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"pool", f_pool},
-                                       {"copyable", f_copyable},
-                                       {"cpu_count", f_cpu_count},
-                                       {"total_memory", f_total_memory},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"pool", f_pool}, {NULL, NULL}};
   workers *s = lua_newuserdatauv(L, sizeof *s, 0);
   memset(s, 0, sizeof *s);
   s->engine = ml__engine(L);
@@ -723,5 +709,6 @@ int ml__open_workers(lua_State *L) {
   ml__newtype(L, ML_T_POOL, "Pool", methods, meta);
   lua_pop(L, 1);
   luaL_newlib(L, functions);
+  ml__open_channel(L);
   return 1;
 }

@@ -11,15 +11,16 @@
 #ifndef ML_EXECUTOR_H
 #define ML_EXECUTOR_H
 
+#include <pthread.h>
 #include <signal.h>
 
 #include "core.h"
 
 /* A lock that is held for some dozens of instructions: worth waiting for. */
-static inline void ml__lock_soon(uv_mutex_t *m) {
+static inline void ml__lock_soon(pthread_mutex_t *m) {
   for (int i = 0; i < 200; i++)
-    if (uv_mutex_trylock(m) == 0) return;
-  uv_mutex_lock(m);
+    if (pthread_mutex_trylock(m) == 0) return;
+  pthread_mutex_lock(m);
 }
 
 typedef struct ml_pool ml_pool;
@@ -32,7 +33,7 @@ typedef struct ml_port {
   ml_link inflight; /* ml_work.mine; the loop's thread */
   ml_engine *engine;
   atomic_int refs;
-  uv_mutex_t lock;
+  pthread_mutex_t lock;
   ml_evloop *loop; /* NULL: closed */
   ml_link done;    /* ml_work.link: finished, not yet seen by the loop */
   ml_job drain;    /* posted while `done` has any */
@@ -67,7 +68,7 @@ typedef struct ml_work {
 typedef struct ml_worker {
   ml_link all; /* in pool->workers */
   ml_pool *pool;
-  uv_thread_t thread;
+  pthread_t thread;
   ml_engine *engine; /* locked: other threads may interrupt it while it is there */
   bool running;      /* a call */
   bool ended;
@@ -96,9 +97,9 @@ struct ml_pool {
   size_t limit; /* bytes for all states together; 0: none */
   int max;
   atomic_size_t used;
-  uv_mutex_t lock;
-  uv_cond_t work;  /* there is a call, or the end has come */
-  uv_cond_t ended; /* a thread has ended */
+  pthread_mutex_t lock;
+  pthread_cond_t work;  /* there is a call, or the end has come */
+  pthread_cond_t ended; /* a thread has ended */
   ml_link queue, enders, workers;
   atomic_int queued; /* changed with the lock held only */
   int idle, threads, made;
@@ -116,9 +117,12 @@ struct ml_pool {
 #define ML_CODE_BYTES (1u << 20)
 
 /* executor_thread.c. ANY THREAD but the loop's waits in it. */
-void ml__worker_main(void *worker);
+void *ml__worker_main(void *worker);
 /* ANY THREAD: the port gets what is finished; or it is freed, if nobody is there. */
 void ml__work_deliver(ml_work *w);
 void ml__work_free(ml_work *w);
+
+/* channel.c: adds functions to the table on top. */
+void ml__open_channel(lua_State *L);
 
 #endif

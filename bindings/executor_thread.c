@@ -61,7 +61,7 @@ static void *limited(void *ud, void *p, size_t osize, size_t nsize) {
 
 static void port_unref(ml_port *p) {
   if (atomic_fetch_sub(&p->refs, 1) != 1) return;
-  uv_mutex_destroy(&p->lock);
+  pthread_mutex_destroy(&p->lock);
   free(p);
 }
 
@@ -75,16 +75,16 @@ void ml__work_free(ml_work *w) {
 void ml__work_deliver(ml_work *w) {
   ml_port *p = w->port;
   bool first;
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   if (p->loop == NULL) {
-    uv_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     ml__work_free(w);
     return;
   }
   first = ml__list_empty(&p->done);
   ml__list_append(&p->done, &w->link);
   if (first) ml__loop_post(p->loop, &p->drain);
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
 }
 
 /* ---- a call ---- */
@@ -282,10 +282,10 @@ static bool start(ml_worker *w) {
   if (ml_new(&c, &e) < 0) return false;
   L = e->L;
   e->host_mode = 0;
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   w->engine = e;
   w->running = true;
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   lua_pushcfunction(L, ml__msgh);
   lua_pushcfunction(L, set_up);
   lua_pushlightuserdata(L, w);
@@ -310,7 +310,7 @@ static bool start(ml_worker *w) {
 static void spin(ml_pool *p) {
   uint64_t end = uv_hrtime() + (uint64_t)p->spin;
   p->spinning = true;
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   do
     for (int i = 0; i < 50 && atomic_load_explicit(&p->queued, memory_order_relaxed) == 0; i++) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -328,7 +328,7 @@ static ml_work *take(ml_pool *p) {
   if (p->queued == 0 && !p->shut && !p->spinning && p->spin > 0) spin(p);
   while (p->queued == 0 && !p->shut && !p->broken) {
     p->idle++;
-    uv_cond_wait(&p->work, &p->lock);
+    pthread_cond_wait(&p->work, &p->lock);
     p->idle--;
     p->waking = false;
   }
@@ -339,7 +339,7 @@ static ml_work *take(ml_pool *p) {
   work->state = WORK_RUNNING;
   if (p->queued > 0 && p->idle > 0 && !p->waking) {
     p->waking = true;
-    uv_cond_signal(&p->work);
+    pthread_cond_signal(&p->work);
   }
   return work;
 }
@@ -348,14 +348,14 @@ static ml_work *take(ml_pool *p) {
 static void break_pool(ml_pool *p) {
   ml_link calls;
   ml__list_init(&calls);
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   p->broken = true;
   ml__list_splice(&calls, &p->queue);
   p->queued = 0;
   for (ml_link *k = calls.next; k != &calls; k = k->next)
     ml__containerof(k, ml_work, link)->state = WORK_RUNNING;
-  uv_cond_broadcast(&p->work);
-  uv_mutex_unlock(&p->lock);
+  pthread_cond_broadcast(&p->work);
+  pthread_mutex_unlock(&p->lock);
   while (!ml__list_empty(&calls)) {
     ml_work *work = ml__containerof(calls.next, ml_work, link);
     ml__list_remove(&work->link);
@@ -369,21 +369,21 @@ static void end(ml_worker *w) {
   ml_engine *e = w->engine;
   ml_link enders;
   ml__list_init(&enders);
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   w->engine = NULL;
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   if (e != NULL) {
     lua_settop(e->L, 0);
     ml_close(e, 0);
   }
   ml_buf_free(&w->out);
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   w->ended = true;
   if (--p->threads == 0) ml__list_splice(&enders, &p->enders);
   for (ml_link *k = enders.next; k != &enders; k = k->next)
     ml__containerof(k, ml_work, link)->state = WORK_RUNNING; /* beyond recall */
-  uv_cond_broadcast(&p->ended);
-  uv_mutex_unlock(&p->lock);
+  pthread_cond_broadcast(&p->ended);
+  pthread_mutex_unlock(&p->lock);
   while (!ml__list_empty(&enders)) { /* nothing of the pool from here on */
     ml_work *work = ml__containerof(enders.next, ml_work, link);
     ml__list_remove(&work->link);
@@ -391,22 +391,23 @@ static void end(ml_worker *w) {
   }
 }
 
-void ml__worker_main(void *arg) {
+void *ml__worker_main(void *arg) {
   ml_worker *w = arg;
   ml_pool *p = w->pool;
   ml_work *work;
   bool ok = start(w);
   if (!ok) break_pool(p);
-  uv_mutex_lock(&p->lock);
+  pthread_mutex_lock(&p->lock);
   w->running = false;
   while ((work = take(p)) != NULL) {
     w->running = true;
-    uv_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     run_work(w, work);
     ml__work_deliver(work);
     ml__lock_soon(&p->lock);
     w->running = false;
   }
-  uv_mutex_unlock(&p->lock);
+  pthread_mutex_unlock(&p->lock);
   end(w);
+  return NULL;
 }

@@ -15,6 +15,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -389,7 +390,7 @@ struct ml_evloop {
   double slow; /* slow_callback_duration, seconds */
   uint64_t rounds;
   /* call_soon_threadsafe's inbox: locked */
-  uv_mutex_t inbox_lock;
+  pthread_mutex_t inbox_lock;
   ml_link inbox;
 };
 

@@ -21,7 +21,7 @@ ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock) {
   ml_evloop *l = e->closing > 1 ? NULL : ml__alloc(e->alloc, NULL, 0, sizeof *l);
   if (l == NULL) return NULL;
   memset(l, 0, sizeof *l);
-  if (uv_mutex_init(&l->inbox_lock) != 0) {
+  if (pthread_mutex_init(&l->inbox_lock, NULL) != 0) {
     ml__alloc(e->alloc, l, sizeof *l, 0);
     return NULL;
   }
@@ -81,17 +81,17 @@ void ml__loop_wake(ml_evloop *l) {
 
 void ml__loop_post(ml_evloop *l, ml_job *j) {
   bool first;
-  uv_mutex_lock(&l->inbox_lock);
+  pthread_mutex_lock(&l->inbox_lock);
   first = ml__list_empty(&l->inbox);
   ml__list_append(&l->inbox, &j->link);
-  uv_mutex_unlock(&l->inbox_lock);
+  pthread_mutex_unlock(&l->inbox_lock);
   if (first) ml__loop_wake(l);
 }
 
 void ml__loop_unpost(ml_evloop *l, ml_job *j) {
-  uv_mutex_lock(&l->inbox_lock);
+  pthread_mutex_lock(&l->inbox_lock);
   ml__list_remove(&j->link);
-  uv_mutex_unlock(&l->inbox_lock);
+  pthread_mutex_unlock(&l->inbox_lock);
 }
 
 static void close_handle(uv_handle_t *h, void *arg) {
@@ -140,7 +140,7 @@ void ml__loop_close(lua_State *L, ml_evloop *l) {
 void ml__loop_destroy(ml_evloop *l) {
   ml__loop_close(l->engine->L, l);
   ml__list_remove(&l->link);
-  uv_mutex_destroy(&l->inbox_lock);
+  pthread_mutex_destroy(&l->inbox_lock);
   ml__alloc(l->engine->alloc, l, sizeof *l, 0);
 }
 
@@ -178,18 +178,18 @@ static bool soft_alive(const ml_evloop *l) {
 }
 
 static void take_inbox(ml_evloop *l) {
-  uv_mutex_lock(&l->inbox_lock);
+  pthread_mutex_lock(&l->inbox_lock);
   ml__list_splice(&l->ready, &l->inbox);
-  uv_mutex_unlock(&l->inbox_lock);
+  pthread_mutex_unlock(&l->inbox_lock);
 }
 
 bool ml__loop_alive(ml_evloop *l) {
   bool inbox;
   if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > 0 || l->holds > 0)
     return true;
-  uv_mutex_lock(&l->inbox_lock);
+  pthread_mutex_lock(&l->inbox_lock);
   inbox = !ml__list_empty(&l->inbox);
-  uv_mutex_unlock(&l->inbox_lock);
+  pthread_mutex_unlock(&l->inbox_lock);
   return inbox || uv_busy(l) || soft_alive(l);
 }
 

@@ -106,6 +106,40 @@ local function results(futures, timeout, take)
   return step, nil, nil, rest
 end
 
+--- In a worker: calls f for each of a chunk.
+function M.run_chunk(f, tuples)
+  local list = {}
+  for i, tuple in ipairs(tuples) do list[i] = table.pack(f(table.unpack(tuple, 1, tuple.n))) end
+  return list
+end
+
+--- map with several elements in each call.
+local function map_chunks(self, f, args, size, timeout)
+  local futures, chunk = {}, {}
+  local function flush()
+    if #chunk > 0 then futures[#futures + 1] = self:call("map", nil, nil, M.run_chunk, f, chunk) end
+    chunk = {}
+  end
+  for tuple in zip(args) do
+    chunk[#chunk + 1] = tuple
+    if #chunk == size then flush() end
+  end
+  flush()
+  local next_chunk, _, _, rest = results(futures, timeout, function(list) return list end)
+  local list, at = {}, 0
+  return function()
+    at = at + 1
+    if at > #list then
+      list, at = next_chunk(), 1
+      if list == nil then
+        list = {}
+        return nil
+      end
+    end
+    return value_of(table.unpack(list[at], 1, list[at].n))
+  end, nil, nil, rest
+end
+
 --- Calls f with each element (of several arrays or iterators: with one element of each), all at once, and iterates
 --- over the results in order: `for result in executor:map(f, {1, 2, 3}) do`. Awaits by itself. An error is raised where
 --- its result would be. A result nil comes as false. Options: `timeout`, seconds from now for all (TimeoutError);
@@ -125,10 +159,7 @@ function Executor:map(f, ...)
     misuse.raise(core.ValueError, "map: chunksize must be a positive integer")
   end
   local futures = {}
-  if chunksize > 1 and self.map_chunk then
-    local next_result = results(self:map_chunks(futures, f, zip(args), chunksize), timeout, function(...) return ... end)
-    return self.flatten(next_result, value_of)
-  end
+  if chunksize > 1 and self.chunks then return map_chunks(self, f, args, chunksize, timeout) end
   for tuple in zip(args) do
     futures[#futures + 1] = self:call("map", nil, nil, f, table.unpack(tuple, 1, tuple.n))
   end
