@@ -23,7 +23,7 @@ local function traceback()
   return text
 end
 
---- Calls f(...) and gives the answer as a message.
+--- Calls f(...) and gives the answer as a message; after it the error, if there was one.
 local function answer(id, f, ...)
   local where
   local values = table.pack(xpcall(f, function(err)
@@ -35,7 +35,7 @@ local function answer(id, f, ...)
     if ok then return "v" .. string.pack("<I4", id) .. bytes end
     values[2], where = bytes, nil
   end
-  return failure("e", id, values[2], where)
+  return failure("e", id, values[2], where), values[2]
 end
 
 local function call(f, ...) return f(...) end
@@ -54,16 +54,11 @@ local function serve_calls()
 end
 
 --- What a call of a plain function or of a coroutine function gives.
-local function settle(handler, f, ...)
-  local values = table.pack(core.catch(function(...)
-    if core.iscoroutinefunction(f) then return core.await(f(...)) end
-    local first = table.pack(f(...))
-    if first.n == 1 and core.isawaitable(first[1]) then return core.await(first[1]) end
-    return table.unpack(first, 1, first.n)
-  end, ...))
-  if values[1] then return table.unpack(values, 2, values.n) end
-  if handler then handler(values[2]) end
-  error(values[2], 0)
+local function settle(f, ...)
+  if core.iscoroutinefunction(f) then return core.await(f(...)) end
+  local values = table.pack(f(...))
+  if values.n == 1 and core.isawaitable(values[1]) then return core.await(values[1]) end
+  return table.unpack(values, 1, values.n)
 end
 
 local function serve_loop(opts)
@@ -71,10 +66,15 @@ local function serve_loop(opts)
   require "asyncio.streams"
   local reader, writer = net.streams(net.open_pipe(CHANNEL), 1 << 16)
   local tasks = {}
+  local failed = false
   local function run(message)
-    local reply = answer(id_of(message), function()
-      return settle(opts.exception_handler, workers.loads(message, 5))
-    end)
+    local reply, raised = answer(id_of(message), function() return settle(workers.loads(message, 5)) end)
+    if raised ~= nil and opts.exception_handler then pcall(opts.exception_handler, raised) end
+    if reply:sub(1, 1) == "e" and opts.process then
+      failed = true
+      local err, where = workers.loads(reply, 6)
+      io.stderr:write(("%s: %s\n%s\n"):format(opts.process, tostring(err), where or ""))
+    end
     io.stdout:flush()
     writer:write(string.pack("<s4", reply))
     core.await(writer:drain())
@@ -91,6 +91,7 @@ local function serve_loop(opts)
   end
   for task in next, tasks do core.await(task) end
   writer:close()
+  return failed
 end
 
 --- Sets up what the first message says. False: the initializer failed, and the parent knows.
@@ -113,7 +114,8 @@ workers.ignore_interrupts()
 local opts = set_up()
 if opts and opts.mode == "loop" then
   local run_opts = opts.loop_initializer and { loop_factory = opts.loop_initializer } or nil
-  require("asyncio.runners").run(core.async(function() serve_loop(opts) end), run_opts)
+  local failed = require("asyncio.runners").run(core.async(function() return serve_loop(opts) end), run_opts)
+  if failed then os.exit(1, true) end
 elseif opts then
   workers.send(CHANNEL, "r")
   serve_calls()

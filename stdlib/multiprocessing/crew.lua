@@ -40,7 +40,7 @@ Crew.__index = Crew
 Crew.__name = "Crew"
 
 --- `opts`: max, concurrency, max_tasks, mode ("call", "loop"), initializer, initargs, exception_handler,
---- loop_initializer. What cannot be copied of them is a TypeError.
+--- loop_initializer, process (its name, if it is to say its error itself). What cannot be copied of them is a TypeError.
 ---@return multiprocessing.Crew
 function M.new(opts, fname)
   local self = setmetatable({
@@ -50,6 +50,7 @@ function M.new(opts, fname)
   self.start_message = workers.dumps(fname, "value", 3, package.path, package.cpath, {
     mode = opts.mode, initializer = opts.initializer, initargs = opts.initargs or {},
     exception_handler = opts.exception_handler, loop_initializer = opts.loop_initializer, arg = rawget(_G, "arg"),
+    process = opts.process,
   })
   return self
 end
