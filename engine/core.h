@@ -672,6 +672,7 @@ static inline bool ml__iscoroutine(const ml_object *o) {
   return o->type == ML_T_COROUTINE || o->type == ML_T_OP;
 }
 bool ml__asyncfunction(lua_State *L, int idx); /* is it a coroutine function? */
+bool ml__asyncclosure(lua_State *L, int idx);  /* one that async() made? upvalue 1 is its own */
 /* True if the value at idx may be awaited (or is a function). */
 bool ml__isawaitable(lua_State *L, int idx);
 

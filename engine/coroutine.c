@@ -147,6 +147,8 @@ static int core_async(lua_State *L) {
   return 1;
 }
 
+bool ml__asyncclosure(lua_State *L, int idx) { return lua_tocfunction(L, idx) == call_async; }
+
 bool ml__asyncfunction(lua_State *L, int idx) {
   bool is;
   if (lua_tocfunction(L, idx) == call_async) return true;

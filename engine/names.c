@@ -28,8 +28,16 @@ static bool push_table(lua_State *L, const char *key, const char *mode) {
 /* Is the function at idx one that every state of the engine has? */
 static bool of_library(lua_State *L, int idx) {
   lua_Debug ar;
-  if (lua_iscfunction(L, idx)) return !ml__asyncfunction(L, idx);
-  lua_pushvalue(L, idx);
+  if (ml__asyncclosure(L, idx)) {
+    lua_getupvalue(L, idx, 1);
+    if (!lua_isfunction(L, -1) || lua_iscfunction(L, -1)) {
+      lua_pop(L, 1);
+      return false;
+    }
+  } else if (lua_iscfunction(L, idx))
+    return true;
+  else
+    lua_pushvalue(L, idx);
   lua_getinfo(L, ">S", &ar);
   return strncmp(ar.source, "@moonloop/", 10) == 0;
 }

@@ -363,7 +363,7 @@ static bool put_constant(packer *P, int f, const char *name) {
     lua_pop(L, 1);
     return true;
   }
-  if (!lua_isfunction(L, v) || ml__asyncfunction(L, v)) return false;
+  if (!lua_isfunction(L, v)) return false;
   if (lua_rawequal(L, v, f)) {
     put_byte(P, PT_SELF);
     return true;
@@ -481,19 +481,19 @@ static bool pack_function(packer *P, int idx) {
   lua_State *L = P->L;
   uint32_t id;
   if (!(P->how->flags & ML_PACK_CODE)) return refuse(P, "function");
-  if (ml__asyncfunction(L, idx)) {
-    put_byte(P, PT_ASYNC);
-    lua_getupvalue(L, idx, 1);
-    bool ok = pack_value(P, lua_gettop(L)); /* no coroutine function itself */
-    lua_pop(L, 1);
-    return ok;
-  }
   if (ml__name_of_function(L, idx)) {
     put_byte(P, PT_NAMED);
     put_string(P, -2);
     put_string(P, -1);
     lua_pop(L, 2);
     return true;
+  }
+  if (ml__asyncclosure(L, idx)) {
+    put_byte(P, PT_ASYNC);
+    lua_getupvalue(L, idx, 1);
+    bool ok = pack_value(P, lua_gettop(L)); /* no coroutine function itself */
+    lua_pop(L, 1);
+    return ok;
   }
   if (lua_iscfunction(L, idx)) return refuse(P, "C function");
   if (known(P, idx)) return true;

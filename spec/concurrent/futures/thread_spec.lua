@@ -77,7 +77,10 @@ describe("ThreadPoolExecutor", function()
     local status, _, err = helper.cli({ "-e", [[
       local asyncio, futures = require "asyncio", require "concurrent.futures"
       asyncio.run(async(function()
-        local pool <close> = futures.ThreadPoolExecutor { max_workers = 1, initializer = function() error("no start") end }
+        local pool <close> = futures.ThreadPoolExecutor { max_workers = 1, initializer = function()
+          require("time").sleep(0.1)
+          error("no start")
+        end }
         local first, second = pool:submit(print), pool:submit(print)
         for _, f in ipairs { first, second } do
           local ok, e = pcall(await, f)
