@@ -173,6 +173,7 @@ describe("run_in_executor", function()
       helper.raises("not enough memory", await, loop:run_in_executor(pool, function()
         local t = {}
         for i = 1, 1e9 do t[i] = ("x"):rep(100000) .. i end
+        return #t
       end))
       assert.equal(1, await(loop:run_in_executor(pool, function() return 1 end)))
     end)
@@ -219,8 +220,8 @@ describe("the default executor", function()
 
   it("goes with its loop when that is closed with calls under way", function()
     local loop = asyncio.new_event_loop()
-    local running, waiting = loop:run_in_executor(nil, time.sleep, 0.05), {}
-    for i = 1, 50 do waiting[i] = loop:run_in_executor(nil, time.sleep, 0.01) end
+    local running = loop:run_in_executor(nil, time.sleep, 0.05)
+    for _ = 1, 50 do loop:run_in_executor(nil, time.sleep, 0.01) end
     loop:close()
     assert.is_false(running:done())
   end)

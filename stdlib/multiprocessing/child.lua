@@ -107,6 +107,7 @@ local function set_up()
   end)
   if reply:sub(1, 1) == "v" then return opts end
   workers.send(CHANNEL, "i" .. reply:sub(2))
+  for _ in workers.recv, CHANNEL do end -- ending with calls unread would be a reset to the parent
   return nil
 end
 

@@ -147,6 +147,7 @@ local function on_message(self, worker, message)
     local err, traceback = workers.loads(message, 6)
     self.broken = core.BrokenProcessPool("the initializer of a worker process failed: " .. tostring(err))
     warn(("Exception in initializer: %s\n%s"):format(tostring(err), traceback or ""))
+    retire(worker)
     return
   end
   local item = worker.items[id]
@@ -227,7 +228,7 @@ local function leave(self, worker, ok, outcome)
   end
   worker.items = {}
   -- one that does not even start is no reason to start the next
-  if err and not worker.ready and not worker.retired then fail_all(self, err) end
+  if err and not worker.ready and (self.broken or not worker.retired) then fail_all(self, err) end
   if err then self:pump() elseif self.over and #self.crew == 0 and not self.over:done() then self.over:set_result(true) end
 end
 

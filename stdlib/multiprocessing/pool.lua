@@ -84,7 +84,7 @@ local function map(self, fname, f, iterable, spread)
     local item = tuple[1]
     if spread then
       if type(item) ~= "table" then
-        misuse.raise(core.TypeError, "starmap: each element must be an array of arguments, got " .. misuse.describe(item), 3)
+        misuse.raise(core.TypeError, "starmap: each element must be an array, got " .. misuse.describe(item), 3)
       end
       futures[#futures + 1] = self:call(fname, f, table.unpack(item, 1, item.n or #item))
     else
@@ -141,8 +141,8 @@ local function check(opts, key, least)
   return n
 end
 
---- `Pool(n)` or `Pool{processes =, maxtasksperchild =, childconcurrency =, initializer =, initargs =, exception_handler =,
---- loop_initializer =}`.
+--- `Pool(n)` or `Pool{processes =, maxtasksperchild =, childconcurrency =, initializer =, initargs =,
+--- exception_handler =, loop_initializer =}`.
 ---@param opts? integer|table
 ---@return multiprocessing.Pool
 function M.Pool(opts)

@@ -136,17 +136,21 @@ function meta.__tostring(self)
   return ("<%s name='%s' %s>"):format(state.result and "Worker" or "Process", state.name, how)
 end
 
+local function wrong(fname, what, value)
+  misuse.raise(core.TypeError, ("%s: %s, got %s"):format(fname, what, misuse.describe(value)), 4)
+end
+
 local function new(fname, result, opts)
   if type(opts) ~= "table" then
-    misuse.raise(core.TypeError, ("%s: a table with target was expected, got %s"):format(fname, misuse.describe(opts)), 3)
+    wrong(fname, "a table with target was expected", opts)
   end
   core.options(opts, keys, fname)
   if type(opts.target) ~= "function" then
-    misuse.raise(core.TypeError, ("%s: target must be a function, got %s"):format(fname, misuse.describe(opts.target)), 3)
+    wrong(fname, "target must be a function", opts.target)
   end
   for _, key in ipairs { "args", "initargs" } do
     if opts[key] ~= nil and type(opts[key]) ~= "table" then
-      misuse.raise(core.TypeError, ("%s: %s must be an array, got %s"):format(fname, key, misuse.describe(opts[key])), 3)
+      wrong(fname, key .. " must be an array", opts[key])
     end
   end
   numbers = numbers + 1

@@ -237,13 +237,12 @@ describe("executor:map", function()
       local pool <close> = ThreadPoolExecutor(1)
       local file, paths = helper.tmpfile(), {}
       for i = 1, 50 do paths[i] = file end
-      for _ in pool:map(function(path)
+      local function note(path)
         local f <close> = assert(io.open(path, "a"))
         f:write("x")
         require("time").sleep(0.02)
-      end, paths) do
-        break
       end
+      for _ in pool:map(note, paths) do break end -- luacheck: ignore
       await(pool:shutdown())
       local f <close> = assert(io.open(file))
       assert(#f:read("a") < 50)

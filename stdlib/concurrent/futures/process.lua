@@ -19,8 +19,8 @@ local keys = { "max_workers", "initializer", "initargs", "max_tasks_per_child" }
 ---@private
 function ProcessPoolExecutor:call(fname, loop, _, f, ...)
   if core.iscoroutinefunction(f) then
-    misuse.raise(core.TypeError, ("coroutines cannot be used with %s(): use multiprocessing.Pool, or asyncio.run in the "
-      .. "function"):format(fname), 4)
+    misuse.raise(core.TypeError,
+      ("coroutines cannot be used with %s(): use multiprocessing.Pool, or asyncio.run in the function"):format(fname), 4)
   end
   return self.crew:call(fname, loop, f, ...)
 end
@@ -71,8 +71,8 @@ local function new(_, opts)
   }, ProcessPoolExecutor)
 end
 
---- `ProcessPoolExecutor(n)` or `ProcessPoolExecutor{max_workers =, initializer =, initargs =, max_tasks_per_child =}`: at
---- most so many processes (one for each processor), started when they are needed.
+--- `ProcessPoolExecutor(n)` or `ProcessPoolExecutor{max_workers =, initializer =, initargs =, max_tasks_per_child =}`:
+--- at most so many processes (one for each processor), started when they are needed.
 getmetatable(ProcessPoolExecutor).__call = new
 M.ProcessPoolExecutor = ProcessPoolExecutor
 

@@ -34,7 +34,8 @@ local function new(_, opts)
   local f, args = executor.check_initializer(opts, "ThreadPoolExecutor")
   local name, memory = opts.thread_name_prefix or "ThreadPool", opts.memory_limit
   if type(name) ~= "string" then
-    misuse.raise(core.TypeError, "ThreadPoolExecutor: thread_name_prefix must be a string, got " .. misuse.describe(name))
+    misuse.raise(core.TypeError,
+      "ThreadPoolExecutor: thread_name_prefix must be a string, got " .. misuse.describe(name))
   end
   if memory == nil then
     memory = workers.total_memory() // 2
