@@ -1,8 +1,8 @@
 --- The program of a worker process: `moonloop -m multiprocessing.child`, with a channel to its parent as descriptor 3.
 ---
---- The first message says what it is to be; each of the others is a call with its number, and is answered with that number.
---- With mode "call" the calls come one by one, outside of any loop, so that a function may run one. With "loop" they
---- are tasks of one loop, and coroutine functions are awaited.
+--- The first message says what it is to be; each of the others is a call with its number, and is answered with that
+--- number. With mode "call" the calls come one by one, outside of any loop, so that a function may run one. With
+--- "loop" they are tasks of one loop, and coroutine functions are awaited.
 
 local core = require "asyncio.core"
 local workers = require "asyncio.workers"

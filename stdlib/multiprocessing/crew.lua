@@ -40,7 +40,7 @@ Crew.__index = Crew
 Crew.__name = "Crew"
 
 --- `opts`: max, concurrency, max_tasks, mode ("call", "loop"), initializer, initargs, exception_handler,
---- loop_initializer, process (its name, if it is to say its error itself). What cannot be copied of them is a TypeError.
+--- loop_initializer, process (its name, if it is to say its error itself). What cannot be copied is a TypeError.
 ---@return multiprocessing.Crew
 function M.new(opts, fname)
   local self = setmetatable({
@@ -229,7 +229,11 @@ local function leave(self, worker, ok, outcome)
   worker.items = {}
   -- one that does not even start is no reason to start the next
   if err and not worker.ready and (self.broken or not worker.retired) then fail_all(self, err) end
-  if err then self:pump() elseif self.over and #self.crew == 0 and not self.over:done() then self.over:set_result(true) end
+  if err then
+    self:pump()
+  elseif self.over and #self.crew == 0 and not self.over:done() then
+    self.over:set_result(true)
+  end
 end
 
 --- One more worker, whose process is being started.
