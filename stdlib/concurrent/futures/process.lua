@@ -20,7 +20,7 @@ local keys = { "max_workers", "initializer", "initargs", "max_tasks_per_child" }
 function ProcessPoolExecutor:call(fname, loop, _, f, ...)
   if core.iscoroutinefunction(f) then
     misuse.raise(core.TypeError,
-      ("coroutines cannot be used with %s(): use multiprocessing.Pool, or asyncio.run in the function"):format(fname), 4)
+      ("coroutines cannot be used with %s(): use multiprocessing.Pool, or asyncio.run there"):format(fname), 4)
   end
   return self.crew:call(fname, loop, f, ...)
 end
