@@ -286,8 +286,9 @@ http {
 }]]):format(folder, folder, folder, folder, folder, folder, folder, port, ours, helper.pwd() .. "/" .. path "root.pem"))
       f:close()
       helper.background(("nginx -p %s -e %s/error.log -c %s/nginx.conf"):format(folder, folder, folder))
+      helper.wait_port(port)
       for _ = 1, 3 do
-        local status, out = shell(("curl -sS --retry 20 --retry-delay 0 --retry-connrefused http://127.0.0.1:%d/x"):format(port))
+        local status, out = shell(("curl -sS http://127.0.0.1:%d/x"):format(port))
         assert.same({ 0, "behind nginx: GET /x" }, { status, out })
       end
     end)
