@@ -338,6 +338,12 @@ static int write_piece(lua_State *L, ml_fileop *op) {
   return failed(L, op, rc);
 }
 
+/* The operation is over: what was to be written is not kept for the next one. */
+static void forget_data(lua_State *L) {
+  lua_pushnil(L);
+  lua_setiuservalue(L, 1, 2);
+}
+
 static int step_write(lua_State *L, ml_fileop *op) {
   ml_file *f = op->f;
   size_t n;
@@ -346,6 +352,7 @@ static int step_write(lua_State *L, ml_fileop *op) {
     op->worked = false;
     if (f->status > 0) op->done += (size_t)f->status;
     if (f->status < 0 || f->b < 0) {
+      forget_data(L);
       finish(op, 0);
       return failed(L, op, f->status < 0 ? f->status : f->b);
     }
@@ -359,6 +366,7 @@ static int step_write(lua_State *L, ml_fileop *op) {
     free(f->out.base);
     f->out = (ml_filebuf){NULL, 0, 0, 0};
   }
+  forget_data(L);
   lua_pushinteger(L, (lua_Integer)n);
   return finish(op, 1);
 }
@@ -486,6 +494,7 @@ static int op_begin(lua_State *L, ml_op *o) {
 static int op_wake(lua_State *L, ml_op *o) {
   ml_fileop *op = (ml_fileop *)o;
   if (o->obj.state == ML_OP_CANCELLED) {
+    forget_data(L);
     leave(op);
     return 0;
   }
