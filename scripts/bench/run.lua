@@ -54,7 +54,10 @@ local function echo(name, connections, size, must, aim)
     under = load .. "1.5",
     quick_under = load .. "0.2",
     limit = out .. "echo",
-    more = { ["uvloop protocol"] = python .. "uvloop echo-protocol" },
+    more = {
+      ["uvloop protocol"] = python .. "uvloop echo-protocol",
+      ["moonloop socket"] = ENGINE .. " " .. here .. "/echo_socket.lua ARGS",
+    },
     figures = { { key = "us", unit = "us", must = must, aim = aim } },
   }
 end

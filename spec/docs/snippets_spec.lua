@@ -5,7 +5,7 @@ local blocks = require "spec.docs.blocks"
 local helper = require "spec.helper"
 
 local documents = { "README.md", "ARCHITECTURE.md", "docs/guide.md", "docs/reference.md", "docs/embedding.md", "docs/reference/fs.md" }
-for _, name in ipairs { "scheduler", "await", "cancellation", "memory", "streams", "files", "testing" } do
+for _, name in ipairs { "scheduler", "await", "cancellation", "memory", "streams", "sockets", "files", "testing" } do
   documents[#documents + 1] = "docs/internals/" .. name .. ".md"
 end
 
