@@ -1,5 +1,5 @@
 #!/usr/bin/env moonloop
--- A chat for everybody who connects: what one says all others read. chat_client.lua, nc and telnet speak it: lines of text.
+-- A chat for everybody who connects: what one says all others read. Spoken in lines of text, by chat_client.lua or nc.
 --   moonloop scripts/chat_server.lua [--host ADDRESS] [--port N]
 -- Each guest has a task that reads and a queue that a second task writes from: who reads slowly holds up nobody. Whose
 -- queue is full is sent away.

@@ -121,7 +121,8 @@ function Loop:create_unix_server(factory, path, opts) -- luacheck: ignore self
   connections.check_backlog(opts.backlog, fname)
   connections.check_sock(opts, path, nil, fname, true)
   path = not opts.sock and connections.check_path(path, fname)
-  return connections.new_unix_server(checked(factory), true, path, 64 * 1024, opts, (connections.tls(opts, fname, true)))
+  local tls = connections.tls(opts, fname, true)
+  return connections.new_unix_server(checked(factory), true, path, 64 * 1024, opts, tls)
 end
 
 local start_tls = async(function(transport, protocol, set)

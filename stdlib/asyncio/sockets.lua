@@ -53,13 +53,17 @@ local function source_of(file)
   return core.source(file)
 end
 
+local function aborted()
+  local text = "ECONNABORTED: software caused connection abort: sendfile: the connection was closed meanwhile"
+  error(asyncio.OSError(text, { code = "ECONNABORTED" }), 0)
+end
+
 local function take_back(transport, sock, ok, ...)
   while not ok and core.busy(sock) do catch(await, asyncio.sleep(0.001)) end -- a thread finishes its last call
   net.take_back(transport)
   if ok then return ... end
   if transport:is_closing() then
-    local text = "ECONNABORTED: software caused connection abort: sendfile: the connection was closed meanwhile"
-    error(asyncio.OSError(text, { code = "ECONNABORTED" }), 0)
+    aborted()
   end
   error((...), 0)
 end
@@ -78,7 +82,7 @@ local function send_copy(transport, source, offset, count)
     local data = await(core.read_source(source, math.min(PIECE, count and count - sent or PIECE), offset + sent))
     if not data then break end
     if transport:is_closing() then
-      error(asyncio.OSError("ECONNABORTED: sendfile: the connection was closed meanwhile", { code = "ECONNABORTED" }), 0)
+      aborted()
     end
     transport:write(data)
     sent = sent + #data
@@ -111,7 +115,7 @@ end
 
 local function check_file(file)
   if type(file) ~= "string" and type(file) ~= "number" and type(file) ~= "userdata" and type(file) ~= "table" then
-    raise(asyncio.TypeError, ("sendfile: a file, a path or a descriptor was expected, got %s"):format(describe(file)), 3)
+    raise(asyncio.TypeError, "sendfile: a file, a path or a descriptor was expected, got " .. describe(file), 3)
   end
 end
 
