@@ -48,7 +48,7 @@ static uint32_t keep(void *ud, const void *p, size_t n) {
   memcpy(entry->data, p, n);
   pthread_mutex_lock(&pool->lock);
   if (pool->ncode == pool->maxcode) {
-    code = realloc(pool->code, (pool->maxcode * 2 + 16) * sizeof *code);
+    code = realloc(pool->code, (pool->maxcode * 2 + 16) * sizeof(void *));
     if (code != NULL) {
       pool->code = code;
       pool->maxcode = pool->maxcode * 2 + 16;

@@ -212,6 +212,26 @@ local rows = {
     figures = { { key = "us", unit = "us", must = 1.25, aim = 1 } },
   },
   {
+    name = "executor-1",
+    what = "run_in_executor, 20,000 calls one at a time",
+    program = "executor",
+    args = "20000 1",
+    quick = "2000 1",
+    limit = out .. "executor",
+    peers = { Node = false },
+    figures = ns(1.5, 1.2),
+  },
+  {
+    name = "executor-100",
+    what = "run_in_executor, 20,000 calls, 100 at a time",
+    program = "executor",
+    args = "20000 100",
+    quick = "2000 100",
+    limit = out .. "executor",
+    peers = { Node = false },
+    figures = ns(1.5, 1.2),
+  },
+  {
     name = "startup",
     what = "start and end of an empty script",
     program = "startup",
@@ -236,6 +256,7 @@ local c_programs = {
   tls = { "tls.c", uv = true, ssl = true },
   loadtls = { "loadtls.c", "server.c", ssl = true },
   udp = { "udp.c", uv = true },
+  executor = { "executor.c", uv = true },
   readfile = { "readfile.c", uv = true },
 }
 

@@ -62,7 +62,7 @@ int main(int argc, char **argv) {
     for (long i = 0; i < batch; i++) submit(loop, i);
     while (under_way > 0) uv_run(loop, UV_RUN_ONCE);
   }
-  bench_figure("us", (bench_now() - started) * 1e6 / (double)n);
+  bench_figure("ns", (bench_now() - started) * 1e9 / (double)n);
   if (sum != n * (batch - 1) / 2) return 1;
   return 0;
 }

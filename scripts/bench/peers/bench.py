@@ -173,9 +173,27 @@ async def udp(port):
     transport.close()
 
 
+def same(x):
+    return x
+
+
+async def executor(n, batch):
+    loop = asyncio.get_running_loop()
+    await loop.run_in_executor(None, same, 0)
+    started = now()
+    if batch == 1:
+        for i in range(n):
+            await loop.run_in_executor(None, same, i)
+    else:
+        for _ in range(n // batch):
+            await asyncio.gather(*[loop.run_in_executor(None, same, i) for i in range(batch)])
+    each(started, n // batch * batch)
+
+
 PROGRAMS = {"switch": switch, "spawn": spawn, "await": await_, "timers": timers, "queue": queue,
             "lock": lock, "echo": echo, "echo-protocol": echo_protocol,
-            "udp": udp, "processes": processes, "tls": tls}
+            "udp": udp, "processes": processes, "tls": tls,
+            "executor": executor}
 
 if __name__ == "__main__":
     loop, name, *args = sys.argv[1:]
