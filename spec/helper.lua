@@ -159,6 +159,12 @@ function M.background(command)
   return pid, log
 end
 
+--- Was the command under test built with TLS (not by make WITH_TLS=0)?
+function M.has_tls()
+  local f <close> = io.open((M.moonloop:match("^(.*)/") or "build") .. "/flags")
+  return not f or f:read("a"):find("ML_WITH_TLS", 1, true) ~= nil
+end
+
 -- ---- files and ports --------------------------------------------------------
 
 --- A new file with the text in it, removed when the spec ends.

@@ -3,6 +3,19 @@
 local asyncio = require "asyncio"
 local certs = require "spec.certs"
 local helper = require "spec.helper"
+
+if not helper.has_tls() then
+  describe("a build without TLS", function()
+    it("says so", function()
+      helper.raises("module ssl: this build has no TLS", require, "ssl")
+      helper.raises("open_connection() with ssl: this build has no TLS", asyncio.open_connection, "x", 1, { ssl = true })
+      local server = asyncio.start_server
+      helper.raises("start_server() with ssl: this build has no TLS", server, print, "x", 1, { ssl = {} })
+    end)
+  end)
+  return
+end
+
 local ssl = require "ssl"
 
 local path = certs.path

@@ -1,5 +1,7 @@
 --- TLS connections between our two sides: handshakes, who is trusted, what is told of them, and every way to end.
 
+if not require("spec.helper").has_tls() then return end
+
 local asyncio = require "asyncio"
 local certs = require "spec.certs"
 local helper = require "spec.helper"

@@ -1,5 +1,7 @@
 --- TLS with the programs that users have at the other end: openssl s_client and s_server, curl, nginx, CPython.
 
+if not require("spec.helper").has_tls() then return end
+
 local asyncio = require "asyncio"
 local certs = require "spec.certs"
 local helper = require "spec.helper"

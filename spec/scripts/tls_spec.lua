@@ -1,3 +1,5 @@
+if not require("spec.helper").has_tls() then return end
+
 local helper = require "spec.helper"
 
 --- Starts the server with a new certificate. Gives its port, its folder and its log.
