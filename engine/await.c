@@ -96,6 +96,10 @@ static int cannot_suspend(lua_State *L) {
   int top = lua_gettop(L);
   blame(L, what, sizeof what);
   lua_settop(L, top);
+  if (strstr(what, "__gc") != NULL) /* Lua shows a string in its warning, but no object */
+    return luaL_error(L,
+                      "cannot await here: a __gc metamethod cannot suspend a task; start one with "
+                      "create_task, or close by hand or with <close>");
   return ml__misuse(L, "RuntimeError",
                     "cannot await here: inside %s Lua cannot suspend a task; await before or after "
                     "that call and pass the value in, or start a task with create_task",

@@ -147,6 +147,16 @@ describe("the exit status", function()
     assert.truthy(err:find("1 task can never wake", 1, true) and err:find("stuck", 1, true), err)
   end)
 
+  it("is 0 after a __gc that wants to await, which is told why it cannot", function()
+    local s, err = status [[local asyncio = require "asyncio"
+      asyncio.run(async(function()
+        setmetatable({}, { __gc = function() await(asyncio.sleep(0)) end })
+        collectgarbage() collectgarbage()
+      end))]]
+    assert.equal(0, s)
+    assert.truthy(err:find("cannot await here: a __gc metamethod cannot suspend a task", 1, true), err)
+  end)
+
   it("is what os.exit says, also within tasks, and output is flushed", function()
     assert.equal(7, (status "os.exit(7)"))
     assert.equal(0, (status "os.exit()"))

@@ -47,12 +47,12 @@ local function suspend(futures, timeout, return_when)
 end
 
 local wait = core.async(function(awaitables, timeout, return_when)
-  local futures, seen = {}, {}
+  local futures, seen, here = {}, {}, { loop = get_running_loop() }
   for i = 1, #awaitables do
     local awaitable = awaitables[i]
     if not seen[awaitable] then
       seen[awaitable] = true
-      futures[#futures + 1] = ensure_future(awaitable)
+      futures[#futures + 1] = ensure_future(awaitable, here)
     end
   end
   suspend(futures, timeout, return_when)
