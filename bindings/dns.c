@@ -305,7 +305,7 @@ static int check_constant(lua_State *L, int idx, const constant *c, size_t n,
                           const char *expected) {
   int value = 0;
   if (!lua_isnoneornil(L, idx) && !constant_at(L, idx, c, n, &value))
-    ml__error(L, "ValueError", "%s, got '%s'", expected, luaL_tolstring(L, idx, NULL));
+    ml__misuse(L, "ValueError", "%s, got '%s'", expected, luaL_tolstring(L, idx, NULL));
   return value;
 }
 #define CONSTANT(L, idx, list, expected) \
@@ -318,12 +318,12 @@ static int check_flags(lua_State *L, int idx, const constant *c, size_t n) {
   if (lua_isinteger(L, idx)) return (int)lua_tointeger(L, idx);
   if (lua_type(L, idx) == LUA_TSTRING && constant_at(L, idx, c, n, &flags)) return flags;
   if (!lua_istable(L, idx))
-    ml__error(L, "ValueError", "flags must be names as '%s', or an integer, got '%s'", c[0].name,
-              luaL_tolstring(L, idx, NULL));
+    ml__misuse(L, "ValueError", "flags must be names as '%s', or an integer, got '%s'", c[0].name,
+               luaL_tolstring(L, idx, NULL));
   for (lua_Integer i = 1, len = luaL_len(L, idx); i <= len; i++) {
     lua_geti(L, idx, i);
     if (!constant_at(L, -1, c, n, &one))
-      ml__error(L, "ValueError", "unknown flag '%s'", luaL_tolstring(L, -1, NULL));
+      ml__misuse(L, "ValueError", "unknown flag '%s'", luaL_tolstring(L, -1, NULL));
     flags |= one;
     lua_pop(L, 1);
   }

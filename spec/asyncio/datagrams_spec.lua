@@ -323,7 +323,8 @@ closed
       local asyncio = require "asyncio"
       asyncio.run(async(function()
         local a = await(asyncio.open_datagram { sock = math.tointeger(tonumber(arg[1])) })
-        local b = await(asyncio.open_datagram { sock = math.tointeger(tonumber(arg[2])), queue = 100000 })
+        local socket = { detach = function() return math.tointeger(tonumber(arg[2])) end } -- as socket objects have it
+        local b = await(asyncio.open_datagram { sock = socket, queue = 100000 })
         a:set_write_buffer_limits { high = 20000, low = 1000 }
         local sent = 0
         while a:send(("%d "):format(sent + 1) .. ("x"):rep(1000)) do sent = sent + 1 end

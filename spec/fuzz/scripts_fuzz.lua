@@ -379,6 +379,35 @@ local actions = {
     asyncio.create_task(function() await(r:readline()) act() end)
     put(await(r:read(random(1, 100000))))
   end },
+  { 2, function() -- datagrams
+    say("datagrams")
+    local s = await(asyncio.open_datagram { local_addr = { "127.0.0.1", 0 }, queue = random(1, 20) })
+    local c = await(asyncio.open_datagram { remote_addr = s:get_extra_info("sockname") })
+    put(s, c)
+    asyncio.create_task(function() for data, addr in s:datagrams() do put(data, addr) act() s:send(data, addr) end end)
+    for _ = 1, random(1, 60) do c:send(("x"):rep(random(0, 2000))) end
+    put(await(c:recv()))
+    if random() < 0.5 then s:close() end
+  end },
+  { 1, function() -- a datagram protocol whose methods do anything
+    say("datagram protocol")
+    local loop = asyncio.get_running_loop()
+    local t, p = await(loop:create_datagram_endpoint(function()
+      return { connection_made = put, datagram_received = act, error_received = act, connection_lost = act }
+    end, { local_addr = { "127.0.0.1", 0 } }))
+    put(t, p)
+    for _ = 1, random(1, 60) do t:sendto("x", t:get_extra_info("sockname")) end
+    act()
+    if random() < 0.5 then t:close() end
+  end },
+  { 1, function() -- names are what anything says they are
+    say("resolver")
+    local loop = asyncio.get_running_loop()
+    loop:set_resolver(function() act() return one_of { { "127.0.0.1", "::1" }, {}, one_of(pool), { one_of(pool) } } end)
+    put(await(asyncio.open_connection("some.test", random(1, 65535), { happy_eyeballs_delay = random() / 100 })))
+  end },
+  { 1, function() put(asyncio.ExceptionGroup("g", { one_of(pool), one_of(pool) }):split(one_of(pool))) end },
+  { 1, function() put(asyncio.context.bind(one_of(pool))) end },
 }
 
 local total = 0
