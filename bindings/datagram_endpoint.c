@@ -291,6 +291,7 @@ static int e_gc(lua_State *L) {
   ml_dgobject *e = lua_touserdata(L, 1);
   ml_dgram *d = e->d;
   e->d = NULL;
+  e->obj.magic = NULL; /* finalizers of scripts may still have it */
   if (d == NULL) return 0;
   if (!(d->flags & ML_D_CLOSING)) {
     char text[224];

@@ -291,6 +291,7 @@ static int t_gc(lua_State *L) {
   ml_dgobject *t = lua_touserdata(L, 1);
   ml_dgram *d = t->d;
   t->d = NULL;
+  t->obj.magic = NULL; /* finalizers of scripts may still have it */
   if (d == NULL) return 0;
   if (d->target == NULL && !(d->flags & ML_D_CLOSING)) /* it never got its protocol */
     ml__dgram_close(d, true);

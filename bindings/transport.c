@@ -381,6 +381,7 @@ static int t_gc(lua_State *L) {
   ml_endpoint *t = lua_touserdata(L, 1);
   ml_stream *s = t->s;
   t->s = NULL;
+  t->obj.magic = NULL; /* finalizers of scripts may still have it */
   if (s == NULL) return 0;
   if (s->sink == NULL) ml__stream_close(s); /* connected, but nobody took it */
   ml__stream_unref(s);

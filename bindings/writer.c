@@ -297,6 +297,7 @@ static int w_gc(lua_State *L) {
   ml_endpoint *e = lua_touserdata(L, 1);
   ml_stream *s = e->s;
   e->s = NULL;
+  e->obj.magic = NULL; /* finalizers of scripts may still have it */
   if (s == NULL) return 0;
   if (!(s->flags & ML_S_CLOSING)) {
     char who[96];

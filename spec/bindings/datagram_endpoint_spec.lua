@@ -343,6 +343,26 @@ describe("a datagram endpoint", function()
     assert.equal("0\n", out)
   end)
 
+  it("is refused by its methods once it was collected: finalizers of scripts may still have it", function()
+    local status, out = helper.cli({ "-e", [[
+      local asyncio = require "asyncio"
+      asyncio.run(async(function()
+        local holder = setmetatable({}, { __gc = function(self)
+          for _, name in ipairs { "send", "recv", "recv_nowait", "close", "fileno", "drain" } do
+            local ok, e = pcall(self.ep[name], self.ep, "x", { "127.0.0.1", 9 })
+            print(ok, (tostring(e):find("expected, got", 1, true)) ~= nil)
+          end
+        end })
+        holder.ep = await(asyncio.open_datagram { local_addr = { "127.0.0.1", 0 } })
+        holder = nil
+        collectgarbage() collectgarbage()
+        await(asyncio.sleep(0))
+      end))
+    ]] })
+    assert.equal(0, status)
+    assert.equal(("false\ttrue\n"):rep(6), out)
+  end)
+
   it("may be open and waited for when its loop closes", function()
     local status, out = helper.cli({ "-e", [[
       local asyncio = require "asyncio"

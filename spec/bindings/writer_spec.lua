@@ -550,3 +550,26 @@ describe("many connections", function()
     end)
   end)
 end)
+
+describe("a StreamWriter that was collected", function()
+  it("is refused by its methods: finalizers of scripts may still have it", function()
+    local status, out = helper.cli({ "-e", [[
+      local asyncio = require "asyncio"
+      asyncio.run(async(function()
+        local server <close> = await(asyncio.start_server(function(_, w) w:close() end, "127.0.0.1", 0))
+        local holder = setmetatable({}, { __gc = function(self)
+          for _, name in ipairs { "write", "drain", "close", "is_closing", "get_extra_info" } do
+            local ok, e = pcall(self.writer[name], self.writer, "x")
+            print(ok, (tostring(e):find("expected, got", 1, true)) ~= nil)
+          end
+        end })
+        holder.writer = select(2, await(asyncio.open_connection("127.0.0.1", server.sockets[1].port)))
+        holder = nil
+        collectgarbage() collectgarbage()
+        await(asyncio.sleep(0))
+      end))
+    ]] })
+    assert.equal(0, status)
+    assert.equal(("false\ttrue\n"):rep(5), out)
+  end)
+end)

@@ -384,6 +384,7 @@ local actions = {
     local s = await(asyncio.open_datagram { local_addr = { "127.0.0.1", 0 }, queue = random(1, 20) })
     local c = await(asyncio.open_datagram { remote_addr = s:get_extra_info("sockname") })
     put(s, c)
+    for _, ep in real.next, { s, c } do asyncio.get_running_loop():call_later(1, ep.close, ep) end
     asyncio.create_task(function() for data, addr in s:datagrams() do put(data, addr) act() s:send(data, addr) end end)
     for _ = 1, random(1, 60) do c:send(("x"):rep(random(0, 2000))) end
     put(await(c:recv()))
@@ -396,6 +397,7 @@ local actions = {
       return { connection_made = put, datagram_received = act, error_received = act, connection_lost = act }
     end, { local_addr = { "127.0.0.1", 0 } }))
     put(t, p)
+    loop:call_later(1, t.close, t)
     for _ = 1, random(1, 60) do t:sendto("x", t:get_extra_info("sockname")) end
     act()
     if random() < 0.5 then t:close() end
