@@ -15,7 +15,7 @@ static int net_gc(lua_State *L) {
   ml_net *net = lua_touserdata(L, 1);
   net->maxspare = 0;
   ml__dns_orphan(net);
-  ml__filejobs_orphan(net);
+  ml__filejobs_orphan(net, NULL);
   while (!ml__list_empty(&net->streams)) {
     ml_stream *s = ml__containerof(net->streams.next, ml_stream, all);
     s->refs = 1;
@@ -47,7 +47,7 @@ static void close_handles(lua_State *L, ml_evloop *l) {
   ml__listeners_close(net, l);
   ml__processes_close(net, l);
   ml__signals_close(net, l);
-  ml__filejobs_orphan(net);
+  ml__filejobs_orphan(net, l);
   ml__fdwatches_close(net, l);
   ml__dns_orphan(net);
   ml__stdio_leave(L, l);

@@ -46,7 +46,7 @@ void ml__waiter_replace(ml_waiter *a, ml_waiter *b);
 void ml__fdwatch_forget(ml_net *net, int fd);
 void ml__fdwatches_close(ml_net *net, ml_evloop *l); /* all of the loop */
 void ml__fdwatches_free(ml_net *net);
-void ml__filejobs_orphan(ml_net *net); /* see sendfile.c */
+void ml__filejobs_orphan(ml_net *net, ml_evloop *l); /* NULL: of all loops; see sendfile.c */
 
 /* The descriptor of a number, a socket, a Lua file or an object with a method fileno; raises
 ** misuse. *own: it is a socket's. */

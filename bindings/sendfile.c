@@ -154,11 +154,19 @@ static void job_free(job *j) {
   free(j);
 }
 
-void ml__filejobs_orphan(ml_net *net) {
-  while (!ml__list_empty(&net->filejobs)) {
-    job *j = ml__containerof(net->filejobs.next, job, link);
-    ml__list_remove(&j->link);
+void ml__filejobs_orphan(ml_net *net, ml_evloop *l) {
+  for (ml_link *k = net->filejobs.next, *next; k != &net->filejobs; k = next) {
+    job *j = ml__containerof(k, job, link);
+    fileop *op = j->op;
+    next = k->next;
+    if (l != NULL && j->work.loop != l->uv) continue;
     ml__waiter_leave(&j->ghost);
+    if (op != NULL) op->job = NULL;
+    if (op != NULL && op->answered) {
+      job_free(j);
+      continue;
+    }
+    ml__list_remove(&j->link);
     j->engine = NULL;
     j->op = NULL;
     j->stop = true;

@@ -297,6 +297,38 @@ describe("loop:sendfile", function()
   end)
 end)
 
+describe("sendfile and sock with TLS", function()
+  local there, ssl = pcall(require, "ssl")
+  if not there then return end
+  local certs = require "spec.certs"
+
+  it("copies the file, or says that the kernel cannot send it", function()
+    run(function(loop)
+      local path = helper.tmpfile(text)
+      local listening = socket.socket()
+      listening:bind("127.0.0.1", 0)
+      local address = listening:getsockname()
+      local server = await(asyncio.start_server(function(_, w)
+        helper.raises(asyncio.SendfileNotAvailableError, await,
+          loop:sendfile(w, path, 0, nil, { fallback = false }))
+        w:write("head\n")
+        assert.equal(#text, await(w:sendfile(path)))
+        w:write("tail\n")
+        w:close()
+      end, nil, nil, { sock = listening, ssl = certs.server() }))
+      local c = await(socket.create_connection("127.0.0.1", address.port))
+      local r, w = await(asyncio.open_connection(nil, nil,
+        { sock = c, ssl = certs.client(), server_hostname = "localhost" }))
+      assert.equal("head\n" .. text .. "tail\n", await(r:read()))
+      w:close()
+      await(w:wait_closed())
+      server:close()
+      await(server:wait_closed())
+      assert.truthy(ssl)
+    end)
+  end)
+end)
+
 describe("the option sock", function()
   local function listening()
     local s = socket.socket()
