@@ -136,6 +136,7 @@ describe("the end of a TLS connection", function()
 
   it("drops what still comes", function()
     run(function()
+      local ended = asyncio.Event()
       local _server <close>, port = serve(async(function(_, w)
         catch(function()
           for _ = 1, 1000 do
@@ -144,11 +145,14 @@ describe("the end of a TLS connection", function()
           end
         end)
         w:close()
+        ended:set()
       end))
       local r, w = open(port)
       assert.equal(1, #await(r:readexactly(1)))
       w:close()
       catch(await, w:wait_closed())
+      await(ended:wait())
+      await(asyncio.sleep(0.001))
     end)
   end)
 
