@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "stdio.h"
+#include "stdfd.h"
 
 static int failed(lua_State *L, int fd, int error) {
   ml__error_uv(L, error, "opening descriptor %d failed", fd);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "stdio.h"
+#include "stdfd.h"
 
 #define FILE_PART (64 * 1024)
 

@@ -14,7 +14,7 @@
 
 #include <lualib.h>
 
-#include "stdio.h"
+#include "stdfd.h"
 
 #define HIGH_WATER ((size_t)64 * 1024)
 #define LOW_WATER ((size_t)16 * 1024)

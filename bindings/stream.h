@@ -266,7 +266,7 @@ struct ml_reader {
   ml_net *net;
   ml_stream *s;          /* or NULL */
   ml_readop *waiter;     /* or NULL */
-  ml_readsource *source; /* or NULL, see stdio.h */
+  ml_readsource *source; /* or NULL, see stdfd.h */
   ml_bytes in;
   size_t limit;
 };

@@ -1,8 +1,8 @@
-/* Descriptors 0, 1 and 2: see stdio.h. And module asyncio.stdstreams, which has
+/* Descriptors 0, 1 and 2: see stdfd.h. And module asyncio.stdstreams, which has
 ** the three streams. Owner: the userdata of each stream, which lives as long
 ** as its engine.
 */
-#include "stdio.h"
+#include "stdfd.h"
 
 #include <errno.h>
 #include <fcntl.h>
