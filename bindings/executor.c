@@ -16,7 +16,8 @@
 typedef struct workers {
   ml_engine *engine;
   ml_link pools, ports;
-  ml_buf out; /* what is being packed */
+  ml_buf out;  /* what is being packed */
+  bool closed; /* the engine is closing, there are no pools */
 } workers;
 
 static const char state_key = 0;
@@ -474,6 +475,7 @@ static int state_gc(lua_State *L) {
     end_pool(L, p);
     free_pool(p);
   }
+  s->closed = true; /* finalizers of scripts may come after this one */
   ml_buf_free(&s->out);
   return 0;
 }
@@ -489,7 +491,12 @@ static int pool_gc(lua_State *L) {
 
 /* ---- what scripts call ---- */
 
-static pool_object *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_POOL); }
+static pool_object *check(lua_State *L) {
+  pool_object *o = ml__checkobject(L, 1, ML_T_POOL);
+  if (o->pool == NULL || state_of(L)->closed)
+    ml__error(L, "RuntimeError", "the engine is closing: there are no worker threads");
+  return o;
+}
 
 /* Packs the context, the function, its arguments, which begin at `first`, for the pool
 ** whose object is at 1. */
@@ -676,6 +683,7 @@ static int f_pool(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_setiuservalue(L, 1, 1);
   reap(s);
+  if (s->closed) return luaL_error(L, "the engine is closing");
   p = new_pool(L);
   if (p == NULL) return luaL_error(L, "not enough memory");
   ml__list_append(&s->pools, &p->all);

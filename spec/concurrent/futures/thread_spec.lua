@@ -262,6 +262,19 @@ describe("executor:map", function()
 end)
 
 describe("an engine that closes", function()
+  it("has no pools for finalizers that come last", function()
+    local status, out, err = helper.cli({ "-e", [[
+      local pool
+      last = setmetatable({}, { __gc = function() -- marked before the executors' own
+        for _, f in ipairs { "submit", "shutdown" } do print(select(2, pcall(pool[f], pool, f == "submit" and print or nil))) end
+        print(select(2, pcall(require("concurrent.futures").ThreadPoolExecutor, 1)))
+      end })
+      pool = require("concurrent.futures").ThreadPoolExecutor(1)
+      await(pool:submit(math.abs, 1))]] })
+    assert.same({ 0, "" }, { status, err })
+    assert.equal(3, select(2, out:gsub("engine is closing", "")))
+  end)
+
   it("interrupts what still computes in its threads, and waits for them", function()
     local start = time.monotonic()
     local status, out, err = helper.cli({ "-e", [[
