@@ -148,7 +148,11 @@ local start = async(function(factory, request)
     _child = child, _pid = child:pid(), _pipes = transports, _protocol = protocol, _open = 0, _closed = false,
   }, Transport)
   child:keep(self)
-  loop:call_soon(function() tell(self, "connection_made", self) end)
+  local made = loop:create_future()
+  loop:call_soon(function()
+    if not made:done() then made:set_result(nil) end
+    tell(self, "connection_made", self)
+  end)
   local directions = { pty = "rw" }
   for _, entry in ipairs(request.fds) do directions[entry[1]] = entry[2] end
   for fd, transport in pairs(transports) do
@@ -160,7 +164,12 @@ local start = async(function(factory, request)
     transports[0]:close()
   end
   child:on_exit(on_exit, self)
-  await(core.sleep(0)) -- connection_made is called meanwhile
+  local ok, err = core.catch(await, made)
+  if not ok then -- cancelled
+    self:close()
+    pcall(await, child:wait())
+    error(err, 0)
+  end
   return self, protocol
 end, "subprocess_exec")
 
