@@ -5,25 +5,25 @@ local helper = require "spec.helper"
 
 local M = {}
 
-local MAX_AGE = 20 * 86400 -- seconds; they are good for 60 days
+local PERIOD = 20 * 86400 -- seconds; they are good for 60 days
 
+local function made(folder)
+  local f = io.open(folder .. "/made")
+  if f then f:close() end
+  return f ~= nil
+end
+
+--- Several spec files may do this at the same time: the folder gets its name when it is complete, and
+--- whoever comes second takes the first one's.
 local function make()
   local build = helper.moonloop:match("^(.*)/[^/]*$") or "build"
-  local folder = build .. "/test/certs-1"
-  local stamp = io.open(folder .. "/made")
-  local made = stamp and tonumber(stamp:read("l") or "") or 0
-  if stamp then stamp:close() end
-  if os.time() - made < MAX_AGE then return folder end
-  -- several spec files may do this at the same time: the folder is complete when it gets its name
+  local folder = ("%s/test/certs-1-%d"):format(build, os.time() // PERIOD)
+  if made(folder) then return folder end
   local new = ("%s.%d.%d"):format(folder, os.time(), math.random(1 << 30))
-  local status, _, err = helper.sh(("sh spec/certs.sh %s && date +%%s > %s/made && rm -rf %s.old && { ! test -e %s || mv -T %s %s.old; } && mv -T %s %s")
-    :format(new, new, folder, folder, folder, folder, new, folder))
-  if status ~= 0 then
-    local other = io.open(folder .. "/made")
-    assert(other, "spec/certs.sh failed: " .. err)
-    other:close()
-    os.execute("rm -rf " .. new)
-  end
+  local status, _, err = helper.sh(("sh spec/certs.sh %s && date > %s/made && mv -T %s %s")
+    :format(new, new, new, folder))
+  if status ~= 0 then os.execute("rm -rf " .. new) end
+  assert(made(folder), "spec/certs.sh failed: " .. err)
   return folder
 end
 
