@@ -98,8 +98,7 @@ void ml__fdwatches_close(ml_net *net, ml_evloop *l) {
 }
 
 void ml__fdwatches_free(ml_net *net) {
-  ml__alloc(net->engine->alloc, net->fdwatches, (size_t)net->nfdwatches * sizeof *net->fdwatches,
-            0);
+  ml__alloc(net->engine->alloc, net->fdwatches, (size_t)net->nfdwatches * sizeof(void *), 0);
   net->fdwatches = NULL;
   net->nfdwatches = 0;
 }
@@ -109,10 +108,10 @@ static int reserve(ml_net *net, int fd) {
   ml_fdwatch **p;
   if (fd < net->nfdwatches) return 0;
   while (n <= fd) n *= 2;
-  p = ml__alloc(net->engine->alloc, net->fdwatches, (size_t)net->nfdwatches * sizeof *p,
-                (size_t)n * sizeof *p);
+  p = ml__alloc(net->engine->alloc, net->fdwatches, (size_t)net->nfdwatches * sizeof(void *),
+                (size_t)n * sizeof(void *));
   if (p == NULL) return UV_ENOMEM;
-  memset(p + net->nfdwatches, 0, (size_t)(n - net->nfdwatches) * sizeof *p);
+  memset(p + net->nfdwatches, 0, (size_t)(n - net->nfdwatches) * sizeof(void *));
   net->fdwatches = p;
   net->nfdwatches = n;
   return 0;

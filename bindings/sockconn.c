@@ -61,7 +61,7 @@ static int failed(lua_State *L, const connop *o, int error) {
 /* Takes the attempt back, so that the socket can be connected again. */
 static void dissolve(const connop *o) {
   struct sockaddr none = {.sa_family = AF_UNSPEC};
-  connect(o->s.s->fd, &none, sizeof none);
+  (void)connect(o->s.s->fd, &none, sizeof none);
 }
 
 /* All connecting passes here: the place for a check of permissions. Linux wants to be

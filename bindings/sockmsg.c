@@ -309,10 +309,10 @@ static int send_fds_attempt(lua_State *L, ml_sockop *op) {
     memset(&c, 0, sizeof c);
     m.msg_control = c.bytes;
     m.msg_controllen = CMSG_SPACE(bytes);
-    CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
-    CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
-    CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(bytes);
-    memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), o->fds, bytes);
+    c.head.cmsg_level = SOL_SOCKET;
+    c.head.cmsg_type = SCM_RIGHTS;
+    c.head.cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(&c.head), o->fds, bytes);
   }
   do sent = sendmsg(op->s->fd, &m, op->flags | MSG_NOSIGNAL | MSG_DONTWAIT);
   while (sent < 0 && errno == EINTR);
