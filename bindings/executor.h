@@ -105,6 +105,7 @@ struct ml_pool {
   int idle, threads, made;
   int spin;      /* ns that one thread looks for the next call before it sleeps */
   bool spinning; /* one does */
+  bool burst;    /* calls have come many at a time */
   bool waking;   /* somebody was signalled and has not come yet */
   bool shut;     /* no more calls; threads end when the queue is empty */
   bool broken;

@@ -2,6 +2,7 @@
 ** the pool's queue. A call runs as a main program does, outside of tasks: it may await
 ** and may run a loop. Globals and modules stay from call to call.
 */
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,27 +306,23 @@ static bool start(ml_worker *w) {
 
 /* ---- the thread ---- */
 
-/* A call often comes soon after another: waking a thread costs more than looking for it
-** a little while. With the pool locked; one thread at a time. */
+/* When calls come many at a time, the next one is near: waking a thread costs more than
+** looking for it a little while. With the pool locked; one thread at a time. */
 static void spin(ml_pool *p) {
   uint64_t end = uv_hrtime() + (uint64_t)p->spin;
   p->spinning = true;
   pthread_mutex_unlock(&p->lock);
-  do
-    for (int i = 0; i < 50 && atomic_load_explicit(&p->queued, memory_order_relaxed) == 0; i++) {
-#if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
-#endif
-    }
-  while (atomic_load_explicit(&p->queued, memory_order_relaxed) == 0 && uv_hrtime() < end);
+  while (atomic_load_explicit(&p->queued, memory_order_relaxed) == 0 && uv_hrtime() < end)
+    sched_yield(); /* whoever will bring the call may need this processor */
   ml__lock_soon(&p->lock);
   p->spinning = false;
+  if (p->queued == 0) p->burst = false;
 }
 
 /* With the pool locked: the next call, or NULL when there will be none. */
 static ml_work *take(ml_pool *p) {
   ml_work *work;
-  if (p->queued == 0 && !p->shut && !p->spinning && p->spin > 0) spin(p);
+  if (p->queued == 0 && p->burst && !p->shut && !p->spinning && p->spin > 0) spin(p);
   while (p->queued == 0 && !p->shut && !p->broken) {
     p->idle++;
     pthread_cond_wait(&p->work, &p->lock);
@@ -337,6 +334,7 @@ static ml_work *take(ml_pool *p) {
   ml__list_remove(&work->link);
   p->queued--;
   work->state = WORK_RUNNING;
+  if (p->queued > 0) p->burst = true;
   if (p->queued > 0 && p->idle > 0 && !p->waking) {
     p->waking = true;
     pthread_cond_signal(&p->work);
