@@ -58,12 +58,6 @@ static void close_with_loop(uv_handle_t *h) {
     s->sink->forget(s);
     s->target = NULL;
   }
-  if (s->task != 0) { /* destroyed */
-    ml__list_remove(&s->handled.link);
-    ml__unpin(s->net->engine->L, s->task);
-    s->task = 0;
-    ml__stream_unref(s);
-  }
   s->ops->close(s);
 }
 

@@ -36,6 +36,7 @@ typedef struct ml_net {
   ml_link dgrams;         /* every ml_dgram */
   ml_link streams;        /* every ml_stream */
   ml_link listeners;      /* every listening handle, see server.c */
+  ml_link handlers;       /* one for each loop with servers that have handlers, see server.c */
   ml_link lookups;        /* requests to the resolver, see dns.c */
   ml_link reapers;        /* one for each loop with child processes, see process.c */
   ml_link signals;        /* handles of watched signals, see signal.c */
