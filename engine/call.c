@@ -13,6 +13,8 @@
 
 typedef struct host_op host_op;
 
+#define RETIRED 256
+
 typedef struct ml_gate ml_gate;
 struct ml_gate {
   uv_mutex_t lock;
@@ -20,9 +22,9 @@ struct ml_gate {
   ml_evloop *loop; /* NULL: closed; under the lock */
   ml_closer closer;
   /* the engine's thread's: */
-  ml_link calls;   /* not finished or not taken yet */
-  ml_link retired; /* the last ones: kept so that finishing twice is told, not fatal */
-  int nretired;
+  ml_link calls;             /* not finished or not taken yet */
+  ml_call *retired[RETIRED]; /* the last ones: so that finishing twice is told, not fatal */
+  unsigned nretired;
 };
 
 struct ml_call {
@@ -149,22 +151,13 @@ static int call_now(lua_State *L) {
 
 /* ---- answered later ---- */
 
-#define RETIRED 256
-
-static void forget_oldest(ml_gate *g) {
-  ml_call *c = ml__containerof(g->retired.next, ml_call, link);
-  ml__list_remove(&c->link);
-  g->nretired--;
-  free(c);
-}
-
 static void gate_unref(ml_gate *g) {
   int refs;
   uv_mutex_lock(&g->lock);
   refs = --g->refs;
   uv_mutex_unlock(&g->lock);
   if (refs > 0) return;
-  while (g->nretired > 0) forget_oldest(g);
+  for (unsigned i = 0; i < RETIRED; i++) free(g->retired[i]);
   uv_mutex_destroy(&g->lock);
   free(g);
 }
@@ -175,8 +168,8 @@ static void retire(ml_call *c) {
   ml__list_remove(&c->link);
   free(c->values);
   c->values = NULL;
-  ml__list_append(&g->retired, &c->link);
-  if (++g->nretired > RETIRED) forget_oldest(g);
+  free(g->retired[g->nretired % RETIRED]);
+  g->retired[g->nretired++ % RETIRED] = c;
   gate_unref(g);
 }
 
@@ -225,7 +218,6 @@ static ml_gate *gate_of(ml_evloop *l) {
   g->refs = 1;
   g->loop = l;
   ml__list_init(&g->calls);
-  ml__list_init(&g->retired);
   g->closer.close = close_gate;
   ml__list_append(&l->closers, &g->closer.link);
   l->gate = g;
