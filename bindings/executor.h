@@ -37,6 +37,7 @@ typedef struct ml_port {
   ml_evloop *loop; /* NULL: closed */
   ml_link done;    /* ml_work.link: finished, not yet seen by the loop */
   ml_job drain;    /* posted while `done` has any */
+  ml_job look;     /* in the next round: are there calls that wait for a thread? */
 } ml_port;
 
 enum { WORK_QUEUED, WORK_RUNNING }; /* or finished */
@@ -103,15 +104,28 @@ struct ml_pool {
   ml_link queue, enders, workers;
   atomic_int queued; /* changed with the lock held only */
   int idle, threads, made;
+  int calls;     /* made so far, as long as that matters */
   int spin;      /* ns that one thread looks for the next call before it sleeps */
   bool spinning; /* one does */
-  bool burst;    /* calls have come many at a time */
+  bool burst;    /* calls have come many at a time: threads that are awake take PATIENT of them */
+  bool eager;    /* nobody will look again whether those are enough: sleeping ones are woken */
   bool waking;   /* somebody was signalled and has not come yet */
   bool shut;     /* no more calls; threads end when the queue is empty */
   bool broken;
   ml_entry **code;
   uint32_t ncode, maxcode;
 };
+
+/* With the pool locked, after a call has come or was taken: wakes a thread for the next
+** one, unless those that are awake will do. */
+#define ML_PATIENT 8
+static inline bool ml__pool_wakes(ml_pool *p, int waiting) {
+  if (waiting <= 0 || p->idle == 0 || p->waking) return false;
+  if (p->burst && !p->eager && p->idle < p->threads && waiting <= ML_PATIENT) return false;
+  p->waking = true;
+  pthread_cond_signal(&p->work);
+  return true;
+}
 
 /* Bytes and functions that a codebook may keep. */
 #define ML_CODE_MAX 4096

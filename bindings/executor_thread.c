@@ -76,7 +76,7 @@ void ml__work_free(ml_work *w) {
 void ml__work_deliver(ml_work *w) {
   ml_port *p = w->port;
   bool first;
-  pthread_mutex_lock(&p->lock);
+  ml__lock_soon(&p->lock);
   if (p->loop == NULL) {
     pthread_mutex_unlock(&p->lock);
     ml__work_free(w);
@@ -335,10 +335,8 @@ static ml_work *take(ml_pool *p) {
   p->queued--;
   work->state = WORK_RUNNING;
   if (p->queued > 0) p->burst = true;
-  if (p->queued > 0 && p->idle > 0 && !p->waking) {
-    p->waking = true;
-    pthread_cond_signal(&p->work);
-  }
+  if (p->queued == 0) p->eager = false;
+  ml__pool_wakes(p, p->queued);
   return work;
 }
 
