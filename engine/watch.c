@@ -35,6 +35,7 @@ static void on_events(uv_poll_t *h, int status, int events) {
     n = epoll_wait(p->epoll, ev, BATCH, 0);
     for (int i = 0; i < n; i++) {
       ml_watch *w = ev[i].data.ptr;
+      if (i + 4 < n) __builtin_prefetch(ev[i + 4].data.ptr); /* thousands do not fit the caches */
       w->ready(w, (ev[i].events & ~(uint32_t)EPOLLIN) != 0);
     }
   } while (n == BATCH);
