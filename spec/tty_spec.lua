@@ -96,8 +96,9 @@ describe("tty", function()
 
   it("says when the window's size changes", function()
     local out = run([[local tty = require "tty"
+      local sizes = tty.resizes()
       print("ready")
-      for columns, rows in tty.resizes() do print(columns, rows) if columns == 60 then break end end]],
+      for columns, rows in sizes do print(columns, rows) if columns == 60 then break end end]],
       { { "expect", "ready" }, { "resize", { 100, 30 } }, { "expect", "100\t30" }, { "resize", { 60, 20 } } })
     assert.equal("\n60\t20\n[0 restored]\n", (out:gsub("^\r?\n?", "\n")))
   end)
