@@ -200,7 +200,8 @@ static void drop_handlers(lua_State *L, ml_closer *c) {
   ml__alloc(net->engine->alloc, h, sizeof *h, 0);
 }
 
-static bool has_handlers(ml_net *net, ml_evloop *l) {
+/* The loop's end will be heard of. False: no memory. */
+static bool follow_handlers(ml_net *net, ml_evloop *l) {
   handlers *h;
   for (ml_link *n = net->handlers.next; n != &net->handlers; n = n->next)
     if (ml__containerof(n, handlers, link)->loop == l) return true;
@@ -217,7 +218,7 @@ static bool has_handlers(ml_net *net, ml_evloop *l) {
 /* The server's object is at idx. */
 static void start_handler(lua_State *L, ml_server *v, int idx, ml_stream *s) {
   ml_fiber *t;
-  if (!has_handlers(v->net, v->loop)) luaL_error(L, "not enough memory");
+  if (!follow_handlers(v->net, v->loop)) luaL_error(L, "not enough memory");
   lua_getiuservalue(L, idx, 1);
   ml__streams_push(L, s, v->limit);
   lua_call(L, 2, 1);

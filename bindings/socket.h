@@ -86,6 +86,8 @@ typedef struct ml_sockclass {
 int ml__sockop_begin(lua_State *L, ml_op *op);
 int ml__sockop_wake(lua_State *L, ml_op *op);
 void ml__sockop_cancel(ml_op *op);
+/* Pushes an operation (n [, flags]) of the socket at index 1, as recv and recvfrom are. */
+int ml__sockop_sized(lua_State *L, const ml_sockclass *cls);
 /* Pushes a new operation of the socket at index 1; user value 2 is the value at idx (0: none). */
 void *ml__sockop_new(lua_State *L, const ml_sockclass *cls, size_t size, int idx);
 /* After a system call has failed: ML_PARK if it would have blocked, else the error. */

@@ -116,19 +116,21 @@ static int recv_attempt(lua_State *L, ml_sockop *o) {
 
 static const ml_sockclass recv_class = ML_SOCKCLASS("Socket.recv", ML_W_READ, recv_attempt, "recv");
 
-/* socket:recv(n [, flags]) -> awaitable of a string; nil at the end */
-static int s_recv(lua_State *L) {
+int ml__sockop_sized(lua_State *L, const ml_sockclass *cls) {
   ml_sockop *o;
   size_t n;
   int flags;
   ml__checksocket(L, 1);
-  n = ml__checksize(L, 2, "recv", "size");
-  flags = ml__checkflags(L, 3, "recv");
-  o = ml__sockop_new(L, &recv_class, sizeof *o, 0);
+  n = ml__checksize(L, 2, cls->verb, "size");
+  flags = ml__checkflags(L, 3, cls->verb);
+  o = ml__sockop_new(L, cls, sizeof *o, 0);
   o->n = n;
   o->flags = flags;
   return 1;
 }
+
+/* socket:recv(n [, flags]) -> awaitable of a string; nil at the end */
+static int s_recv(lua_State *L) { return ml__sockop_sized(L, &recv_class); }
 
 static int into_attempt(lua_State *L, ml_sockop *o) {
   ml_buffer *b;

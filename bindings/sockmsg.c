@@ -45,18 +45,7 @@ static const ml_sockclass recvfrom_class = ML_SOCKCLASS("Socket.recvfrom", ML_W_
                                                         recvfrom_attempt, "recvfrom");
 
 /* socket:recvfrom(n [, flags]) -> awaitable of data, address */
-static int s_recvfrom(lua_State *L) {
-  ml_sockop *o;
-  size_t n;
-  int flags;
-  ml__checksocket(L, 1);
-  n = ml__checksize(L, 2, "recvfrom", "size");
-  flags = ml__checkflags(L, 3, "recvfrom");
-  o = ml__sockop_new(L, &recvfrom_class, sizeof *o, 0);
-  o->n = n;
-  o->flags = flags;
-  return 1;
-}
+static int s_recvfrom(lua_State *L) { return ml__sockop_sized(L, &recvfrom_class); }
 
 static int into_attempt(lua_State *L, ml_sockop *o) {
   ml_buffer *b;

@@ -54,7 +54,6 @@ struct host_op {
 typedef struct definition {
   ml_fn fn;
   void *ud;
-  bool async;
   char name[1];
 } definition;
 
@@ -407,7 +406,6 @@ static int define(lua_State *L) {
   definition *d = lua_newuserdatauv(L, sizeof *d + strlen(a->name), 0);
   d->fn = a->fn;
   d->ud = a->ud;
-  d->async = a->async;
   strcpy(d->name, a->name);
   lua_pushcclosure(L, a->async ? call_later : call_now, 1);
   lua_pushglobaltable(L);

@@ -454,6 +454,8 @@ static inline lua_State *ml__state(const ml_engine *e) {
 void ml__value_push(lua_State *L, const ml_value *v);
 /* The value at idx if it is one of C's, without a copy; else returns false. */
 bool ml__value_plain(lua_State *L, int idx, ml_value *v);
+/* Pushes what tostring says of the value at idx, or its type where that fails. */
+const char *ml__value_text(lua_State *L, int idx, size_t *len);
 /* The value at idx for the host, to be given back by ml_value_free. May raise a memory error. */
 void ml__value_take(lua_State *L, int idx, ml_value *v);
 

@@ -388,26 +388,6 @@ int ml_load_file(ml_engine *e, const char *path, ml_task **out) {
   return rc;
 }
 
-/* [value] -> what tostring says of it */
-static int tostring(lua_State *L) {
-  luaL_tolstring(L, 1, NULL);
-  return 1;
-}
-
-static const char *push_text(lua_State *L, int idx, size_t *len) {
-  if (lua_type(L, idx) == LUA_TSTRING) {
-    lua_pushvalue(L, idx);
-    return lua_tolstring(L, -1, len);
-  }
-  lua_pushcfunction(L, tostring);
-  lua_pushvalue(L, idx);
-  if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) { /* __tostring failed */
-    lua_pop(L, 1);
-    lua_pushstring(L, luaL_typename(L, idx));
-  }
-  return lua_tolstring(L, -1, len);
-}
-
 /* [ml_task, future]: copies the outcome into the reference */
 static int take_outcome(lua_State *L) {
   ml_task *t = lua_touserdata(L, 1);
@@ -427,36 +407,21 @@ static int take_outcome(lua_State *L) {
   for (int i = 0; i < n; i++) {
     int idx = 3 + i;
     ml_value *v = &t->values[i];
-    switch (lua_type(L, idx)) {
-    case LUA_TNIL: v->type = ML_NIL; break;
-    case LUA_TBOOLEAN:
-      v->type = ML_BOOL;
-      v->u.b = lua_toboolean(L, idx);
-      break;
-    case LUA_TNUMBER:
-      if (lua_isinteger(L, idx)) {
-        v->type = ML_INT;
-        v->u.i = lua_tointeger(L, idx);
-      } else {
-        v->type = ML_FLOAT;
-        v->u.n = lua_tonumber(L, idx);
-      }
-      break;
-    default: {
+    if (!ml__value_plain(L, idx, v) || v->type == ML_STRING) { /* it outlives the engine */
       size_t len;
-      const char *s = push_text(L, idx, &len);
+      const char *text = ml__value_text(L, idx, &len);
       v->type = lua_type(L, idx) == LUA_TSTRING ? ML_STRING : ML_OTHER;
-      t->strings[i] = copy(s, len);
+      t->strings[i] = copy(text, len);
       v->u.str.s = t->strings[i] != NULL ? t->strings[i] : "";
       v->u.str.len = t->strings[i] != NULL ? len : 0;
       lua_pop(L, 1);
-      if (v->type != ML_OTHER) break;
+    }
+    if (v->type == ML_OTHER) {
       lua_createtable(L, 1, 0); /* as ml_pack wants it */
       lua_pushvalue(L, idx);
       lua_rawseti(L, -2, 1);
       v->u.str.ref = ml__pin(L, -1);
       lua_pop(L, 1);
-    }
     }
     t->n++;
   }

@@ -51,18 +51,27 @@ bool ml__value_plain(lua_State *L, int idx, ml_value *v) {
   }
 }
 
-void ml__value_take(lua_State *L, int idx, ml_value *v) {
-  if (ml__value_plain(L, idx, v) && v->type != ML_STRING) return;
-  lua_createtable(L, 2, 0);
-  lua_pushvalue(L, idx);
-  lua_rawseti(L, -2, 1);
+const char *ml__value_text(lua_State *L, int idx, size_t *len) {
+  idx = lua_absindex(L, idx);
+  if (lua_type(L, idx) == LUA_TSTRING) {
+    lua_pushvalue(L, idx);
+    return lua_tolstring(L, -1, len);
+  }
   lua_pushcfunction(L, tostring);
   lua_pushvalue(L, idx);
   if (lua_pcall(L, 1, 1, 0) != LUA_OK || lua_type(L, -1) != LUA_TSTRING) { /* __tostring failed */
     lua_pop(L, 1);
     lua_pushstring(L, luaL_typename(L, idx));
   }
-  v->u.str.s = lua_tolstring(L, -1, &v->u.str.len);
+  return lua_tolstring(L, -1, len);
+}
+
+void ml__value_take(lua_State *L, int idx, ml_value *v) {
+  if (ml__value_plain(L, idx, v) && v->type != ML_STRING) return;
+  lua_createtable(L, 2, 0);
+  lua_pushvalue(L, idx);
+  lua_rawseti(L, -2, 1);
+  v->u.str.s = ml__value_text(L, idx, &v->u.str.len);
   lua_rawseti(L, -2, 2);
   v->u.str.ref = ml__pin(L, -1);
   v->type = lua_type(L, idx) == LUA_TSTRING ? ML_STRING : ML_OTHER;

@@ -18,23 +18,4 @@ local M = {
   BrokenProcessPool = core.BrokenProcessPool,
 }
 
-local function lookup(t, name)
-  if type(name) ~= "string" then return nil end
-  for part, names in next, parts do
-    if names:find(" " .. name .. " ", 1, true) then
-      local value = require(part)[name]
-      rawset(t, name, value)
-      return value
-    end
-  end
-end
-
---- Goes over every name, so that a REPL can complete them.
-local function names(t)
-  for _, list in next, parts do
-    for name in list:gmatch("%S+") do lookup(t, name) end
-  end
-  return next, t
-end
-
-return setmetatable(M, { __index = lookup, __pairs = names, __name = "concurrent.futures" })
+return require("asyncio.facade")(M, parts, "concurrent.futures")
