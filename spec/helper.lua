@@ -68,6 +68,26 @@ function M.run(main, opts)
   return require("asyncio").run(main, all)
 end
 
+--- asyncio.run of f(loop), in real time.
+function M.run_with_loop(f)
+  local asyncio = require("asyncio")
+  return asyncio.run(asyncio.async(function() return f(asyncio.get_running_loop()) end)())
+end
+
+--- Lets the loop turn n times (3).
+function M.turn(n)
+  local asyncio = require("asyncio")
+  for _ = 1, n or 3 do asyncio.await(asyncio.sleep(0)) end
+end
+
+--- Two connected sockets, closed when the spec ends.
+function M.socketpair()
+  local a, b = require("socket").socketpair()
+  M.finally(a.close, a)
+  M.finally(b.close, b)
+  return a, b
+end
+
 --- Calls f(...), which must raise an error of the class (by asyncio.isinstance),
 --- or one whose text contains it if `class` is a string. Returns the error.
 function M.raises(class, f, ...)

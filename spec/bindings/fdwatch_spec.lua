@@ -2,20 +2,7 @@ local asyncio = require "asyncio"
 local helper = require "spec.helper"
 local socket = require "socket"
 
-local function run(f)
-  return asyncio.run(async(function() return f(asyncio.get_running_loop()) end)())
-end
-
-local function turn(n)
-  for _ = 1, n or 3 do await(asyncio.sleep(0)) end
-end
-
-local function pair()
-  local a, b = socket.socketpair()
-  helper.finally(a.close, a)
-  helper.finally(b.close, b)
-  return a, b
-end
+local run, turn, pair = helper.run_with_loop, helper.turn, helper.socketpair
 
 describe("loop:add_reader", function()
   it("calls the function with its arguments as long as there is something to read", function()

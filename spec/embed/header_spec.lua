@@ -27,7 +27,6 @@ describe("moonloop.h", function()
 
   for _, standard in ipairs { "c++11", "c++17" } do
     it("compiles by itself as " .. standard, function()
-      if helper.sh("command -v c++") ~= 0 then return pending("no C++ compiler") end
       compiles("c++ -xc++ -std=" .. standard, source)
     end)
   end
