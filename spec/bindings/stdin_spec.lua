@@ -65,10 +65,13 @@ print(a.makefile().read(), p.wait())
   end)
 
   it("refuses a line over the limit and goes on behind it", function()
-    local code = [[print(pcall(await, asyncio.stdin:readline())) print(await(asyncio.stdin:readline()))]]
+    local code = [[print(pcall(await, asyncio.stdin:readline()))
+      local rest -- of the long line comes as one by itself, if it was not there yet
+      repeat rest = await(asyncio.stdin:readline()) until not rest or not rest:find("^\0*\n$")
+      print(rest)]]
     local status, out = run(code, "(head -c 70000 /dev/zero; echo; sleep 0.2; echo next) |")
     assert.equal(0, status)
-    assert.truthy(out:find("^false\tValueError: Separator is .*\n.*next\n\n$") or out:find("^false\tValueError.*\n\n\n$"), out)
+    assert.truthy(out:find("^false\tValueError: Separator is [^\n]*\nnext\n\n$"), out)
   end)
 
   it("keeps no loop alive while nobody waits for it", function()
