@@ -86,6 +86,11 @@ LDFLAGS_ALL := $(EXTRA_LDFLAGS) $(LDFLAGS)
 
 VERSION := $(shell sed -n 's/^.define ML_VERSION_STRING "\(.*\)"/\1/p' engine/moonloop.h 2>/dev/null)
 
+# Hosts name libmoonloop.so.SOVERSION: it counts on when old hosts would no longer run
+# with a new library.
+SOVERSION := 0
+SHARED    := libmoonloop.so.$(VERSION)
+
 # V=1 shows whole commands.
 ifeq (,$(V))
 say = @printf '  %-5s %s\n' $(1) $@;
@@ -96,7 +101,7 @@ endif
 # ---- build ----------------------------------------------------------------
 
 .PHONY: all
-all: $(BUILD)/moonloop $(BUILD)/libmoonloop.a $(BUILD)/libmoonloop.so $(BUILD)/moonloop.pc ## build the command, both libraries and the .pc file
+all: $(BUILD)/moonloop $(BUILD)/libmoonloop.a $(BUILD)/libmoonloop.so $(BUILD)/libmoonloop.so.$(SOVERSION) $(BUILD)/moonloop.pc ## build the command, both libraries and the .pc file
 
 # A file that changes exactly when its text does: objects depend on the flags,
 # the embedded library on the list of its files.
@@ -140,8 +145,10 @@ $(BUILD)/libmoonloop.a: $(LIB_OBJ) $(GEN)/sources.list
 	@rm -f $@
 	$(call say,AR)ar rcs $@ $(LIB_OBJ)
 
-$(BUILD)/libmoonloop.so: $(PIC_OBJ) $(GEN)/sources.list
-	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(TLS_SHARED) $(SYS_LIBS)
+$(BUILD)/$(SHARED): $(PIC_OBJ) $(GEN)/sources.list
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so.$(SOVERSION) -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(TLS_SHARED) $(SYS_LIBS)
+$(BUILD)/libmoonloop.so.$(SOVERSION) $(BUILD)/libmoonloop.so: $(BUILD)/$(SHARED)
+	@ln -sf $(SHARED) $@
 
 $(BUILD)/moonloop: $(CLI_OBJ) $(BUILD)/libmoonloop.a tools/exports.txt
 	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(TLS_LINK) $(SYS_LIBS)
@@ -180,7 +187,7 @@ demo: ## set up, build, and download pages one by one, then all at once
 
 # ---- tests ----------------------------------------------------------------
 
-.PHONY: test check specs embed-test asan tsan valgrind oom fuzz coverage
+.PHONY: test check specs embed-test cxxtest asan tsan valgrind oom fuzz coverage
 test: ## set up, build, run all specs and the host programs
 	@tools/setup.sh build test
 	@$(MAKE) all
@@ -190,6 +197,8 @@ specs: all ## run the specs alone (SPECS=FILES picks some)
 	@tools/test.sh $(BUILD) specs -- $(SPECS)
 embed-test: all ## build and run the host programs of spec/embed
 	@tools/test.sh $(BUILD) embed
+cxxtest: all ## moonloop.h in C and C++ of every standard and compiler; hosts in C++
+	@tools/test.sh $(BUILD) cxx
 
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DML_NO_ARENA
 asan: ## all specs and host programs under ASan and UBSan
@@ -245,7 +254,7 @@ lint: ## luacheck, clang-tidy, clang-format, includes, exported symbols
 	@tools/lint.sh $(BUILD) $(CPPFLAGS_ALL) -std=c11
 format: ## format all C sources in place
 	@tools/setup.sh lint
-	clang-format -i $(shell find engine bindings spec/embed scripts/bench tools -name '*.[ch]')
+	clang-format -i $(shell find engine bindings spec/embed scripts/bench tools -name '*.[ch]' -o -name '*.cc')
 
 bench: all ## measure: medians, and ratios to the C limits
 	@ENGINE=$(abspath $(BUILD)/moonloop) $(BUILD)/moonloop scripts/bench/run.lua $(BENCH)

@@ -7,9 +7,23 @@
 
 #include "core.h"
 
-void ml_config_init(ml_config *c) {
-  memset(c, 0, sizeof *c);
-  c->size = sizeof *c;
+void ml_config_init_size(ml_config *c, size_t size) {
+  if (c == NULL || size < sizeof c->size) return;
+  memset(c, 0, size);
+  c->size = size;
+}
+
+/* What a host of any version has given, as this version's struct. A field that is not
+** known here may have a value only if that is its default. */
+static bool config_read(ml_config *to, const ml_config *c) {
+  enum { OLDEST = offsetof(ml_config, memory_limit), LARGEST = 4096 };
+  size_t known = c->size < sizeof *to ? c->size : sizeof *to;
+  if (c->size < OLDEST || c->size > LARGEST) return false;
+  for (size_t i = known; i < c->size; i++)
+    if (((const char *)c)[i] != 0) return false;
+  memcpy(to, c, known);
+  to->size = sizeof *to;
+  return true;
 }
 
 const char *ml_lua_version(void) { return LUA_RELEASE; }
@@ -178,11 +192,7 @@ int ml_new(const ml_config *c, ml_engine **out) {
   if (out == NULL) return ML_EINVAL;
   *out = NULL;
   ml_config_init(&config);
-  if (c != NULL) {
-    if (c->size < sizeof c->size || c->size > sizeof config) return ML_EINVAL;
-    memcpy(&config, c, c->size);
-    config.size = sizeof config;
-  }
+  if (c != NULL && !config_read(&config, c)) return ML_EINVAL;
   if ((unsigned)config.clock > ML_CLOCK_HOST) return ML_EINVAL;
   if (config.clock == ML_CLOCK_HOST && config.now == NULL) return ML_EINVAL;
   a = ml__alloc_new(&config, coroutine_lost, NULL);

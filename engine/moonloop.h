@@ -86,8 +86,10 @@ typedef struct ml_error {
 
 typedef enum { ML_CLOCK_REAL, ML_CLOCK_VIRTUAL, ML_CLOCK_HOST } ml_clock;
 
-/* How an engine is made. ml_config_init fills it in; its first field is the
-** size that tells the library which version of this struct the host knows. */
+/* How an engine is made. ml_config_init fills it in; its first field is the size of the
+** struct that the host was compiled with. It only ever grows at its end, so an older
+** host runs with a newer library, and a newer one with an older library as long as it
+** leaves alone what that does not know. */
 typedef struct ml_config {
   size_t size;
   struct uv_loop_s *loop; /* NULL: the engine has its own                  */
@@ -108,7 +110,9 @@ typedef struct ml_config {
 } ml_config;
 
 /* lifecycle */
-ML_API void ml_config_init(ml_config *c);
+ML_API void ml_config_init_size(ml_config *c, size_t size); /* for bindings of other languages */
+/* The defaults, in as much of the struct as this header knows. */
+static inline void ml_config_init(ml_config *c) { ml_config_init_size(c, sizeof *c); }
 ML_API int ml_new(const ml_config *c, ml_engine **out);
 /* Cancels every task, lets clean-up run for at most grace_ms (then drops what
 ** is left), closes all handles and frees the engine. e may be NULL. */

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs specs and host programs against a build and adds up the counts.
-#   tools/test.sh BUILD [specs] [embed] [oom] [-- SPEC_FILE...]
+#   tools/test.sh BUILD [specs] [embed] [cxx] [oom] [-- SPEC_FILE...]
 # Each spec file and each program is a process of its own, as many at a time as
 # there are cores; what failed is printed in full. The last line is
 # 'N passed, N failed'; logs stay in BUILD/test.
@@ -80,7 +80,10 @@ finish() { # TITLE NAME: one piece of output per job
 # library, once with the shared one.
 embed_program() {
   local src=$1 kind=$2 name
-  name=$(basename "$src" .c)
+  name=$(basename "$src")
+  local compiler="${CC:-cc} -std=gnu11"
+  [ "${src##*.}" = cc ] && compiler="${CXX:-c++} -std=c++11 -Wpedantic -Wold-style-cast"
+  name=${name%.*}
   mkdir -p "$BUILD/embed"
   local program=$BUILD/embed/$name-$kind flags
   flags=$(PKG_CONFIG_PATH=$BUILD pkg-config --cflags --libs --static moonloop) || return 1
@@ -88,7 +91,7 @@ embed_program() {
     flags=${flags//$BUILD\/libmoonloop.a/$BUILD/libmoonloop.so -Wl,-rpath,$PWD/$BUILD}
   fi
   run_program "embed.$name-$kind" \
-    "${CC:-cc} -std=gnu11 -g -Wall -Wextra -Werror -o $program $src $flags -lpthread && exec $program"
+    "$compiler -g -Wall -Wextra -Werror -o $program $src $flags -lpthread && exec $program"
 }
 export -f run_spec run_program embed_program finish
 
@@ -103,9 +106,16 @@ list() {
       fi
       ;;
     embed)
-      for src in spec/embed/*.c; do
+      for src in spec/embed/*.c spec/embed/*.cc; do
         [ -e "$src" ] || continue
         [ "$(basename "$src")" = oom.c ] && continue
+        echo "embed_program $src static"
+        echo "embed_program $src shared"
+      done
+      ;;
+    cxx)
+      echo "run_spec spec/embed/header_spec.lua"
+      for src in spec/embed/*.cc; do
         echo "embed_program $src static"
         echo "embed_program $src shared"
       done
