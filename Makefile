@@ -4,8 +4,16 @@
 # with other flags in a folder of its own, made by running this file again.
 
 BUILD    ?= build
-PREFIX   ?= /usr/local
-DESTDIR  ?=
+# Where `make install` puts things; DESTDIR goes in front of all of them.
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
+DOCDIR     ?= $(PREFIX)/share/doc/moonloop
+DESTDIR    ?=
+# 0: the installed .pc file names absolute folders.
+RELOCATABLE ?= 1
 # Read the standard library from this folder instead of the embedded copy.
 STDLIB_DIR ?=
 # Extra flags of a variant or of yours.
@@ -264,23 +272,18 @@ docs: all ## write the reference from the sources' comments (build/docs)
 # ---- install --------------------------------------------------------------
 
 .PHONY: install uninstall clean help
+installer = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+  MANDIR='$(MANDIR)' DOCDIR='$(DOCDIR)' RELOCATABLE='$(RELOCATABLE)' VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' \
+  REQUIRES='$(strip $(LUA_PC) libuv $(TLS_PC))' LIBS='$(strip $(LUA_SHARED) $(UV_SHARED) $(TLS_SHARED))' SYS_LIBS='$(SYS_LIBS)' \
+  tools/install.sh
 install: all ## install below PREFIX (/usr/local), staged in DESTDIR
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 755 $(BUILD)/moonloop $(DESTDIR)$(PREFIX)/bin/moonloop
-	install -m 644 engine/moonloop.h $(DESTDIR)$(PREFIX)/include/moonloop.h
-	install -m 644 $(BUILD)/libmoonloop.a $(DESTDIR)$(PREFIX)/lib/libmoonloop.a
-	install -m 755 $(BUILD)/libmoonloop.so $(DESTDIR)$(PREFIX)/lib/libmoonloop.so
-	install -m 644 docs/moonloop.1 $(DESTDIR)$(PREFIX)/share/man/man1/moonloop.1
-	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
-	  'Name: moonloop' 'Description: Lua 5.4 with async/await on libuv' 'Version: $(VERSION)' \
-	  'Requires.private: $(LUA_PC) libuv $(TLS_PC)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lmoonloop' \
-	  'Libs.private: $(SYS_LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/moonloop.pc
+	@$(installer) install $(BUILD)
 uninstall: ## remove what install put there
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/moonloop include/moonloop.h lib/libmoonloop.a lib/libmoonloop.so lib/pkgconfig/moonloop.pc share/man/man1/moonloop.1)
+	@$(installer) uninstall $(BUILD)
 
 clean: ## remove everything that was built
 	rm -rf build $(BUILD)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS='	' read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
-	@echo 'Variables: BUILD PREFIX DESTDIR STDLIB_DIR CC OPT CFLAGS LDFLAGS SPECS BENCH V'
+	@echo 'Variables: BUILD PREFIX DESTDIR LIBDIR STDLIB_DIR CC OPT CFLAGS LDFLAGS SPECS BENCH V'

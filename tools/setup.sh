@@ -38,6 +38,8 @@ check() {
     test)
       need 'the Lua 5.4 interpreter' lua5.4 have lua5.4
       need 'a C++ compiler' g++ have c++
+      need 'CMake' cmake have cmake
+      need 'strace' strace have strace
       need 'busted for Lua 5.4' lua-busted have_lua_module busted
       need 'Python 3' python3 have python3
       need 'curl' curl have curl
