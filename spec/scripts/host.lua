@@ -1,0 +1,83 @@
+--- Builds a host of scripts/hosts against the build under test, and talks to it.
+
+local helper = require "spec.helper"
+
+local M = {}
+
+local build = helper.moonloop:match("^(.*)/moonloop$") or "build"
+if build:sub(1, 1) ~= "/" then build = helper.pwd() .. "/" .. build end
+
+local built = {}
+
+--- Builds it with `make -C scripts/hosts NAME`, once in each spec file. Gives the program, as a word of the shell.
+---@param name string
+---@return string
+function M.build(name)
+  local program = build .. "/hosts/" .. name
+  if not built[name] then
+    local status, out, err = helper.sh("exec make -s -C scripts/hosts " .. name .. " BUILD=" .. helper.quote(build),
+      { env = { MAKEFLAGS = "", MAKELEVEL = "" }, timeout = 120 })
+    assert(status == 0, "make -C scripts/hosts " .. name .. ":\n" .. out .. err)
+    built[name] = true
+  end
+  return helper.quote(program)
+end
+
+--- Python that is run beside a host: p is its process, say(text) writes to its standard input, expect(pattern) reads
+--- its output until that matches and gives the match; connect(port) gives a socket with the same two.
+local python = [[
+import os, re, select, signal, socket, subprocess, sys, time
+end = time.monotonic() + 20 * float(sys.argv[1])
+class Talk:
+    def __init__(self, rfd, write):
+        self.rfd, self.write, self.seen = rfd, write, ""
+    def say(self, text): self.write(text.encode())
+    def expect(self, pattern):
+        while not (m := re.search(pattern, self.seen)):
+            ready = select.select([self.rfd], [], [], max(0, end - time.monotonic()))[0]
+            data = os.read(self.rfd, 65536) if ready else b""
+            if not data:
+                sys.exit("not seen: %s in %r%s" % (pattern, self.seen, "" if ready else " (too late)"))
+            self.seen += data.decode("utf-8", "replace")
+        self.seen = self.seen[m.end():]
+        return m
+    def rest(self):
+        while data := os.read(self.rfd, 65536): self.seen += data.decode()
+        return self.seen
+def connect(port):
+    s = socket.create_connection(("127.0.0.1", int(port)), 10)
+    s.settimeout(None)
+    t = Talk(s.fileno(), s.sendall)
+    t.socket = s
+    t.close = s.close
+    return t
+p = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+host = Talk(p.stdout.fileno(), p.stdin.write)
+say, expect, rest = host.say, host.expect, host.rest
+def status(): # how it ends
+    try:
+        return p.wait(max(0.1, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        p.kill()
+        sys.exit("it does not end")
+try:
+    exec(compile(sys.stdin.read(), "the spec", "exec"))
+finally:
+    p.kill()
+]]
+
+--- Runs a host and Python beside it, which must end with 0. Gives what Python printed, and standard error.
+---@param program string a command line; what it names is one process, no shell
+---@param code string
+---@param opts table? as of helper.sh
+---@return string stdout, string stderr
+function M.talk(program, code, opts)
+  local all = { stdin = code }
+  for k, v in pairs(opts or {}) do all[k] = v end
+  local command = "exec python3 -c " .. helper.quote(python) .. " " .. helper.slow .. " " .. program
+  local status, out, err = helper.sh(command, all)
+  assert(status == 0, ("status %d\n%s%s"):format(status, out, err))
+  return out, err
+end
+
+return M
