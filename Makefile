@@ -193,6 +193,14 @@ demo: ## set up, build, and download pages one by one, then all at once
 	@$(MAKE) all
 	@scripts/demo.sh $(BUILD)/moonloop
 
+# ---- hosts ----------------------------------------------------------------
+
+.PHONY: hosts
+hosts: ## build the hosts of scripts/hosts into build/hosts
+	@tools/setup.sh build test
+	@$(MAKE) all
+	@$(MAKE) -C scripts/hosts BUILD=$(abspath $(BUILD))
+
 # ---- tests ----------------------------------------------------------------
 
 .PHONY: test check specs embed-test cxxtest asan tsan valgrind oom fuzz coverage
@@ -262,7 +270,7 @@ lint: ## luacheck, clang-tidy, clang-format, includes, exported symbols
 	@tools/lint.sh $(BUILD) $(CPPFLAGS_ALL) -std=c11
 format: ## format all C sources in place
 	@tools/setup.sh lint
-	clang-format -i $(shell find engine bindings spec/embed scripts/bench tools -name '*.[ch]' -o -name '*.cc')
+	clang-format -i $(shell find engine bindings spec/embed scripts/bench scripts/hosts spec/scripts tools -name '*.[ch]' -o -name '*.cc' -o -name '*.[ch]pp')
 
 bench: all ## measure: medians, and ratios to the C limits
 	@ENGINE=$(abspath $(BUILD)/moonloop) $(BUILD)/moonloop scripts/bench/run.lua $(BENCH)

@@ -46,6 +46,11 @@ check() {
       need 'nginx' nginx have nginx
       need 'the openssl command' openssl have openssl
       need 'ps' procps have ps
+      need 'GLib with headers' libglib2.0-dev have_pc glib-2.0
+      need 'ncurses with headers' libncurses-dev have_pc ncursesw
+      need 'SDL 2 with headers' libsdl2-dev have_pc sdl2
+      need 'zlib with headers' zlib1g-dev have_pc zlib
+      need 'Xvfb' xvfb have Xvfb
       need 'names of services (/etc/services)' netbase test -e /etc/services
       ;;
     demo)

@@ -23,8 +23,9 @@ end
 
 local main = async(function()
   local right = 0
-  local clock <close> = setmetatable({}, { __close = function() print(("%d of %d right"):format(right, #questions)) end })
-  local _ = clock
+  local _ <close> = setmetatable({}, { __close = function()
+    print(("%d of %d right"):format(right, #questions))
+  end })
   for _, q in ipairs(questions) do
     local line, more = ask(q[1])
     if not more then return print "nobody there" end
