@@ -314,6 +314,33 @@ static int yield_k(lua_State *L, int status, lua_KContext ctx) {
   return 0;
 }
 
+/* asyncio.next_frame(): the frame has come. */
+static int frame_k(lua_State *L, int status, lua_KContext ctx) {
+  ml_fiber *t = ml__engine(L)->task;
+  (void)status;
+  (void)ctx;
+  ml__check_resumed(L);
+  if (t->fut.obj.flags & (ML_FF_MUST_CANCEL | ML_FF_CANCELLING)) {
+    push_cancel_message(L, t);
+    return raise_own(L, t);
+  }
+  lua_pushnumber(L, t->fut.loop->frames.dt);
+  lua_pushinteger(L, (lua_Integer)t->fut.loop->frames.n);
+  return 2;
+}
+
+/* Parks the task until the next frame: no object, and one list for all. */
+static int await_frame(lua_State *L, ml_fiber *t, ml_object *o) {
+  ml_evloop *l = t->fut.loop;
+  if (!lua_isyieldable(L)) return cannot_suspend(L);
+  if (!l->frames.used) ml__frame_first(l);
+  ml__list_append(must_cancel(t) ? &l->ready : &l->frames.waiting, &t->job.link);
+  t->fut.obj.flags &= (uint16_t)~ML_FF_CANCELLING;
+  t->depth = (uint16_t)l->frames.n;
+  t->waiting = o;
+  return suspend(L, t, 0, frame_k);
+}
+
 static int await_misc(lua_State *L, ml_fiber *t);
 
 int ml__await(lua_State *L) {
@@ -327,6 +354,7 @@ int ml__await(lua_State *L) {
   case ML_T_OP:
     if (o->state != ML_CO_NEW)
       return ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
+    if (o == e->frame0) return await_frame(L, t, o);
     if (o == e->sleep0) {
       if (!lua_isyieldable(L)) return cannot_suspend(L);
       ml__ready(t->fut.loop, &t->job);
@@ -501,20 +529,44 @@ static int core_critical(lua_State *L) {
                     nested);
 }
 
+/* ---- shared operations ---- */
+
+/* Never begun: a task that awaits it is told by the object itself what to do. */
+static const ml_opclass frame_class = {"next_frame", NULL, NULL, NULL};
+
+/* asyncio.next_frame() */
+static int core_next_frame(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  return 1;
+}
+
+/* Pushes an operation that any number of tasks may await, each as often as it likes. */
+static ml_object *new_shared(lua_State *L, const ml_opclass *cls) {
+  ml_op *op = lua_newuserdatauv(L, sizeof *op, 0); /* not watched by the allocator */
+  memset(op, 0, sizeof *op);
+  op->obj.magic = &ml__magic;
+  op->obj.type = ML_T_OP;
+  op->obj.flags = ML_OPF_SHARED;
+  op->cls = cls;
+  ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE);
+  lua_setmetatable(L, -2);
+  return &op->obj;
+}
+
 void ml__open_await(lua_State *L) {
-  sleep_op *s;
+  ml_engine *e = ml__engine(L);
   lua_pushcfunction(L, ml__await);
   lua_setfield(L, -2, "await");
   lua_pushcfunction(L, core_critical);
   lua_setfield(L, -2, "critical");
-  s = lua_newuserdatauv(L, sizeof *s, 0); /* not watched by the allocator */
-  memset(s, 0, sizeof *s);
-  s->op.obj.magic = &ml__magic;
-  s->op.obj.type = ML_T_OP;
-  s->op.cls = &sleep_class;
-  ml__engine(L)->sleep0 = &s->op.obj;
-  ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE);
-  lua_setmetatable(L, -2);
+  e->sleep0 = new_shared(L, &sleep_class);
+  lua_pushvalue(L, -1);
+  ml__ref_set(L, ML_R_SLEEP0);
   lua_pushcclosure(L, core_sleep, 1);
   lua_setfield(L, -2, "sleep");
+  e->frame0 = new_shared(L, &frame_class);
+  lua_pushvalue(L, -1);
+  ml__ref_set(L, ML_R_FRAME0);
+  lua_pushcclosure(L, core_next_frame, 1);
+  lua_setfield(L, -2, "next_frame");
 }

@@ -188,7 +188,8 @@ struct ml_engine {
   int nslots, maxslots, lastslot;
   ml_link reports; /* armed reports of errors that nobody has seen */
   const char *typenames[ML_T_USER + 1];
-  ml_object *sleep0;               /* what asyncio.sleep(0) gives: never used up */
+  ml_object *sleep0, *frame0;      /* what asyncio.sleep(0), next_frame() give: never used up */
+  double frame_clock;              /* seconds that ml_frame has added up */
   atomic_int sigints;              /* interrupts not yet delivered: ANY THREAD */
   _Atomic(ml_evloop *) live;       /* running, for other threads to wake */
   struct ml_lasterror *last_error; /* host.c */
@@ -231,7 +232,9 @@ typedef enum {
   ML_R_QUEUEMETAS,  /* weak values: maxsize -> metatable of queues */
   ML_R_LOOPS,       /* light pointer -> Loop object */
   ML_R_ASYNCFNS,    /* weak keys: functions that are no call_async, but coroutine functions */
-  ML_R_TYPES        /* + type: metatables */
+  ML_R_SLEEP0,      /* ml_engine.sleep0, frame0 */
+  ML_R_FRAME0,
+  ML_R_TYPES /* + type: metatables */
 } ml_ref;
 
 static inline int ml__ref_get(lua_State *L, int ref) {
@@ -351,6 +354,25 @@ typedef struct ml_closer {
   void (*close)(lua_State *L, struct ml_closer *c);
 } ml_closer;
 
+/* frame.c. What tasks that await the next frame are parked in, and when it comes. */
+typedef struct ml_frames {
+  ml_link waiting; /* jobs of tasks, in the order they began to wait */
+  uint64_t n;      /* frames so far */
+  double dt;       /* seconds of loop time between the last two */
+  double last;     /* loop time of the last one */
+  double given;    /* what ml_frame said of the next one's dt; < 0: nothing */
+  double period;   /* of frames that the loop paces */
+  double due;      /* the next of them, while armed; and where the beat is */
+  double paced_at;
+  bool used;    /* somebody has waited: times are kept */
+  bool pending; /* a step is to begin one */
+  bool hosted;  /* by ml_frame alone */
+  bool polled;  /* the host polls: paced by the loop */
+  bool paced;   /* in this run */
+  bool armed;
+  bool idle; /* since the last one the loop had nothing to do, and nobody waited for one */
+} ml_frames;
+
 struct ml_evloop {
   ml_engine *engine;
   ml_link link;  /* in engine->loops */
@@ -374,7 +396,10 @@ struct ml_evloop {
   atomic_bool wakeable; /* other threads may use async */
   atomic_int wakers;    /* and so many do */
   ml_clock clock;
-  double vnow;          /* virtual clock */
+  double vnow; /* virtual clock; a host's: the latest it has shown */
+  bool scaled; /* time is scale_time + (clock - scale_base) * scale: frame.c */
+  double scale, scale_time, scale_base;
+  ml_frames frames;
   uint64_t quiet_since; /* virtual clock: since when steps find nothing, uv_hrtime; 0: they do */
   bool stopping, closed, debug;
   bool raise;   /* an error in ML_R_PENDINGERR must leave the loop now */
@@ -400,6 +425,18 @@ void ml__loop_close(lua_State *L, ml_evloop *l);
 void ml__loop_destroy(ml_evloop *l);
 uv_loop_t *ml__loop_uv(ml_evloop *l); /* NULL: cannot be made */
 double ml__loop_time(ml_evloop *l);
+/* frame.c. What the clock under a scaled time shows at that loop time: INFINITY if paused. */
+double ml__loop_base(ml_evloop *l, double when);
+void ml__loop_set_scale(ml_evloop *l, double scale);
+void ml__frames_init(ml_evloop *l);
+/* When the loop is to begin a frame that it paces (uv_hrtime in seconds, or virtual time),
+** and how many seconds are left. */
+double ml__frame_due(ml_evloop *l);
+double ml__frame_left(ml_evloop *l);
+void ml__frame_begin(ml_evloop *l); /* readies who waits for it */
+void ml__frame_first(ml_evloop *l); /* somebody waits for the first time */
+void ml__frame_cancel(ml_fiber *t); /* parked in ml_frames.waiting: readies it */
+extern const luaL_Reg ml__frame_methods[];
 /* The running loop, or the current one (made if there is none). For operations
 ** that need a loop. Raises an error if it is closed. */
 ml_evloop *ml__loop_get(lua_State *L);
@@ -529,7 +566,8 @@ struct ml_fiber {       /* a Task */
   int slot;          /* its own in ML_R_TASKS */
   int thread_slot;   /* of its first thread in ML_R_THREADS */
   uint16_t cancels;  /* cancelling() */
-  uint16_t depth;    /* nested C calls since it was resumed: Lua allows some 200 */
+  uint16_t depth;    /* nested C calls since it was resumed: Lua allows some 200;
+                        parked in ml_frames.waiting: the frame it was then */
   lua_State *parked; /* the Lua thread whose await suspended it */
 };
 
@@ -636,7 +674,7 @@ typedef struct ml_opclass {
 } ml_opclass;
 
 /* ml_op.obj.flags: it was woken before it was cancelled: what it got must go on. */
-enum { ML_OPF_WOKEN = 1 };
+enum { ML_OPF_WOKEN = 1, ML_OPF_SHARED = 2 /* never used up; not for ml_coroutine */ };
 enum { ML_CO_NEW, ML_CO_AWAITED, ML_OP_PARKED, ML_OP_WOKEN, ML_OP_CANCELLED };
 
 struct ml_op {
@@ -673,6 +711,8 @@ void ml__async(lua_State *L);
 static inline bool ml__iscoroutine(const ml_object *o) {
   return o->type == ML_T_COROUTINE || o->type == ML_T_OP;
 }
+/* One object for all who await it, any number of times? */
+static inline bool ml__isshared(const ml_object *o) { return (o->flags & ML_OPF_SHARED) != 0; }
 bool ml__asyncfunction(lua_State *L, int idx); /* is it a coroutine function? */
 bool ml__asyncclosure(lua_State *L, int idx);  /* one that async() made? upvalue 1 is its own */
 /* True if the value at idx may be awaited (or is a function). */

@@ -197,7 +197,7 @@ static int co_tostring(lua_State *L) {
 static int co_close(lua_State *L) {
   ml_object *o = ml__toobject(L, 1);
   if (o == NULL || !ml__iscoroutine(o)) return luaL_argerror(L, 1, "coroutine expected");
-  if (o->state == ML_CO_NEW && o != ml__engine(L)->sleep0) o->state = ML_CO_AWAITED;
+  if (o->state == ML_CO_NEW && !ml__isshared(o)) o->state = ML_CO_AWAITED;
   return 0;
 }
 

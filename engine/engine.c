@@ -194,7 +194,6 @@ int ml_new(const ml_config *c, ml_engine **out) {
   ml_config_init(&config);
   if (c != NULL && !config_read(&config, c)) return ML_EINVAL;
   if ((unsigned)config.clock > ML_CLOCK_HOST) return ML_EINVAL;
-  if (config.clock == ML_CLOCK_HOST && config.now == NULL) return ML_EINVAL;
   a = ml__alloc_new(&config, coroutine_lost, NULL);
   if (a == NULL) return ML_ENOMEM;
   e = ml__alloc(a, NULL, 0, sizeof *e);
@@ -297,7 +296,9 @@ int ml_close(ml_engine *e, int grace_ms) {
     if (l->ntasks > 0) {
       call_c(e->L, cancel_all, l);
       do {
-        int rc = ml__loop_run(e->L, l, true, 0);
+        int rc;
+        l->frames.pending = true;
+        rc = ml__loop_run(e->L, l, true, 0);
         l->raise = false;
         if (rc == ML_RUN_IDLE || l->ntasks == 0 || !ml__loop_alive(l)) break;
         if (ml__list_empty(&l->ready) && uv_hrtime() < end) {
@@ -369,6 +370,7 @@ int ml_step(ml_engine *e, uint64_t budget_us) {
   if (busy(e)) return ML_EBUSY;
   l = ml__engine_loop(e);
   if (l == NULL) return ML_ENOMEM;
+  if (!l->frames.polled && !l->frames.hosted) l->frames.pending = true;
   rc = ml__loop_run(e->L, l, true, budget_us > 0 ? uv_hrtime() + budget_us * 1000u : 0);
   if (rc == ML_RUN_RAISE) {
     call_c(e->L, ml__host_pending_error, NULL);

@@ -237,7 +237,7 @@ static int core_gather(lua_State *L) {
     else
       lua_pushvalue(L, i);
     o = ml__toobject(L, -1);
-    if (o != NULL && ml__iscoroutine(o) && o->state != ML_CO_NEW && o != e->sleep0)
+    if (o != NULL && ml__iscoroutine(o) && o->state != ML_CO_NEW && !ml__isshared(o))
       find_repeated(L, list, children, i);
     if (o == NULL && !ml__isawaitable(L, -1))
       ml__misuse(L, "TypeError", "gather: argument %d: an awaitable was expected, got %s", i,

@@ -29,6 +29,7 @@ ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock) {
   l->L = e->L;
   l->clock = clock;
   l->slow = 0.1;
+  ml__frames_init(l);
   l->debug = e->config.debug != 0;
   ml__list_init(&l->ready);
   ml__list_init(&l->batch);
@@ -146,13 +147,23 @@ void ml__loop_destroy(ml_evloop *l) {
 
 /* ---- time ---- */
 
-double ml__loop_time(ml_evloop *l) {
-  switch (l->clock) {
-  case ML_CLOCK_VIRTUAL: return l->vnow;
-  case ML_CLOCK_HOST: return l->engine->config.now(l->engine->config.ud);
-  case ML_CLOCK_REAL: break;
-  }
-  return (double)uv_hrtime() / 1e9;
+/* Are there timers that will be due by waiting? Not while time is paused, nor if it is
+** ml_frame that makes it go on. */
+static bool timers_run(const ml_evloop *l) {
+  return l->ntimers > 0 && l->scale > 0 &&
+         (l->clock != ML_CLOCK_HOST || l->engine->config.now != NULL);
+}
+
+/* Does the loop itself have a frame to begin? */
+static bool frames_wait(const ml_evloop *l) {
+  return l->frames.paced && !ml__list_empty(&l->frames.waiting);
+}
+
+/* What a virtual clock goes to next; INFINITY: nothing. */
+static double next_virtual(ml_evloop *l) {
+  double next = timers_run(l) ? ml__loop_base(l, l->heap[0].when) : INFINITY;
+  if (frames_wait(l) && ml__frame_due(l) < next) next = ml__frame_due(l);
+  return next;
 }
 
 static void timers_due(ml_evloop *l) {
@@ -185,7 +196,8 @@ static void take_inbox(ml_evloop *l) {
 
 bool ml__loop_alive(ml_evloop *l) {
   bool inbox;
-  if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > 0 || l->holds > 0)
+  if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > 0 || l->holds > 0 ||
+      !ml__list_empty(&l->frames.waiting))
     return true;
   pthread_mutex_lock(&l->inbox_lock);
   inbox = !ml__list_empty(&l->inbox);
@@ -223,7 +235,14 @@ static void poll_uv(ml_evloop *l, double ms) {
 ** nothing to say in all steps for the time that a blocking poll gives them. */
 static void jump_in_step(ml_evloop *l) {
   uint64_t now, grace = VIRTUAL_GRACE;
-  if (!ml__list_empty(&l->ready) || l->heap[0].when <= l->vnow || l->stirred) {
+  double next;
+  if (l->frames.pending && !ml__list_empty(&l->frames.waiting)) { /* a step is a frame */
+    if (!l->frames.hosted) l->vnow += l->frames.period;
+    return;
+  }
+  next = next_virtual(l);
+  if (isinf(next)) return;
+  if (!ml__list_empty(&l->ready) || next <= l->vnow || l->stirred) {
     l->quiet_since = 0;
     l->stirred = false;
     return;
@@ -236,20 +255,36 @@ static void jump_in_step(ml_evloop *l) {
     if (now - l->quiet_since < grace * 1000000) return;
   }
   l->quiet_since = 0;
-  l->vnow = l->heap[0].when;
+  l->vnow = next;
+}
+
+/* Milliseconds to the first timer or frame, by a clock that goes by itself. */
+static double next_real(ml_evloop *l) {
+  double ms = 86400e3, left;
+  if (timers_run(l)) {
+    left = (l->heap[0].when - ml__loop_time(l)) * 1e3 / l->scale;
+    if (left < ms) ms = left;
+  }
+  if (frames_wait(l)) {
+    left = ml__frame_left(l) * 1e3;
+    if (left < ms) ms = left;
+  }
+  return ms > 0 ? ms : 0;
 }
 
 /* Waits for the next thing to do. False: there is none and never will be. */
 static bool poll(ml_evloop *l, bool nowait) {
   bool busy = uv_busy(l) || l->soft > 0;
-  double ms;
+  double ms = -1;
   take_inbox(l);
+  if (ml__list_empty(&l->ready) && ml__list_empty(&l->frames.waiting)) l->frames.idle = true;
   if (!ml__list_empty(&l->ready) || l->stopping || nowait) {
     if (l->uv_ready && (busy || (l->rounds & 63) == 0)) poll_uv(l, 0);
-    if (nowait && l->clock == ML_CLOCK_VIRTUAL && l->ntimers > 0) jump_in_step(l);
+    if (nowait && l->clock == ML_CLOCK_VIRTUAL) jump_in_step(l);
     return true;
   }
-  if (l->clock == ML_CLOCK_VIRTUAL && l->ntimers > 0) {
+  if (l->clock == ML_CLOCK_VIRTUAL && !isinf(next_virtual(l))) {
+    double next = next_virtual(l);
     if (busy || l->holds > 0) {
       bool slow, must;
       if (ml__loop_uv(l) == NULL) return false;
@@ -263,17 +298,13 @@ static bool poll(ml_evloop *l, bool nowait) {
       take_inbox(l);
       if (!ml__list_empty(&l->ready) || must || l->stirred) return true;
     }
-    if (l->heap[0].when > l->vnow) l->vnow = l->heap[0].when;
+    if (next > l->vnow) l->vnow = next;
     return true;
   }
-  if (l->ntimers > 0)
-    ms = (l->heap[0].when - ml__loop_time(l)) * 1e3;
-  else if (uv_busy(l) || l->holds > 0 || soft_alive(l))
-    ms = -1;
-  else
+  if (timers_run(l) || frames_wait(l))
+    ms = next_real(l);
+  else if (!uv_busy(l) && l->holds == 0 && !soft_alive(l))
     return false;
-  if (l->ntimers > 0 && ms <= 0) ms = 0;
-  if (l->ntimers > 0 && ms > 86400e3) ms = 86400e3;
   if (ml__loop_uv(l) == NULL) return false;
   if (l->engine->sigints > 0) return true;
   poll_uv(l, ms);
@@ -289,12 +320,14 @@ int ml__loop_poll_info(ml_evloop *l, int *fd, int *timeout_ms) {
   uv_unref((uv_handle_t *)&l->async);
   take_inbox(l);
   if (uv_loop_alive(l->uv)) ms = uv_backend_timeout(l->uv);
-  if (l->ntimers > 0) {
-    double left = (l->heap[0].when - ml__loop_time(l)) * 1e3;
+  l->frames.polled = true;
+  l->frames.paced = !l->frames.hosted;
+  if (timers_run(l) || frames_wait(l)) {
+    double left = next_real(l);
     if (l->clock == ML_CLOCK_VIRTUAL && left > VIRTUAL_GRACE) left = VIRTUAL_GRACE; /* it jumps */
-    if (left < 0) left = 0;
     if (ms < 0 || left < ms) ms = left;
   }
+  if (l->frames.pending && !ml__list_empty(&l->frames.waiting)) ms = 0;
   if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch)) ms = 0;
   *fd = uv_backend_fd(l->uv);
   *timeout_ms = ms < 0 ? -1 : ms > 86400e3 ? 86400000 : (int)ceil(ms);
@@ -388,6 +421,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   e->task = NULL;
   e->active = NULL;
   l->L = L;
+  l->frames.paced = !nowait || (l->frames.polled && !l->frames.hosted);
   l->depth++;
   for (;;) {
     l->rounds++;
@@ -404,6 +438,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
       }
       collected = false;
       timers_due(l);
+      if (l->frames.pending || (frames_wait(l) && ml__frame_left(l) == 0)) ml__frame_begin(l);
       ml__list_splice(&l->batch, &l->ready);
       if (e->rng != 0) shuffle(l);
     }

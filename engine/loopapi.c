@@ -636,6 +636,7 @@ void ml__open_loops(lua_State *L) {
                                  {NULL, NULL}};
   luaL_setfuncs(L, fns, 0);
   ml__newtype(L, ML_T_LOOP, "Loop", methods, meta);
+  luaL_setfuncs(L, ml__frame_methods, 0);
   ml__ref_get(L, ML_R_TYPES + ML_T_LOOP);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, loop_index, 1);

@@ -96,7 +96,7 @@ typedef struct ml_config {
   void *(*alloc)(void *ud, void *p, size_t osize, size_t nsize); /* as lua_Alloc; NULL: malloc */
   void *alloc_ud;
   ml_clock clock;
-  double (*now)(void *ud); /* ML_CLOCK_HOST: seconds, monotonic             */
+  double (*now)(void *ud); /* ML_CLOCK_HOST: seconds; NULL: what ml_frame adds up */
   int debug;               /* 1: slow callbacks, creation tracebacks, ...   */
   uint64_t shuffle;        /* not 0: shuffle ready tasks by this seed       */
   /* Where warnings and reports go (no newline at the end); NULL: stderr.   */
@@ -129,6 +129,15 @@ ML_API int ml_step(ml_engine *e, uint64_t budget_us);
 ** timeout_ms (-1: for ever, 0: not at all), then call ml_step. Ask again before each wait. */
 ML_API int ml_poll_info(ml_engine *e, int *fd, int *timeout_ms);
 ML_API int ml_alive(ml_engine *e); /* 1 while tasks, timers or handles are left */
+
+/* frames, which scripts await by asyncio.next_frame(). Each ml_step begins one, and from the
+** first ml_frame on that alone does, in the ml_step after it. Where nobody steps (ml_run), or
+** after ml_poll_info, the engine paces them. dt: how many seconds it lasts, for the scripts and
+** for clocks that go by it (ML_CLOCK_HOST without now, ML_CLOCK_VIRTUAL); < 0: as measured. */
+ML_API int ml_frame(ml_engine *e, double dt);
+/* How fast time goes for scripts' timers: 1 as the clock does, 0.5 half as fast, 0 paused. */
+ML_API int ml_time_scale(ml_engine *e, double scale);
+ML_API int ml_time(ml_engine *e, double *out); /* what loop:time() gives scripts */
 
 /* scripts and tasks: a script is a task; out may be NULL. name is a chunk
 ** name as in lua_load ("@file.lua", "=stdin"); a first line "#..." is skipped. */

@@ -442,7 +442,8 @@ void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co) {
   ml_engine *e = ml__engine(L);
   int top = lua_gettop(L);
   luaL_checkstack(L, 6, "task");
-  if (t->waiting != NULL && t->waiting->type == ML_T_OP && t->parked != NULL) {
+  if (t->waiting != NULL && t->waiting->type == ML_T_OP && t->parked != NULL &&
+      !ml__isshared(t->waiting)) {
     ml_op *op = (ml_op *)t->waiting;
     if (op->obj.state == ML_OP_PARKED) ml__op_cancel(op);
     op->obj.state = ML_OP_CANCELLED;
@@ -497,7 +498,7 @@ ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop) {
   if (parent != NULL ? (parent->fut.obj.flags & ML_FF_CONTEXT) != 0 : e->main_context)
     ml__context_inherit(L, t, parent);
   o = ml__toobject(L, idx);
-  if (o != NULL && ml__iscoroutine(o) && o != e->sleep0) o->state = ML_CO_AWAITED;
+  if (o != NULL && ml__iscoroutine(o) && !ml__isshared(o)) o->state = ML_CO_AWAITED;
   ml__list_append(&loop->tasks, &t->all);
   loop->ntasks++;
   return t;
@@ -510,6 +511,11 @@ static bool cancel_awaited(lua_State *L, ml_fiber *t, int msg) {
   ml_object *w = t->waiting;
   bool ok;
   if (w == NULL) return false;
+  if (w->type == ML_T_OP && ml__isshared(w)) { /* next_frame, or it has come already */
+    if (t->depth != (uint16_t)t->fut.loop->frames.n) return false;
+    ml__frame_cancel(t);
+    return true;
+  }
   if (w->type == ML_T_OP) return ml__op_cancel((ml_op *)w);
   if (t->parked == NULL || !lua_checkstack(t->parked, 2)) return false;
   /* the await of a parked thread has what it awaits at index 1 */

@@ -7,7 +7,7 @@ local parts = {
   {
     "core",
     [[ async await catch critical isinstance iscoroutine iscoroutinefunction isfuture isawaitable
-    sleep gather create_task ensure_future current_task all_tasks eager_task_factory Future Task
+    sleep next_frame gather create_task ensure_future current_task all_tasks eager_task_factory Future Task
     get_running_loop get_event_loop new_event_loop set_event_loop
     Event
     BaseException Exception CancelledError TimeoutError InvalidStateError RuntimeError ValueError
@@ -48,7 +48,7 @@ local parts = {
 local modules = { context = "asyncio.context", subprocess = "asyncio.subprocess" }
 
 --- Functions that give coroutines and nothing else: coroutine functions, as asyncio.iscoroutinefunction sees it.
-local coroutine_functions = [[ sleep wait wait_for open_connection start_server open_unix_connection start_unix_server
+local coroutine_functions = [[ sleep next_frame wait wait_for open_connection start_server open_unix_connection start_unix_server
   open_datagram ]]
 
 local M = {}
