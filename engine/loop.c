@@ -159,11 +159,12 @@ static bool frames_wait(const ml_evloop *l) {
   return l->frames.paced && !ml__list_empty(&l->frames.waiting);
 }
 
-/* What a virtual clock goes to next; INFINITY: nothing. */
-static double next_virtual(ml_evloop *l) {
-  double next = timers_run(l) ? ml__loop_base(l, l->heap[0].when) : INFINITY;
-  if (frames_wait(l) && ml__frame_due(l) < next) next = ml__frame_due(l);
-  return next;
+/* What a virtual clock goes to next, which may be infinity; false: nothing. */
+static bool next_virtual(ml_evloop *l, double *next) {
+  *next = INFINITY;
+  if (timers_run(l)) *next = ml__loop_base(l, l->heap[0].when);
+  if (frames_wait(l) && ml__frame_due(l) < *next) *next = ml__frame_due(l);
+  return timers_run(l) || frames_wait(l);
 }
 
 static void timers_due(ml_evloop *l) {
@@ -240,8 +241,7 @@ static void jump_in_step(ml_evloop *l) {
     if (!l->frames.hosted) l->vnow += l->frames.period;
     return;
   }
-  next = next_virtual(l);
-  if (isinf(next)) return;
+  if (!next_virtual(l, &next)) return;
   if (!ml__list_empty(&l->ready) || next <= l->vnow || l->stirred) {
     l->quiet_since = 0;
     l->stirred = false;
@@ -275,7 +275,7 @@ static double next_real(ml_evloop *l) {
 /* Waits for the next thing to do. False: there is none and never will be. */
 static bool poll(ml_evloop *l, bool nowait) {
   bool busy = uv_busy(l) || l->soft > 0;
-  double ms = -1;
+  double ms = -1, next;
   take_inbox(l);
   if (ml__list_empty(&l->ready) && ml__list_empty(&l->frames.waiting)) l->frames.idle = true;
   if (!ml__list_empty(&l->ready) || l->stopping || nowait) {
@@ -283,8 +283,7 @@ static bool poll(ml_evloop *l, bool nowait) {
     if (nowait && l->clock == ML_CLOCK_VIRTUAL) jump_in_step(l);
     return true;
   }
-  if (l->clock == ML_CLOCK_VIRTUAL && !isinf(next_virtual(l))) {
-    double next = next_virtual(l);
+  if (l->clock == ML_CLOCK_VIRTUAL && next_virtual(l, &next)) {
     if (busy || l->holds > 0) {
       bool slow, must;
       if (ml__loop_uv(l) == NULL) return false;
