@@ -257,6 +257,12 @@ coverage: ## which lines of C the specs reach (build/coverage/report.txt)
 	@find build/coverage -name '*.gcda' -delete
 	@SPEC_SLOW=3 tools/test.sh build/coverage specs embed -- $(SPECS); tools/coverage.sh build/coverage
 
+.PHONY: amalgam
+amalgam: all ## the library as one file, build/amalgam/moonloop.c and .h, and a host that is compiled with it
+	@$(BUILD)/moonloop tools/amalgam.lua $(BUILD)/amalgam
+	@tools/test.sh $(BUILD) specs -- spec/tools/amalgam_spec.lua
+	@ls -l $(BUILD)/amalgam/moonloop.c $(BUILD)/amalgam/moonloop.h
+
 .PHONY: oracle
 oracle: all ## compare random programs with CPython's asyncio (Python 3.13+; SEED=1 COUNT=2000)
 	@spec/oracle/run.sh $(BUILD)/moonloop --seed $(or $(SEED),1) --count $(or $(COUNT),2000)
@@ -270,7 +276,7 @@ lint: ## luacheck, clang-tidy, clang-format, includes, exported symbols
 	@tools/lint.sh $(BUILD) $(CPPFLAGS_ALL) -std=c11
 format: ## format all C sources in place
 	@tools/setup.sh lint
-	clang-format -i $(shell find engine bindings spec/embed scripts/bench scripts/hosts spec/scripts tools -name '*.[ch]' -o -name '*.cc' -o -name '*.[ch]pp')
+	clang-format -i $(shell find engine bindings spec/embed scripts/bench scripts/hosts spec/scripts spec/tools tools -name '*.[ch]' -o -name '*.cc' -o -name '*.[ch]pp')
 
 bench: all ## measure: medians, and ratios to the C limits
 	@ENGINE=$(abspath $(BUILD)/moonloop) $(BUILD)/moonloop scripts/bench/run.lua $(BENCH)

@@ -97,11 +97,11 @@ typedef struct pending {
   char data[1];
 } pending;
 
-static socklen_t addr_len(const ml_sockaddr *a) {
+static socklen_t addr_len(const ml_dgaddr *a) {
   return a->sa.sa_family == AF_INET6 ? sizeof a->in6 : sizeof a->in;
 }
 
-static int send_now(const ml_dgram *d, const char *p, size_t n, const ml_sockaddr *to) {
+static int send_now(const ml_dgram *d, const char *p, size_t n, const ml_dgaddr *to) {
   ssize_t rc;
   do
     rc = to == NULL ? send(d->fd, p, n, MSG_NOSIGNAL)
@@ -131,7 +131,7 @@ static void on_sent(uv_udp_send_t *req, int status) {
   ml__dgram_unref(d);
 }
 
-static int send_later(ml_dgram *d, const char *data, size_t n, const ml_sockaddr *to) {
+static int send_later(ml_dgram *d, const char *data, size_t n, const ml_dgaddr *to) {
   ml_allocator *alloc = d->net->engine->alloc;
   pending *p = ml__alloc(alloc, NULL, 0, offsetof(pending, data) + n);
   uv_buf_t buf;
@@ -153,7 +153,7 @@ static int send_later(ml_dgram *d, const char *data, size_t n, const ml_sockaddr
   return ML_D_QUEUED;
 }
 
-int ml__dgram_send(ml_dgram *d, const char *p, size_t n, const ml_sockaddr *to) {
+int ml__dgram_send(ml_dgram *d, const char *p, size_t n, const ml_dgaddr *to) {
   int rc;
   if (d->queued > 0) return send_later(d, p, n, to);
   rc = send_now(d, p, n, to);
@@ -307,7 +307,7 @@ int ml__dgram_start(ml_dgram *d) {
 
 typedef struct opening {
   ml_dgram *d;
-  ml_sockaddr local, remote;
+  ml_dgaddr local, remote;
   bool has_local, has_remote, connect, reuse_addr, reuse_port, broadcast;
   int family;
   const char *doing; /* what failed */
@@ -374,7 +374,7 @@ static size_t size_at(lua_State *L, const char *name, size_t fallback) {
   return n < 1 ? 1 : (size_t)n;
 }
 
-static bool address_at(lua_State *L, const char *name, ml_sockaddr *a) {
+static bool address_at(lua_State *L, const char *name, ml_dgaddr *a) {
   struct sockaddr_storage ss;
   if (lua_getfield(L, 1, name) == LUA_TNIL) {
     lua_pop(L, 1);

@@ -18,24 +18,24 @@
 
 typedef struct ml_dgram ml_dgram;
 
-typedef union ml_sockaddr {
+typedef union ml_dgaddr {
   struct sockaddr sa;
   struct sockaddr_in in;
   struct sockaddr_in6 in6;
-} ml_sockaddr;
+} ml_dgaddr;
 
 /* One read: n datagrams, good until the next read of any socket. */
 typedef struct ml_batch {
   char *data[ML_BATCH];
   size_t len[ML_BATCH];
-  ml_sockaddr from[ML_BATCH];
+  ml_dgaddr from[ML_BATCH];
 } ml_batch;
 
 /* A datagram that nobody has taken yet. */
 typedef struct ml_packet {
   struct ml_packet *next;
   size_t len;
-  ml_sockaddr from;
+  ml_dgaddr from;
   char data[1];
 } ml_packet;
 
@@ -70,7 +70,7 @@ struct ml_dgram {
   uv_udp_t udp;
   int fd, refs;
   uint32_t flags;
-  ml_sockaddr remote;
+  ml_dgaddr remote;
   ml_addr name;
   size_t queued, high, low; /* bytes that wait to be sent; water marks */
   ml_packet *first, *last;  /* received, not taken */
@@ -83,7 +83,7 @@ struct ml_dgram {
   ml_link waiters;   /* ml_waitop: drain and wait_closed */
   ml_link receivers; /* ml_waitop: recv */
   /* the sender whose address table is user value 1 of the object */
-  ml_sockaddr last_from;
+  ml_dgaddr last_from;
   const void *last_table;
   const char *last_host;
 };
@@ -106,16 +106,16 @@ void ml__dgram_keep(ml_dgram *d, const ml_batch *b, int i);
 void ml__dgram_take(ml_dgram *d); /* the first one is done with */
 enum { ML_D_SENT, ML_D_QUEUED };
 /* Sends at once or queues. `to` NULL: connected. Else a negative code. */
-int ml__dgram_send(ml_dgram *d, const char *p, size_t n, const ml_sockaddr *to);
+int ml__dgram_send(ml_dgram *d, const char *p, size_t n, const ml_dgaddr *to);
 int ml__dgram_start(ml_dgram *d); /* begins to watch the socket */
 void ml__dgram_close(ml_dgram *d, bool abort);
 /* The address at idx, or none (nil), for a send by `self`; misuse raises an error. */
-const ml_sockaddr *ml__dgram_destination(lua_State *L, int self, ml_dgram *d, int idx,
-                                         ml_sockaddr *room, const char *fname);
+const ml_dgaddr *ml__dgram_destination(lua_State *L, int self, ml_dgram *d, int idx,
+                                       ml_dgaddr *room, const char *fname);
 /* Pushes the address table of a sender. */
-void ml__dgram_push_address(lua_State *L, int self, ml_dgram *d, const ml_sockaddr *from);
+void ml__dgram_push_address(lua_State *L, int self, ml_dgram *d, const ml_dgaddr *from);
 /* Pushes the OSError of a send to (or NULL: the connected peer), of a receive. */
-void ml__dgram_send_error(lua_State *L, const ml_dgram *d, int error, const ml_sockaddr *to);
+void ml__dgram_send_error(lua_State *L, const ml_dgram *d, int error, const ml_dgaddr *to);
 void ml__dgram_receive_error(lua_State *L, const ml_dgram *d, int error);
 void ml__dgram_text(const ml_dgram *d, char *buf, size_t n); /* for tostring and messages */
 void ml__dgram_install(lua_State *L, ml_objtype type);       /* what both objects have */

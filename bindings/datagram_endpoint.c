@@ -68,7 +68,7 @@ static int done(ml_waitop *w, int n) {
 }
 
 static int push_datagram(lua_State *L, ml_dgram *d, const char *p, size_t n,
-                         const ml_sockaddr *from) {
+                         const ml_dgaddr *from) {
   lua_pushlstring(L, p, n);
   lua_getiuservalue(L, 1, 1); /* the endpoint */
   ml__dgram_push_address(L, lua_gettop(L), d, from);
@@ -195,8 +195,8 @@ static int e_recv_nowait(lua_State *L) {
 /* send(data [, address]) -> true; or false: it was dropped, as too many wait already */
 static int e_send(lua_State *L) {
   ml_dgram *d = check(L)->d;
-  const ml_sockaddr *to;
-  ml_sockaddr room;
+  const ml_dgaddr *to;
+  ml_dgaddr room;
   size_t n;
   const char *data;
   int rc;

@@ -23,7 +23,7 @@ ml_dgram *ml__checkdgram(lua_State *L, int idx) {
 
 /* ---- addresses ---- */
 
-static bool same(const ml_sockaddr *a, const ml_sockaddr *b) {
+static bool same(const ml_dgaddr *a, const ml_dgaddr *b) {
   if (a->sa.sa_family != b->sa.sa_family) return false;
   if (a->sa.sa_family == AF_INET)
     return a->in.sin_port == b->in.sin_port && a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
@@ -32,7 +32,7 @@ static bool same(const ml_sockaddr *a, const ml_sockaddr *b) {
 }
 
 /* The table on top is that of `from`: remembers both. */
-static void remember(lua_State *L, int self, ml_dgram *d, const ml_sockaddr *from) {
+static void remember(lua_State *L, int self, ml_dgram *d, const ml_dgaddr *from) {
   d->last_from = *from;
   d->last_table = lua_topointer(L, -1);
   lua_rawgeti(L, -1, 1);
@@ -43,14 +43,14 @@ static void remember(lua_State *L, int self, ml_dgram *d, const ml_sockaddr *fro
 }
 
 /* What it is found by: for IPv4 a number, which is had cheaper than a string. */
-static void push_key(lua_State *L, const ml_sockaddr *from, const ml_addr *a) {
+static void push_key(lua_State *L, const ml_dgaddr *from, const ml_addr *a) {
   if (from->sa.sa_family == AF_INET)
     lua_pushinteger(L, (lua_Integer)from->in.sin_addr.s_addr << 16 | from->in.sin_port);
   else
     lua_pushlstring(L, (const char *)a, sizeof *a);
 }
 
-void ml__dgram_push_address(lua_State *L, int self, ml_dgram *d, const ml_sockaddr *from) {
+void ml__dgram_push_address(lua_State *L, int self, ml_dgram *d, const ml_dgaddr *from) {
   ml_addr a;
   if (d->last_table != NULL && same(from, &d->last_from)) {
     lua_getiuservalue(L, self, 1);
@@ -88,8 +88,8 @@ static bool is_known(lua_State *L, const ml_dgram *d, int idx) {
   return is;
 }
 
-static const ml_sockaddr *parse(lua_State *L, ml_dgram *d, int self, int idx, ml_sockaddr *room,
-                                const char *fname) {
+static const ml_dgaddr *parse(lua_State *L, ml_dgram *d, int self, int idx, ml_dgaddr *room,
+                              const char *fname) {
   struct sockaddr_storage ss;
   lua_Integer port;
   int is_port;
@@ -118,9 +118,9 @@ static const ml_sockaddr *parse(lua_State *L, ml_dgram *d, int self, int idx, ml
   return room;
 }
 
-const ml_sockaddr *ml__dgram_destination(lua_State *L, int self, ml_dgram *d, int idx,
-                                         ml_sockaddr *room, const char *fname) {
-  const ml_sockaddr *to;
+const ml_dgaddr *ml__dgram_destination(lua_State *L, int self, ml_dgram *d, int idx,
+                                       ml_dgaddr *room, const char *fname) {
+  const ml_dgaddr *to;
   if (lua_isnoneornil(L, idx)) {
     if (!(d->flags & ML_D_REMOTE))
       ml__misuse(L, "ValueError",
@@ -165,7 +165,7 @@ static void set_place(lua_State *L, const ml_addr *a) {
   lua_pop(L, 1);
 }
 
-void ml__dgram_send_error(lua_State *L, const ml_dgram *d, int error, const ml_sockaddr *to) {
+void ml__dgram_send_error(lua_State *L, const ml_dgram *d, int error, const ml_dgaddr *to) {
   char text[96];
   ml_addr a;
   if (to == NULL && !(d->flags & ML_D_REMOTE)) {

@@ -231,7 +231,7 @@ static ml_dgram *check(lua_State *L) {
 }
 
 /* An error that sending has met at once goes to the protocol, as in CPython. */
-static void refused(lua_State *L, ml_dgram *d, int error, const ml_sockaddr *to) {
+static void refused(lua_State *L, ml_dgram *d, int error, const ml_dgaddr *to) {
   calling c = {.p = d->target, .name = "error_received"};
   ml__dgram_send_error(L, d, error, to);
   call(L, &c, 1);
@@ -240,8 +240,8 @@ static void refused(lua_State *L, ml_dgram *d, int error, const ml_sockaddr *to)
 /* sendto(data [, address]) */
 static int t_sendto(lua_State *L) {
   ml_dgram *d = check(L);
-  const ml_sockaddr *to;
-  ml_sockaddr room;
+  const ml_dgaddr *to;
+  ml_dgaddr room;
   protocol *p;
   size_t n;
   const char *data;

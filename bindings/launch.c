@@ -19,7 +19,9 @@
 #include "process.h"
 #include "spawn.h"
 
+#ifndef __linux__ /* where unistd.h has it */
 extern char **environ;
+#endif
 
 /* ---- what a child gets ---- */
 

@@ -24,7 +24,9 @@
 
 #include "process.h"
 
+#ifndef __linux__ /* where unistd.h has it */
 extern char **environ;
+#endif
 
 #define REAP_TRIES 100 /* of a millisecond, for what was killed with its loop */
 
@@ -402,7 +404,7 @@ static int f_reader(lua_State *L) {
 
 static int tty_number(lua_State *L, const char *fname) {
   ml_stream *s = ml__checkstream(L, 1);
-  uv_os_fd_t fd;
+  uv_os_fd_t fd = -1;
   int rc = (s->flags & ML_S_LOST) ? UV_EBADF : uv_fileno(&s->u.handle, &fd);
   if (rc < 0) ml__os_failed(L, rc, fname);
   return fd;
