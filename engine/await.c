@@ -140,6 +140,12 @@ static void push_cancel_message(lua_State *L, ml_fiber *t) {
   lua_remove(L, -2);
 }
 
+int ml__task_raise_cancel(lua_State *L, ml_fiber *t) {
+  luaL_checkstack(L, 8, "cancel");
+  push_cancel_message(L, t);
+  return raise_own(L, t);
+}
+
 /* Must the task that has just been resumed raise its cancellation? */
 static inline bool must_cancel(const ml_fiber *t) {
   return (t->fut.obj.flags & ML_FF_MUST_CANCEL) != 0;
@@ -400,7 +406,10 @@ static int metamethod_k(lua_State *L, int status, lua_KContext chain) {
   return await_other(L, ml__engine(L)->task, (int)chain + 1);
 }
 
-static int await_misc(lua_State *L, ml_fiber *t) { return await_other(L, t, 0); }
+static int await_misc(lua_State *L, ml_fiber *t) {
+  if (ml__engine(L)->meter.phase >= ML_M_GRACE) return ml__meter_raise(L); /* it is being stopped */
+  return await_other(L, t, 0);
+}
 
 /* Everything but an object of the engine's in a running task. */
 static int await_other(lua_State *L, ml_fiber *t, int chain) {

@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "meter.h"
 #include "moonloop.h"
 
 #define ml__containerof(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
@@ -207,9 +208,39 @@ struct ml_engine {
   atomic_int interrupted;     /* the first Ctrl-C has been handed to the runner */
   char warning[512];          /* a Lua warning that comes in parts */
   struct ml_task *host_tasks; /* host.c: the host's references */
+  ml_meter meter;
+  uint64_t output; /* bytes that scripts have written */
 };
 
 static inline ml_engine *ml__engine(lua_State *L) { return *(ml_engine **)lua_getextraspace(L); }
+
+/* L runs scripts until ml__meter_leave, which gets the answer. */
+static inline lua_State *ml__meter_enter(ml_engine *e, lua_State *L) {
+  lua_State *prev = atomic_load_explicit(&e->meter.hot, memory_order_relaxed);
+  atomic_store_explicit(&e->meter.hot, L, memory_order_relaxed);
+  atomic_signal_fence(memory_order_seq_cst); /* a signal now sees L, or its flag is seen here */
+  if (e->meter.armed) ml__meter_arm(e, L);
+  return prev;
+}
+static inline void ml__meter_leave(ml_engine *e, lua_State *prev) {
+  atomic_store_explicit(&e->meter.hot, prev, memory_order_relaxed);
+  atomic_signal_fence(memory_order_seq_cst);
+  if (e->meter.armed && prev != NULL) ml__meter_arm(e, prev);
+}
+static inline void ml__meter_next(ml_engine *e) {
+  unsigned serial = atomic_load_explicit(&e->meter.serial, memory_order_relaxed) + 1;
+  atomic_store_explicit(&e->meter.serial, serial != 0 ? serial : 1, memory_order_relaxed);
+}
+/* The same, for what begins a slice unless it is inside one. */
+static inline lua_State *ml__meter_begin(ml_engine *e, lua_State *L) {
+  lua_State *prev = atomic_load_explicit(&e->meter.hot, memory_order_relaxed);
+  if (prev == NULL) ml__meter_next(e);
+  return ml__meter_enter(e, L);
+}
+static inline void ml__meter_end(ml_engine *e, lua_State *L, lua_State *prev) {
+  ml__meter_leave(e, prev);
+  if (e->meter.armed && prev == NULL) ml__meter_settle(e, L);
+}
 
 /* Fixed places in the registry, in its array part (Lua's own end at 2, luaL_ref keeps
 ** its list at 3): faster than names. ml__ref_get pushes one. */
@@ -234,6 +265,7 @@ typedef enum {
   ML_R_ASYNCFNS,    /* weak keys: functions that are no call_async, but coroutine functions */
   ML_R_SLEEP0,      /* ml_engine.sleep0, frame0 */
   ML_R_FRAME0,
+  ML_R_KILL, /* the error that stops the slice, or false */
   ML_R_TYPES /* + type: metatables */
 } ml_ref;
 
@@ -607,6 +639,8 @@ void ml__task_created_at(lua_State *L, int idx); /* debug: remembers the stack *
 /* Pushes what ml__task_created_at has noted of the task at idx, or nil. */
 void ml__source_traceback(lua_State *L, int idx);
 bool ml__job_is_task(const ml_job *j);
+/* Raises the running task's cancellation, which it was asked for. */
+int ml__task_raise_cancel(lua_State *L, ml_fiber *t);
 /* Resumes the task until it waits or ends. */
 void ml__task_run(ml_evloop *l, ml_fiber *t);
 /* Takes a pending task down without its loop: its `<close>` run, unable to await. */

@@ -44,6 +44,7 @@ const char *ml_strerror(int err) {
   case ML_EPENDING: return "the task is not done";
   case ML_ESTUCK: return "tasks are left that nothing can wake";
   case ML_ELIMIT: return "a limit was reached";
+  case ML_EKILLED: return "the host has stopped the script";
   default: break;
   }
 #define X(name, text) \
@@ -144,8 +145,8 @@ static int open_all(lua_State *L) {
   new_weak(L, ML_R_QUEUEMETAS, "v");
   new_weak(L, ML_R_EXPOSED, "k");
   new_weak(L, ML_R_ASYNCFNS, "k");
-  static const int empty[] = {ML_R_LASTERR, ML_R_LASTTB, ML_R_PENDINGERR, ML_R_MAINCTX,
-                              ML_R_SIGINT};
+  static const int empty[] = {ML_R_LASTERR, ML_R_LASTTB, ML_R_PENDINGERR,
+                              ML_R_MAINCTX, ML_R_SIGINT, ML_R_KILL};
   for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
     lua_pushboolean(L, 0);
     ml__ref_set(L, empty[i]);
@@ -189,6 +190,7 @@ int ml_new(const ml_config *c, ml_engine **out) {
   ml_engine *e;
   ml_allocator *a;
   ml_config config;
+  int rc;
   if (out == NULL) return ML_EINVAL;
   *out = NULL;
   ml_config_init(&config);
@@ -222,6 +224,11 @@ int ml_new(const ml_config *c, ml_engine **out) {
   if (lua_pcall(e->L, 0, 0, 0) != LUA_OK) {
     ml_close(e, 0);
     return ML_ENOMEM;
+  }
+  rc = ml__meter_init(e);
+  if (rc < 0) {
+    ml_close(e, 0);
+    return rc;
   }
   if (config.memory_limit != 0 && ml__alloc_used(a) >= config.memory_limit) {
     ml_close(e, 0);
@@ -274,15 +281,23 @@ static int flush_reports(lua_State *L) {
 }
 
 static void call_c(lua_State *L, lua_CFunction f, void *p) {
+  ml_engine *e = ml__engine(L);
+  ml_metered was;
   if (!lua_checkstack(L, 4)) return;
+  was = ml__meter_open(e, L);
   lua_pushcfunction(L, f);
   lua_pushlightuserdata(L, p);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  ml__meter_close(e, L, was);
 }
 
 static bool busy(const ml_engine *e) {
   return e->running != NULL || e->task != NULL || e->in_main || e->closing;
 }
+
+/* Rounds that a closing engine still runs for what is ready when the grace is over: a script may
+** be ready for ever. */
+#define LATE_ROUNDS 1000
 
 int ml_close(ml_engine *e, int grace_ms) {
   ml_allocator *a;
@@ -294,6 +309,7 @@ int ml_close(ml_engine *e, int grace_ms) {
     ml_evloop *l = ml__containerof(k, ml_evloop, link);
     if (l->closed) continue;
     if (l->ntasks > 0) {
+      int late = 0;
       call_c(e->L, cancel_all, l);
       do {
         int rc;
@@ -304,7 +320,7 @@ int ml_close(ml_engine *e, int grace_ms) {
         if (ml__list_empty(&l->ready) && uv_hrtime() < end) {
           uv_sleep(1);
         }
-      } while (uv_hrtime() < end || !ml__list_empty(&l->ready));
+      } while (uv_hrtime() < end || (!ml__list_empty(&l->ready) && ++late < LATE_ROUNDS));
     }
     call_c(e->L, shut, l);
     ml__loop_close(e->L, l);
@@ -316,6 +332,7 @@ int ml_close(ml_engine *e, int grace_ms) {
   e->closing = 2; /* finalizers of scripts run now: no more loops */
   lua_close(e->L);
   e->L = NULL;
+  if (e->meter.dog != NULL) ml__dog_free(e->meter.dog);
   while (!ml__list_empty(&e->loops))
     ml__loop_destroy(ml__containerof(e->loops.next, ml_evloop, link));
   ml__codeinfo_free(e);
@@ -399,36 +416,5 @@ int ml_wakeup(ml_engine *e) {
   if (e == NULL) return ML_EINVAL;
   l = e->live;
   if (l != NULL) ml__loop_wake(l);
-  return 0;
-}
-
-/* A script is interrupted between two instructions by a hook, which a signal
-** handler may set (as lua.c does). */
-static void interrupt_hook(lua_State *L, lua_Debug *ar) {
-  (void)ar;
-  lua_sethook(L, NULL, 0, 0);
-  ml__engine(L)->sigints = 0;
-  ml__push_interrupt(L);
-  lua_error(L);
-}
-
-int ml__push_interrupt(lua_State *L) {
-  ml__error_new(L, "KeyboardInterrupt", NULL);
-  return 1;
-}
-
-int ml_interrupt(ml_engine *e) {
-  if (e == NULL) return ML_EINVAL;
-  ml_evloop *l = e->live;
-  /* no loop runs (the main chunk computes), or it is the second one: now. A hook is set as lua.c
-  ** does: safe from a signal handler on the engine's thread, nearly so from another thread. */
-  if (++e->sigints > 1 || l == NULL || e->interrupted) {
-    lua_State *L = e->active != NULL ? e->active : e->running != NULL ? e->running->L : e->L;
-    lua_sethook(L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
-  }
-  if (l != NULL) {
-    e->interrupted = 1;
-    ml__loop_wake(l);
-  }
   return 0;
 }

@@ -21,6 +21,9 @@ static const struct {
     {"CancelledError", "BaseException"},
     {"KeyboardInterrupt", "BaseException"},
     {"SystemExit", "BaseException"},
+    {"Terminated", "BaseException"}, /* of ml_interrupt */
+    {"TimeSliceError", "Terminated"},
+    {"LimitError", "Exception"},
     {"BaseExceptionGroup", "BaseException"},
     {"ExceptionGroup", "Exception"},
     {"InvalidStateError", "Exception"},

@@ -260,6 +260,17 @@ static int db_getregistry(lua_State *L) {
   return 1;
 }
 
+/* Upvalue 1: Lua's own. A hook of the script's would take the meter's place. */
+static int db_sethook(lua_State *L) {
+  const ml_engine *e = ml__engine(L);
+  if (e->config.meter != ML_METER_OFF || e->meter.armed)
+    return luaL_error(L, "debug.sethook: the hook belongs to the engine's meter");
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 0);
+  return 0;
+}
+
 void ml__open_guard(lua_State *L) {
   static const luaL_Reg view[] = {{"__index", registry_index},
                                   {"__newindex", registry_newindex},
@@ -283,6 +294,9 @@ void ml__open_guard(lua_State *L) {
   lua_getfield(L, -1, "getinfo");
   lua_pushcclosure(L, db_getinfo, 1);
   lua_setfield(L, -2, "getinfo");
+  lua_getfield(L, -1, "sethook");
+  lua_pushcclosure(L, db_sethook, 1);
+  lua_setfield(L, -2, "sethook");
   lua_newtable(L);
   luaL_newlib(L, view);
   lua_pushboolean(L, 0);

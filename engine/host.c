@@ -56,12 +56,20 @@ static int describe_error(lua_State *L) {
   return 0;
 }
 
+/* What hosts get for an error of the script. */
+static int code_of(lua_State *L, int idx, int code) {
+  if (ml__isinstance(L, idx, "TimeSliceError") || ml__isinstance(L, idx, "LimitError"))
+    return ML_ELIMIT;
+  return ml__isinstance(L, idx, "Terminated") ? ML_EKILLED : code;
+}
+
 /* Takes the error on top of L (popped). */
 static void take_error(lua_State *L, ml_error *err, char **message, char **traceback, int code) {
   char *out[2] = {NULL, NULL};
   free(*message);
   free(*traceback);
-  if (lua_checkstack(L, 4)) {
+  if (lua_checkstack(L, 6)) {
+    if (code == ML_ESCRIPT) code = code_of(L, lua_gettop(L), code);
     lua_pushcfunction(L, describe_error);
     lua_insert(L, -2);
     lua_pushlightuserdata(L, out);
@@ -110,7 +118,7 @@ int ml__set_last_error(ml_engine *e, lua_State *L, int code) {
     lua_pop(L, 1);
   }
   take_error(L, &e->last_error->error, &e->last_error->message, &e->last_error->traceback, code);
-  return code;
+  return e->last_error->error.code;
 }
 
 const ml_error *ml_last_error(ml_engine *e, int *exit_status) {
@@ -352,6 +360,7 @@ static int prepare_call(lua_State *L) {
 
 int ml_spawn(ml_engine *e, const char *fn, const ml_value *argv, size_t n, ml_task **out) {
   call_arg a = {fn, argv, n};
+  ml_metered was;
   lua_State *L;
   int st;
   if (out != NULL) *out = NULL;
@@ -359,9 +368,11 @@ int ml_spawn(ml_engine *e, const char *fn, const ml_value *argv, size_t n, ml_ta
   if (e->closing) return ML_ECLOSED;
   L = ml__state(e);
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
+  was = ml__meter_open(e, L);
   lua_pushcfunction(L, prepare_call);
   lua_pushlightuserdata(L, &a);
   st = lua_pcall(L, 1, 1, 0);
+  ml__meter_close(e, L, was);
   if (st != LUA_OK) return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
   return start_task(e, L, out);
 }
@@ -614,12 +625,14 @@ static int prepare_main(lua_State *L) {
 static int run_main(ml_engine *e, const main_arg *m) {
   lua_State *L = e->L;
   int base = lua_gettop(L), st, rc = ML_ESYNTAX;
+  ml_metered was;
   if (m->argc < 0 || (m->argc > 0 && m->argv == NULL)) return ML_EINVAL;
   if (e->closing) return ML_ECLOSED;
   if (e->running != NULL || e->in_main) return ML_EBUSY;
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   e->host_mode = 0;
   e->in_main = true;
+  was = ml__meter_open(e, L);
   lua_pushcfunction(L, ml__msgh);
   lua_pushcfunction(L, prepare_main);
   lua_pushlightuserdata(L, (void *)m);
@@ -628,8 +641,14 @@ static int run_main(ml_engine *e, const main_arg *m) {
     rc = ML_ESCRIPT;
     st = lua_pcall(L, lua_gettop(L) - base - 2, 0, base + 1);
   }
-  e->in_main = false;
+  if (e->meter.phase >= ML_M_GRACE) {
+    if (st == LUA_OK) lua_pushliteral(L, "stopped");
+    ml__meter_outcome(L);
+    st = LUA_ERRRUN;
+  }
   rc = st == LUA_OK ? 0 : ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : rc);
+  ml__meter_close(e, L, was);
+  e->in_main = false;
   lua_settop(L, base);
   return rc;
 }

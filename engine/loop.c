@@ -208,6 +208,7 @@ bool ml__loop_alive(ml_evloop *l) {
 
 /* Blocks in libuv for at most ms (< 0: until something happens). */
 static void poll_uv(ml_evloop *l, double ms) {
+  struct ml_dog *dog = l->engine->meter.dog;
   if (ms == 0) {
     bool quiet = l->soft > 0 && !uv_loop_alive(l->uv); /* then libuv would not look */
     if (quiet) uv_ref((uv_handle_t *)&l->async);
@@ -215,6 +216,7 @@ static void poll_uv(ml_evloop *l, double ms) {
     if (quiet) uv_unref((uv_handle_t *)&l->async);
     return;
   }
+  if (dog != NULL) ml__dog_off(dog);
   if (ms > 0) {
     uv_update_time(l->uv);
     /* repeats: due before uv_run polls, it would be over and the poll endless */
@@ -230,6 +232,7 @@ static void poll_uv(ml_evloop *l, double ms) {
     uv_run(l->uv, UV_RUN_ONCE);
   uv_unref((uv_handle_t *)&l->uvtimer);
   if (ms > 0) uv_timer_stop(&l->uvtimer);
+  if (dog != NULL) ml__dog_on(dog);
 }
 
 /* A step does not block: before the virtual clock jumps, live handles must have had
@@ -408,8 +411,24 @@ static void run_timed(ml_evloop *l, ml_job *j) {
   if (took >= l->slow) ml__log(l->engine, "Executing %s took %.3f seconds", what, took);
 }
 
+/* A job is a slice of its own, unless it is a task's that ends inside another's. */
+static inline void run_job(ml_evloop *l, ml_job *j) {
+  ml_engine *e = l->engine;
+  ml__meter_next(e);
+  atomic_store_explicit(&e->meter.hot, l->L, memory_order_relaxed);
+  if (l->debug)
+    run_timed(l, j);
+  else
+    j->run(l, j);
+  atomic_store_explicit(&e->meter.hot, NULL, memory_order_relaxed);
+  atomic_signal_fence(memory_order_seq_cst);
+  if (e->meter.armed) ml__meter_settle(e, l->L);
+}
+
 int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) {
   ml_engine *e = l->engine;
+  lua_State *hot = e->meter.hot;
+  bool watched = e->meter.dog == NULL || ml__dog_on(e->meter.dog);
   ml_evloop *outer = e->running;
   ml_fiber *task = e->task;
   lua_State *active = e->active, *outerL = l->L;
@@ -422,6 +441,8 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   l->L = L;
   l->frames.paced = !nowait || (l->frames.polled && !l->frames.hosted);
   l->depth++;
+  atomic_store_explicit(&e->meter.hot, NULL, memory_order_relaxed);
+  if (e->meter.armed) ml__meter_settle(e, L); /* who runs the loop waits: that slice is over */
   for (;;) {
     l->rounds++;
     if (ml__list_empty(&l->batch)) {
@@ -444,10 +465,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
     while (!ml__list_empty(&l->batch)) {
       ml_link *n = l->batch.next;
       ml__list_remove(n);
-      if (l->debug)
-        run_timed(l, (ml_job *)(void *)n);
-      else
-        ((ml_job *)(void *)n)->run(l, (ml_job *)(void *)n);
+      run_job(l, (ml_job *)(void *)n);
       if (deadline_ns != 0 && uv_hrtime() >= deadline_ns) break;
       if (l->raise) break;
     }
@@ -473,6 +491,9 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   atomic_store_explicit(&e->live, outer, memory_order_release);
   e->task = task;
   e->active = active;
+  ml__meter_next(e);
+  atomic_store_explicit(&e->meter.hot, hot, memory_order_relaxed);
+  if (!watched) ml__dog_off(e->meter.dog);
   return rc;
 }
 

@@ -114,6 +114,7 @@ void ml__run_until(lua_State *L, ml_evloop *l, int idx) {
   int rc = ML_RUN_STOPPED;
   idx = lua_absindex(L, idx);
   if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
+  if (ml__engine(L)->meter.phase >= ML_M_GRACE) ml__meter_raise(L);
   u.run = until_done;
   ml__list_init(&u.link);
   if (f->obj.state == ML_F_PENDING)
@@ -157,6 +158,7 @@ static int loop_run_forever(lua_State *L) {
   ml_evloop *l = ml__checkopenloop(L, 1);
   int rc;
   check_running(L, l);
+  if (ml__engine(L)->meter.phase >= ML_M_GRACE) return ml__meter_raise(L);
   l->lasting++;
   rc = ml__loop_run(L, l, false, 0);
   l->lasting--;

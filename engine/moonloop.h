@@ -54,7 +54,8 @@ enum {
   ML_ECLOSED = -10006,  /* the engine or loop is closed                    */
   ML_EPENDING = -10007, /* the task has no result yet                     */
   ML_ESTUCK = -10008,   /* tasks are left that nothing can ever wake       */
-  ML_ELIMIT = -10009    /* a limit of the configuration was hit            */
+  ML_ELIMIT = -10009,   /* a limit of the configuration was hit            */
+  ML_EKILLED = -10010   /* stopped by ml_interrupt                         */
 };
 
 /* What ml_task_status answers. */
@@ -86,6 +87,13 @@ typedef struct ml_error {
 
 typedef enum { ML_CLOCK_REAL, ML_CLOCK_VIRTUAL, ML_CLOCK_HOST } ml_clock;
 
+/* Who notices that a script runs for too long: nobody; a thread that sends the engine's thread a
+** signal (costs next to nothing); a hook that counts instructions (portable, twice as slow). */
+typedef enum { ML_METER_OFF, ML_METER_WATCHDOG, ML_METER_COUNTED } ml_meter_mode;
+/* And what happens to it: TimeSliceError, which nothing in it can catch; or the task waits for
+** the next round, and the others run. */
+typedef enum { ML_OVERRUN_ERROR, ML_OVERRUN_PREEMPT } ml_overrun;
+
 /* How an engine is made. ml_config_init fills it in; its first field is the size of the
 ** struct that the host was compiled with. It only ever grows at its end, so an older
 ** host runs with a newer library, and a newer one with an older library as long as it
@@ -107,6 +115,14 @@ typedef struct ml_config {
   /* Bytes that scripts and the engine's objects may take together; 0: no limit. What would
   ** take more is an error for the script: "not enough memory".               */
   size_t memory_limit;
+  ml_meter_mode meter;
+  ml_overrun overrun;
+  uint64_t slice_us; /* what may run without an await, microseconds, from 100 on; 0: 10,000 */
+  int meter_signal;  /* of the watchdog; 0: SIGURG. Its handler is in place while engines use it */
+  /* Limits of what scripts have at a time; 0: none. Beyond them there is a LimitError.     */
+  size_t max_tasks;
+  size_t max_handles;  /* timers, loops, and what holds a descriptor or process             */
+  uint64_t max_output; /* bytes that they print, write to standard output and error, and log */
 } ml_config;
 
 /* lifecycle */
@@ -193,9 +209,12 @@ ML_API int ml_main_module(ml_engine *e, const char *module, int argc, const char
 ** script ended by SystemExit, exit_status (may be NULL) gets its status,
 ** for KeyboardInterrupt 130; otherwise 1. */
 ML_API const ml_error *ml_last_error(ml_engine *e, int *exit_status);
-/* ANY THREAD and signal handlers: asks the running script to stop as Ctrl-C
-** does: the first cancels the main task, the second raises KeyboardInterrupt. */
-ML_API int ml_interrupt(ml_engine *e);
+/* ANY THREAD and signal handlers. ASK: as Ctrl-C does: the first cancels the main task, the
+** second raises KeyboardInterrupt. KILL: what runs now, a task until its next await, a callback,
+** the main program, fails with a Terminated error that it cannot catch; 1, or 0 if no script
+** runs: then nothing happens. */
+enum { ML_INTERRUPT_ASK, ML_INTERRUPT_KILL };
+ML_API int ml_interrupt(ml_engine *e, int how);
 /* ANY THREAD: wakes a blocked ml_run. */
 ML_API int ml_wakeup(ml_engine *e);
 

@@ -26,6 +26,11 @@ static bool own_cancel(lua_State *L, int idx) {
   return own && ml__isinstance(L, idx, "CancelledError");
 }
 
+/* Is it what ends a slice that was too long? */
+static inline bool stopped(lua_State *L, int idx) {
+  return ml__engine(L)->meter.phase >= ML_M_GRACE && ml__meter_passes(L, idx);
+}
+
 static uint16_t depth_enter(lua_State *L) {
   ml_fiber *t = ml__engine(L)->task;
   return t != NULL ? t->depth++ : 0;
@@ -55,6 +60,7 @@ static void relieve(lua_State *L, int status) {
 static int pcall_k(lua_State *L, int status, lua_KContext ctx) {
   depth_leave(L, ctx & 0xffff);
   if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L);
+  if (stopped(L, -1)) return lua_error(L);
   if (!(ctx & CATCH_ALL) && own_cancel(L, -1)) return lua_error(L);
   relieve(L, status);
   lua_pushboolean(L, 0);
@@ -87,7 +93,7 @@ static int xpcall_k(lua_State *L, int status, lua_KContext ctx) {
 /* The handler of an xpcall: not asked about the task's own cancellation, which
 ** could not be raised again from what it returns. Upvalue 1: the user's. */
 static int xpcall_msgh(lua_State *L) {
-  if (own_cancel(L, 1)) {
+  if (stopped(L, 1) || own_cancel(L, 1)) {
     lua_settop(L, 1);
     return 1;
   }
@@ -98,7 +104,8 @@ static int xpcall_msgh(lua_State *L) {
 }
 
 static int xpcall_own_k(lua_State *L, int status, lua_KContext ctx) {
-  if (status != LUA_OK && status != LUA_YIELD && own_cancel(L, -1)) return lua_error(L);
+  if (status != LUA_OK && status != LUA_YIELD && (stopped(L, -1) || own_cancel(L, -1)))
+    return lua_error(L);
   return xpcall_k(L, status, ctx);
 }
 
@@ -106,11 +113,9 @@ static int base_xpcall(lua_State *L) {
   int n = lua_gettop(L);
   lua_KContext ctx;
   luaL_checktype(L, 2, LUA_TFUNCTION);
-  if (ml__engine(L)->task != NULL) {
-    lua_pushvalue(L, 2);
-    lua_pushcclosure(L, xpcall_msgh, 1);
-    lua_replace(L, 2);
-  }
+  lua_pushvalue(L, 2);
+  lua_pushcclosure(L, xpcall_msgh, 1);
+  lua_replace(L, 2);
   lua_pushboolean(L, 1);
   lua_pushvalue(L, 1);
   lua_rotate(L, 3, 2);
@@ -133,6 +138,7 @@ enum { CO_RESUME, CO_WRAP };
 static bool is_the_loops(lua_State *L, lua_State *co) {
   bool is;
   if (ml__isparked(co)) return true;
+  if (ml__engine(L)->meter.preempt && ml__meter_preempted(co)) return true;
   if (!ml__engine(L)->exposed || co == L) return false;
   lua_checkstack(L, 3);
   ml__ref_get(L, ML_R_EXPOSED);
@@ -143,12 +149,20 @@ static bool is_the_loops(lua_State *L, lua_State *co) {
   return is;
 }
 
+/* lua_resetthread: what `<close>` does in co counts, too. */
+static int reset(ml_engine *e, lua_State *co) {
+  lua_State *prev = ml__meter_enter(e, co);
+  int st = lua_resetthread(co);
+  ml__meter_leave(e, prev);
+  return st;
+}
+
 /* Hands the error on top of co over to L, as resume or wrap gives it. */
 static int give_error(lua_State *L, lua_State *co, int kind) {
   int st = lua_status(co);
   if (kind == CO_RESUME) {
-    if (co != L && st != LUA_OK && st != LUA_YIELD && own_cancel(co, -1)) {
-      lua_resetthread(co); /* the task's own cancellation passes, as through pcall */
+    if (co != L && st != LUA_OK && st != LUA_YIELD && (stopped(co, -1) || own_cancel(co, -1))) {
+      reset(ml__engine(L), co); /* the task's own cancellation passes, as through pcall */
       lua_xmove(co, L, 1);
       return lua_error(L);
     }
@@ -160,7 +174,7 @@ static int give_error(lua_State *L, lua_State *co, int kind) {
     return 2;
   }
   if (st != LUA_OK && st != LUA_YIELD) { /* error in the coroutine: close it */
-    st = lua_resetthread(co);
+    st = reset(ml__engine(L), co);
     lua_xmove(co, L, 1); /* the error, maybe another one from a __close */
   } else
     lua_xmove(co, L, 1);
@@ -176,7 +190,7 @@ static int give_error(lua_State *L, lua_State *co, int kind) {
 static int abandon(lua_State *L, lua_State *co, int kind) {
   if (kind == CO_RESUME) lua_pushboolean(L, 0);
   lua_xmove(co, L, 1);
-  lua_resetthread(co);
+  reset(ml__engine(L), co);
   lua_settop(co, 0);
   return kind == CO_RESUME ? 2 : lua_error(L);
 }
@@ -187,14 +201,17 @@ static int resume_k(lua_State *L, int status, lua_KContext ctx);
 ** returns or fails. Frame of L: index 1 is co for CO_RESUME. */
 static int resume_on(lua_State *L, lua_State *co, int narg, int kind, bool woken) {
   ml_engine *e = ml__engine(L);
-  lua_State *active = e->active;
+  lua_State *active = e->active, *hot;
   uint16_t depth = depth_enter(L);
   int nres = 0, st;
   if (active == L && lua_isyieldable(L)) e->active = co; /* else an await in it is an error */
+  hot = ml__meter_enter(e, co);
   st = lua_resume(co, L, narg, &nres);
-  e->active = active;
+  e->active = e->meter.phase >= ML_M_GRACE ? NULL : active;
+  ml__meter_leave(e, hot);
   depth_leave(L, depth);
-  if (st == LUA_YIELD && ml__isparked(co)) {
+  if (st == LUA_YIELD && (ml__isparked(co) || e->meter.preempting)) {
+    e->meter.preempting = false;
     if (L == e->task->thread) return lua_yieldk(L, 0, (lua_KContext)kind, resume_k);
     lua_pushlightuserdata(L, (void *)&ml__park);
     return lua_yieldk(L, 1, (lua_KContext)kind, resume_k);
@@ -219,8 +236,10 @@ static int resume_k(lua_State *L, int status, lua_KContext ctx) {
   lua_State *co = ctx == CO_RESUME ? lua_tothread(L, 1) : lua_tothread(L, lua_upvalueindex(1));
   (void)status;
   ml__check_resumed(L);
-  if (co == NULL || !ml__isparked(co)) return luaL_error(L, "the coroutine that awaited is gone");
-  lua_pop(co, 1); /* ml__park */
+  if (co != NULL && ml__isparked(co))
+    lua_pop(co, 1); /* ml__park */
+  else if (co == NULL || !ml__meter_preempted(co))
+    return luaL_error(L, "the coroutine that awaited is gone");
   return resume_on(L, co, 0, (int)ctx, true);
 }
 
@@ -411,7 +430,11 @@ static int co_close(lua_State *L) {
                       "cannot close a coroutine that waits in an await: cancel its task instead");
   if (co == L || (st == LUA_OK && lua_getstack(co, 0, &ar)))
     return luaL_error(L, "cannot close a %s coroutine", co == L ? "running" : "normal");
-  st = lua_resetthread(co);
+  st = reset(ml__engine(L), co);
+  if (st != LUA_OK && stopped(co, -1)) {
+    lua_xmove(co, L, 1);
+    return lua_error(L);
+  }
   if (st == LUA_OK) {
     lua_pushboolean(L, 1);
     return 1;
@@ -444,7 +467,7 @@ static lua_State *nested(lua_State *co) {
 void ml__thread_unwind(lua_State *co) {
   lua_State *inner = nested(co);
   if (inner != NULL) ml__thread_unwind(inner);
-  lua_resetthread(co);
+  reset(ml__engine(co), co);
   lua_settop(co, 0);
 }
 

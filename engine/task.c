@@ -159,7 +159,14 @@ enum { BODY_TASK = 1, BODY_CO, BODY_MSGH, BODY_FIRST };
 static int task_body_k(lua_State *L, int status, lua_KContext ctx) {
   ml_fiber *t = lua_touserdata(L, BODY_TASK);
   (void)ctx;
-  if (status == LUA_OK || status == LUA_YIELD)
+  if (ml__engine(L)->meter.phase >= ML_M_GRACE) { /* stopped, whatever it made of that */
+    if (status == LUA_OK || status == LUA_YIELD) {
+      lua_settop(L, BODY_FIRST - 1);
+      lua_pushliteral(L, "stopped");
+    }
+    ml__meter_outcome(L);
+    fail(L, BODY_TASK, t);
+  } else if (status == LUA_OK || status == LUA_YIELD)
     succeed(L, BODY_TASK, t, BODY_FIRST);
   else
     fail(L, BODY_TASK, t);
@@ -350,7 +357,7 @@ static void task_step(ml_evloop *l, ml_job *j);
 void ml__task_run(ml_evloop *l, ml_fiber *t) {
   ml_engine *e = l->engine;
   ml_fiber *prev = e->task;
-  lua_State *active = e->active, *co;
+  lua_State *active = e->active, *hot, *co;
   int nres, nargs = 0, st;
   t->waiting = NULL;
   if (!(t->fut.obj.flags & ML_FF_STARTED)) {
@@ -370,8 +377,10 @@ void ml__task_run(ml_evloop *l, ml_fiber *t) {
     nargs = 2;
   }
   e->task = t;
+  hot = e->meter.hot;
   for (;;) {
     co = e->active = t->thread;
+    ml__meter_enter(e, co);
     t->depth = 0;
     t->parked = NULL;
     nres = 0;
@@ -411,7 +420,8 @@ void ml__task_run(ml_evloop *l, ml_fiber *t) {
     break;
   }
   e->task = prev;
-  e->active = active;
+  e->active = e->meter.phase >= ML_M_GRACE ? NULL : active;
+  ml__meter_leave(e, hot);
 }
 
 /* With thousands of tasks in a round, each step would begin with a wait for memory:

@@ -35,7 +35,7 @@ static const char usage[] =
 static void on_sigint(int sig) {
   int saved = errno;
   (void)sig;
-  if (engine != NULL) ml_interrupt(engine);
+  if (engine != NULL) ml_interrupt(engine, ML_INTERRUPT_ASK);
   errno = saved;
 }
 

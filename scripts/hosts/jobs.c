@@ -294,7 +294,7 @@ static ml_engine *engine; /* for the signal handler */
 
 static void on_signal(int sig) {
   (void)sig;
-  ml_interrupt(engine);
+  ml_interrupt(engine, ML_INTERRUPT_ASK);
 }
 
 static int run(pool *p, const char *script, int argc, char **argv) {

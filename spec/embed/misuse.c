@@ -25,7 +25,7 @@ static void no_engine(void) {
   expect(ml_step(NULL, 0) == ML_EINVAL);
   expect(ml_alive(NULL) == ML_EINVAL);
   expect(ml_wakeup(NULL) == ML_EINVAL);
-  expect(ml_interrupt(NULL) == ML_EINVAL);
+  expect(ml_interrupt(NULL, ML_INTERRUPT_ASK) == ML_EINVAL);
   expect(ml_userdata(NULL) == NULL);
   expect(ml_lua(NULL) == NULL && ml_loop(NULL) == NULL);
   expect(ml_load(NULL, "=x", "", 0, &t) == ML_EINVAL && t == NULL);

@@ -41,7 +41,7 @@ static void *wake_often(void *arg) {
 
 static void *interrupt(void *arg) {
   pause_ms(50);
-  expect_ok(ml_interrupt(arg));
+  expect_ok(ml_interrupt(arg, ML_INTERRUPT_ASK));
   return NULL;
 }
 

@@ -12,7 +12,7 @@ local parts = {
     Event
     BaseException Exception CancelledError TimeoutError InvalidStateError RuntimeError ValueError
     TypeError OSError EOFError IncompleteReadError LimitOverrunError QueueEmpty QueueFull QueueShutDown
-    BrokenBarrierError ExceptionGroup BaseExceptionGroup KeyboardInterrupt SystemExit
+    BrokenBarrierError ExceptionGroup BaseExceptionGroup KeyboardInterrupt SystemExit Terminated TimeSliceError LimitError
     SendfileNotAvailableError StopAsyncIteration ]],
   },
   { "runners", " run Runner " },
