@@ -86,13 +86,16 @@ local watched = {
   _exit = { "spawn" }, fork = { "spawn" }, vfork = {}, chdir = { "spawn" }, umask = { "spawn" }, setsid = { "spawn" },
   setuid = { "spawn" }, setgid = { "spawn" }, setgroups = { "spawn" },
   -- write: asks whether SIGPIPE is still the system's. spawn: in the child. channel: a worker of multiprocessing, in
-  -- a process of its own. signal: puts back what a script has set by loop:add_signal_handler
-  sigaction = { "write", "spawn", "channel", "signal" },
+  -- a process of its own. signal: puts back what a script has set by loop:add_signal_handler. watchdog: a host's
+  -- ML_METER_WATCHDOG asks for it
+  sigaction = { "write", "spawn", "channel", "signal", "watchdog" },
   -- around one write to a pipe or one fork, and in threads of its own: the host's own mask is as before afterwards
-  pthread_sigmask = { "executor", "executor_thread", "fswhole", "sendfile", "spawn", "stdfd", "write" },
+  pthread_sigmask = { "executor", "executor_thread", "fswhole", "sendfile", "spawn", "stdfd", "watchdog", "write" },
   sigprocmask = { "spawn" },
   -- what scripts send
-  kill = { "process", "signal" }, killpg = {}, pthread_kill = {},
+  kill = { "process", "signal" }, killpg = {},
+  -- to a thread of an engine that has the watchdog
+  pthread_kill = { "watchdog" },
   -- raw mode, asked for by scripts through module tty, ended by ml_close
   tcsetattr = { "tty" },
   -- warnings and reports of an engine whose host gave no `log`
