@@ -310,7 +310,7 @@ static void op_cancel(ml_op *o) {
   ml_call *c = op->call;
   if (c == NULL) return;
   detach(c, ml__state(c->e));
-  if (c->on_cancel != NULL) c->on_cancel(c, c->cancel_ud);
+  if (c->on_cancel != NULL && !is_finished(c)) c->on_cancel(c, c->cancel_ud);
 }
 
 static const ml_opclass host_class = {"host call", op_begin, op_wake, op_cancel};

@@ -183,13 +183,15 @@ typedef int (*ml_async_fn)(ml_call *c, void *ud);
 ML_API int ml_def_async(ml_engine *e, const char *name, ml_async_fn fn, void *ud);
 ML_API int ml_argc(const ml_call *c);
 /* The i-th argument, from 0; ML_EINVAL and nil beyond the last. Its string lives until fn
-** returns, or until an asynchronous call is finished. ML_OTHER is given back by
+** returns; of an asynchronous call until it is finished or its script waits no longer, so what
+** another thread is to read is copied. ML_OTHER is given back by
 ** ml_value_free. On the engine's thread. */
 ML_API int ml_arg(ml_call *c, int i, ml_value *out);
 ML_API int ml_return(ml_call *c, const ml_value *v, size_t n); /* the last one counts */
 ML_API ml_engine *ml_call_engine(const ml_call *c);
 /* fn is told, on the engine's thread, when the script waits no longer: its task was
-** cancelled, or the engine is closed. The call is still to be finished, in fn or later. */
+** cancelled, or the engine is closed. The call is still to be finished, in fn or later; of one
+** that is finished fn is not told, but another thread may be about to finish it. */
 typedef void (*ml_cancel_fn)(ml_call *c, void *ud);
 ML_API int ml_call_on_cancel(ml_call *c, ml_cancel_fn fn, void *ud);
 /* ANY THREAD, once for each asynchronous call, even if it was cancelled: it releases c.

@@ -176,7 +176,17 @@ static void asynchronous(ml_engine *e) {
   expect_ok(ml_run(e));
   expect(ml_task_status(t) == ML_CANCELLED && p.cancelled == 1);
   ml_task_release(t);
+  /* one that is finished is not told of its cancellation */
+  p.n = 0;
+  t = load(e, "await(host.cancellable())");
+  while (p.n < 1) expect_ok(ml_step(e, 0));
+  expect_ok(ml_call_finish(p.calls[0], 0, NULL, 0));
+  expect_ok(ml_task_cancel(t, "too late"));
+  expect_ok(ml_run(e));
+  expect(ml_task_status(t) == ML_CANCELLED && p.cancelled == 1);
+  ml_task_release(t);
   /* without a callback the host finishes in vain */
+  p.n = 1;
   t = load(e, "await(host.later())");
   while (p.n < 2) expect_ok(ml_step(e, 0));
   expect_ok(ml_task_cancel(t, NULL));
