@@ -109,7 +109,7 @@ endif
 # ---- build ----------------------------------------------------------------
 
 .PHONY: all
-all: $(BUILD)/moonloop $(BUILD)/libmoonloop.a $(BUILD)/libmoonloop.so $(BUILD)/libmoonloop.so.$(SOVERSION) $(BUILD)/moonloop.pc ## build the command, both libraries and the .pc file
+all: $(BUILD)/moonloop $(BUILD)/libmoonloop.a $(BUILD)/libmoonloop.so $(BUILD)/libmoonloop.so.$(SOVERSION) $(BUILD)/asyncio.so $(BUILD)/moonloop.pc ## build the command, the libraries, the module and the .pc file
 
 # A file that changes exactly when its text does: objects depend on the flags,
 # the embedded library on the list of its files.
@@ -160,6 +160,13 @@ $(BUILD)/libmoonloop.so.$(SOVERSION) $(BUILD)/libmoonloop.so: $(BUILD)/$(SHARED)
 
 $(BUILD)/moonloop: $(CLI_OBJ) $(BUILD)/libmoonloop.a tools/exports.txt
 	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(TLS_LINK) $(SYS_LIBS)
+
+# For interpreters of Lua 5.4: require "asyncio". It has Lua from whoever loads it, and is
+# never unloaded: the state's last blocks are freed by its code.
+.PHONY: lua-module
+lua-module: $(BUILD)/asyncio.so ## build/asyncio.so: require "asyncio" in a stock lua5.4
+$(BUILD)/asyncio.so: $(PIC_OBJ) $(BUILD)/pic/engine/stock/asyncio.o $(GEN)/sources.list tools/module.map
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-z,nodelete -Wl,--version-script=tools/module.map -o $@ $(filter %.o,$^) $(LDFLAGS_ALL) $(UV_SHARED) $(TLS_SHARED) $(SYS_LIBS)
 
 # For hosts built against this tree. The library is named by file, so that the
 # host needs no run path; Lua and libuv are the system's.

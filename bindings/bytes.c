@@ -80,6 +80,7 @@ ml_net *ml__net(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &net_key);
+  ml__finalized(L);
   return net;
 }
 

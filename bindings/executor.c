@@ -743,6 +743,7 @@ int ml__open_workers(lua_State *L) {
   ml__guard_metatable(L);
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+  ml__finalized(L);
   ml__newtype(L, ML_T_POOL, "Pool", methods, meta);
   lua_pop(L, 1);
   luaL_newlib(L, functions);

@@ -312,6 +312,7 @@ ml_fs *ml__fs(lua_State *L) {
   fs->close_next = fs->engine->close_handles;
   fs->engine->close_handles = close_handles;
   lua_rawsetp(L, LUA_REGISTRYINDEX, &fs_key);
+  ml__finalized(L);
   return fs;
 }
 

@@ -141,4 +141,5 @@ void ml__stdin_open(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &input_key); /* both live as long as the engine */
+  ml__finalized(L);
 }

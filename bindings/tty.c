@@ -70,6 +70,7 @@ static ml_terminals *terminals(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &terminals_key);
+  ml__finalized(L);
   e->terminals = all;
   e->restore_terminal = restore_all;
   return all;

@@ -20,11 +20,16 @@
 ** With AddressSanitizer free blocks are poisoned. Built with ML_NO_ARENA every
 ** block comes straight from the host's allocator, behind a head that holds its
 ** size: each allocation can then be made to fail, and ASan sees each block.
+**
+** A state that is the host's keeps its allocator. Ours is put before it, which changes no
+** block: it counts, and looks at coroutines when they are freed.
 */
 #include <stdlib.h>
 #include <string.h>
 
 #include "core.h"
+
+#define WATCHED 1024 /* a coroutine larger than that is not watched */
 
 #ifndef ML_NO_ARENA
 
@@ -80,6 +85,12 @@ typedef struct arena {
 #endif
 
 struct ml_allocator {
+  /* a state that is the host's has its own allocator under ml__alloc_attached */
+  lua_Alloc state_host;
+  void *state_ud;
+  size_t state_used;
+  const void *last; /* the state's last block */
+  void (*gone)(void *ud);
   void *(*host)(void *ud, void *p, size_t osize, size_t nsize);
   void *ud;
   void (*lost)(void *ud, const ml_object *co);
@@ -126,6 +137,8 @@ ml_allocator *ml__alloc_new(const ml_config *c, void (*lost)(void *ud, const ml_
 }
 
 void ml__alloc_set_ud(ml_allocator *a, void *ud) { a->lost_ud = ud; }
+void *ml__alloc_ud(const ml_allocator *a) { return a->lost_ud; }
+void ml__alloc_main_block(ml_allocator *a, const void *p) { a->last = p; }
 
 void ml__alloc_free(ml_allocator *a) {
   if (a == NULL) return;
@@ -144,15 +157,70 @@ void ml__alloc_free(ml_allocator *a) {
   a->host(a->ud, a, sizeof *a, 0);
 }
 
-size_t ml__alloc_used(const ml_allocator *a) { return a->used; }
+size_t ml__alloc_used(const ml_allocator *a) { return a->used + a->state_used; }
 void ml__alloc_limit(ml_allocator *a, size_t limit) { a->limit = limit; }
 
 /* May the allocator grow by so much? */
 static inline bool allowed(const ml_allocator *a, size_t more) {
-  return a->limit == 0 || (a->used <= a->limit && more <= a->limit - a->used);
+  size_t used = a->used + a->state_used;
+  return a->limit == 0 || (used <= a->limit && more <= a->limit - used);
 }
 
 void ml__alloc_expect_coroutine(ml_allocator *a) { a->expecting = true; }
+
+/* ---- in a state that is the host's ---- */
+
+void ml__alloc_adopt(ml_allocator *a, lua_Alloc host, void *ud, size_t used, const void *last,
+                     void (*gone)(void *ud)) {
+  a->state_host = host;
+  a->state_ud = ud;
+  a->state_used = used;
+  a->last = last;
+  a->gone = gone;
+}
+
+void ml__alloc_disown(ml_allocator *a, lua_State *L) {
+  lua_setallocf(L, a->state_host, a->state_ud);
+  a->state_used = 0;
+}
+
+/* Is it a coroutine that is freed? Its last word points to the object inside, which begins
+** with what nothing else begins with. The word is cleared, so that no other block that comes
+** to lie there is taken for one. */
+static void look_at_freed(ml_allocator *a, char *p, size_t size) {
+  const ml_object *co;
+  uintptr_t at;
+  if (size < sizeof(ml_coroutine) || size > WATCHED || size % sizeof(void *) != 0) return;
+  memcpy(&at, p + size - sizeof at, sizeof at);
+  if (at < (uintptr_t)p || at > (uintptr_t)p + size - sizeof *co || at % sizeof(void *) != 0)
+    return;
+  co = (const ml_object *)(const void *)(p + (at - (uintptr_t)p));
+  if (co->magic != &ml__magic || (co->type != ML_T_COROUTINE && co->type != ML_T_OP)) return;
+  memset(p + size - sizeof at, 0, sizeof at);
+  if (co->state == ML_CO_NEW) a->lost(a->lost_ud, co);
+}
+
+void *ml__alloc_attached(void *ud, void *p, size_t osize, size_t nsize) {
+  ml_allocator *a = ud;
+  size_t had = p != NULL ? osize : 0;
+  const ml_engine *e = a->lost_ud;
+  void *q;
+  if (p != NULL && nsize == 0) {
+    bool last = p == a->last;
+    look_at_freed(a, p, osize);
+    a->state_used -= osize < a->state_used ? osize : a->state_used;
+    a->state_host(a->state_ud, p, osize, 0);
+    if (last) a->gone(a->lost_ud);
+    return NULL;
+  }
+  /* the limit is for what the engine runs: what the host does meanwhile cannot take an error */
+  if (nsize > had && e->running != NULL && !allowed(a, nsize - had)) return NULL;
+  q = a->state_host(a->state_ud, p, osize, nsize);
+  if (q == NULL) return NULL;
+  a->state_used += nsize;
+  a->state_used -= had < a->state_used ? had : a->state_used;
+  return q;
+}
 
 #ifdef ML_NO_ARENA
 
@@ -175,6 +243,7 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
       if (co != NULL && co->state == ML_CO_NEW) a->lost(a->lost_ud, co);
     }
     a->used -= h->s.size - sizeof *h;
+    if (p == a->last) memset(p, 0, LUA_EXTRASPACE);
     a->host(a->ud, h, h->s.size, 0);
     return NULL;
   }
@@ -330,8 +399,10 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   if (nsize == 0) {
     if (osize <= ML_SMALL)
       small_free(a, p, osize);
-    else
+    else {
+      if (p == a->last) memset(p, 0, LUA_EXTRASPACE);
       large_free(a, p, osize);
+    }
     a->used -= osize;
     return NULL;
   }

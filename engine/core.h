@@ -32,6 +32,7 @@ typedef struct ml_future ml_future;
 typedef struct ml_fiber ml_fiber;
 typedef struct ml_op ml_op;
 typedef struct ml_codeinfo ml_codeinfo;
+typedef struct ml_attachment ml_attachment;
 
 /* ---- lists (list.h in spirit: circular, intrusive, with a head) ---- */
 
@@ -209,10 +210,28 @@ struct ml_engine {
   char warning[512];          /* a Lua warning that comes in parts */
   struct ml_task *host_tasks; /* host.c: the host's references */
   ml_meter meter;
-  uint64_t output; /* bytes that scripts have written */
+  uint64_t output;           /* bytes that scripts have written */
+  ml_attachment *attachment; /* NULL: the state is the engine's own */
+  /* NULL, or told when a loop begins to run outside of any other, and when it ends */
+  void (*on_drive)(ml_engine *e, bool begins);
 };
 
-static inline ml_engine *ml__engine(lua_State *L) { return *(ml_engine **)lua_getextraspace(L); }
+/* A state that ml_new made has its engine in every thread's extra space, marked as such: no
+** pointer of a host's looks like that. In a state that was attached to, extra space is the
+** host's: the engine is found by the allocator. */
+#define ML_TAG_SHIFT 48
+#define ML_TAG ((uint64_t)0x6D4C << ML_TAG_SHIFT)
+static inline uint64_t ml__tagged(lua_State *L) {
+  return (uint64_t) * (uintptr_t *)lua_getextraspace(L) ^ ML_TAG;
+}
+/* Is it a state that was attached to? */
+static inline bool ml__attached(lua_State *L) { return ml__tagged(L) >> ML_TAG_SHIFT != 0; }
+ml_engine *ml__attached_engine(lua_State *L);
+static inline ml_engine *ml__engine(lua_State *L) {
+  uint64_t e = ml__tagged(L);
+  if (__builtin_expect(e >> ML_TAG_SHIFT != 0, 0)) return ml__attached_engine(L);
+  return (ml_engine *)(uintptr_t)e; // NOLINT(performance-no-int-to-ptr)
+}
 
 /* L runs scripts until ml__meter_leave, which gets the answer. */
 static inline lua_State *ml__meter_enter(ml_engine *e, lua_State *L) {
@@ -265,14 +284,23 @@ typedef enum {
   ML_R_ASYNCFNS,    /* weak keys: functions that are no call_async, but coroutine functions */
   ML_R_SLEEP0,      /* ml_engine.sleep0, frame0 */
   ML_R_FRAME0,
-  ML_R_KILL, /* the error that stops the slice, or false */
-  ML_R_TYPES /* + type: metatables */
+  ML_R_KILL,     /* the error that stops the slice, or false */
+  ML_R_ATTACHED, /* in the host's state: what attach.c has to put back */
+  ML_R_TYPES     /* + type: metatables */
 } ml_ref;
 
-static inline int ml__ref_get(lua_State *L, int ref) {
-  return lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+/* In a state that was attached to, where others keep references, all are so much further up. */
+#define ML_REF_ATTACHED 0x6D4C0000
+
+static inline int ml__ref_key(lua_State *L, int ref) {
+  return __builtin_expect(ml__attached(L), 0) ? ML_REF_ATTACHED + ref : ref;
 }
-static inline void ml__ref_set(lua_State *L, int ref) { lua_rawseti(L, LUA_REGISTRYINDEX, ref); }
+static inline int ml__ref_get(lua_State *L, int ref) {
+  return lua_rawgeti(L, LUA_REGISTRYINDEX, ml__ref_key(L, ref));
+}
+static inline void ml__ref_set(lua_State *L, int ref) {
+  lua_rawseti(L, LUA_REGISTRYINDEX, ml__ref_key(L, ref));
+}
 
 /* Pushes the table of rare properties of the object at idx, made at need. */
 void ml__push_extras(lua_State *L, int idx);
@@ -284,12 +312,52 @@ void ml__pushpinned(lua_State *L, int pin);
 void ml__log_text(ml_engine *e, const char *s, size_t n);
 void ml__log(ml_engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* attach.c: what an engine has more in a state that is the host's */
+/* An object with a finalizer was made: when the host closes its state, the engine's end comes
+** before it. */
+void ml__attach_watch(lua_State *L);
+static inline void ml__finalized(lua_State *L) {
+  if (ml__attached(L)) ml__attach_watch(L);
+}
+/* Pushes the loader of a module that is in the binary, and what it is given after its name. */
+int ml__push_embedded(lua_State *L, const char *name);
+bool ml__issearcher(lua_State *L, int idx); /* loader.c: in package.searchers, one of ours */
+/* A module was found in the binary. */
+void ml__attach_loaded(lua_State *L, const char *name);
+/* Is a script on the host's stack? */
+bool ml__attach_busy(const ml_engine *e);
+/* Before the loops go, and after. */
+void ml__attach_leave(ml_engine *e);
+
+/* engine.c */
+/* Checks the configuration and makes what an engine has besides its state. */
+int ml__engine_new(const ml_config *c, ml_engine **out);
+/* Opens all of the engine's units in its state; what scripts have of them by global names
+** alone. lua_CFunctions. */
+int ml__engine_open(lua_State *L);
+int ml__engine_install(lua_State *L);
+/* Ends loops, tasks and references of the host. */
+void ml__engine_shut(ml_engine *e, int grace_ms);
+/* After its state, or when nothing of it is left there. */
+void ml__engine_free(ml_engine *e);
+
 /* alloc.c */
 ml_allocator *ml__alloc_new(const ml_config *c, void (*lost)(void *ud, const ml_object *co),
                             void *ud);
 void ml__alloc_free(ml_allocator *a);
 void *ml__alloc(void *a, void *p, size_t osize, size_t nsize); /* a lua_Alloc */
 void ml__alloc_set_ud(ml_allocator *a, void *ud);
+/* The engine's own state is in this block: its extra space is cleared at the end. */
+void ml__alloc_main_block(ml_allocator *a, const void *p);
+/* A lua_Alloc for a state that is the host's: its blocks are the host's allocator's as they
+** are, counted and watched. */
+void *ml__alloc_attached(void *a, void *p, size_t osize, size_t nsize);
+/* From now on ml__alloc_attached hands over to these; so many bytes are in use already. When
+** the last block of the state is freed, `gone` is told, and may free the allocator. */
+void ml__alloc_adopt(ml_allocator *a, lua_Alloc host, void *ud, size_t used, const void *last,
+                     void (*gone)(void *ud));
+void ml__alloc_disown(ml_allocator *a, lua_State *L); /* the state has its own back */
+void *ml__alloc_ud(const ml_allocator *a);            /* of ml__alloc_set_ud */
 size_t ml__alloc_used(const ml_allocator *a);
 /* From now on what would take the allocator over so many bytes fails; 0: no limit. */
 void ml__alloc_limit(ml_allocator *a, size_t limit);

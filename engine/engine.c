@@ -45,6 +45,7 @@ const char *ml_strerror(int err) {
   case ML_ESTUCK: return "tasks are left that nothing can wake";
   case ML_ELIMIT: return "a limit was reached";
   case ML_EKILLED: return "the host has stopped the script";
+  case ML_EVERSION: return "the state is of another version of Lua";
   default: break;
   }
 #define X(name, text) \
@@ -121,15 +122,38 @@ static int core_open(lua_State *L) {
   return 1;
 }
 
-static int open_all(lua_State *L) {
+int ml__engine_install(lua_State *L) {
+  ml__ref_get(L, ML_R_CORE);
+  ml__open_protected(L);
+  ml__open_loader(L);
+  ml__open_guard(L);
+  lua_getfield(L, -1, "async");
+  lua_setglobal(L, "async");
+  lua_getfield(L, -1, "await");
+  lua_setglobal(L, "await");
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, core_open);
+  lua_setfield(L, -2, "asyncio.core");
+  if (ml__engine(L)->config.print != NULL) {
+    lua_pushcfunction(L, host_print);
+    lua_setglobal(L, "print");
+  }
+  return 0;
+}
+
+int ml__engine_open(lua_State *L) {
   ml_engine *e = ml__engine(L);
+  bool own = e->attachment == NULL, collects = lua_gc(L, LUA_GCISRUNNING);
   lua_gc(L, LUA_GCSTOP);
   for (int i = LUA_RIDX_LAST + 1; i < ML_R_TYPES + ML_T_USER; i++) { /* see ml_ref */
+    if (i == ML_R_ATTACHED && !own) continue;
     lua_pushinteger(L, 0);
     ml__ref_set(L, i);
   }
-  ml__strbuf_init(L, ml__engine(L)->alloc);
-  luaL_openlibs(L);
+  if (own) {
+    ml__strbuf_init(L, e->alloc);
+    luaL_openlibs(L);
+  }
   lua_newtable(L);
   ml__ref_set(L, ML_R_THREADS);
   lua_newtable(L);
@@ -165,34 +189,20 @@ static int open_all(lua_State *L) {
   ml__open_sync(L);
   ml__open_queues(L);
   ml__open_loops(L);
-  ml__open_protected(L);
-  ml__open_loader(L);
-  ml__open_guard(L);
-  lua_getfield(L, -1, "async");
-  lua_setglobal(L, "async");
-  lua_getfield(L, -1, "await");
-  lua_setglobal(L, "await");
   ml__ref_set(L, ML_R_CORE);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  lua_pushcfunction(L, core_open);
-  lua_setfield(L, -2, "asyncio.core");
-  if (e->config.print != NULL) {
-    lua_pushcfunction(L, host_print);
-    lua_setglobal(L, "print");
+  ml__engine_install(L);
+  if (own) {
+    lua_setwarnf(L, warn, e);
+    ml__gc_watch(L);
   }
-  lua_setwarnf(L, warn, e);
-  lua_gc(L, LUA_GCRESTART);
-  ml__gc_watch(L);
+  if (collects) lua_gc(L, LUA_GCRESTART);
   return 0;
 }
 
-int ml_new(const ml_config *c, ml_engine **out) {
+int ml__engine_new(const ml_config *c, ml_engine **out) {
   ml_engine *e;
   ml_allocator *a;
   ml_config config;
-  int rc;
-  if (out == NULL) return ML_EINVAL;
-  *out = NULL;
   ml_config_init(&config);
   if (c != NULL && !config_read(&config, c)) return ML_EINVAL;
   if ((unsigned)config.clock > ML_CLOCK_HOST) return ML_EINVAL;
@@ -212,15 +222,28 @@ int ml_new(const ml_config *c, ml_engine **out) {
   ml__list_init(&e->loops);
   ml__list_init(&e->reports);
   ml__list_init(&e->unwound);
-  e->L = lua_newstate(ml__alloc, a);
+  *out = e;
+  return 0;
+}
+
+int ml_new(const ml_config *c, ml_engine **out) {
+  ml_engine *e = NULL;
+  uint64_t at;
+  int rc;
+  if (out == NULL) return ML_EINVAL;
+  *out = NULL;
+  rc = ml__engine_new(c, &e);
+  if (rc < 0) return rc;
+  e->L = lua_newstate(ml__alloc, e->alloc);
   if (e->L == NULL) {
-    ml__alloc(a, e, sizeof *e, 0);
-    ml__alloc_free(a);
+    ml__engine_free(e);
     return ML_ENOMEM;
   }
-  *(ml_engine **)lua_getextraspace(e->L) = e;
+  at = (uintptr_t)e; /* else it is found by the allocator */
+  *(uintptr_t *)lua_getextraspace(e->L) = at >> ML_TAG_SHIFT == 0 ? (uintptr_t)(at ^ ML_TAG) : 0;
+  ml__alloc_main_block(e->alloc, lua_getextraspace(e->L));
   lua_atpanic(e->L, on_panic);
-  lua_pushcfunction(e->L, open_all);
+  lua_pushcfunction(e->L, ml__engine_open);
   if (lua_pcall(e->L, 0, 0, 0) != LUA_OK) {
     ml_close(e, 0);
     return ML_ENOMEM;
@@ -230,11 +253,11 @@ int ml_new(const ml_config *c, ml_engine **out) {
     ml_close(e, 0);
     return rc;
   }
-  if (config.memory_limit != 0 && ml__alloc_used(a) >= config.memory_limit) {
+  if (e->config.memory_limit != 0 && ml__alloc_used(e->alloc) >= e->config.memory_limit) {
     ml_close(e, 0);
     return ML_ELIMIT;
   }
-  ml__alloc_limit(a, config.memory_limit);
+  ml__alloc_limit(e->alloc, e->config.memory_limit);
   *out = e;
   return 0;
 }
@@ -292,18 +315,16 @@ static void call_c(lua_State *L, lua_CFunction f, void *p) {
 }
 
 static bool busy(const ml_engine *e) {
-  return e->running != NULL || e->task != NULL || e->in_main || e->closing;
+  return e->running != NULL || e->task != NULL || e->in_main || e->closing ||
+         (e->attachment != NULL && ml__attach_busy(e));
 }
 
 /* Rounds that a closing engine still runs for what is ready when the grace is over: a script may
 ** be ready for ever. */
 #define LATE_ROUNDS 1000
 
-int ml_close(ml_engine *e, int grace_ms) {
-  ml_allocator *a;
+void ml__engine_shut(ml_engine *e, int grace_ms) {
   uint64_t end = uv_hrtime() + (uint64_t)(grace_ms > 0 ? grace_ms : 0) * 1000000u;
-  if (e == NULL) return 0;
-  if (busy(e)) return ML_EBUSY;
   e->closing = 1;
   for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) {
     ml_evloop *l = ml__containerof(k, ml_evloop, link);
@@ -329,18 +350,33 @@ int ml_close(ml_engine *e, int grace_ms) {
   ml_flush(e);
   ml_restore_terminal(e);
   ml__host_close(e);
-  e->closing = 2; /* finalizers of scripts run now: no more loops */
-  lua_close(e->L);
+  e->closing = 2; /* finalizers of scripts run from now on: no more loops */
+}
+
+void ml__engine_free(ml_engine *e) {
+  ml_allocator *a = e->alloc;
   e->L = NULL;
   if (e->meter.dog != NULL) ml__dog_free(e->meter.dog);
   while (!ml__list_empty(&e->loops))
     ml__loop_destroy(ml__containerof(e->loops.next, ml_evloop, link));
   ml__codeinfo_free(e);
-  a = e->alloc;
   ml__alloc(a, e->slots, (size_t)e->maxslots * sizeof *e->slots, 0);
   ml__alloc(a, e->freethreads, (size_t)e->maxfree * ml__freethread_size, 0);
   ml__alloc(a, e, sizeof *e, 0);
   ml__alloc_free(a);
+}
+
+int ml_close(ml_engine *e, int grace_ms) {
+  if (e == NULL) return 0;
+  if (e->attachment != NULL && e->closing) return ML_ECLOSED;
+  if (busy(e)) return ML_EBUSY;
+  ml__engine_shut(e, grace_ms);
+  if (e->attachment != NULL) {
+    ml__attach_leave(e);
+    return 0;
+  }
+  lua_close(e->L);
+  ml__engine_free(e);
   return 0;
 }
 

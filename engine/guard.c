@@ -215,7 +215,7 @@ static int db_getinfo(lua_State *L) {
 static bool is_ours(lua_State *L, int idx) {
   if (lua_type(L, idx) == LUA_TLIGHTUSERDATA) return true;
   if (!lua_isinteger(L, idx)) return false;
-  lua_Integer k = lua_tointeger(L, idx);
+  lua_Integer k = lua_tointeger(L, idx) - ml__ref_key(L, 0);
   return k > LUA_RIDX_LAST && k <= ML_R_TYPES + ML_T_USER;
 }
 

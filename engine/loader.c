@@ -45,6 +45,7 @@ static int search_embedded(lua_State *L) {
   const ml_source *s = find_source(name);
   for (const ml_module *m = ml__bindings; m->name != NULL; m++)
     if (strcmp(m->name, name) == 0) {
+      ml__attach_loaded(L, name);
       lua_pushcfunction(L, m->open);
       lua_pushliteral(L, ":moonloop:");
       return 2;
@@ -60,10 +61,32 @@ static int search_embedded(lua_State *L) {
     lua_pushfstring(L, "no module '%s' in moonloop", name);
     return 1;
   }
+  ml__attach_loaded(L, name);
   if (luaL_loadbufferx(L, (const char *)s->data, s->size, s->chunk, NULL) != LUA_OK)
     return lua_error(L);
   lua_pushliteral(L, ":moonloop:");
   return 2;
+}
+
+/* In a state that is the host's, "socket" may be somebody else's: what is not asyncio's is
+** looked for last. */
+static int search_asyncio(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  if (strncmp(name, "asyncio", 7) == 0 && (name[7] == '\0' || name[7] == '.'))
+    return search_embedded(L);
+  return 0;
+}
+
+int ml__push_embedded(lua_State *L, const char *name) {
+  lua_pushcfunction(L, search_embedded);
+  lua_pushstring(L, name);
+  lua_call(L, 1, 2);
+  return 2;
+}
+
+bool ml__issearcher(lua_State *L, int idx) {
+  lua_CFunction f = lua_tocfunction(L, idx);
+  return f == search_embedded || f == search_asyncio;
 }
 
 /* ---- require ---- */
@@ -191,8 +214,12 @@ void ml__open_loader(lua_State *L) {
       lua_rawgeti(L, -1, i);
       lua_rawseti(L, -2, i + 1);
     }
-    lua_pushcfunction(L, search_embedded);
+    lua_pushcfunction(L, ml__attached(L) ? search_asyncio : search_embedded);
     lua_rawseti(L, -2, 2);
+    if (ml__attached(L)) {
+      lua_pushcfunction(L, search_embedded);
+      lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    }
   }
   lua_pop(L, 1);
   lua_newtable(L); /* modules in progress */

@@ -436,6 +436,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   bool collected = false;
   e->running = l;
   atomic_store_explicit(&e->live, l, memory_order_release);
+  if (e->on_drive != NULL && outer == NULL) e->on_drive(e, true);
   e->task = NULL;
   e->active = NULL;
   l->L = L;
@@ -487,6 +488,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   }
   l->L = outerL;
   l->depth--;
+  if (e->on_drive != NULL && outer == NULL) e->on_drive(e, false);
   e->running = outer;
   atomic_store_explicit(&e->live, outer, memory_order_release);
   e->task = task;

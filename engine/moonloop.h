@@ -55,7 +55,8 @@ enum {
   ML_EPENDING = -10007, /* the task has no result yet                     */
   ML_ESTUCK = -10008,   /* tasks are left that nothing can ever wake       */
   ML_ELIMIT = -10009,   /* a limit of the configuration was hit            */
-  ML_EKILLED = -10010   /* stopped by ml_interrupt                         */
+  ML_EKILLED = -10010,  /* stopped by ml_interrupt                         */
+  ML_EVERSION = -10011  /* ml_attach: the state is of another Lua          */
 };
 
 /* What ml_task_status answers. */
@@ -93,6 +94,13 @@ typedef enum { ML_METER_OFF, ML_METER_WATCHDOG, ML_METER_COUNTED } ml_meter_mode
 /* And what happens to it: TimeSliceError, which nothing in it can catch; or the task waits for
 ** the next round, and the others run. */
 typedef enum { ML_OVERRUN_ERROR, ML_OVERRUN_PREEMPT } ml_overrun;
+enum {
+  ML_KEEP_GLOBALS = 1,   /* no globals async and await (asyncio.async, asyncio.await) */
+  ML_KEEP_PCALL = 2,     /* pcall and xpcall: catch the task's own cancellation too */
+  ML_KEEP_COROUTINE = 4, /* coroutine.*: no await inside of them */
+  ML_KEEP_REQUIRE = 8,   /* require: modules cannot await while they load */
+  ML_KEEP_DEBUG = 16     /* debug.*: with them scripts can break the engine */
+};
 
 /* How an engine is made. ml_config_init fills it in; its first field is the size of the
 ** struct that the host was compiled with. It only ever grows at its end, so an older
@@ -123,6 +131,7 @@ typedef struct ml_config {
   size_t max_tasks;
   size_t max_handles;  /* timers, loops, and what holds a descriptor or process             */
   uint64_t max_output; /* bytes that they print, write to standard output and error, and log */
+  unsigned keep;       /* ml_attach: ML_KEEP_* of what scripts keep as the host's state has it */
 } ml_config;
 
 /* lifecycle */
@@ -130,6 +139,12 @@ ML_API void ml_config_init_size(ml_config *c, size_t size); /* for bindings of o
 /* The defaults, in as much of the struct as this header knows. */
 static inline void ml_config_init(ml_config *c) { ml_config_init_size(c, sizeof *c); }
 ML_API int ml_new(const ml_config *c, ml_engine **out);
+/* An engine in a state of Lua 5.4 that the host has made, on the thread that runs it. The state
+** keeps its allocator, extra space and references; ml_close leaves it usable, with its globals as
+** they were; lua_close alone does too. c->alloc is for the engine's own blocks; memory_limit
+** counts the whole state and holds while the engine runs. ML_EINVAL: the state has an engine;
+** ML_EVERSION: it is of another Lua. */
+ML_API int ml_attach(struct lua_State *L, const ml_config *c, ml_engine **out);
 /* Cancels every task, lets clean-up run for at most grace_ms (then drops what
 ** is left), closes all handles and frees the engine. e may be NULL. */
 ML_API int ml_close(ml_engine *e, int grace_ms);

@@ -57,6 +57,10 @@ void *ml__newobject(lua_State *L, ml_objtype type, size_t size, int nuv) {
     lua_setmetatable(L, -2);
   else
     lua_pop(L, 1);
+  if (ml__attached(L) && luaL_getmetafield(L, -1, "__gc") != LUA_TNIL) {
+    lua_pop(L, 1);
+    ml__attach_watch(L);
+  }
   return o;
 }
 
