@@ -23,7 +23,7 @@ static struct sigaction before;
 static void on_sigint(int sig) {
   ml_engine *e = interrupted;
   (void)sig;
-  if (e != NULL) ml_interrupt(e);
+  if (e != NULL) ml_interrupt(e, ML_INTERRUPT_ASK);
 }
 
 /* A loop begins to run, or has ended. */

@@ -323,7 +323,8 @@ static void limits(void) {
   config_init(&c);
   c.memory_limit = 4 << 20;
   expect_ok(ml_attach(L, &c, &e));
-  load(e, "print(pcall(string.rep, 'x', 8 << 20)) print(#string.rep('x', 1 << 20))");
+  ml_task_release(
+      load(e, "print(pcall(string.rep, 'x', 8 << 20)) print(#string.rep('x', 1 << 20))"));
   expect_ok(ml_run(e));
   says("false\tnot enough memory\n1048576\n");
   run(L, "big = ('x'):rep(8 << 20)");
