@@ -190,7 +190,7 @@ $(BUILD)/include/moonloop.h: engine/moonloop.h
 setup: ## install what building and testing need (Debian, Ubuntu: apt)
 	@tools/setup.sh build test
 setup-all: ## install what every target here can make use of
-	@tools/setup.sh build test demo lint valgrind bench
+	@tools/setup.sh build test demo lint deb valgrind bench
 
 # ---- see it run -----------------------------------------------------------
 
@@ -269,6 +269,11 @@ amalgam: all ## the library as one file, build/amalgam/moonloop.c and .h, and a 
 	@$(BUILD)/moonloop tools/amalgam.lua $(BUILD)/amalgam
 	@tools/test.sh $(BUILD) specs -- spec/tools/amalgam_spec.lua
 	@ls -l $(BUILD)/amalgam/moonloop.c $(BUILD)/amalgam/moonloop.h
+
+.PHONY: deb
+deb: ## Debian packages in build/deb: built, looked at, installed and removed again in a copy of the system
+	@tools/setup.sh build deb
+	@tools/deb.sh $(BUILD)
 
 .PHONY: oracle
 oracle: all ## compare random programs with CPython's asyncio (Python 3.13+; SEED=1 COUNT=2000)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sees to it that what the named groups need is there. Quick when it is.
-#   tools/setup.sh [build] [test] [demo] [lint] [valgrind] [bench]
+#   tools/setup.sh [build] [test] [demo] [lint] [deb] [valgrind] [bench]
 # On Debian and Ubuntu missing packages are installed with apt-get (through
 # sudo when not root); elsewhere what is missing is listed and nothing is done.
 set -u
@@ -62,6 +62,11 @@ check() {
       need 'clang-format' clang-format have clang-format
       need 'nm' binutils have nm
       ;;
+    deb)
+      need 'debhelper' debhelper have dh
+      need 'dpkg-buildpackage' dpkg-dev have dpkg-buildpackage
+      need 'lintian' lintian have lintian
+      ;;
     valgrind)
       need 'valgrind' valgrind have valgrind
       ;;
@@ -72,7 +77,7 @@ check() {
       need 'Node.js' nodejs have node
       ;;
     *)
-      echo "setup: no group '$group' (build test demo lint valgrind bench)" >&2
+      echo "setup: no group '$group' (build test demo lint deb valgrind bench)" >&2
       exit 2
       ;;
     esac

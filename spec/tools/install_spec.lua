@@ -136,6 +136,33 @@ endif()
   end)
 end)
 
+describe("debian/", function()
+  it("is of moonloop.h's version", function()
+    local version = sh("sed -n 's/^.define ML_VERSION_STRING \"\\(.*\\)\"/\\1/p' engine/moonloop.h"):gsub("\n", "")
+    assert.truthy(sh("head -n 1 debian/changelog"):find("(" .. version .. ")", 1, true))
+    assert.truthy(sh("cat debian/rules"):find("@Base " .. version, 1, true))
+  end)
+
+  it("puts each file that is installed into one package", function()
+    local dir = helper.tmpdir()
+    make("install", dir, "PREFIX=/usr LIBDIR=/usr/lib/triplet")
+    local taken, unused, twice = {}, {}, {}
+    for pattern in sh("cat debian/*.install debian/not-installed | grep -v '^#'"):gmatch("%S+") do
+      local any = false
+      for path in sh(("cd %s && find %s ! -type d 2>/dev/null || true"):format(dir, pattern)):gmatch("[^\n]+") do
+        if taken[path] then twice[#twice + 1] = path end
+        taken[path], any = true, true
+      end
+      if not any then unused[#unused + 1] = pattern end
+    end
+    local left = {}
+    for path in pairs(tree(dir)) do
+      if not taken[path] then left[#left + 1] = path end
+    end
+    assert.same({ left = {}, unused = {}, twice = {} }, { left = left, unused = unused, twice = twice })
+  end)
+end)
+
 describe("the tree's own .pc file", function()
   it("links hosts with and without --static", function()
     if sanitized then return end
