@@ -8,6 +8,7 @@ BUILD    ?= build
 PREFIX     ?= /usr/local
 BINDIR     ?= $(PREFIX)/bin
 LIBDIR     ?= $(PREFIX)/lib
+LUADIR     ?= $(LIBDIR)/lua/5.4
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR     ?= $(PREFIX)/share/man
 DOCDIR     ?= $(PREFIX)/share/doc/moonloop
@@ -298,7 +299,7 @@ docs: all ## write the reference from the sources' comments (build/docs)
 # ---- install --------------------------------------------------------------
 
 .PHONY: install uninstall clean help
-installer = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+installer = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' LUADIR='$(LUADIR)' INCLUDEDIR='$(INCLUDEDIR)' \
   MANDIR='$(MANDIR)' DOCDIR='$(DOCDIR)' RELOCATABLE='$(RELOCATABLE)' VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' \
   REQUIRES='$(strip $(LUA_PC) libuv $(TLS_PC))' LIBS='$(strip $(LUA_SHARED) $(UV_SHARED) $(TLS_SHARED))' SYS_LIBS='$(SYS_LIBS)' \
   tools/install.sh

@@ -42,9 +42,11 @@ fi
 cat >"$deb/trial.sh" <<'EOF'
 set -eu
 cd "$1"
-dpkg -i moonloop_*.deb libmoonloop0_*.deb libmoonloop-dev_*.deb >dpkg.log
+dpkg -i moonloop_*.deb libmoonloop0_*.deb libmoonloop-dev_*.deb lua-moonloop_*.deb >dpkg.log
 [ "$(moonloop -e 'print(await(require("asyncio").sleep(0.001, "slept")))')" = slept ]
 man -w moonloop >/dev/null 2>&1 || test -e /usr/share/man/man1/moonloop.1.gz
+! command -v lua5.4 >/dev/null ||
+  [ "$(lua5.4 -e 'local a = require "asyncio"; print(a.run(a.async(function() return a.await(a.sleep(0.001, 42)) end)()))')" = 42 ]
 cat >host.c <<'C'
 #include <moonloop.h>
 int main(void) {
@@ -56,8 +58,8 @@ cc -Wall -Werror -o host host.c $(pkg-config --cflags --libs moonloop)
 [ "$(./host)" = 'a host' ]
 cc -Wall -Werror -o host host.c $(pkg-config --cflags --libs --static moonloop | sed 's/-lmoonloop/-l:libmoonloop.a/')
 [ "$(./host)" = 'a host' ]
-dpkg -r libmoonloop-dev moonloop libmoonloop0 >>dpkg.log
-left=$(ls -d /usr/bin/moonloop /usr/include/moonloop.h /usr/lib/*/*moonloop* /usr/lib/*/*/moonloop* /usr/share/doc/*moonloop* 2>/dev/null || true)
+dpkg -r lua-moonloop libmoonloop-dev moonloop libmoonloop0 >>dpkg.log
+left=$(ls -d /usr/bin/moonloop /usr/include/moonloop.h /usr/lib/*/*moonloop* /usr/lib/*/*/moonloop* /usr/lib/*/lua/5.4/asyncio.so /usr/share/doc/*moonloop* 2>/dev/null || true)
 [ -z "$left" ] || { echo "left behind: $left" >&2; exit 1; }
 EOF
 
@@ -74,7 +76,7 @@ if [ "$(id -u)" = 0 ] && unshare -m sh -c '
     mount --bind /dev /mnt/root/dev
     chroot /mnt/root sh "$1/packages/trial.sh" "$1/packages"' sh "$deb"
   rm -rf "$deb/packages"
-  say trial 'installed, used by a script and two hosts, removed'
+  say trial 'installed, used by scripts and two hosts, removed'
 else
   root=$deb/root
   for p in "$deb"/{moonloop,libmoonloop0,libmoonloop-dev}_*.deb; do dpkg-deb -x "$p" "$root"; done

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what was built, or removes it again.
 #   tools/install.sh install|uninstall BUILD
-# The Makefile gives in the environment: PREFIX DESTDIR BINDIR LIBDIR INCLUDEDIR
-# MANDIR DOCDIR, VERSION SOVERSION, REQUIRES (pkg-config's names of what the
+# The Makefile gives in the environment: PREFIX DESTDIR BINDIR LIBDIR LUADIR
+# INCLUDEDIR MANDIR DOCDIR, VERSION SOVERSION, REQUIRES (pkg-config's names of what the
 # library needs), LIBS (how to link them), SYS_LIBS (the system's) and RELOCATABLE. What names a folder of
 # the installation does so relative to its own place, so that the tree may be
 # moved as a whole; with RELOCATABLE=0 the .pc file names absolute folders.
@@ -19,6 +19,7 @@ files() {
 644 engine/moonloop.h $INCLUDEDIR/moonloop.h
 644 $build/libmoonloop.a $LIBDIR/libmoonloop.a
 755 $build/$shared $LIBDIR/$shared
+644 $build/asyncio.so $LUADIR/asyncio.so
 644 docs/moonloop.1 $MANDIR/man1/moonloop.1
 EOF
   for f in LICENSE README.md CHANGELOG.md docs/*.md docs/reference/*.md; do

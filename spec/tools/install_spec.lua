@@ -50,6 +50,7 @@ describe("make install", function()
     local files = tree(dir .. "/opt/moonloop")
     for _, name in ipairs {
       "bin/moonloop", "include/moonloop.h", "lib/libmoonloop.a", "lib/libmoonloop.so", "lib/libmoonloop.so.0",
+      "lib/lua/5.4/asyncio.so",
       "lib/pkgconfig/moonloop.pc", "lib/cmake/moonloop/moonloopConfig.cmake",
       "lib/cmake/moonloop/moonloopConfigVersion.cmake", "share/man/man1/moonloop.1", "share/doc/moonloop/LICENSE",
       "share/doc/moonloop/README.md", "share/doc/moonloop/docs/embedding.md",
