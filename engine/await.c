@@ -118,6 +118,9 @@ static int await_outside(lua_State *L) {
     return ml__misuse(L, "RuntimeError",
                       "cannot await here: callbacks of the loop cannot suspend; use "
                       "asyncio.create_task(...) in the callback");
+  if (e->reloading > 0)
+    return ml__misuse(L, "RuntimeError",
+                      "cannot await here: the host reloads a module and does not wait");
   ml__ensure_future(L, 1, NULL, "await");
   ml__run_until(L, ((ml_future *)lua_touserdata(L, 1))->loop, 1);
   int n = ml__future_results(L, 1);

@@ -192,6 +192,8 @@ struct ml_engine {
   const char *typenames[ML_T_USER + 1];
   ml_object *sleep0, *frame0;      /* what asyncio.sleep(0), next_frame() give: never used up */
   double frame_clock;              /* seconds that ml_frame has added up */
+  int reloading;                   /* ml_reload runs: modules cannot await */
+  int reload_error;                /* the code for an error of the reload that runs */
   atomic_int sigints;              /* interrupts not yet delivered: ANY THREAD */
   _Atomic(ml_evloop *) live;       /* running, for other threads to wake */
   struct ml_lasterror *last_error; /* host.c */
@@ -286,6 +288,7 @@ typedef enum {
   ML_R_FRAME0,
   ML_R_KILL,     /* the error that stops the slice, or false */
   ML_R_ATTACHED, /* in the host's state: what attach.c has to put back */
+  ML_R_MODULES,  /* name -> what a module is like that can be reloaded: reload.c */
   ML_R_TYPES     /* + type: metatables */
 } ml_ref;
 
@@ -907,7 +910,10 @@ void ml__open_protected(lua_State *L); /* replaces pcall, xpcall, coroutine.* */
 ** `<close>` run, unable to await. */
 void ml__thread_unwind(lua_State *co);
 void ml__open_loader(lua_State *L); /* replaces require */
-void ml__open_guard(lua_State *L);  /* replaces parts of debug.*; after luaL_openlibs */
+void ml__open_reload(lua_State *L);
+/* reload.c: require has loaded the module (indices): remembers what it is like. */
+void ml__module_loaded(lua_State *L, int name, int module, int data);
+void ml__open_guard(lua_State *L); /* replaces parts of debug.*; after luaL_openlibs */
 
 /* The metatable on top has a finalizer: scripts are shown a view of it without. */
 void ml__guard_metatable(lua_State *L);

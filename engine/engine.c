@@ -162,6 +162,8 @@ int ml__engine_open(lua_State *L) {
   ml__ref_set(L, ML_R_PINS);
   lua_newtable(L);
   ml__ref_set(L, ML_R_LOOPS);
+  lua_newtable(L);
+  ml__ref_set(L, ML_R_MODULES);
   new_weak(L, ML_R_CONTEXTS, "k");
   new_weak(L, ML_R_EXTRAS, "k");
   new_weak(L, ML_R_TRACEBACKS, "k");
@@ -189,6 +191,7 @@ int ml__engine_open(lua_State *L) {
   ml__open_sync(L);
   ml__open_queues(L);
   ml__open_loops(L);
+  ml__open_reload(L);
   ml__ref_set(L, ML_R_CORE);
   ml__engine_install(L);
   if (own) {

@@ -118,7 +118,7 @@ static void find_loader(lua_State *L, const char *name) {
 
 /* Stack: 1 name, 2 LOADED, 3 the future of those who wait (or nil), 4 loader
 ** data, 5 result. */
-static int require_done(lua_State *L) {
+static int require_done(lua_State *L, bool note) {
   const char *name = lua_tostring(L, 1);
   ml__engine(L)->require_serial++;
   if (!lua_isnil(L, 5)) {
@@ -130,12 +130,12 @@ static int require_done(lua_State *L) {
   }
   lua_settop(L, 5);
   lua_getfield(L, 2, name);
+  if (note) ml__module_loaded(L, 1, 6, 4);
   lua_pushvalue(L, 4);
   return 2;
 }
 
-static int require_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)ctx;
+static int require_k(lua_State *L, int status, lua_KContext note) {
   lua_pushnil(L); /* no longer in progress */
   lua_setfield(L, lua_upvalueindex(2), lua_tostring(L, 1));
   if (ml__isfuture(ml__toobject(L, 3))) {
@@ -143,14 +143,21 @@ static int require_k(lua_State *L, int status, lua_KContext ctx) {
     ml__future_set_result(L, 3);
   }
   if (status != LUA_OK && status != LUA_YIELD) return lua_error(L);
-  return require_done(L);
+  return require_done(L, note != 0);
 }
 
 static int waited_k(lua_State *L, int status, lua_KContext ctx);
 
+/* [..., 4 data, 5 loader]: is it a module of Lua's that is not the engine's own? */
+static bool can_be_reloaded(lua_State *L) {
+  const char *data = lua_type(L, 4) == LUA_TSTRING ? lua_tostring(L, 4) : "";
+  return !lua_iscfunction(L, 5) && (data[0] != ':' || strcmp(data, ":preload:") == 0);
+}
+
 static int ml_require(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   ml_engine *e = ml__engine(L);
+  bool note;
   lua_settop(L, 1);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE); /* 2 */
   if (lua_getfield(L, 2, name) != LUA_TNIL && lua_toboolean(L, -1)) return 1;
@@ -193,7 +200,8 @@ static int ml_require(lua_State *L) {
   lua_insert(L, 4); /* 3 future, 4 data, 5 loader */
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 4);
-  return require_k(L, lua_pcallk(L, 2, 1, 0, 0, require_k), 0);
+  note = can_be_reloaded(L);
+  return require_k(L, lua_pcallk(L, 2, 1, 0, note, require_k), note);
 }
 
 static int waited_k(lua_State *L, int status, lua_KContext ctx) {

@@ -186,6 +186,12 @@ ML_API void ml_task_release(ml_task *t);
 ** coroutine function's coroutine is awaited. */
 ML_API int ml_spawn(ml_engine *e, const char *fn, const ml_value *argv, size_t n, ml_task **out);
 
+/* Hot reload of a module that scripts have required: its new code is run and takes the place
+** of the old, tables and data stay, on_reload(old) of the new module is called. ML_EINVAL: no
+** such module, ML_ESYNTAX, ML_ESCRIPT: then all is as before, and ml_last_error says why. May
+** be called inside a script. */
+ML_API int ml_reload(ml_engine *e, const char *module);
+
 /* what the host gives to scripts: names as in Lua, "game.spawn"; dots make tables.
 ** fn answers with ml_return before it returns 0. < 0 is an error for the script: OSError
 ** for UV_E*, ValueError for ML_EINVAL, else RuntimeError; a string that ml_return was
