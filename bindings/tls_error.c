@@ -159,9 +159,7 @@ void ml__tls_open_errors(lua_State *L) {
     if (classes[i].base != NULL) {
       lua_getfield(L, module + 1, classes[i].base);
     } else {
-      ml__ref_get(L, ML_R_CLASSES);
-      lua_getfield(L, -1, "OSError");
-      lua_remove(L, -2);
+      ml__error_class_named(L, "OSError");
     }
     lua_getfield(L, -1, "extend");
     lua_insert(L, -2);

@@ -52,7 +52,9 @@
 #define ML_GRAIN 8 /* what Lua's objects need to be aligned to */
 #define ML_SMALL 1024
 #define ML_CLASSES (ML_SMALL / ML_GRAIN)
-#define ML_CHUNK (64 * 1024)
+#define ML_CHUNK (16 * 1024)
+#define SPAN_LEAST 4 /* chunks of the first span; later ones have up to SPAN_MOST */
+#define SPAN_MOST 64
 
 typedef struct block {
   struct block *next;
@@ -99,6 +101,7 @@ struct ml_allocator {
   bool expecting;     /* the next userdata is a coroutine */
 #ifndef ML_NO_ARENA
   span *spans;
+  size_t nchunks;          /* in all spans */
   char *fresh, *fresh_end; /* aligned chunks not yet given to an arena */
   arena plain, coroutines;
   struct {
@@ -312,11 +315,24 @@ static void large_free(ml_allocator *a, void *p, size_t n) {
     a->host(a->ud, p, size, 0);
 }
 
-/* Gives the arena a new chunk; what was left of its last one is given up. */
+/* The rest of the arena's chunk, too small for what is wanted, becomes a free block. */
+static void spare_rest(arena *r) {
+  size_t cl = (size_t)(r->end - r->bump) / ML_GRAIN;
+  block *b = (block *)(void *)r->bump;
+  if (cl == 0) return;
+  unpoison(b, sizeof *b);
+  b->next = r->free[cl];
+  r->free[cl] = b;
+  poison(b, sizeof *b);
+}
+
+/* Gives the arena a new chunk. */
 static bool arena_grow(ml_allocator *a, arena *r) {
   chunk *c;
-  if (a->fresh == a->fresh_end) {
-    size_t n = a->spans == NULL ? 4 : 16;
+  if (a->fresh == a->fresh_end) { /* half as many again as there are */
+    size_t n = a->nchunks == 0              ? SPAN_LEAST
+               : a->nchunks < 2 * SPAN_MOST ? (a->nchunks + 1) / 2
+                                            : SPAN_MOST;
     size_t size = (n + 1) * ML_CHUNK;
     span *s = a->host(a->ud, NULL, 0, size);
     if (s == NULL) return false;
@@ -326,7 +342,9 @@ static bool arena_grow(ml_allocator *a, arena *r) {
     a->fresh = (char *)(((uintptr_t)(s + 1) + ML_CHUNK - 1) & ~(uintptr_t)(ML_CHUNK - 1));
     a->fresh_end = a->fresh + n * ML_CHUNK;
     if (a->fresh_end > (char *)s + size) a->fresh_end -= ML_CHUNK;
+    a->nchunks += n;
   }
+  if (r->end != NULL) spare_rest(r);
   c = (chunk *)(void *)a->fresh;
   a->fresh += ML_CHUNK;
   c->coroutines = r == &a->coroutines;

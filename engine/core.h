@@ -276,7 +276,7 @@ typedef enum {
   ML_R_LASTERR,     /* the last error raised by an await, if a string */
   ML_R_LASTTB,      /* its traceback */
   ML_R_PENDINGERR,  /* error that ends a run of the loop (KeyboardInterrupt, ...) */
-  ML_R_CLASSES,     /* name -> error class */
+  ML_R_CLASSES,     /* name -> error class, or false: not made yet */
   ML_R_MAINCTX,     /* context table outside tasks */
   ML_R_SIGINT,      /* the runner's handler */
   ML_R_REPORTS,     /* weak values: light pointer -> report */
@@ -570,7 +570,7 @@ void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n);
 void ml__interrupt_deliver(ml_evloop *l);
 
 /* A lua_CFunction: begins to watch the collector's cycles. */
-int ml__gc_watch(lua_State *L);
+void ml__gc_watch(lua_State *L);
 int ml__push_interrupt(lua_State *L); /* a lua_CFunction: a KeyboardInterrupt */
 /* Destroys pending tasks (with a report), drops jobs, closes the loop. */
 void ml__loop_shut(lua_State *L, ml_evloop *l);
@@ -853,6 +853,7 @@ bool ml__isinstance(lua_State *L, int idx, const char *cls);
 /* Is the value at idx an error class? Pushes its name and returns 1 for one of the
 ** engine's; pushes its name and base and returns 2 for one made by extend; else 0. */
 int ml__error_class(lua_State *L, int idx);
+extern const luaL_Reg ml__errorgroup_methods[]; /* what groups have beside other errors */
 /* Pushes the engine's class of that name, or nil. */
 void ml__error_class_named(lua_State *L, const char *name);
 /* Pushes a new class, as base:extend(name): both are strings or classes on the stack. */
@@ -893,7 +894,6 @@ double ml__checkdelay(lua_State *L, int idx, const char *fname);
 
 /* units' openers: push nothing, add to the module table on top */
 void ml__open_errors(lua_State *L);
-void ml__open_errorgroups(lua_State *L);
 void ml__open_tracebacks(lua_State *L);
 void ml__open_reports(lua_State *L);
 void ml__open_futures(lua_State *L);

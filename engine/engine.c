@@ -90,13 +90,18 @@ static int on_panic(lua_State *L) {
   return 0;
 }
 
-static void new_weak(lua_State *L, int ref, const char *mode) {
-  lua_newtable(L);
+/* Weak tables in places of the registry: they share a metatable. */
+static void new_weak(lua_State *L, const char *mode, const int *refs, size_t n) {
   lua_createtable(L, 0, 1);
   lua_pushstring(L, mode);
   lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  ml__ref_set(L, ref);
+  for (size_t i = 0; i < n; i++) {
+    lua_newtable(L);
+    lua_pushvalue(L, -2);
+    lua_setmetatable(L, -2);
+    ml__ref_set(L, refs[i]);
+  }
+  lua_pop(L, 1);
 }
 
 static int host_print(lua_State *L) {
@@ -164,13 +169,11 @@ int ml__engine_open(lua_State *L) {
   ml__ref_set(L, ML_R_LOOPS);
   lua_newtable(L);
   ml__ref_set(L, ML_R_MODULES);
-  new_weak(L, ML_R_CONTEXTS, "k");
-  new_weak(L, ML_R_EXTRAS, "k");
-  new_weak(L, ML_R_TRACEBACKS, "k");
-  new_weak(L, ML_R_REPORTS, "v");
-  new_weak(L, ML_R_QUEUEMETAS, "v");
-  new_weak(L, ML_R_EXPOSED, "k");
-  new_weak(L, ML_R_ASYNCFNS, "k");
+  static const int weak_keys[] = {ML_R_CONTEXTS, ML_R_EXTRAS, ML_R_TRACEBACKS, ML_R_EXPOSED,
+                                  ML_R_ASYNCFNS};
+  static const int weak_values[] = {ML_R_REPORTS, ML_R_QUEUEMETAS};
+  new_weak(L, "k", weak_keys, sizeof weak_keys / sizeof *weak_keys);
+  new_weak(L, "v", weak_values, sizeof weak_values / sizeof *weak_values);
   static const int empty[] = {ML_R_LASTERR, ML_R_LASTTB, ML_R_PENDINGERR,
                               ML_R_MAINCTX, ML_R_SIGINT, ML_R_KILL};
   for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
@@ -179,7 +182,6 @@ int ml__engine_open(lua_State *L) {
   }
   lua_createtable(L, 0, 96);
   ml__open_errors(L);
-  ml__open_errorgroups(L);
   ml__open_tracebacks(L);
   ml__open_reports(L);
   ml__open_futures(L);
@@ -194,11 +196,11 @@ int ml__engine_open(lua_State *L) {
   ml__open_reload(L);
   ml__ref_set(L, ML_R_CORE);
   ml__engine_install(L);
+  if (collects) lua_gc(L, LUA_GCRESTART);
   if (own) {
     lua_setwarnf(L, warn, e);
     ml__gc_watch(L);
   }
-  if (collects) lua_gc(L, LUA_GCRESTART);
   return 0;
 }
 

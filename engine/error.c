@@ -46,10 +46,56 @@ static const struct {
     {"BrokenProcessPool", "BrokenExecutor"},
 };
 
-static void push_class(lua_State *L, const char *name) {
+/* Classes are made when they are first asked for: most scripts never see most of them. Until then
+** ML_R_CLASSES has false there, so that looking for one allocates nothing. */
+static void find_class(lua_State *L, const char *name) {
   ml__ref_get(L, ML_R_CLASSES);
   lua_getfield(L, -1, name);
   lua_remove(L, -2);
+}
+
+static void new_class(lua_State *L, int name, int base);
+static int err_extend(lua_State *L);
+
+/* Pushes the engine's class of that name, or nil. */
+static void push_class(lua_State *L, const char *name) {
+  size_t i = 0;
+  int base = 0;
+  find_class(L, name);
+  if (!lua_isboolean(L, -1)) return;
+  lua_pop(L, 1);
+  luaL_checkstack(L, 10, "error class");
+  while (strcmp(classes[i].name, name) != 0) i++;
+  lua_pushstring(L, name);
+  if (classes[i].base != NULL) {
+    push_class(L, classes[i].base);
+    base = lua_gettop(L);
+  } else
+    lua_pushnil(L);
+  new_class(L, lua_gettop(L) - 1, base);
+  if (base == 0) {
+    lua_pushcfunction(L, err_extend);
+    lua_setfield(L, -2, "extend");
+  }
+  if (strstr(name, "Group") != NULL) luaL_setfuncs(L, ml__errorgroup_methods, 0);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+  ml__ref_get(L, ML_R_CLASSES);
+  lua_pushvalue(L, -2);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 1);
+}
+
+/* __index of asyncio.core: an error class that has not been made */
+static int core_index(lua_State *L) {
+  lua_settop(L, 2);
+  if (lua_type(L, 2) != LUA_TSTRING) return 0;
+  push_class(L, lua_tostring(L, 2));
+  if (lua_isnil(L, -1)) return 1;
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, 1);
+  return 1;
 }
 
 #define MAX_BASES 100 /* a script may have made a cycle of __base */
@@ -72,7 +118,7 @@ static bool derives(lua_State *L, int cls) {
 bool ml__isinstance(lua_State *L, int idx, const char *cls) {
   bool is;
   if (lua_type(L, idx) != LUA_TTABLE || !lua_getmetatable(L, idx)) return false;
-  push_class(L, cls);
+  find_class(L, cls);
   lua_insert(L, -2);
   is = derives(L, lua_gettop(L) - 1);
   lua_pop(L, 1);
@@ -121,7 +167,7 @@ static int err_isinstance(lua_State *L) {
     lua_pop(L, 1);
     is = derives(L, 2);
     if (!is) { /* the one class with two bases */
-      push_class(L, "BaseExceptionGroup");
+      find_class(L, "BaseExceptionGroup");
       is = lua_rawequal(L, -1, 2) && ml__isinstance(L, 1, "ExceptionGroup");
       lua_pop(L, 1);
     }
@@ -139,7 +185,7 @@ static int err_isinstance(lua_State *L) {
 
 static bool class_derives(lua_State *L, int cls, const char *name) {
   bool is;
-  push_class(L, name);
+  find_class(L, name);
   lua_pushvalue(L, cls);
   is = derives(L, lua_gettop(L) - 1);
   lua_pop(L, 1);
@@ -232,24 +278,12 @@ static int err_tostring(lua_State *L) {
   return 1;
 }
 
-static int err_extend(lua_State *L);
-
 /* Pushes a class named by the string at name, derived from the class at base
 ** (0: none). */
 static void new_class(lua_State *L, int name, int base) {
   int cls;
   lua_createtable(L, 0, 8);
   cls = lua_gettop(L);
-  if (base != 0) { /* metamethods are inherited by copying */
-    for (lua_pushnil(L); lua_next(L, base); lua_pop(L, 1)) {
-      const char *k = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-      if (k[0] == '_' && k[1] == '_') {
-        lua_pushvalue(L, -2);
-        lua_pushvalue(L, -2);
-        lua_rawset(L, cls);
-      }
-    }
-  }
   lua_pushvalue(L, name);
   lua_setfield(L, cls, "name");
   lua_pushvalue(L, name);
@@ -274,6 +308,23 @@ static void new_class(lua_State *L, int name, int base) {
   lua_setmetatable(L, cls);
 }
 
+/* The same for a class of scripts: what metamethods the base was given are copied. */
+static void derive_class(lua_State *L, int name, int base) {
+  static const char *const own[] = {"__name", "__index", "__tostring", "__base"};
+  int cls;
+  new_class(L, name, base);
+  cls = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, base); lua_pop(L, 1)) {
+    const char *k = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+    bool copy = k[0] == '_' && k[1] == '_';
+    for (int i = 0; copy && i < 4; i++) copy = strcmp(k, own[i]) != 0;
+    if (!copy) continue;
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, cls);
+  }
+}
+
 /* Class:extend(name) */
 static int err_extend(lua_State *L) {
   if (!lua_istable(L, 1))
@@ -282,7 +333,7 @@ static int err_extend(lua_State *L) {
     return ml__misuse(L, "TypeError", "extend: the name of the new class must be a string, got %s",
                       luaL_typename(L, 2));
   lua_settop(L, 2);
-  new_class(L, 2, 1);
+  derive_class(L, 2, 1);
   return 1;
 }
 
@@ -294,7 +345,7 @@ int ml__error_class(lua_State *L, int idx) {
   if (!lua_istable(L, idx) || !class_derives(L, idx, "BaseException")) return 0;
   lua_pushliteral(L, "name");
   if (lua_rawget(L, idx) == LUA_TSTRING) {
-    push_class(L, lua_tostring(L, -1));
+    find_class(L, lua_tostring(L, -1));
     if (lua_rawequal(L, -1, idx)) {
       lua_pop(L, 1);
       return 1;
@@ -309,7 +360,7 @@ int ml__error_class(lua_State *L, int idx) {
 
 void ml__error_class_named(lua_State *L, const char *name) { push_class(L, name); }
 
-void ml__error_class_new(lua_State *L, int name, int base) { new_class(L, name, base); }
+void ml__error_class_new(lua_State *L, int name, int base) { derive_class(L, name, base); }
 
 bool ml__error_class_field(lua_State *L, int cls, int key) {
   static const char *const own[] = {"name", "__name", "__base", "__tostring", "__index"};
@@ -527,26 +578,15 @@ static int err_options(lua_State *L) {
 void ml__open_errors(lua_State *L) {
   static const luaL_Reg fns[] = {
       {"isinstance", err_isinstance}, {"options", err_options}, {NULL, NULL}};
-  int core = lua_gettop(L);
   lua_createtable(L, 0, 32);
   for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
-    int base = 0;
-    lua_settop(L, core + 1);
-    lua_pushstring(L, classes[i].name);
-    if (classes[i].base != NULL) {
-      lua_getfield(L, core + 1, classes[i].base);
-      base = core + 3;
-    }
-    new_class(L, core + 2, base);
-    if (base == 0) {
-      lua_pushcfunction(L, err_extend);
-      lua_setfield(L, -2, "extend");
-    }
-    lua_pushvalue(L, -1);
-    lua_setfield(L, core + 1, classes[i].name);
-    lua_setfield(L, core, classes[i].name);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, classes[i].name);
   }
-  lua_settop(L, core + 1);
   ml__ref_set(L, ML_R_CLASSES);
   luaL_setfuncs(L, fns, 0);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, core_index);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
 }

@@ -156,23 +156,12 @@ static int group_derive(lua_State *L) {
     base = base || (ml__isinstance(L, -1, "BaseException") && !ml__isinstance(L, -1, "Exception"));
     lua_settop(L, 2);
   }
-  ml__ref_get(L, ML_R_CLASSES);
-  lua_getfield(L, -1, base ? "BaseExceptionGroup" : "ExceptionGroup");
+  ml__error_class_named(L, base ? "BaseExceptionGroup" : "ExceptionGroup");
   lua_getfield(L, SELF, "message");
   lua_pushvalue(L, 2);
   lua_call(L, 2, 1);
   return 1;
 }
 
-void ml__open_errorgroups(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"split", group_split}, {"subgroup", group_subgroup}, {"derive", group_derive}, {NULL, NULL}};
-  static const char *const classes[] = {"BaseExceptionGroup", "ExceptionGroup"};
-  ml__ref_get(L, ML_R_CLASSES);
-  for (int i = 0; i < 2; i++) {
-    lua_getfield(L, -1, classes[i]);
-    luaL_setfuncs(L, methods, 0);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
+const luaL_Reg ml__errorgroup_methods[] = {
+    {"split", group_split}, {"subgroup", group_subgroup}, {"derive", group_derive}, {NULL, NULL}};

@@ -387,17 +387,16 @@ static int gc_cycled(lua_State *L) {
   return 0;
 }
 
-int ml__gc_watch(lua_State *L) {
-  arm_gc_watch(L);
-  ml__engine(L)->gc_cycled = true;
-  return 0;
-}
-
 static void pace_collector(ml_engine *e, lua_State *L) {
   size_t used = ml__alloc_used(e->alloc), floor = GC_FLOOR, limit = e->config.memory_limit;
   if (limit != 0 && limit / 2 < floor) floor = limit / 2;
   e->gc_cycled = false;
   if (used < floor) lua_gc(L, LUA_GCSTEP, -(int)((floor - used) >> 10));
+}
+
+void ml__gc_watch(lua_State *L) {
+  pace_collector(ml__engine(L), L); /* a new engine has no garbage */
+  arm_gc_watch(L);
 }
 
 /* Debug mode: a job that takes too long is reported. */

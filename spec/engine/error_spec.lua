@@ -48,6 +48,25 @@ describe("error classes", function()
     end
   end)
 
+  it("are made when they are first asked for: one each, whoever asks", function()
+    local status, out, err = helper.cli({ helper.tmpfile [[
+      local asyncio = require "asyncio"
+      local core = require "asyncio.core"
+      assert(rawget(core, "QueueEmpty") == nil and rawget(core, "OSError") == nil)
+      assert(not asyncio.isinstance(asyncio.ValueError "v", asyncio.TypeError))
+      local _, raised = pcall(function() asyncio.Queue():get_nowait() end)
+      assert(getmetatable(raised) == core.QueueEmpty and core.QueueEmpty == asyncio.QueueEmpty)
+      assert(rawget(core, "QueueEmpty") == asyncio.QueueEmpty)
+      assert(core.TimeoutError.__base == asyncio.OSError)
+      local Sub = asyncio.QueueFull:extend("Sub")
+      assert(asyncio.isinstance(Sub "s", asyncio.QueueFull))
+      assert(asyncio.ExceptionGroup("g", { "e" }).split ~= nil)
+      assert(core.no_such_class == nil and core[1] == nil and asyncio.NoSuchError == nil)
+      print "done"
+    ]] })
+    assert.same({ 0, "done\n", "" }, { status, out, err })
+  end)
+
   it("keep what is no Exception apart", function()
     for _, name in ipairs { "CancelledError", "KeyboardInterrupt", "SystemExit", "BaseExceptionGroup" } do
       assert.is_false(isinstance(make(name), asyncio.Exception), name)

@@ -131,8 +131,14 @@ describe("scripts: processes:", function()
       seek(lines, "^deaf: still runs after 0.05 s, (killed)")
       seek(lines, "^deaf: killed by (SIGKILL)")
       assert.equal(0, await(p:wait()))
-      local state = io.open("/proc/" .. text:match("\n(%d+)") .. "/stat")
-      assert.is_true(state == nil or state:read("a"):find("%) [ZX]") ~= nil)
+      local stat, state = "/proc/" .. text:match("\n(%d+)") .. "/stat", nil
+      for _ = 1, 400 do -- the signal is on its way
+        state = io.open(stat)
+        state = state and state:read("a")
+        if state == nil or state:find("%) [ZX]") then break end
+        await(asyncio.sleep(0.005))
+      end
+      assert.is_true(state == nil or state:find("%) [ZX]") ~= nil)
     end)
   end)
 
