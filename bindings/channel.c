@@ -40,9 +40,10 @@ static int f_dumps(lua_State *L) {
   return 1;
 }
 
-/* loads(bytes, position) -> values */
+/* loads(bytes, position) -> values. In a sandbox without code, unless that is allowed. */
 static int f_loads(lua_State *L) {
-  static const ml_packing how = {.flags = ML_PACK_CODE};
+  const ml_packing how = {.flags = ml__may(ml__engine(L)->sandbox, ML_P_BYTECODE) ? ML_PACK_CODE
+                                                                                  : 0};
   size_t n;
   const char *s = luaL_checklstring(L, 1, &n);
   lua_Integer at = luaL_optinteger(L, 2, 1);
@@ -86,9 +87,16 @@ static bool read_all(lua_State *L, int fd, char *p, size_t n) {
   return true;
 }
 
+static int check_fd(lua_State *L) {
+  lua_Integer fd = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, fd >= 0 && fd <= INT32_MAX, 1, "a descriptor expected");
+  ml__check_fd(L, "a message on a descriptor", (int)fd);
+  return (int)fd;
+}
+
 /* recv(fd) -> bytes, or nil at the end. Blocks. */
 static int f_recv(lua_State *L) {
-  int fd = (int)luaL_checkinteger(L, 1);
+  int fd = check_fd(L);
   unsigned char head[4];
   luaL_Buffer b;
   size_t n;
@@ -111,7 +119,7 @@ static void write_all(lua_State *L, int fd, const char *p, size_t n) {
 
 /* send(fd, bytes). Blocks. */
 static int f_send(lua_State *L) {
-  int fd = (int)luaL_checkinteger(L, 1);
+  int fd = check_fd(L);
   size_t n;
   const char *s = luaL_checklstring(L, 2, &n);
   char head[4];
@@ -126,7 +134,7 @@ static int f_send(lua_State *L) {
 /* ignore_interrupts(): Ctrl-C is the parent's business */
 static int f_ignore_interrupts(lua_State *L) {
   struct sigaction sa;
-  (void)L;
+  ml__check_may(L, ML_P_SIGNAL, "ignore interrupts", NULL);
   memset(&sa, 0, sizeof sa);
   sa.sa_handler = SIG_IGN;
   sigaction(SIGINT, &sa, NULL);
@@ -139,6 +147,22 @@ static int f_exepath(lua_State *L) {
   size_t n = sizeof path;
   if (uv_exepath(path, &n) < 0) return 0;
   lua_pushlstring(L, path, n);
+  return 1;
+}
+
+/* sandbox() -> the arguments that give another process as much and as little as this one, or nil */
+static int f_sandbox(lua_State *L) {
+  const ml_sandbox *s = ml__engine(L)->sandbox;
+  const char *profile, *rule;
+  int n = 1;
+  if (s == NULL) return 0;
+  lua_newtable(L);
+  for (int i = 0; (rule = ml__sandbox_rule(s, i, &profile)) != NULL; i++) {
+    lua_pushfstring(L, "--allow-%s", rule);
+    lua_rawseti(L, -2, ++n);
+  }
+  lua_pushfstring(L, "--profile=%s", profile);
+  lua_rawseti(L, -2, 1);
   return 1;
 }
 
@@ -179,6 +203,7 @@ void ml__open_channel(lua_State *L) {
                                        {"send", f_send},
                                        {"ignore_interrupts", f_ignore_interrupts},
                                        {"exepath", f_exepath},
+                                       {"sandbox", f_sandbox},
                                        {"virtual", f_virtual},
                                        {"hold", f_hold},
                                        {"cpu_count", f_cpu_count},

@@ -139,7 +139,16 @@ static const ml_opclass connect_class = {"connect", connect_begin, connect_wake,
 
 /* connect_unix(path) -> awaitable of a Transport */
 static int f_connect_unix(lua_State *L) {
-  luaL_checkstring(L, 1);
+  struct sockaddr_un un;
+  size_t n;
+  const char *path = luaL_checklstring(L, 1, &n);
+  if (n > 0 && n < sizeof un.sun_path) { /* else it fails */
+    memset(&un, 0, sizeof un);
+    un.sun_family = AF_UNIX;
+    memcpy(un.sun_path, path, n);
+    ml__check_address(L, ML_P_NET, "connect", (struct sockaddr *)&un,
+                      offsetof(struct sockaddr_un, sun_path) + n);
+  }
   ml__op_new(L, &connect_class, sizeof(connop), 1);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);

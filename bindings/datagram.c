@@ -389,6 +389,22 @@ static bool address_at(lua_State *L, const char *name, ml_dgaddr *a) {
   return true;
 }
 
+/* Field fd: a number, or a socket, which loses it. */
+static int descriptor_at(lua_State *L) {
+  ml_object *s;
+  int fd;
+  lua_getfield(L, 1, "fd");
+  s = ml__toobject(L, -1);
+  if (s != NULL && s->type == ML_T_SOCKET)
+    fd = ml__socket_take(L, -1);
+  else {
+    fd = (int)luaL_optinteger(L, -1, -1);
+    if (fd >= 0) ml__check_fd(L, "datagram", fd);
+  }
+  lua_pop(L, 1);
+  return fd;
+}
+
 /* The family of a descriptor that is a datagram socket; else a negative code. */
 static int family_of(int fd) {
   struct sockaddr_storage ss;
@@ -471,8 +487,9 @@ static int f_datagram(lua_State *L) {
   o.reuse_port = flag_at(L, "reuse_port");
   o.broadcast = flag_at(L, "broadcast");
   o.connect = !o.broadcast;
-  lua_getfield(L, 1, "fd");
-  fd = (int)luaL_optinteger(L, -1, -1);
+  if (o.has_local) ml__check_address(L, ML_P_LISTEN, "bind", &o.local.sa, sizeof o.local);
+  if (o.has_remote) ml__check_address(L, ML_P_NET, "connect", &o.remote.sa, sizeof o.remote);
+  fd = descriptor_at(L);
   lua_getfield(L, 1, "family");
   if (lua_isstring(L, -1) && strcmp(lua_tostring(L, -1), "inet6") == 0) o.family = AF_INET6;
   lua_settop(L, 1);

@@ -56,6 +56,7 @@ void ml__dgram_push_address(lua_State *L, int self, ml_dgram *d, const ml_dgaddr
     lua_getiuservalue(L, self, 1);
     return;
   }
+  ml__peer_known(ml__engine(L), &from->sa);
   ml__addr_set(&a, &from->sa);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &addresses_key);
   push_key(L, from, &a);
@@ -110,6 +111,7 @@ static const ml_dgaddr *parse(lua_State *L, ml_dgram *d, int self, int idx, ml_d
                lua_tostring(L, -2));
   lua_pop(L, 2);
   memcpy(room, &ss, sizeof *room);
+  ml__check_address(L, ML_P_NET, fname, &room->sa, sizeof *room);
   if (ml__addr_is(L, idx)) {
     lua_pushvalue(L, idx);
     remember(L, self, d, room);
@@ -368,6 +370,7 @@ static int membership(lua_State *L, uv_membership how, const char *fname) {
   group = lua_tostring(L, 2);
   if (!ml__addr_parse(group, 0, &ss))
     return ml__misuse(L, "ValueError", "%s: '%s' is not an IP address", fname, group);
+  ml__check_address(L, ML_P_LISTEN, fname, (struct sockaddr *)&ss, sizeof ss);
   lua_settop(L, 3);
   lua_pushnil(L);
   lua_pushnil(L);

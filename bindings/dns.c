@@ -245,6 +245,18 @@ static int push_found(lua_State *L) {
   return 1;
 }
 
+/* What the sandbox allows of the name it allows of its addresses. */
+static void know_found(lua_State *L, const dnsop *op) {
+  ml_engine *e = ml__engine(L);
+  const char *host;
+  if (e->sandbox == NULL) return;
+  lua_getiuservalue(L, 1, 1);
+  host = lua_tostring(L, -1);
+  for (const struct addrinfo *i = op->found; i != NULL && host != NULL; i = i->ai_next)
+    if (i->ai_family == AF_INET || i->ai_family == AF_INET6) ml__address_known(e, host, i->ai_addr);
+  lua_pop(L, 1);
+}
+
 static int addrinfo_wake(lua_State *L, ml_op *o) {
   dnsop *op = (dnsop *)o;
   int rc;
@@ -254,6 +266,7 @@ static int addrinfo_wake(lua_State *L, ml_op *o) {
     return 0;
   }
   if (op->status < 0) return failed(L, op);
+  know_found(L, op);
   lua_pushcfunction(L, push_found);
   lua_pushlightuserdata(L, op);
   rc = lua_pcall(L, 1, 1, 0);
@@ -282,6 +295,10 @@ static int addrinfo_begin(lua_State *L, ml_op *o) {
     return 1;
   }
   if (bad_name(L, op)) return ML_RAISE;
+  if (host != NULL && !ml__may_lookup(ml__engine(L)->sandbox, host)) {
+    ml__denied(L, ML_P_NET, "resolve", host, host);
+    return ML_RAISE;
+  }
   r = new_req(L, op);
   return started(L, op, uv_getaddrinfo(uv, &r->u.addr, on_addrinfo, host, service, &op->hints));
 }
@@ -404,6 +421,11 @@ static int nameinfo_begin(lua_State *L, ml_op *o) {
   if (!ml__addr_parse(lua_tostring(L, -1), op->port, &ss)) {
     op->status = UV_EAI_NONAME;
     return failed(L, op);
+  }
+  if (!(op->hints.ai_flags & NI_NUMERICHOST) &&
+      !ml__may_address(ml__engine(L), ML_P_NET, (struct sockaddr *)&ss, sizeof ss)) {
+    ml__address_denied(L, ML_P_NET, "getnameinfo", (struct sockaddr *)&ss, sizeof ss);
+    return ML_RAISE;
   }
   r = new_req(L, op);
   return started(

@@ -459,6 +459,7 @@ static void free_pool(ml_pool *p) {
   for (uint32_t i = 0; i < p->ncode; i++) free(p->code[i]);
   free(p->code);
   ml_buf_free(&p->start);
+  ml__sandbox_unref(p->sandbox);
   free(p);
 }
 
@@ -663,6 +664,7 @@ static void configure(lua_State *L, ml_pool *p) {
   p->config.log = e->config.log;
   p->config.print = e->config.print;
   p->config.debug = e->config.debug;
+  p->sandbox = ml__sandbox_ref(e->sandbox);
   p->config.clock = e->config.clock == ML_CLOCK_VIRTUAL ? ML_CLOCK_VIRTUAL : ML_CLOCK_REAL;
   pthread_sigmask(SIG_SETMASK, NULL, &p->signals);
 }

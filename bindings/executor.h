@@ -14,7 +14,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "core.h"
+#include "sandbox.h"
 
 /* A lock that is held for some dozens of instructions: worth waiting for. */
 static inline void ml__lock_soon(pthread_mutex_t *m) {
@@ -93,7 +93,8 @@ struct ml_pool {
   ml_codebook book;
   sigset_t signals; /* those of the thread that made it */
   ml_config config; /* for the workers' engines */
-  ml_buf start;     /* package.path, package.cpath, initializer, its arguments; or empty */
+  ml_sandbox *sandbox;
+  ml_buf start; /* package.path, package.cpath, initializer, its arguments; or empty */
   char name[48];
   size_t limit; /* bytes for all states together; 0: none */
   int max;

@@ -280,7 +280,7 @@ static bool start(ml_worker *w) {
   c.ud = w;
   if (c.log != NULL) c.log = collect_log;
   if (c.print != NULL) c.print = collect_print;
-  if (ml_new(&c, &e) < 0) return false;
+  if (ml__new_in(&c, p->sandbox, &e) < 0) return false;
   L = e->L;
   e->host_mode = 0;
   pthread_mutex_lock(&p->lock);

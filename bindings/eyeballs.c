@@ -116,6 +116,9 @@ static int begin(raceop *op, ml_evloop *loop, unsigned index) {
   struct sockaddr_storage ss;
   attempt *a;
   int rc;
+  ml__addr_get(&t->to, &ss);
+  t->bound = true;
+  if (!ml__may_address(e, ML_P_NET, (struct sockaddr *)&ss, sizeof ss)) return ML_EDENIED;
   a = ml__alloc(e->alloc, NULL, 0, sizeof *a);
   if (a == NULL) return UV_ENOMEM;
   memset(a, 0, sizeof *a);
@@ -124,10 +127,7 @@ static int begin(raceop *op, ml_evloop *loop, unsigned index) {
     uv_tcp_nodelay(&a->s->u.tcp, 1);
     rc = op->nlocals > 0 ? bind_local(op, t, a->s) : 0;
     t->bound = rc == 0;
-    if (rc == 0) {
-      ml__addr_get(&t->to, &ss);
-      rc = uv_tcp_connect(&a->req, &a->s->u.tcp, (struct sockaddr *)&ss, on_connect);
-    }
+    if (rc == 0) rc = uv_tcp_connect(&a->req, &a->s->u.tcp, (struct sockaddr *)&ss, on_connect);
     if (rc == 0) {
       a->loop = loop;
       a->op = op;
@@ -138,8 +138,7 @@ static int begin(raceop *op, ml_evloop *loop, unsigned index) {
       return 0;
     }
     discard(a->s);
-  } else
-    t->bound = true;
+  }
   ml__alloc(e->alloc, a, sizeof *a, 0);
   return rc;
 }
@@ -170,7 +169,11 @@ static void on_delay(ml_evloop *loop, ml_job *job) {
 static void push_error(lua_State *L, const target *t) {
   char to[96], from[96];
   ml__addr_text(&t->to, to, sizeof to);
-  if (t->bound)
+  if (t->status == ML_EDENIED) {
+    struct sockaddr_storage ss;
+    ml__addr_get(&t->to, &ss);
+    ml__address_denied(L, ML_P_NET, "connect", (struct sockaddr *)&ss, sizeof ss);
+  } else if (t->bound)
     ml__error_uv(L, t->status, "connect to %s failed", to);
   else if (t->from.family == 0) {
     const char *family = t->to.family == AF_INET6 ? "inet6" : "inet";
@@ -243,6 +246,18 @@ static void check_address(lua_State *L, int idx, ml_addr *a) {
   lua_pop(L, 2);
 }
 
+/* Raises if none of the addresses is allowed; begin() leaves out those that are not. */
+static void check_targets(lua_State *L, raceop *op) {
+  struct sockaddr_storage ss;
+  for (unsigned i = 0; i < op->n; i++) {
+    ml__addr_get(&op->targets[i].to, &ss);
+    if (ml__may_address(ml__engine(L), ML_P_NET, (struct sockaddr *)&ss, sizeof ss)) return;
+  }
+  op->op.obj.state = ML_CO_AWAITED; /* no coroutine that was forgotten */
+  ml__addr_get(&op->targets[0].to, &ss);
+  ml__check_address(L, ML_P_NET, "connect", (struct sockaddr *)&ss, sizeof ss);
+}
+
 /* connect_tcp(addresses, local addresses or nil, delay or nil) -> awaitable of a
 ** Transport, or of nil and an array of errors, one for each address. */
 static int f_connect_tcp(lua_State *L) {
@@ -266,6 +281,7 @@ static int f_connect_tcp(lua_State *L) {
     check_address(L, -1, &op->targets[i].to);
     lua_pop(L, 1);
   }
+  check_targets(L, op);
   for (int i = 0; i < nlocals; i++) {
     lua_geti(L, 2, i + 1);
     check_address(L, -1, &op->locals[i]);

@@ -293,7 +293,7 @@ static void run_callback(ml_evloop *loop, ml_job *job) {
 
 int ml__checkfileno(lua_State *L, int idx, const char *fname, bool *own) {
   ml_object *o = ml__toobject(L, idx);
-  luaL_Stream *file;
+  luaL_Stream *file = NULL;
   lua_Integer fd = -1;
   int ok = 0;
   *own = false;
@@ -326,6 +326,7 @@ int ml__checkfileno(lua_State *L, int idx, const char *fname, bool *own) {
                luaL_typename(L, idx));
   if (fd < 0 || fd > INT32_MAX)
     ml__misuse(L, "ValueError", "%s: invalid file descriptor: %I", fname, (LUAI_UACINT)fd);
+  if (!*own && file == NULL) ml__check_fd(L, fname, (int)fd);
   return (int)fd;
 }
 

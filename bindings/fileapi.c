@@ -176,9 +176,16 @@ static int f_close(lua_State *L) {
   return 1;
 }
 
+/* The kernel lets the owner of a file alter its attributes by a descriptor that only reads. */
+static void check_alters(lua_State *L, const char *doing) {
+  const ml_file *f = check(L)->f;
+  if (ml__engine(L)->sandbox == NULL || f == NULL || (f->flags & O_ACCMODE) != O_RDONLY) return;
+  ml__deny(L, ML_P_WRITE, doing, "a file open for reading", NULL);
+}
+
 static int f_chmod(lua_State *L) {
   lua_Integer mode;
-  check(L);
+  check_alters(L, "chmod");
   mode = ml__fs_checkint(L, 2, "chmod", "a mode");
   push_op(L, ML_FILE_CHMOD)->a = mode & 07777;
   return 1;
@@ -187,7 +194,7 @@ static int f_chmod(lua_State *L) {
 static int f_utime(lua_State *L) {
   double atime, mtime;
   ml_fileop *op;
-  check(L);
+  check_alters(L, "utime");
   atime = ml__fs_checktime(L, 2, "utime");
   mtime = ml__fs_checktime(L, 3, "utime");
   op = push_op(L, ML_FILE_UTIME);

@@ -24,13 +24,46 @@ static void release(ml_fsjob *j) {
   ml__list_remove(&j->link);
   if (j->fd >= 0) close(j->fd);
   if (j->dir != NULL) closedir(j->dir);
+  for (int i = 0; j->pins != NULL && i < 2; i++) ml__path_unpin(&j->pins[i]);
+  free(j->pins);
+  ml__sandbox_unref(j->sandbox);
   free(j->out);
   free(j);
 }
 
+/* On a thread: looks up what the script may do, and where. */
+static int pin(ml_fsjob *j) {
+  int which = 0, rc;
+  if (j->pins == NULL && (j->pins = malloc(2 * sizeof *j->pins)) == NULL) return UV_ENOMEM;
+  j->pins[0].fd = j->pins[1].fd = -1;
+  if (j->dir != NULL) return 0; /* it was opened before */
+  if (j->dest == NULL || j->cls->how_dest == 0)
+    rc = ml__path_pin(j->sandbox, j->path, j->how, &j->pins[0]);
+  else
+    rc = ml__path_pin_both(j->sandbox, j->path, j->how, j->dest, j->cls->how_dest, j->pins, &which);
+  if (rc != ML_EDENIED) return rc;
+  j->denied = (signed char)(which + 1);
+  return UV_EACCES;
+}
+
+static void run_pinned(ml_fsjob *j) {
+  char *path = j->path, *dest = j->dest;
+  if (!j->undoing && (j->status = pin(j)) < 0) return;
+  if (j->pins[0].fd >= 0) j->path = j->pins[0].path;
+  if (j->pins[1].fd >= 0) j->dest = j->pins[1].path;
+  if (j->undoing)
+    j->cls->undo(j);
+  else
+    j->cls->run(j);
+  j->path = path;
+  j->dest = dest;
+}
+
 static void run_work(uv_work_t *w) {
   ml_fsjob *j = ml__containerof(w, ml_fsjob, work);
-  if (j->undoing)
+  if (j->sandbox != NULL)
+    run_pinned(j);
+  else if (j->undoing)
     j->cls->undo(j);
   else
     j->cls->run(j);
@@ -44,7 +77,7 @@ static void discard(ml_fsjob *j, uv_loop_t *uv) {
   if (j->status >= 0 && j->cls->undo != NULL && !j->undoing) {
     j->undoing = true;
     if (uv != NULL && uv_queue_work(uv, &j->work, run_work, on_done) == 0) return;
-    j->cls->undo(j);
+    run_work(&j->work);
   }
   release(j);
 }
@@ -84,6 +117,8 @@ int ml__fsop_begin(lua_State *L, ml_op *o) {
   if (path != NULL) j->path = keep(&at, path, npath);
   if (dest != NULL) j->dest = keep(&at, dest, ndest);
   j->engine = fs->engine;
+  j->sandbox = ml__sandbox_ref(fs->engine->sandbox);
+  j->how = op->how;
   j->cls = (const ml_fsclass *)op->op.cls;
   j->op = op;
   j->a = op->a;
@@ -116,6 +151,12 @@ int ml__fsop_begin(lua_State *L, ml_op *o) {
 static int push_results(lua_State *L) {
   ml_fsjob *j = lua_touserdata(L, 1);
   lua_settop(L, 0);
+  if (j->denied != 0) {
+    unsigned how = j->denied == 1 ? j->how : j->cls->how_dest;
+    if (how & ML_PATH_MOVES) how |= ML_PATH_READ;
+    ml__path_denied(L, how, ml__fs_verb(j->cls->op.name), j->denied == 1 ? j->path : j->dest);
+    return lua_error(L);
+  }
   if (j->status < 0 && (j->cls->answers == NULL || !j->cls->answers(L, j))) {
     ml__fs_error(L, (int)j->status, ml__fs_verb(j->cls->op.name), j->path, j->dest);
     return lua_error(L);
@@ -172,6 +213,7 @@ ml_fsop *ml__fsop_new(lua_State *L, const ml_fsclass *cls, int idx, int dest) {
   if (dest != 0) check_path(L, cls->op.name, dest);
   op = ml__op_new(L, &cls->op, sizeof *op, 3);
   op->fd = -1;
+  op->how = cls->how;
   lua_pushvalue(L, idx);
   lua_setiuservalue(L, -2, 1);
   if (dest != 0) {
@@ -182,6 +224,14 @@ ml_fsop *ml__fsop_new(lua_State *L, const ml_fsclass *cls, int idx, int dest) {
 }
 
 /* ---- errors and arguments ---- */
+
+const char *ml__fsjob_shown(lua_State *L, const ml_fsjob *j, const char *path) {
+  size_t n = j->pins == NULL ? 0 : strlen(j->pins[0].path), have = strlen(j->path);
+  if (n == 0 || strncmp(path, j->pins[0].path, n) != 0) return path;
+  path += n;
+  if (*path == '/' && have > 0 && j->path[have - 1] == '/') path++;
+  return lua_pushfstring(L, "%s%s", j->path, path);
+}
 
 const char *ml__fs_verb(const char *name) {
   const char *dot = strrchr(name, '.');

@@ -8,7 +8,7 @@
 #ifndef ML_FS_H
 #define ML_FS_H
 
-#include "core.h"
+#include "sandbox.h"
 
 typedef struct ml_fs ml_fs;
 typedef struct ml_fsjob ml_fsjob;
@@ -33,6 +33,7 @@ typedef struct ml_fsclass {
   int (*push)(lua_State *L, ml_fsjob *j); /* pushes the results of status >= 0; protected */
   void (*undo)(ml_fsjob *j); /* on a thread: it succeeded, and nobody wants it; or NULL */
   bool (*answers)(lua_State *L, ml_fsjob *j); /* turns a failure into a result, or NULL */
+  unsigned how, how_dest; /* ML_PATH_*: what it needs of path and dest; how 0: the operation's */
 } ml_fsclass;
 
 struct ml_fsjob {
@@ -43,9 +44,13 @@ struct ml_fsjob {
   const ml_fsclass *cls;
   atomic_bool cancelled; /* for threads that work in steps */
   bool counted, undoing;
-  ssize_t status; /* >= 0, or UV_E* */
+  ml_sandbox *sandbox; /* NULL: none */
+  ml_pathpin *pins;    /* in a sandbox, where path and dest are held; or NULL */
+  unsigned how;
+  signed char denied; /* 1: path, 2: dest is not allowed */
+  ssize_t status;     /* >= 0, or UV_E* */
   /* what was asked */
-  char *path, *dest; /* in `text` */
+  char *path, *dest; /* in `text`; in a sandbox, while it runs, those of the pins */
   int64_t a, b;
   double atime, mtime;
   union { /* what came */
@@ -64,6 +69,7 @@ struct ml_fsop {
   ml_op op;
   ml_fsjob *job;
   int fd; /* the job gets a duplicate; -1: none */
+  unsigned how;
   int64_t a, b;
   double atime, mtime;
   void **dir; /* what the job takes with it, or NULL; in user value 3 */
@@ -75,11 +81,14 @@ int ml__fsop_wake(lua_State *L, ml_op *o);
 void ml__fsop_cancel(ml_op *o);
 
 /* Pushes a new operation on the path at idx, and on the one at dest (0: none). All that
-** scripts do to paths passes here: the place for a check of permissions. */
+** scripts do to paths passes here. In a sandbox the thread looks the paths up, and the job
+** works on what was found. */
 ml_fsop *ml__fsop_new(lua_State *L, const ml_fsclass *cls, int idx, int dest);
 
 /* Pushes the OSError "CODE: text: what 'path' -> 'dest'" (path, dest: NULL: none). */
 void ml__fs_error(lua_State *L, int status, const char *what, const char *path, const char *dest);
+/* The path to show for one that run() has found: below the pinned one it is below the script's. */
+const char *ml__fsjob_shown(lua_State *L, const ml_fsjob *j, const char *path);
 /* "fs.open" -> "open" */
 const char *ml__fs_verb(const char *name);
 /* Pushes the table that fs.stat gives. */

@@ -82,8 +82,9 @@ static int push_stat(lua_State *L, ml_fsjob *j) {
   return 1;
 }
 
-static const ml_fsclass stat_class = {OP("fs.stat"), run_stat, push_stat, NULL, NULL};
-static const ml_fsclass lstat_class = {OP("fs.lstat"), run_stat, push_stat, NULL, NULL};
+static const ml_fsclass stat_class = {OP("fs.stat"), run_stat, push_stat, NULL, NULL, ML_PATH_R, 0};
+static const ml_fsclass lstat_class = {
+    OP("fs.lstat"), run_stat, push_stat, NULL, NULL, ML_PATH_R | ML_PATH_NOFOLLOW, 0};
 
 static int f_stat(lua_State *L) {
   ml__fsop_new(L, &stat_class, 1, 0);
@@ -108,10 +109,10 @@ static bool answer_false(lua_State *L, ml_fsjob *j) {
 }
 
 static const ml_fsclass is_classes[] = {
-    {OP("fs.exists"), run_stat, push_is, NULL, answer_false},
-    {OP("fs.is_file"), run_stat, push_is, NULL, answer_false},
-    {OP("fs.is_dir"), run_stat, push_is, NULL, answer_false},
-    {OP("fs.is_link"), run_stat, push_is, NULL, answer_false},
+    {OP("fs.exists"), run_stat, push_is, NULL, answer_false, ML_PATH_R, 0},
+    {OP("fs.is_file"), run_stat, push_is, NULL, answer_false, ML_PATH_R, 0},
+    {OP("fs.is_dir"), run_stat, push_is, NULL, answer_false, ML_PATH_R, 0},
+    {OP("fs.is_link"), run_stat, push_is, NULL, answer_false, ML_PATH_R | ML_PATH_NOFOLLOW, 0},
 };
 
 static int push_is_op(lua_State *L, int which, int64_t type) {
@@ -146,7 +147,7 @@ static bool answer_access(lua_State *L, ml_fsjob *j) {
 }
 
 static const ml_fsclass access_class = {OP("fs.access"), run_access, push_true, NULL,
-                                        answer_access};
+                                        answer_access,   ML_PATH_R,  0};
 
 /* access(path [, "rwx"]): without a mode, whether it is there */
 static int f_access(lua_State *L) {
@@ -199,8 +200,22 @@ static void run_symlink(ml_fsjob *j) {
   taken(j, &r, uv_fs_symlink(NULL, &r, j->path, j->dest, 0, NULL));
 }
 
+/* A new file, held, so that no link can take its place before libuv opens it. */
+static int hold_new(ml_pathpin *pin) {
+  int fd = open(pin->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+  if (fd < 0) return uv_translate_sys_error(errno);
+  ml__path_unpin(pin);
+  pin->fd = fd;
+  snprintf(pin->path, sizeof pin->path, "/proc/self/fd/%d", fd);
+  return 0;
+}
+
 static void run_copyfile(ml_fsjob *j) {
   uv_fs_t r;
+  if (j->pins != NULL && !j->pins[1].exists && !(j->a & UV_FS_COPYFILE_EXCL)) {
+    j->status = hold_new(&j->pins[1]);
+    if (j->status < 0) return;
+  }
   taken(j, &r, uv_fs_copyfile(NULL, &r, j->path, j->dest, (int)j->a, NULL));
 }
 
@@ -220,7 +235,9 @@ static void run_realpath(ml_fsjob *j) {
 }
 
 static void run_mkdtemp(ml_fsjob *j) {
+  size_t n = strlen(j->path), shown = strlen(j->text);
   j->status = mkdtemp(j->path) == NULL ? uv_translate_sys_error(errno) : 0;
+  if (j->path != j->text && n >= 6 && shown >= 6) memcpy(j->text + shown - 6, j->path + n - 6, 6);
 }
 
 static void undo_mkdtemp(ml_fsjob *j) { rmdir(j->path); }
@@ -235,17 +252,41 @@ static int push_path(lua_State *L, ml_fsjob *j) {
   return 1;
 }
 
-static const ml_fsclass mkdir_class = {OP("fs.mkdir"), run_mkdir, NULL, NULL, NULL};
-static const ml_fsclass rmdir_class = {OP("fs.rmdir"), run_rmdir, NULL, NULL, NULL};
-static const ml_fsclass unlink_class = {OP("fs.unlink"), run_unlink, NULL, NULL, NULL};
-static const ml_fsclass rename_class = {OP("fs.rename"), run_rename, NULL, NULL, NULL};
-static const ml_fsclass link_class = {OP("fs.link"), run_link, NULL, NULL, NULL};
-static const ml_fsclass symlink_class = {OP("fs.symlink"), run_symlink, NULL, NULL, NULL};
-static const ml_fsclass copyfile_class = {OP("fs.copyfile"), run_copyfile, NULL, NULL, NULL};
-static const ml_fsclass readlink_class = {OP("fs.readlink"), run_readlink, push_text, NULL, NULL};
-static const ml_fsclass realpath_class = {OP("fs.realpath"), run_realpath, push_text, NULL, NULL};
-static const ml_fsclass mkdtemp_class = {OP("fs.mkdtemp"), run_mkdtemp, push_path, undo_mkdtemp,
-                                         NULL};
+static const ml_fsclass mkdir_class = {
+    OP("fs.mkdir"), run_mkdir, NULL, NULL, NULL, ML_PATH_W | ML_PATH_NOFOLLOW, 0};
+static const ml_fsclass rmdir_class = {
+    OP("fs.rmdir"), run_rmdir, NULL, NULL, NULL, ML_PATH_W | ML_PATH_NOFOLLOW, 0};
+static const ml_fsclass unlink_class = {
+    OP("fs.unlink"), run_unlink, NULL, NULL, NULL, ML_PATH_W | ML_PATH_NOFOLLOW, 0};
+static const ml_fsclass rename_class = {OP("fs.rename"),
+                                        run_rename,
+                                        NULL,
+                                        NULL,
+                                        NULL,
+                                        ML_PATH_W | ML_PATH_NOFOLLOW | ML_PATH_MOVES,
+                                        ML_PATH_W | ML_PATH_NOFOLLOW};
+static const ml_fsclass link_class = {OP("fs.link"),
+                                      run_link,
+                                      NULL,
+                                      NULL,
+                                      NULL,
+                                      ML_PATH_W | ML_PATH_NOFOLLOW | ML_PATH_MOVES,
+                                      ML_PATH_W | ML_PATH_NOFOLLOW};
+static const ml_fsclass symlink_class = {OP("fs.symlink"),
+                                         run_symlink,
+                                         NULL,
+                                         NULL,
+                                         NULL,
+                                         ML_PATH_W | ML_PATH_MOVES | ML_PATH_TARGET,
+                                         ML_PATH_W | ML_PATH_NOFOLLOW};
+static const ml_fsclass copyfile_class = {
+    OP("fs.copyfile"), run_copyfile, NULL, NULL, NULL, ML_PATH_R, ML_PATH_W | ML_PATH_CREATE};
+static const ml_fsclass readlink_class = {
+    OP("fs.readlink"), run_readlink, push_text, NULL, NULL, ML_PATH_R | ML_PATH_NOFOLLOW, 0};
+static const ml_fsclass realpath_class = {
+    OP("fs.realpath"), run_realpath, push_text, NULL, NULL, ML_PATH_R, 0};
+static const ml_fsclass mkdtemp_class = {
+    OP("fs.mkdtemp"), run_mkdtemp, push_path, undo_mkdtemp, NULL, ML_PATH_W | ML_PATH_NOFOLLOW, 0};
 
 static int f_rmdir(lua_State *L) {
   ml__fsop_new(L, &rmdir_class, 1, 0);
@@ -349,12 +390,15 @@ static int push_statfs(lua_State *L, ml_fsjob *j) {
   return 1;
 }
 
-static const ml_fsclass chmod_class = {OP("fs.chmod"), run_chmod, NULL, NULL, NULL};
-static const ml_fsclass chown_class = {OP("fs.chown"), run_chown, NULL, NULL, NULL};
-static const ml_fsclass lchown_class = {OP("fs.lchown"), run_lchown, NULL, NULL, NULL};
-static const ml_fsclass utime_class = {OP("fs.utime"), run_utime, NULL, NULL, NULL};
-static const ml_fsclass truncate_class = {OP("fs.truncate"), run_truncate, NULL, NULL, NULL};
-static const ml_fsclass statfs_class = {OP("fs.statfs"), run_statfs, push_statfs, NULL, NULL};
+static const ml_fsclass chmod_class = {OP("fs.chmod"), run_chmod, NULL, NULL, NULL, ML_PATH_W, 0};
+static const ml_fsclass chown_class = {OP("fs.chown"), run_chown, NULL, NULL, NULL, ML_PATH_W, 0};
+static const ml_fsclass lchown_class = {
+    OP("fs.lchown"), run_lchown, NULL, NULL, NULL, ML_PATH_W | ML_PATH_NOFOLLOW, 0};
+static const ml_fsclass utime_class = {OP("fs.utime"), run_utime, NULL, NULL, NULL, ML_PATH_W, 0};
+static const ml_fsclass truncate_class = {
+    OP("fs.truncate"), run_truncate, NULL, NULL, NULL, ML_PATH_W, 0};
+static const ml_fsclass statfs_class = {OP("fs.statfs"), run_statfs, push_statfs, NULL, NULL,
+                                        ML_PATH_R,       0};
 
 static int f_chmod(lua_State *L) {
   lua_Integer mode = ml__fs_checkint(L, 2, "fs.chmod", "a mode");

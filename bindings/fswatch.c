@@ -289,6 +289,10 @@ static void run_add(ml_fsjob *j) {
   add_tree(j, j->path, true);
 }
 
+static void push_shown(lua_State *L, const ml_fsjob *j, const char *path) {
+  if (ml__fsjob_shown(L, j, path) == path) lua_pushstring(L, path);
+}
+
 /* Arrays of wd, path and of path, is folder. */
 static int push_add(lua_State *L, ml_fsjob *j) {
   const char *p = j->out, *end = p + j->nout;
@@ -303,10 +307,10 @@ static int push_add(lua_State *L, ml_fsjob *j) {
     if (what == 'w') {
       lua_pushinteger(L, wd);
       lua_rawseti(L, -3, ++watches);
-      lua_pushstring(L, p);
+      push_shown(L, j, p);
       lua_rawseti(L, -3, ++watches);
     } else {
-      lua_pushstring(L, p);
+      push_shown(L, j, p);
       lua_rawseti(L, -2, ++entries);
       lua_pushboolean(L, what == 'd');
       lua_rawseti(L, -2, ++entries);
@@ -338,8 +342,13 @@ static int add_begin(lua_State *L, ml_op *o) {
   return ml__fsop_begin(L, o);
 }
 
-static const ml_fsclass add_class = {
-    {"fs.watch", add_begin, ml__fsop_wake, ml__fsop_cancel}, run_add, push_add, NULL, answer_add};
+static const ml_fsclass add_class = {{"fs.watch", add_begin, ml__fsop_wake, ml__fsop_cancel},
+                                     run_add,
+                                     push_add,
+                                     NULL,
+                                     answer_add,
+                                     ML_PATH_R,
+                                     0};
 
 /* add(path, recursive) */
 static int w_add(lua_State *L) {

@@ -145,9 +145,19 @@ static int open_patiently(const char *path, int flags, int mode, atomic_bool *ca
   }
 }
 
+/* Of a path that is held: a file is there and made, or a name in a folder, which is not to be a
+** link by now. */
+static int pinned_flags(const ml_fsjob *j) {
+  int flags = (int)j->a;
+  if (j->pins == NULL) return flags;
+  return j->pins[0].exists ? flags & ~(O_CREAT | O_NOFOLLOW) : flags | O_NOFOLLOW;
+}
+
 static void run_open(ml_fsjob *j) {
   uv_fs_t r;
-  int rc = open_patiently(j->path, (int)j->a, (int)j->b, &j->cancelled);
+  int rc = j->pins != NULL && j->pins[0].exists && (j->a & O_EXCL) && (j->a & O_CREAT)
+               ? UV_EEXIST
+               : open_patiently(j->path, pinned_flags(j), (int)j->b, &j->cancelled);
   j->status = rc;
   if (rc < 0) return;
   j->fd = rc;
@@ -183,7 +193,17 @@ static bool answer_open(lua_State *L, ml_fsjob *j) {
   return lua_error(L);
 }
 
-static const ml_fsclass open_class = {OP("fs.open"), run_open, push_open, undo_open, answer_open};
+static const ml_fsclass open_class = {OP("fs.open"), run_open, push_open, undo_open,
+                                      answer_open,   0,        0};
+
+static unsigned open_how(int flags) {
+  int access = flags & O_ACCMODE;
+  unsigned how = access == O_WRONLY ? ML_PATH_W : ML_PATH_R;
+  if (access != O_RDONLY || (flags & (O_CREAT | O_TRUNC | O_APPEND))) how |= ML_PATH_W;
+  if (flags & O_CREAT) how |= ML_PATH_CREATE;
+  if (flags & O_NOFOLLOW) how |= ML_PATH_NOFOLLOW;
+  return how;
+}
 
 /* open(path, mode as text, flags, permissions) */
 static int f_open(lua_State *L) {
@@ -191,6 +211,7 @@ static int f_open(lua_State *L) {
   lua_Integer perm = ml__fs_checkint(L, 4, "fs.open", "a mode of permissions");
   ml_fsop *op = ml__fsop_new(L, &open_class, 1, 2);
   op->a = flags;
+  op->how = open_how((int)flags);
   op->b = perm & 07777;
   return 1;
 }
@@ -222,8 +243,8 @@ static int push_read_file(lua_State *L, ml_fsjob *j) {
   return 1;
 }
 
-static const ml_fsclass read_file_class = {OP("fs.read_file"), run_read_file, push_read_file, NULL,
-                                           NULL};
+static const ml_fsclass read_file_class = {
+    OP("fs.read_file"), run_read_file, push_read_file, NULL, NULL, ML_PATH_R, 0};
 
 static int f_read_file(lua_State *L) {
   ml__fsop_new(L, &read_file_class, 1, 0);
@@ -260,7 +281,13 @@ static void run_makedirs(ml_fsjob *j) {
   }
 }
 
-static const ml_fsclass makedirs_class = {OP("fs.mkdir"), run_makedirs, NULL, NULL, NULL};
+static const ml_fsclass makedirs_class = {OP("fs.mkdir"),
+                                          run_makedirs,
+                                          NULL,
+                                          NULL,
+                                          NULL,
+                                          ML_PATH_W | ML_PATH_CREATE | ML_PATH_PARENTS,
+                                          0};
 
 /* makedirs(path, mode, exist_ok) */
 static int f_makedirs(lua_State *L) {
@@ -372,8 +399,8 @@ static int push_scandir(lua_State *L, ml_fsjob *j) {
   return 2;
 }
 
-static const ml_fsclass scandir_class = {OP("fs.scandir"), run_scandir, push_scandir, undo_scandir,
-                                         NULL};
+static const ml_fsclass scandir_class = {
+    OP("fs.scandir"), run_scandir, push_scandir, undo_scandir, NULL, ML_PATH_R, 0};
 
 /* scandir(path [, Dir]) -> awaitable of Dir or nil, {name, type, ...} */
 static int f_scandir(lua_State *L) {
@@ -473,11 +500,13 @@ static void run_rmtree(ml_fsjob *j) {
 
 static bool answer_rmtree(lua_State *L, ml_fsjob *j) {
   if (j->a) return true;
-  ml__fs_error(L, (int)j->status, "rmtree", j->out != NULL ? j->out : j->path, NULL);
+  ml__fs_error(L, (int)j->status, "rmtree",
+               j->out != NULL ? ml__fsjob_shown(L, j, j->out) : j->path, NULL);
   return lua_error(L);
 }
 
-static const ml_fsclass rmtree_class = {OP("fs.rmtree"), run_rmtree, NULL, NULL, answer_rmtree};
+static const ml_fsclass rmtree_class = {
+    OP("fs.rmtree"), run_rmtree, NULL, NULL, answer_rmtree, ML_PATH_W | ML_PATH_NOFOLLOW, 0};
 
 /* rmtree(path, ignore_errors) */
 static int f_rmtree(lua_State *L) {

@@ -69,6 +69,7 @@ static int f_listen_socket(lua_State *L) {
   ml_socket *k = check_stream(L, 2, "create_server");
   ml_sockaddr a;
   int rc;
+  ml__socket_check_listen(L, k);
   listen(k->fd, 0); /* binds it, if need be */
   a.len = sizeof a.ss;
   if (getsockname(k->fd, (struct sockaddr *)&a.ss, &a.len) < 0) a.len = 0;

@@ -80,6 +80,7 @@ static void read_slot(lua_State *L, request *q, size_t i) {
   const char *how = "";
   lua_rawgeti(L, -1, 1);
   lua_rawgeti(L, -2, 2);
+  if (lua_type(L, -1) == LUA_TNUMBER) ml__check_fd(L, "spawn", (int)lua_tointeger(L, -1));
   fd->target = (int)lua_tointeger(L, -2);
   fd->source = -1;
   if (lua_type(L, -1) == LUA_TSTRING) how = lua_tostring(L, -1);
@@ -168,6 +169,45 @@ static bool flag(lua_State *L, const char *name) {
   b = lua_toboolean(L, -1);
   lua_pop(L, 1);
   return b;
+}
+
+/* In a sandbox: of the paths, those that may be run remain, as they were allowed; and what makes
+** the loader take other code into them stays out. */
+static void check_program(lua_State *L) {
+  const ml_sandbox *s = ml__engine(L)->sandbox;
+  const char *program;
+  char real[4096];
+  lua_Integer n, kept = 0;
+  if (ml__may(s, ML_P_RUN)) return;
+  lua_getfield(L, 1, "program");
+  program = lua_tostring(L, -1);
+  if (lua_getfield(L, 1, "paths") != LUA_TTABLE) luaL_error(L, "spawn: the program is missing");
+  n = (lua_Integer)lua_rawlen(L, -1);
+  lua_createtable(L, 1, 0);
+  for (lua_Integer i = 1; i <= n; i++) {
+    const char *path = lua_rawgeti(L, -2, i) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    if (ml__may_run(s, path) && ml__path_name(path, real, sizeof real)) {
+      lua_pushstring(L, real);
+      lua_rawseti(L, -3, ++kept);
+    }
+    lua_pop(L, 1);
+  }
+  for (int i = 0; program != NULL && i < s->n; i++) { /* found by PATH when the rule was made */
+    const ml_rule *r = &s->rules[i];
+    const char *base = r->perm == ML_P_RUN ? strrchr(r->name, '/') : NULL;
+    if (base == NULL || strcmp(base + 1, program) != 0) continue;
+    lua_pushstring(L, r->name);
+    lua_rawseti(L, -2, ++kept);
+  }
+  if (kept == 0) ml__deny(L, ML_P_RUN, "spawn", program != NULL ? program : "?", program);
+  lua_setfield(L, 1, "paths");
+  if (lua_getfield(L, 1, "env") != LUA_TTABLE) return;
+  n = (lua_Integer)lua_rawlen(L, -1);
+  for (lua_Integer i = 1; i <= n; i++) {
+    if (lua_rawgeti(L, -1, i) == LUA_TSTRING && strncmp(lua_tostring(L, -1), "LD_", 3) == 0)
+      ml__deny(L, ML_P_RUN, "spawn with", lua_tostring(L, -1), NULL);
+    lua_pop(L, 1);
+  }
 }
 
 /* Supplementary groups; those of root do not stay when the user changes. */
@@ -304,6 +344,8 @@ int ml__process_spawn(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   luaL_checkstack(L, 30, "spawn");
+  check_program(L);
+  lua_settop(L, 1);
   ml__orphans_reap(net);
   r = ml__reaper_get(net, l, &rc);
   if (r == NULL) return ml__os_failed(L, rc, "spawn");

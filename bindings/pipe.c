@@ -32,7 +32,9 @@ static int check_descriptor(lua_State *L, bool *owned) {
   if (!ok)
     return ml__error(L, "TypeError", "a file or a descriptor was expected, got %s",
                      luaL_typename(L, 1));
-  return fd < 0 || fd > INT32_MAX ? -1 : (int)fd;
+  if (fd < 0 || fd > INT32_MAX) return -1;
+  ml__check_fd(L, "opening a descriptor", (int)fd);
+  return (int)fd;
 }
 
 /* A descriptor of our own for it, or UV_E*. */

@@ -428,12 +428,20 @@ static int f_size(lua_State *L) {
 
 /* ---- what asyncio.subprocess needs to know of the system ---- */
 
-/* environ() -> array of "NAME=value" */
+/* environ() -> array of "NAME=value": of those that may be read */
 static int f_environ(lua_State *L) {
+  const ml_sandbox *s = ml__engine(L)->sandbox;
+  int n = 0;
   lua_newtable(L);
   for (int i = 0; environ != NULL && environ[i] != NULL; i++) {
+    if (s != NULL) {
+      const char *name = lua_pushlstring(L, environ[i], strcspn(environ[i], "="));
+      bool may = ml__may_name(s, ML_P_ENV, name);
+      lua_pop(L, 1);
+      if (!may) continue;
+    }
     lua_pushstring(L, environ[i]);
-    lua_rawseti(L, -2, i + 1);
+    lua_rawseti(L, -2, ++n);
   }
   return 1;
 }

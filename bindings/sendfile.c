@@ -38,6 +38,7 @@ typedef struct job {
   int64_t offset;
   size_t n, done;
   int status; /* UV_E*; UV_EAGAIN: the socket takes no more */
+  ml_sandbox *sandbox;
   char text[];
 } job;
 
@@ -137,7 +138,13 @@ static void read_work(uv_work_t *work) {
 static void open_work(uv_work_t *work) {
   job *j = ml__containerof(work, job, work);
   struct stat st;
-  j->in = open(j->text, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  ml_pathpin pin = {.fd = -1};
+  if (j->sandbox != NULL) {
+    j->status = ml__path_pin(j->sandbox, j->text, ML_PATH_R, &pin);
+    if (j->status < 0) return;
+  }
+  j->in = open(pin.fd >= 0 ? pin.path : j->text, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  ml__path_unpin(&pin);
   if (j->in < 0)
     j->status = uv_translate_sys_error(errno);
   else if (fstat(j->in, &st) == 0 && S_ISDIR(st.st_mode))
@@ -151,6 +158,7 @@ static void job_free(job *j) {
   if (j->out >= 0) close(j->out);
   if (j->engine != NULL) j->engine->nstats_inflight--;
   ml__list_remove(&j->link);
+  ml__sandbox_unref(j->sandbox);
   free(j);
 }
 
@@ -206,6 +214,7 @@ static int submit(lua_State *L, fileop *op, uv_work_cb work, int in, int out, si
   ml__waiter_init(&j->ghost, NULL, ML_W_WRITE);
   ml__list_append(&net->filejobs, &j->link);
   j->engine = net->engine;
+  j->sandbox = ml__sandbox_ref(net->engine->sandbox);
   j->engine->nstats_inflight++;
   if (in >= 0) j->in = fcntl(in, F_DUPFD_CLOEXEC, 3);
   if (out >= 0) j->out = fcntl(out, F_DUPFD_CLOEXEC, 3);
@@ -308,6 +317,10 @@ static int open_wake(lua_State *L, ml_op *o) {
   }
   release(op);
   if (op->status == 0) return 1;
+  if (op->status == ML_EDENIED) {
+    ml__path_denied(L, ML_PATH_R, "open", lua_tostring(L, 2));
+    return ML_RAISE;
+  }
   ml__sock_error(L, op->status, "open '%s'", lua_tostring(L, 2));
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, "path");

@@ -449,6 +449,7 @@ static int f_bind_tcp(lua_State *L) {
   int fd, rc, len = (int)sizeof ss;
   if (!ml__addr_parse(host, (int)luaL_checkinteger(L, 3), &ss))
     return luaL_argerror(L, 2, "an IP address was expected");
+  ml__check_address(L, ML_P_LISTEN, "bind", (struct sockaddr *)&ss, sizeof ss);
   fd = bind_socket((struct sockaddr *)&ss,
                    ss.ss_family == AF_INET ? sizeof(struct sockaddr_in)
                                            : sizeof(struct sockaddr_in6),
@@ -486,6 +487,8 @@ static int f_bind_unix(lua_State *L) {
                      "bind to unix socket failed: a path of 1 to %d bytes was expected, got %d",
                      (int)sizeof un.sun_path - 1, (int)len);
   memcpy(un.sun_path, path, len);
+  ml__check_address(L, ML_P_LISTEN, "bind", (struct sockaddr *)&un,
+                    offsetof(struct sockaddr_un, sun_path) + len);
   if (path[0] != '\0' && stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) unlink(path);
   fd = bind_socket((struct sockaddr *)&un,
                    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] != '\0')),

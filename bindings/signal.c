@@ -165,15 +165,27 @@ static lua_Integer check_pid(lua_State *L, const char *fname) {
   return pid;
 }
 
+/* In a sandbox: this process at most. Children have a method of their own. */
+static void check_target(lua_State *L, pid_t pid) {
+  char text[24];
+  snprintf(text, sizeof text, "%d", (int)pid);
+  if (pid == getpid())
+    ml__check_may(L, ML_P_SIGNAL, "kill", text);
+  else
+    ml__check_may(L, ML_P_FULL, "kill", pid > 0 ? text : NULL);
+}
+
 /* kill(pid, signal): raises OSError. Signal 0 sends nothing and tells whether it could. */
 static int f_kill(lua_State *L) {
   pid_t pid = (pid_t)check_pid(L, "kill");
+  check_target(L, pid);
   return ml__kill(L, pid, ml__checksignal(L, 2, true));
 }
 
 /* killpg(group, signal) */
 static int f_killpg(lua_State *L) {
   lua_Integer group = check_pid(L, "killpg");
+  check_target(L, -1);
   if (group <= 1)
     return ml__misuse(L, "ValueError", "killpg: %I is no process group", (LUAI_UACINT)group);
   return ml__kill(L, -(pid_t)group, ml__checksignal(L, 2, true));
@@ -181,6 +193,7 @@ static int f_killpg(lua_State *L) {
 
 /* raise_signal(signal): to this process */
 static int f_raise_signal(lua_State *L) {
+  check_target(L, getpid());
   return ml__kill(L, getpid(), ml__checksignal(L, 1, false));
 }
 
@@ -314,6 +327,7 @@ static int f_watch(lua_State *L) {
   int rc;
   ml_job *call;
   luaL_checkany(L, 3);
+  ml__check_may(L, ML_P_SIGNAL, "watch signals", NULL);
   call = ml__handle_new(L, 3, lua_gettop(L) - 3, l);
   w = ml__newobject(L, ML_T_SIGNALWATCH, sizeof *w, 1);
   w->call = call;

@@ -64,8 +64,7 @@ static void dissolve(const connop *o) {
   (void)connect(o->s.s->fd, &none, sizeof none);
 }
 
-/* All connecting passes here: the place for a check of permissions. Linux wants to be
-** asked again after EINPROGRESS: that tells what has become of it. */
+/* Linux wants to be asked again after EINPROGRESS: that tells what has become of it. */
 static int connect_attempt(lua_State *L, ml_sockop *op) {
   connop *o = (connop *)op;
   int rc;
@@ -124,6 +123,7 @@ static int s_connect(lua_State *L) {
     return 1;
   }
   ml__sockaddr_check(L, s, 2, "connect", &to);
+  ml__check_address(L, ML_P_NET, "connect", (struct sockaddr *)&to.ss, to.len);
   o = ml__sockop_new(L, &connect_class, sizeof *o, 0);
   o->to = to;
   return 1;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,6 +101,8 @@ int ml__socket_detach(ml_socket *s) {
   return fd;
 }
 
+int ml__socket_take(lua_State *L, int idx) { return ml__socket_detach(ml__checksocket(L, idx)); }
+
 /* ---- making ---- */
 
 static int option(int fd, int opt) {
@@ -145,6 +148,7 @@ static int check_fd(lua_State *L, int idx) {
                       luaL_typename(L, idx));
   if (fd < 0 || fd > INT32_MAX)
     return ml__misuse(L, "ValueError", "socket: invalid file descriptor: %I", (LUAI_UACINT)fd);
+  ml__check_fd(L, "socket", (int)fd);
   return (int)fd;
 }
 
@@ -156,6 +160,17 @@ static int check_proto(lua_State *L, int idx) {
     return ml__misuse(L, "TypeError", "socket: proto must be an integer, got %s",
                       luaL_typename(L, idx));
   return (int)proto;
+}
+
+/* What addresses say all of: no raw packets, no netlink. */
+static void check_kind(lua_State *L, int family, int type, int proto) {
+  bool ip = family == AF_INET || family == AF_INET6;
+  type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (ml__engine(L)->sandbox == NULL) return;
+  if (ip && type == SOCK_STREAM && (proto == 0 || proto == IPPROTO_TCP)) return;
+  if (ip && type == SOCK_DGRAM && (proto == 0 || proto == IPPROTO_UDP)) return;
+  if (family == AF_UNIX && type != SOCK_RAW) return;
+  ml__deny(L, ML_P_FULL, "socket", "other than tcp, udp and unix", NULL);
 }
 
 /* socket([family [, type [, proto]]] [, {fileno = }]) */
@@ -173,6 +188,7 @@ static int f_socket(lua_State *L) {
   family = lua_isnil(L, 1) ? AF_INET : check_name(L, 1, families, "family");
   type = lua_isnil(L, 2) ? SOCK_STREAM : check_name(L, 2, types, "type");
   proto = check_proto(L, 3);
+  check_kind(L, family, type, proto);
   s = ml__socket_push(L, family, type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC), proto);
   s->fd = socket(family, s->type | SOCK_NONBLOCK | SOCK_CLOEXEC, proto);
   if (s->fd < 0) return fail(L, "socket");
@@ -192,6 +208,7 @@ static int f_pair(lua_State *L) {
   type = lua_isnil(L, 2) ? SOCK_STREAM : check_name(L, 2, types, "type");
   type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
   proto = check_proto(L, 3);
+  check_kind(L, family, type, proto);
   a = ml__socket_push(L, family, type, proto);
   b = ml__socket_push(L, family, type, proto);
   if (socketpair(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, proto, fds) < 0)
@@ -229,12 +246,12 @@ static int s_fileno(lua_State *L) {
   return 1;
 }
 
-/* All binding passes here: the place for a check of permissions. */
 static int s_bind(lua_State *L) {
   ml_socket *s = check(L, "bind");
   ml_sockaddr a;
   char who[160];
   ml__sockaddr_check(L, s, 2, "bind", &a);
+  ml__check_address(L, ML_P_LISTEN, "bind", (struct sockaddr *)&a.ss, a.len);
   if (bind(s->fd, (const struct sockaddr *)&a.ss, a.len) < 0) {
     ml__sock_error(L, uv_translate_sys_error(errno), "bind %s",
                    ml__sockaddr_text(&a, who, sizeof who));
@@ -243,9 +260,19 @@ static int s_bind(lua_State *L) {
   return 0;
 }
 
+void ml__socket_check_listen(lua_State *L, const ml_socket *s) {
+  ml_sockaddr a;
+  if (ml__engine(L)->sandbox == NULL) return;
+  memset(&a, 0, sizeof a);
+  a.len = sizeof a.ss;
+  if (getsockname(s->fd, (struct sockaddr *)&a.ss, &a.len) < 0) a.len = 0;
+  ml__check_address(L, ML_P_LISTEN, "listen", (struct sockaddr *)&a.ss, a.len);
+}
+
 static int s_listen(lua_State *L) {
   ml_socket *s = check(L, "listen");
   size_t n = lua_isnoneornil(L, 2) ? 128 : ml__checksize(L, 2, "listen", "backlog");
+  ml__socket_check_listen(L, s);
   if (listen(s->fd, n > INT32_MAX ? INT32_MAX : (int)n) < 0) return fail(L, "listen");
   return 0;
 }
@@ -270,11 +297,57 @@ static int push_address(lua_State *L, bool peer) {
 static int s_getsockname(lua_State *L) { return push_address(L, false); }
 static int s_getpeername(lua_State *L) { return push_address(L, true); }
 
+/* In a sandbox: those that alter how this socket works, and nothing else (programs for the kernel,
+** routes, devices). */
+static void check_option(lua_State *L, int level, int opt) {
+  static const struct {
+    int level, opt;
+  } known[] = {
+      {SOL_SOCKET, SO_REUSEADDR},
+      {SOL_SOCKET, SO_REUSEPORT},
+      {SOL_SOCKET, SO_KEEPALIVE},
+      {SOL_SOCKET, SO_BROADCAST},
+      {SOL_SOCKET, SO_LINGER},
+      {SOL_SOCKET, SO_OOBINLINE},
+      {SOL_SOCKET, SO_SNDBUF},
+      {SOL_SOCKET, SO_RCVBUF},
+      {SOL_SOCKET, SO_SNDTIMEO},
+      {SOL_SOCKET, SO_RCVTIMEO},
+      {SOL_SOCKET, SO_RCVLOWAT},
+      {IPPROTO_TCP, TCP_NODELAY},
+      {IPPROTO_TCP, TCP_CORK},
+      {IPPROTO_TCP, TCP_KEEPIDLE},
+      {IPPROTO_TCP, TCP_KEEPINTVL},
+      {IPPROTO_TCP, TCP_KEEPCNT},
+      {IPPROTO_TCP, TCP_USER_TIMEOUT},
+      {IPPROTO_TCP, TCP_QUICKACK},
+      {IPPROTO_TCP, TCP_DEFER_ACCEPT},
+      {IPPROTO_IP, IP_TTL},
+      {IPPROTO_IP, IP_TOS},
+      {IPPROTO_IP, IP_MULTICAST_TTL},
+      {IPPROTO_IP, IP_MULTICAST_LOOP},
+      {IPPROTO_IP, IP_MULTICAST_IF},
+      {IPPROTO_IPV6, IPV6_V6ONLY},
+      {IPPROTO_IPV6, IPV6_UNICAST_HOPS},
+      {IPPROTO_IPV6, IPV6_TCLASS},
+      {IPPROTO_IPV6, IPV6_MULTICAST_HOPS},
+      {IPPROTO_IPV6, IPV6_MULTICAST_LOOP},
+      {IPPROTO_IPV6, IPV6_MULTICAST_IF},
+  };
+  char text[48];
+  if (ml__engine(L)->sandbox == NULL) return;
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    if (known[i].level == level && known[i].opt == opt) return;
+  snprintf(text, sizeof text, "level %d, option %d", level, opt);
+  ml__deny(L, ML_P_FULL, "setsockopt", text, NULL);
+}
+
 /* socket:setsockopt(level, option, integer, boolean or string of bytes) */
 static int s_setsockopt(lua_State *L) {
   ml_socket *s = check(L, "setsockopt");
   int level = (int)luaL_checkinteger(L, 2), opt = (int)luaL_checkinteger(L, 3), value, rc;
   size_t n;
+  check_option(L, level, opt);
   if (lua_type(L, 4) == LUA_TSTRING) {
     const char *p = lua_tolstring(L, 4, &n);
     rc = setsockopt(s->fd, level, opt, p, (socklen_t)n);

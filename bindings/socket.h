@@ -24,6 +24,8 @@ ml_socket *ml__checksocket(lua_State *L, int idx); /* may be closed */
 ml_socket *ml__socket_push(lua_State *L, int family, int type, int proto);
 /* Takes the descriptor out of the socket: who waits for it gets an error. */
 int ml__socket_detach(ml_socket *s);
+/* Raises PermissionError unless the socket may listen where it is bound. */
+void ml__socket_check_listen(lua_State *L, const ml_socket *s);
 /* True where no bytes mean the end. */
 static inline bool ml__socket_stream(const ml_socket *s) {
   return s->type == SOCK_STREAM || s->type == SOCK_SEQPACKET;

@@ -14,6 +14,12 @@
 #define MAX_FDS 253 /* SCM_MAX_FD */
 #define DATAGRAM 2048
 
+/* Where a message has come from, which may be answered. */
+static void push_peer(lua_State *L, const ml_sockaddr *from) {
+  if (from->len > 0) ml__peer_known(ml__engine(L), (const struct sockaddr *)&from->ss);
+  ml__sockaddr_push(L, from);
+}
+
 /* ---- receiving ---- */
 
 static ssize_t receive(const ml_sockop *o, void *p, size_t n, ml_sockaddr *from) {
@@ -37,7 +43,7 @@ static int recvfrom_attempt(lua_State *L, ml_sockop *o) {
     lua_pushnil(L);
   else
     lua_pushlstring(L, slab, (size_t)got);
-  ml__sockaddr_push(L, &from);
+  push_peer(L, &from);
   return 2;
 }
 
@@ -60,7 +66,7 @@ static int into_attempt(lua_State *L, ml_sockop *o) {
     lua_pushnil(L);
   else
     lua_pushinteger(L, got);
-  ml__sockaddr_push(L, &from);
+  push_peer(L, &from);
   return 2;
 }
 
@@ -92,7 +98,7 @@ static void push_batch(lua_State *L, const struct mmsghdr *m, const ml_sockaddr 
     else {
       ml_sockaddr a = from[i];
       a.len = m[i].msg_hdr.msg_namelen;
-      ml__sockaddr_push(L, &a);
+      push_peer(L, &a);
       if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
         lua_pushboolean(L, 0); /* no hole */
@@ -202,6 +208,7 @@ static int s_sendto(lua_State *L) {
   int flags;
   sendop *o;
   ml__sockaddr_check(L, s, 3, "sendto", &to);
+  ml__check_address(L, ML_P_NET, "sendto", (struct sockaddr *)&to.ss, to.len);
   flags = ml__checkflags(L, s->family == AF_UNIX || lua_istable(L, 3) ? 4 : 5, "sendto");
   o = ml__sockop_new(L, &sendto_class, sizeof *o, 2);
   o->s.data = p;
@@ -255,7 +262,10 @@ static int s_sendmsg(lua_State *L) {
     return ml__misuse(L, "ValueError", "sendmsg: at most %d pieces, got %I", IOV_MAX,
                       (LUAI_UACINT)n);
   memset(&to, 0, sizeof to);
-  if (!lua_isnil(L, 3)) ml__sockaddr_check(L, s, 3, "sendmsg", &to);
+  if (!lua_isnil(L, 3)) {
+    ml__sockaddr_check(L, s, 3, "sendmsg", &to);
+    ml__check_address(L, ML_P_NET, "sendmsg", (struct sockaddr *)&to.ss, to.len);
+  }
   flags = ml__checkflags(L, 4, "sendmsg");
   lua_createtable(L, (int)n, 0); /* the script's own may change meanwhile */
   for (lua_Integer i = 1; i <= n; i++) {
@@ -354,6 +364,7 @@ static int s_send_fds(lua_State *L) {
   int flags, fds[MAX_FDS];
   bool own;
   ml__checksocket(L, 1);
+  if (ml__engine(L)->sandbox != NULL) return ml__deny(L, ML_P_FULL, "send_fds", NULL, NULL);
   p = ml__checkbytes(L, 2, "send_fds", &n);
   if (n == 0) return ml__misuse(L, "ValueError", "send_fds: at least one byte must go with them");
   if (!lua_istable(L, 3))
@@ -433,6 +444,7 @@ static int s_recv_fds(lua_State *L) {
   int flags;
   ml_sockop *o;
   ml__checksocket(L, 1);
+  if (ml__engine(L)->sandbox != NULL) return ml__deny(L, ML_P_FULL, "recv_fds", NULL, NULL);
   n = ml__checksize(L, 2, "recv_fds", "size");
   max = ml__checksize(L, 3, "recv_fds", "count");
   if (max > MAX_FDS)

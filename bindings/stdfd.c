@@ -301,6 +301,7 @@ bool ml__stdfd_wait(const ml_stdfd *f) {
 }
 
 int ml__open_stdstreams(lua_State *L) {
+  ml__check_may(L, ML_P_STDIO, "use of the standard streams", NULL);
   ml__net(L);
   lua_createtable(L, 0, 4);
   ml__stdin_open(L);

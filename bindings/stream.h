@@ -12,7 +12,7 @@
 #ifndef ML_STREAM_H
 #define ML_STREAM_H
 
-#include "core.h"
+#include "sandbox.h"
 
 /* A little more than the 64 KiB that peers like to send at once: a read that fills
 ** its buffer makes libuv read again, in vain. With a string's head they are whole
@@ -86,6 +86,8 @@ bool ml__addr_is(lua_State *L, int idx); /* is it such a table? */
 const char *ml__addr_text(const ml_addr *a, char *buf, size_t n);
 /* An IP address as text and a port: false if it is none. */
 bool ml__addr_parse(const char *host, int port, struct sockaddr_storage *ss);
+/* Takes the descriptor out of the Socket at idx; -1: it is closed. */
+int ml__socket_take(lua_State *L, int idx);
 int ml__address_open(lua_State *L); /* adds functions to the table on top */
 
 /* ---- connections ---- */

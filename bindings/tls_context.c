@@ -186,6 +186,8 @@ static int c_load_cert_chain(lua_State *L) {
   if (key == NULL) key = cert;
   lua_pushfstring(L, "load_cert_chain '%s' failed", cert);
   lua_pushfstring(L, "load_cert_chain '%s' failed", key);
+  cert = ml__path_hold(L, cert, ML_PATH_R, "load_cert_chain");
+  key = ml__path_hold(L, key, ML_PATH_R, "load_cert_chain");
   ERR_clear_error();
   if (!SSL_CTX_use_certificate_chain_file(c->ssl, cert))
     return ml__tls_raise(L, lua_tostring(L, 5));
@@ -249,6 +251,7 @@ static int c_load_verify(lua_State *L) {
   ml_tlscontext *c = ml__tls_context_check(L, 1);
   const char *file = check_path(L, 2, "load_verify_locations");
   const char *dir = check_path(L, 3, "load_verify_locations"), *data;
+  char real[4096];
   size_t n;
   lua_settop(L, 4);
   ERR_clear_error();
@@ -262,8 +265,13 @@ static int c_load_verify(lua_State *L) {
   }
   if (file == NULL && dir == NULL) return 0;
   lua_pushfstring(L, "load_verify_locations '%s' failed", file != NULL ? file : dir);
+  if (file != NULL) file = ml__path_hold(L, file, ML_PATH_R, "load_verify_locations");
+  if (dir != NULL) { /* looked into later on, by its name */
+    ml__path_hold(L, dir, ML_PATH_R, "load_verify_locations");
+    if (ml__engine(L)->sandbox != NULL && ml__path_real(dir, real, sizeof real)) dir = real;
+  }
   if (!SSL_CTX_load_verify_locations(c->ssl, file, dir))
-    return ml__tls_raise(L, lua_tostring(L, -1));
+    return ml__tls_raise(L, lua_tostring(L, 5));
   return 0;
 }
 

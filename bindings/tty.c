@@ -105,7 +105,9 @@ static terminal *find(lua_State *L, int fd) {
 
 static int check_fd(lua_State *L) {
   lua_Integer fd = luaL_checkinteger(L, 1);
-  return fd < 0 || fd > INT32_MAX ? -1 : (int)fd;
+  if (fd < 0 || fd > INT32_MAX) return -1;
+  ml__check_fd(L, "terminal", (int)fd);
+  return (int)fd;
 }
 
 static int f_isatty(lua_State *L) {

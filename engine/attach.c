@@ -347,11 +347,20 @@ static int whose(lua_State *L) {
   return 0;
 }
 
+/* Is it to be a sandbox? What the host's state has given out already cannot be taken back. */
+static bool sealed(const ml_engine *e) {
+  return e->config.profile != ML_PROFILE_FULL || e->config.allow != NULL;
+}
+
 /* A closed engine's, once more: its configuration anew, and its first loop the host's. */
 static int reopen(ml_engine *e, const ml_config *c) {
   ml_engine *fresh = NULL;
   int rc = ml__engine_new(c, &fresh);
   if (rc < 0) return rc;
+  if (sealed(fresh)) {
+    ml__engine_free(fresh);
+    return ML_EINVAL;
+  }
   e->config = fresh->config;
   e->rng = fresh->rng;
   ml__engine_free(fresh);
@@ -376,6 +385,10 @@ static int make(lua_State *L, lua_State *main, const ml_config *c, ml_engine **o
   ml_engine *e = NULL;
   int rc = ml__engine_new(c, &e);
   if (rc < 0) return rc;
+  if (sealed(e)) {
+    ml__engine_free(e);
+    return ML_EINVAL;
+  }
   e->L = main;
   e->attachment = ml__alloc(e->alloc, NULL, 0, sizeof *e->attachment);
   if (e->attachment == NULL) {

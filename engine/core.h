@@ -33,6 +33,7 @@ typedef struct ml_fiber ml_fiber;
 typedef struct ml_op ml_op;
 typedef struct ml_codeinfo ml_codeinfo;
 typedef struct ml_attachment ml_attachment;
+typedef struct ml_sandbox ml_sandbox;
 
 /* ---- lists (list.h in spirit: circular, intrusive, with a head) ---- */
 
@@ -216,6 +217,8 @@ struct ml_engine {
   ml_attachment *attachment; /* NULL: the state is the engine's own */
   /* NULL, or told when a loop begins to run outside of any other, and when it ends */
   void (*on_drive)(ml_engine *e, bool begins);
+  ml_sandbox *sandbox;        /* NULL: everything is allowed; see sandbox.h */
+  struct ml_known *known;     /* sandnet.c: addresses of names that rules allow, or NULL */
 };
 
 /* A state that ml_new made has its engine in every thread's extra space, marked as such: no
@@ -581,6 +584,7 @@ ml_evloop *ml__engine_loop(ml_engine *e);
 /* host.c */
 int ml__set_last_error(ml_engine *e, lua_State *L, int code); /* the error on top (popped) */
 void ml__host_close(ml_engine *e);
+void ml__known_free(ml_engine *e);
 int ml__host_pending_error(lua_State *L);
 int ml__host_report_stuck(lua_State *L);
 

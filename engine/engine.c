@@ -5,7 +5,7 @@
 
 #include <lualib.h>
 
-#include "core.h"
+#include "sandbox.h"
 
 void ml_config_init_size(ml_config *c, size_t size) {
   if (c == NULL || size < sizeof c->size) return;
@@ -132,6 +132,7 @@ int ml__engine_install(lua_State *L) {
   ml__open_protected(L);
   ml__open_loader(L);
   ml__open_guard(L);
+  ml__open_sandbox(L);
   lua_getfield(L, -1, "async");
   lua_setglobal(L, "async");
   lua_getfield(L, -1, "await");
@@ -232,13 +233,26 @@ int ml__engine_new(const ml_config *c, ml_engine **out) {
 }
 
 int ml_new(const ml_config *c, ml_engine **out) {
-  ml_engine *e = NULL;
-  uint64_t at;
+  ml_config config;
+  ml_sandbox *s = NULL;
   int rc;
   if (out == NULL) return ML_EINVAL;
   *out = NULL;
-  rc = ml__engine_new(c, &e);
+  ml_config_init(&config);
+  if (c != NULL && !config_read(&config, c)) return ML_EINVAL;
+  rc = ml__sandbox_new(&config, &s);
+  if (rc == 0) rc = ml__new_in(c, s, out);
+  ml__sandbox_unref(s);
+  return rc;
+}
+
+int ml__new_in(const ml_config *c, ml_sandbox *s, ml_engine **out) {
+  ml_engine *e = NULL;
+  uint64_t at;
+  int rc = ml__engine_new(c, &e);
   if (rc < 0) return rc;
+  e->sandbox = ml__sandbox_ref(s);
+  e->config.allow = NULL; /* the host's, and read */
   e->L = lua_newstate(ml__alloc, e->alloc);
   if (e->L == NULL) {
     ml__engine_free(e);
@@ -365,6 +379,8 @@ void ml__engine_free(ml_engine *e) {
   while (!ml__list_empty(&e->loops))
     ml__loop_destroy(ml__containerof(e->loops.next, ml_evloop, link));
   ml__codeinfo_free(e);
+  ml__known_free(e);
+  ml__sandbox_unref(e->sandbox);
   ml__alloc(a, e->slots, (size_t)e->maxslots * sizeof *e->slots, 0);
   ml__alloc(a, e->freethreads, (size_t)e->maxfree * ml__freethread_size, 0);
   ml__alloc(a, e, sizeof *e, 0);

@@ -33,6 +33,7 @@ static const struct {
     {"OSError", "Exception"},
     {"EOFError", "Exception"},
     {"TimeoutError", "OSError"},
+    {"PermissionError", "OSError"}, /* what a sandbox refuses */
     {"IncompleteReadError", "EOFError"},
     {"LimitOverrunError", "Exception"},
     {"QueueEmpty", "Exception"},

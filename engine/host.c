@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core.h"
+#include "sandbox.h"
 
 struct ml_task {
   ml_engine *e; /* NULL once the engine is closed */
@@ -184,7 +184,7 @@ static void push_chunk(lua_State *L, const chunk_arg *c) {
     n = nl != NULL ? n - (size_t)(nl - src) : 0;
     src = nl != NULL ? nl : "";
   }
-  if (luaL_loadbufferx(L, src, n, c->name, NULL) != LUA_OK) {
+  if (luaL_loadbufferx(L, src, n, c->name, ml__load_mode(L)) != LUA_OK) {
     if (lua_type(L, -1) == LUA_TSTRING) add_line(L, src, n);
     lua_error(L);
   }

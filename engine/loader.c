@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core.h"
+#include "sandbox.h"
 
 /* ---- embedded modules ---- */
 
@@ -84,9 +84,62 @@ int ml__push_embedded(lua_State *L, const char *name) {
   return 2;
 }
 
+/* ---- the host's modules ---- */
+
+static int buf_gc(lua_State *L) {
+  ml_buf_free(lua_touserdata(L, 1));
+  return 0;
+}
+
+/* Pushes a buffer that goes with its userdata. */
+static ml_buf *new_buf(lua_State *L) {
+  ml_buf *b = lua_newuserdatauv(L, sizeof *b, 0);
+  memset(b, 0, sizeof *b);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, buf_gc);
+  lua_setfield(L, -2, "__gc");
+  ml__guard_metatable(L);
+  lua_setmetatable(L, -2);
+  return b;
+}
+
+static int host_failed(lua_State *L, int rc, const char *name) {
+  return ml__error(L, "OSError", "module '%s': the host cannot give it: %s", name,
+                   ml_strerror(rc));
+}
+
+/* What resolve and load of ml_config say. */
+static int search_host(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1), *id = name;
+  const ml_config *c = &ml__engine(L)->config;
+  ml_buf *b = new_buf(L);
+  int rc = 1;
+  if (c->resolve != NULL) {
+    rc = c->resolve(c->ud, name, b);
+    if (rc < 0) return host_failed(L, rc, name);
+    id = lua_pushlstring(L, b->data != NULL ? b->data : "", b->len);
+    b->len = 0;
+  }
+  if (rc > 0) rc = c->load(c->ud, id, b);
+  if (rc < 0) return host_failed(L, rc, name);
+  if (rc == 0) {
+    lua_pushfstring(L, "no module '%s' in the host", name);
+    return 1;
+  }
+  lua_pushstring(L, id);
+  lua_pushfstring(L, "@%s", id);
+  rc = luaL_loadbufferx(L, b->data != NULL ? b->data : "", b->len, lua_tostring(L, -1),
+                        ml__load_mode(L));
+  ml_buf_free(b);
+  if (rc != LUA_OK)
+    return luaL_error(L, "error loading module '%s':\n\t%s", name, lua_tostring(L, -1));
+  lua_pushvalue(L, -3); /* the id, as what require gives second */
+  return 2;
+}
+
 bool ml__issearcher(lua_State *L, int idx) {
   lua_CFunction f = lua_tocfunction(L, idx);
-  return f == search_embedded || f == search_asyncio;
+  return f == search_embedded || f == search_asyncio || f == search_host;
 }
 
 /* ---- require ---- */
@@ -211,6 +264,16 @@ static int waited_k(lua_State *L, int status, lua_KContext ctx) {
   return ml_require(L);
 }
 
+/* Makes it the second one of those in the table on top. */
+static void insert_searcher(lua_State *L, lua_CFunction searcher) {
+  for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i >= 2; i--) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_pushcfunction(L, searcher);
+  lua_rawseti(L, -2, 2);
+}
+
 void ml__open_loader(lua_State *L) {
   int top = lua_gettop(L);
   if (lua_getglobal(L, "package") != LUA_TTABLE) {
@@ -218,13 +281,10 @@ void ml__open_loader(lua_State *L) {
     return;
   }
   if (lua_getfield(L, -1, "searchers") == LUA_TTABLE) { /* after preload */
-    for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i >= 2; i--) {
-      lua_rawgeti(L, -1, i);
-      lua_rawseti(L, -2, i + 1);
-    }
-    lua_pushcfunction(L, ml__attached(L) ? search_asyncio : search_embedded);
-    lua_rawseti(L, -2, 2);
-    if (ml__attached(L)) {
+    bool own = !ml__attached(L);
+    if (ml__engine(L)->config.load != NULL) insert_searcher(L, search_host);
+    insert_searcher(L, own ? search_embedded : search_asyncio);
+    if (!own) {
       lua_pushcfunction(L, search_embedded);
       lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
     }

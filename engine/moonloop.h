@@ -101,6 +101,19 @@ enum {
   ML_KEEP_REQUIRE = 8,   /* require: modules cannot await while they load */
   ML_KEEP_DEBUG = 16     /* debug.*: with them scripts can break the engine */
 };
+/* What scripts may do outside the engine: see docs/embedding.md. */
+typedef enum {
+  ML_PROFILE_FULL,   /* everything; with `allow`: as ML_PROFILE_PURE        */
+  ML_PROFILE_NO_FS,  /* network and standard streams                        */
+  ML_PROFILE_NO_NET, /* files and standard streams                          */
+  ML_PROFILE_PURE    /* nothing                                             */
+} ml_profile;
+
+/* Bytes that grow; {0} at first, given back by ml_buf_free. */
+typedef struct ml_buf {
+  char *data;
+  size_t len, cap;
+} ml_buf;
 
 /* How an engine is made. ml_config_init fills it in; its first field is the size of the
 ** struct that the host was compiled with. It only ever grows at its end, so an older
@@ -132,6 +145,15 @@ typedef struct ml_config {
   size_t max_handles;  /* timers, loops, and what holds a descriptor or process             */
   uint64_t max_output; /* bytes that they print, write to standard output and error, and log */
   unsigned keep;       /* ml_attach: ML_KEEP_* of what scripts keep as the host's state has it */
+  /* What scripts may do outside: a profile, and rules that add to it, ended by NULL (ml_rule_check
+  ** has their form). Decided here, for good.                                  */
+  ml_profile profile;
+  const char *const *allow;
+  /* Modules of the host's: require asks for them before it searches the disk. resolve (NULL: the
+  ** name is the id) turns a name into what the module is kept by, load gives its source: each
+  ** appends to out (ml_buf_add) and returns 1; 0: there is none; < 0: an error for the script. */
+  int (*resolve)(void *ud, const char *name, ml_buf *out);
+  int (*load)(void *ud, const char *id, ml_buf *out);
 } ml_config;
 
 /* lifecycle */
@@ -149,6 +171,11 @@ ML_API int ml_attach(struct lua_State *L, const ml_config *c, ml_engine **out);
 ** is left), closes all handles and frees the engine. e may be NULL. */
 ML_API int ml_close(ml_engine *e, int grace_ms);
 ML_API void *ml_userdata(ml_engine *e);
+/* Is it a rule for ml_config.allow? ML_EINVAL, and in why (n bytes; NULL if n is 0) what is wrong:
+**   read=DIR write=DIR module=DIR net=HOST:PORTS listen=HOST:PORTS env=NAME run=PROGRAM fd=N
+**   stdio exit signal bytecode; without the = all of the kind. HOST: a name, *.name, an address
+**   (with /bits), [IPv6], *; unix:PATH. PORTS: 80, 8000-8100, *. */
+ML_API int ml_rule_check(const char *rule, char *why, size_t n);
 ML_API size_t ml_memory(const ml_engine *e); /* bytes that it takes, what is garbage included */
 
 /* driving: pick one */
@@ -241,11 +268,8 @@ ML_API int ml_interrupt(ml_engine *e, int how);
 /* ANY THREAD: wakes a blocked ml_run. */
 ML_API int ml_wakeup(ml_engine *e);
 
-/* Bytes. What ml_pack has filled is given back by ml_buf_free; {0} at first. */
-typedef struct ml_buf {
-  char *data;
-  size_t len, cap;
-} ml_buf;
+/* Appends n bytes: 0 or ML_ENOMEM, then b is unaltered. */
+ML_API int ml_buf_add(ml_buf *b, const void *p, size_t n);
 ML_API void ml_buf_free(ml_buf *b);
 
 /* Values between engines, processes, runs: appends v to out, as bytes. Tables go with

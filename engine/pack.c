@@ -45,6 +45,20 @@ static char *reserve(packer *P, size_t n) {
   return b->data + b->len;
 }
 
+int ml_buf_add(ml_buf *b, const void *p, size_t n) {
+  if (b == NULL || (p == NULL && n > 0)) return ML_EINVAL;
+  if (n > b->cap - b->len) {
+    size_t cap = b->len + n + b->cap / 2 + 256;
+    char *data = cap > n ? realloc(b->data, cap) : NULL;
+    if (data == NULL) return ML_ENOMEM;
+    b->data = data;
+    b->cap = cap;
+  }
+  if (n > 0) memcpy(b->data + b->len, p, n);
+  b->len += n;
+  return 0;
+}
+
 void ml_buf_free(ml_buf *b) {
   if (b == NULL) return;
   free(b->data);

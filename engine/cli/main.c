@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,14 @@ static const char usage[] =
     "  --debug            debug mode: slow callbacks, where tasks were made, ...\n"
     "  --virtual-time     time jumps to the next timer when nothing is ready\n"
     "  --shuffle SEED     run ready tasks in an order that SEED decides, to find races\n"
+    "  --sandbox          allow nothing but what the options below say\n"
+    "  --profile=NAME     begin with: full, no_fs, no_net or pure (--sandbox)\n"
+    "  --allow-read[=PATH,...]        files and folders that may be read\n"
+    "  --allow-write[=PATH,...]       made, altered and removed\n"
+    "  --allow-net[=HOST[:PORTS],...] connected to: names, *.name, addresses, unix:PATH\n"
+    "  --allow-listen[=HOST[:PORTS],...]  bound and listened on\n"
+    "  --allow-env[=NAME,...]         variables of the environment that may be read\n"
+    "  --allow-run[=PROGRAM,...]      programs that may be started\n"
     "  --version          print the version\n"
     "  -h, --help         print this text\n"
     "\n"
@@ -140,8 +149,94 @@ static int failed(ml_engine *e, int rc) {
   return status;
 }
 
+/* ---- the sandbox ---- */
+
+/* The rules of the command line, ended by NULL for ml_config.allow. */
+typedef struct rules {
+  const char **list; /* malloc'd, as the strings are */
+  int n;
+  bool on;
+} rules;
+
+static void *must(void *p) {
+  if (p != NULL) return p;
+  fprintf(stderr, "moonloop: not enough memory\n");
+  exit(1);
+}
+
+static void add_rule(rules *r, const char *perm, size_t nperm, const char *value, size_t n) {
+  size_t room = nperm + n + 2;
+  char *rule = must(malloc(room));
+  snprintf(rule, room, n > 0 ? "%.*s=%.*s" : "%.*s%.*s", (int)nperm, perm, (int)n, value);
+  r->list = must(realloc(r->list, (size_t)(r->n + 2) * sizeof *r->list));
+  r->list[r->n++] = rule;
+  r->list[r->n] = NULL;
+}
+
+static void free_rules(rules *r) {
+  for (int i = 0; i < r->n; i++) free((void *)r->list[i]);
+  free(r->list);
+}
+
+/* --allow-PERMISSION[=VALUE,...]: 0, or the status to end with. */
+static int read_allow(rules *r, const char *option) {
+  const char *perm = option + strlen("--allow-"), *value;
+  size_t nperm = strcspn(perm, "=");
+  char why[160], text[320];
+  r->on = true;
+  value = perm + nperm;
+  if (*value == '=' && value[1] == '\0') {
+    fprintf(stderr, "moonloop: %s: the value behind the = is missing\nTry 'moonloop --help'.\n",
+            option);
+    return 2;
+  }
+  do {
+    size_t n;
+    if (*value != '\0') value++;
+    n = strcspn(value, ",");
+    if (n > 0 || *value == '\0') add_rule(r, perm, nperm, value, n);
+    if (n == 0 && *value == ',') continue;
+    if (ml_rule_check(r->list[r->n - 1], why, sizeof why) < 0) {
+      snprintf(text, sizeof text, "%.*s: %s", (int)(nperm + strlen("--allow-")), option, why);
+      fprintf(stderr, "moonloop: %s", text);
+      if (n > 0) fprintf(stderr, ", got '%.*s'", (int)n, value);
+      fprintf(stderr, "\nTry 'moonloop --help'.\n");
+      return 2;
+    }
+    value += n;
+  } while (*value != '\0');
+  return 0;
+}
+
+/* --profile=NAME */
+static int read_profile(rules *r, ml_config *c, const char *name) {
+  static const char *const names[] = {"full", "no_fs", "no_net", "pure"};
+  for (int i = 0; i < 4; i++) {
+    if (strcmp(name, names[i]) != 0) continue;
+    c->profile = (ml_profile)i;
+    if (i > 0) r->on = true;
+    return 0;
+  }
+  return misuse("--profile: full, no_fs, no_net or pure was expected, got", name);
+}
+
+/* What a command is expected to do in any case; and modules beside the script. */
+static void complete(rules *r, ml_config *c, const char *script) {
+  static const char *const always[] = {"stdio", "exit", "signal"};
+  if (!r->on) return;
+  for (size_t i = 0; i < sizeof always / sizeof always[0]; i++)
+    add_rule(r, always[i], strlen(always[i]), "", 0);
+  if (script != NULL && strcmp(script, "-") != 0) {
+    const char *slash = strrchr(script, '/');
+    const char *dir = slash == NULL ? "." : slash == script ? "/" : script;
+    add_rule(r, "module", 6, dir, dir == script ? (size_t)(slash - script) : 1);
+  }
+  c->allow = r->list;
+}
+
 int main(int argc, char **argv) {
   ml_config c;
+  rules allowed = {NULL, 0, false};
   const char *code = NULL, *module = NULL;
   int i, rc, status = 0;
   guard_descriptors();
@@ -173,6 +268,12 @@ int main(int argc, char **argv) {
       c.shuffle = strtoull(seed, &end, 10);
       if (*seed < '0' || *seed > '9' || *end != '\0' || errno != 0 || c.shuffle == 0)
         return misuse("--shuffle: the seed must be a positive integer, got", seed);
+    } else if (strcmp(a, "--sandbox") == 0) {
+      allowed.on = true;
+    } else if (strncmp(a, "--allow-", 8) == 0) {
+      if ((rc = read_allow(&allowed, a)) != 0) return rc;
+    } else if (strncmp(a, "--profile=", 10) == 0) {
+      if ((rc = read_profile(&allowed, &c, a + 10)) != 0) return rc;
     } else if (strcmp(a, "-e") == 0) {
       if (++i >= argc) return misuse("-e needs CODE", NULL);
       code = argv[i++];
@@ -194,7 +295,9 @@ int main(int argc, char **argv) {
       else
         break;
     }
+  complete(&allowed, &c, code == NULL && module == NULL ? argv[i] : NULL);
   rc = ml_new(&c, &engine);
+  free_rules(&allowed);
   if (rc < 0) {
     fprintf(stderr, "moonloop: cannot start: %s\n", ml_strerror(rc));
     return 1;

@@ -96,7 +96,7 @@ end
 local function open(spec, more)
   if spec.sock then
     local sock = spec.sock
-    return net.datagram(request(spec, { fd = type(sock) == "number" and sock or sock:detach() }, more))
+    return net.datagram(request(spec, { fd = type(sock) == "table" and sock:detach() or sock }, more))
   end
   if not spec.local_addr and not spec.remote_addr then
     return net.datagram(request(spec, { family = (spec.family == "inet6" or spec.family == 10) and "inet6" or "inet" },

@@ -10,7 +10,7 @@ local parts = {
     sleep next_frame gather create_task ensure_future current_task all_tasks eager_task_factory Future Task
     get_running_loop get_event_loop new_event_loop set_event_loop
     Event
-    BaseException Exception CancelledError TimeoutError InvalidStateError RuntimeError ValueError
+    BaseException Exception CancelledError TimeoutError PermissionError InvalidStateError RuntimeError ValueError
     TypeError OSError EOFError IncompleteReadError LimitOverrunError QueueEmpty QueueFull QueueShutDown
     BrokenBarrierError ExceptionGroup BaseExceptionGroup KeyboardInterrupt SystemExit Terminated TimeSliceError LimitError
     SendfileNotAvailableError StopAsyncIteration ]],

@@ -79,7 +79,11 @@ end
 --- Where the program may be.
 local function search(program, env)
   if program == "" or program:find("/", 1, true) then return { program } end
-  local path = not env and os.getenv "PATH"
+  local path
+  if not env then
+    local ok, known = pcall(os.getenv, "PATH") -- a sandbox may refuse
+    path = ok and known or nil
+  end
   for i = 1, env and #env or 0 do path = env[i]:match("^PATH=(.*)") or path end
   local paths = {}
   for dir in ((path or "/bin:/usr/bin") .. ":"):gmatch("([^:]*):") do

@@ -15,8 +15,8 @@ local file_options = { "dir", "prefix", "suffix", "delete" }
 --- Where temporary files go: TMPDIR, or /tmp.
 ---@return string
 function M.gettempdir()
-  local dir = os.getenv("TMPDIR")
-  return dir and dir ~= "" and dir or "/tmp"
+  local ok, dir = pcall(os.getenv, "TMPDIR") -- a sandbox may refuse
+  return ok and dir and dir ~= "" and dir or "/tmp"
 end
 
 local function names(opts)

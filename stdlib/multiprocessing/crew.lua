@@ -28,8 +28,10 @@ end
 local function executable()
   if settings.executable then return settings.executable end
   local path = workers.exepath()
+  if path and workers.sandbox() then return path end
   if path and path:match("[^/]*$"):find("^moonloop") then return "/proc/self/exe" end
-  return os.getenv("MOONLOOP") or "moonloop"
+  local ok, named = pcall(os.getenv, "MOONLOOP")
+  return ok and named or "moonloop"
 end
 
 ---@class multiprocessing.Crew
@@ -178,6 +180,10 @@ end
 local function run_worker(self, worker)
   local arguments = { "-m", "multiprocessing.child", { stdin = subprocess.DEVNULL, pipes = { [3] = "rw" } } }
   if workers.virtual() then table.insert(arguments, 1, "--virtual-time") end
+  for i, flag in ipairs(workers.sandbox() or {}) do table.insert(arguments, i, flag) end
+  if workers.sandbox() then
+    for _, flag in ipairs { "--allow-fd=3", "--allow-bytecode" } do table.insert(arguments, 1, flag) end
+  end
   local proc <close> = await(subprocess.create_subprocess_exec(executable(), table.unpack(arguments)))
   local channel = proc.pipes[3]
   worker.proc = proc
