@@ -40,15 +40,69 @@ describe("the C example at", function()
 end)
 
 describe("docs/embedding.md", function()
-  it("names every function and code of moonloop.h", function()
-    local text, missing = blocks.read("docs/embedding.md"), {}
-    local header = blocks.read("engine/moonloop.h"):gsub("/%*.-%*/", "")
-    for name in header:gmatch("ML_API[^;]-(ml_[%w_]+)%(") do
-      if not text:find("`" .. name .. "(", 1, true) then missing[#missing + 1] = name end
+  local text = blocks.read("docs/embedding.md")
+  local header = blocks.read("engine/moonloop.h"):gsub("/%*.-%*/", "")
+
+  local function missing(names, form)
+    local list = {}
+    for name in names do
+      if not text:find(form:format(name), 1, true) then list[#list + 1] = name end
     end
-    for name in header:gmatch("(ML_E%u+) = %-") do
-      if not text:find("`" .. name .. "`", 1, true) then missing[#missing + 1] = name end
+    return list
+  end
+
+  it("has an entry for every function of moonloop.h", function()
+    local entries, list = {}, {}
+    for line in text:gmatch("[^\n]+") do
+      if line:find(" \u{2014} ", 1, true) or line:find("ml_config_init_size", 1, true) then
+        for name in line:gmatch("`(ml_[%w_]+)%(") do entries[name] = true end
+      end
     end
-    assert.same({}, missing)
+    for name in header:gmatch("ML_API%s[^;]-(ml_[%w_]+)%(") do
+      if not entries[name] then list[#list + 1] = name end
+    end
+    assert.same({}, list)
+  end)
+
+  it("names every code and constant", function()
+    assert.same({}, missing(header:gmatch("(ML_E%u+) = %-"), "`%s`"))
+    local list = {}
+    for body in header:gmatch("enum[^{;]*(%b{})") do
+      for name in body:gmatch("ML_[%u_]+") do
+        if not text:find(name, 1, true) then list[#list + 1] = name end
+      end
+    end
+    assert.same({}, list)
+  end)
+
+  it("begins with a host in thirty lines", function()
+    local first = blocks.of("docs/embedding.md")[1]
+    assert.equal("c", first.language)
+    assert.truthy(first.text:find("int main", 1, true))
+    assert.truthy(select(2, first.text:gsub("\n", "")) <= 30)
+  end)
+
+  it("leads to sections that there are", function()
+    local anchors, list = {}, {}
+    for title in text:gmatch("\n#+ ([^\n]+)") do
+      anchors[title:lower():gsub("[^%w%- ]", ""):gsub(" ", "-")] = true
+    end
+    for anchor in text:gmatch("%]%(#([^)]+)%)") do
+      if not anchors[anchor] then list[#list + 1] = anchor end
+    end
+    assert.same({}, list)
+  end)
+
+  it("says which functions are for any thread", function()
+    local threads = text:match("\n## Threads\n(.-)\n## ")
+    local whole, at, found = blocks.read("engine/moonloop.h"), 1, 0
+    while true do
+      at = whole:find("/* ANY THREAD", at, true)
+      if not at then break end
+      local name = whole:match("ML_API%s[^;]-(ml_[%w_]+)%(", at)
+      assert.truthy(threads:find("`" .. name .. "`", 1, true), name)
+      at, found = at + 1, found + 1
+    end
+    assert.truthy(found >= 3)
   end)
 end)

@@ -115,7 +115,7 @@ static void run(int fd) {
   expect(ml_load(e, "=broken", "local = 1", 9, NULL) == ML_ESYNTAX);
   expect_ok(ml_task_cancel(stays, "enough"));
   ml_task_release(stays);
-  load(e, "while true do await(require('asyncio').sleep(0)) end");
+  ml_task_release(load(e, "while true do await(require('asyncio').sleep(0)) end"));
   expect_ok(ml_step(e, 0));
   expect_ok(ml_wakeup(e));
   expect_ok(ml_close(e, 0));
