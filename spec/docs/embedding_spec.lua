@@ -82,13 +82,17 @@ describe("docs/embedding.md", function()
     assert.truthy(select(2, first.text:gsub("\n", "")) <= 30)
   end)
 
-  it("leads to sections that there are", function()
+  it("leads to all of its sections, and to no others", function()
     local anchors, list = {}, {}
     for title in text:gmatch("\n#+ ([^\n]+)") do
       anchors[title:lower():gsub("[^%w%- ]", ""):gsub(" ", "-")] = true
     end
     for anchor in text:gmatch("%]%(#([^)]+)%)") do
       if not anchors[anchor] then list[#list + 1] = anchor end
+    end
+    for title in text:gmatch("\n## ([^\n]+)") do
+      local anchor = title:lower():gsub("[^%w%- ]", ""):gsub(" ", "-")
+      if not text:find("[" .. title .. "](#" .. anchor .. ")", 1, true) then list[#list + 1] = title end
     end
     assert.same({}, list)
   end)
