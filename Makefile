@@ -248,7 +248,7 @@ valgrind: ## a subset of the specs under valgrind
 oom: ## fail each allocation in turn over create, run and close
 	@tools/setup.sh build test
 	@$(MAKE) BUILD=build/oom OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
-	@SPEC_SLOW=2 tools/test.sh build/oom oom
+	@SPEC_SLOW=3 SWEEP_SECONDS=12 tools/test.sh build/oom oom
 FUZZ_SECONDS ?= 30
 fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_SECONDS=N)
 	@tools/setup.sh build test

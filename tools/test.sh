@@ -120,7 +120,10 @@ list() {
         echo "embed_program $src shared"
       done
       ;;
-    oom) [ -e spec/embed/oom.c ] && echo "embed_program spec/embed/oom.c static" ;;
+    oom)
+      echo "embed_program spec/embed/oom.c static"
+      echo "run_spec spec/scripts/hosts_sweep_spec.lua"
+      ;;
     *) echo "test.sh: what is '$w'?" >&2 ;;
     esac
   done

@@ -33,7 +33,7 @@ typedef struct server {
   pthread_mutex_t lock;
   entry *buckets[BUCKETS];
   size_t entries;
-  int port, threads, ready, stopping, failed;
+  int port, threads, ready, ended, stopping, failed;
   ml_call *waiting[THREADS]; /* the call of server.stopping of each thread */
 } server;
 
@@ -225,15 +225,16 @@ static int serve(worker *w) {
   return bad;
 }
 
-/* A thread that fails takes the others with it: a server that half works is worse than none. */
+/* A thread that fails takes the others with it: a server that half works is worse than none. When
+** all scripts have ended by themselves the server has, too. */
 static void *work(void *ud) {
   worker *w = ud;
-  if (serve(w) != 0) {
-    pthread_mutex_lock(&w->s->lock);
-    w->s->failed = 1;
-    pthread_mutex_unlock(&w->s->lock);
-    kill(getpid(), SIGTERM);
-  }
+  int failed = serve(w), over;
+  pthread_mutex_lock(&w->s->lock);
+  if (failed) w->s->failed = 1;
+  over = ++w->s->ended == w->s->threads || failed;
+  pthread_mutex_unlock(&w->s->lock);
+  if (over) kill(getpid(), SIGTERM);
   return NULL;
 }
 

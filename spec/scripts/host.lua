@@ -9,16 +9,31 @@ if build:sub(1, 1) ~= "/" then build = helper.pwd() .. "/" .. build end
 
 local built = {}
 
+local function sh(command)
+  local status, out, err = helper.sh("exec " .. command, { env = { MAKEFLAGS = "", MAKELEVEL = "" }, timeout = 120 })
+  assert(status == 0, command .. ":\n" .. out .. err)
+end
+
+--- With hosts_sweep.h in front of it and hosts_sweep.c behind.
+local function sweep_options()
+  local here, object = helper.pwd() .. "/spec/scripts/hosts_sweep", build .. "/hosts/sweep.o"
+  if not built[object] then
+    sh(("sh -c 'mkdir -p %s/hosts && ${CC:-cc} -std=gnu11 -g -Wall -Wextra -Werror -Iengine -c -o %s %s.c'"):format(build,
+      object, here))
+    built[object] = true
+  end
+  return (" OUT=%s/hosts/sweep CFLAGS='-include %s.h -I%s/engine' MORE=%s"):format(build, here, helper.pwd(), object)
+end
+
 --- Builds it with `make -C scripts/hosts NAME`, once in each spec file. Gives the program, as a word of the shell.
 ---@param name string
+---@param sweep boolean? to be run by hosts_sweep.h
 ---@return string
-function M.build(name)
-  local program = build .. "/hosts/" .. name
-  if not built[name] then
-    local status, out, err = helper.sh("exec make -s -C scripts/hosts " .. name .. " BUILD=" .. helper.quote(build),
-      { env = { MAKEFLAGS = "", MAKELEVEL = "" }, timeout = 120 })
-    assert(status == 0, "make -C scripts/hosts " .. name .. ":\n" .. out .. err)
-    built[name] = true
+function M.build(name, sweep)
+  local program = build .. (sweep and "/hosts/sweep/" or "/hosts/") .. name
+  if not built[program] then
+    sh("make -s -C scripts/hosts " .. name .. " BUILD=" .. helper.quote(build) .. (sweep and sweep_options() or ""))
+    built[program] = true
   end
   return helper.quote(program)
 end

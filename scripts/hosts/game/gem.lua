@@ -1,0 +1,2 @@
+--- A gem: lies there.
+return { GLYPH = "*", COLOUR = "green" }
