@@ -40,6 +40,7 @@ local CC, CFLAGS = env("CC", "cc"), "-std=c11 -O2 -Wall -Wextra"
 ---@field empty fun(args: string): string, integer? arguments for no tasks at all, and the tasks of args
 ---@field more table<string, string>? more subjects: name and command
 ---@field peers table<string, string|false>? commands of peers that differ, or false to leave one out
+---@field host boolean? the subject is host.c, a program in C with engines in it; there are no peers
 ---@field figures Figure[]
 
 local function ns(must, aim) return { { key = "ns", unit = "ns", must = must, aim = aim } } end
@@ -92,6 +93,14 @@ local function tls(name, connections, size, must, aim)
     quick_under = load .. "0.2",
     limit = out .. "tls",
     figures = { { key = "us", unit = "us", must = must, aim = aim } },
+  }
+end
+
+-- What a host in C pays: host.c, beside limit/host.c.
+local function host(name, what, args, quick, figure)
+  return {
+    name = name, what = what, program = "host", host = true, limit = out .. "host",
+    args = args, quick = quick, figures = { figure },
   }
 end
 
@@ -241,6 +250,16 @@ local rows = {
     peers = { asyncio = PYTHON .. " -c 'import asyncio'", uvloop = false, Node = NODE .. " -e 0" },
     figures = { { key = "wall", unit = "ms", must = 2.5, aim = 1.5 } },
   },
+  host("host-step", "ml_step of an engine that is idle", "step 5000000", "step 500000",
+    { key = "ns", unit = "ns", must = 150, aim = 50, absolute = true }),
+  host("host-calls", "host calls finished by another thread, 100 under way (3,333 ns: 300,000 a second)",
+    "calls 1000000 100", "calls 50000 100", { key = "ns", unit = "ns", must = 3333, aim = 1500, absolute = true }),
+  host("host-engine", "ml_new and ml_close; the limit: a Lua state with its libraries", "engines 5000",
+    "engines 500", { key = "us", unit = "us", must = 3, aim = 2 }),
+  host("host-script", "the same, with a script that uses asyncio", "scripts 5000", "scripts 500",
+    { key = "us", unit = "us", must = 3, aim = 2.5 }),
+  host("host-memory", "memory of an idle engine over that of a Lua state", "memory 300", "memory 50",
+    { key = "memory", unit = "KB", must = 150, aim = 80, absolute = true }),
 }
 
 -- The programs in C: sources, and what pkg-config has to find.
@@ -258,7 +277,10 @@ local c_programs = {
   udp = { "udp.c", uv = true },
   executor = { "executor.c", uv = true },
   readfile = { "readfile.c", uv = true },
+  host = { "host.c", lua = true, uv = true },
+  ["host-moonloop"] = { "../host.c", lua = true, engine = true },
 }
+local engine_folder = ENGINE:match("^(.*)/") or "."
 
 ---------------------------------------------------------------------------------------------------
 -- Preparation
@@ -304,13 +326,17 @@ local function build()
   for name, program in pairs(c_programs) do
     local sources = {}
     for i, source in ipairs(program) do sources[i] = limit .. source end
-    local needs = { limit .. "bench.h", limit .. "server.h", table.unpack(sources) }
+    local needs = { limit .. "bench.h", limit .. "server.h", limit .. "hand.h", table.unpack(sources) }
+    if program.engine then needs[#needs + 1] = engine_folder .. "/libmoonloop.a" end
     if not is_current(out .. name, needs) then
       flags.lua = flags.lua or pkg_config("lua5.4", "lua-5.4", "lua")
       flags.uv = flags.uv or pkg_config("libuv")
       flags.ssl = flags.ssl or program.ssl and pkg_config("openssl") or nil
       local libraries = (program.lua and flags.lua or "") .. (program.uv and flags.uv or "")
         .. (program.ssl and flags.ssl or "")
+      if program.engine then
+        libraries = pkg_config(("--static %s/moonloop.pc"):format(engine_folder)) .. libraries .. " -lpthread"
+      end
       local command = ("%s %s -o %s %s%s"):format(CC, CFLAGS, out .. name, table.concat(sources, " "), libraries)
       if not os.execute(command) then fail("failed: %s", command) end
     end
@@ -347,9 +373,9 @@ local function subjects_of(row, peers)
   local function add(name, command)
     subjects[#subjects + 1] = { name = name, command = command, samples = {} }
   end
-  add("moonloop", ("%s %s/%s.lua ARGS"):format(ENGINE, here, row.program))
+  add("moonloop", row.host and out .. "host-moonloop ARGS" or ("%s %s/%s.lua ARGS"):format(ENGINE, here, row.program))
   if row.limit then add("limit", row.limit .. (row.limit:find("switch %d") and "" or " ARGS")) end
-  for _, peer in ipairs(peers) do
+  for _, peer in ipairs(row.host and {} or peers) do
     local command = row.peers and row.peers[peer.name]
     if command == nil then command = ("%s %s ARGS"):format(peer.command, row.program) end
     if command then add(peer.name, command) end

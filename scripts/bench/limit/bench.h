@@ -25,6 +25,22 @@ static inline double bench_now(void) {
   return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Seconds of CPU that the process has taken. */
+static inline double bench_cpu(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Bytes of memory that the process has now. */
+static inline double bench_resident(void) {
+  long size = 0, pages = 0;
+  FILE *f = fopen("/proc/self/statm", "r");
+  if (f == NULL || fscanf(f, "%ld %ld", &size, &pages) != 2) exit(1);
+  fclose(f);
+  return (double)pages * 4096;
+}
+
 static inline void bench_figure(const char *name, double value) {
   printf("%s %.9g\n", name, value);
 }

@@ -1,0 +1,121 @@
+/*
+** host WHAT N [MORE]: what a host in C pays for engines.
+**
+**   step N        an ml_step of an engine whose script sleeps
+**   calls N M     asynchronous host calls that another thread finishes, M of them under way
+**   engines N     ml_new and ml_close
+**   scripts N     the same with a script between that loads asyncio and awaits
+**   memory N      what an idle engine takes, N of them alive, over a Lua state with its libraries
+**
+** limit/host.c does the same without the engine.
+*/
+
+#include "limit/bench.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "limit/hand.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <moonloop.h>
+
+static void check(int rc) {
+  if (rc >= 0) return;
+  fprintf(stderr, "%s\n", ml_strerror(rc));
+  exit(1);
+}
+
+static ml_engine *with_script(const char *script) {
+  ml_engine *e;
+  check(ml_new(NULL, &e));
+  check(ml_load(e, "=host", script, strlen(script), NULL));
+  check(ml_step(e, 0));
+  return e;
+}
+
+static void step(long n) {
+  ml_engine *e = with_script("await(require 'asyncio'.sleep(1e6))");
+  double started = bench_cpu();
+  for (long i = 0; i < n; i++) check(ml_step(e, 0));
+  bench_figure("ns", (bench_cpu() - started) * 1e9 / (double)n);
+  check(ml_close(e, 0));
+}
+
+static void finish(void *call) {
+  ml_value v = {.type = ML_INT, .u.i = 42};
+  check(ml_call_finish(call, 0, &v, 1));
+}
+
+static int ask(ml_call *c, void *ud) {
+  hand_over(ud, c);
+  return 0;
+}
+
+static void calls(long n, long under_way) {
+  static const char script[] =
+      "local asyncio = require 'asyncio'\n"
+      "function all(n, m)\n"
+      "  local one = async(function() for i = 1, n // m do assert(await(ask()) == 42) end end)\n"
+      "  local list = {}\n"
+      "  for i = 1, m do list[i] = one() end\n"
+      "  await(asyncio.gather(list))\n"
+      "end\n";
+  ml_engine *e;
+  ml_value args[2] = {{.type = ML_INT, .u.i = n}, {.type = ML_INT, .u.i = under_way}};
+  hand *h = hand_new(finish, (size_t)under_way);
+  check(ml_new(NULL, &e));
+  check(ml_def_async(e, "ask", ask, h));
+  check(ml_load(e, "=host", script, strlen(script), NULL));
+  check(ml_run(e));
+  double started = bench_now();
+  check(ml_spawn(e, "all", args, 2, NULL));
+  check(ml_run(e));
+  bench_figure("ns", (bench_now() - started) * 1e9 / (double)n);
+  hand_free(h);
+  check(ml_close(e, 0));
+}
+
+static void engines(long n) {
+  ml_engine *e;
+  double started = bench_cpu();
+  for (long i = 0; i < n; i++) {
+    check(ml_new(NULL, &e));
+    check(ml_close(e, 0));
+  }
+  bench_figure("us", (bench_cpu() - started) * 1e6 / (double)n);
+}
+
+static void scripts(long n) {
+  double started = bench_cpu();
+  for (long i = 0; i < n; i++) check(ml_close(with_script("require 'asyncio'.sleep(0)"), 0));
+  bench_figure("us", (bench_cpu() - started) * 1e6 / (double)n);
+}
+
+static void memory(long n) {
+  double at = bench_resident(), states;
+  for (long i = 0; i < n; i++) luaL_openlibs(luaL_newstate());
+  states = bench_resident() - at;
+  at = bench_resident();
+  for (long i = 0; i < n; i++) ml_loop(with_script("await(require 'asyncio'.sleep(1e6))"));
+  bench_figure("bytes", (bench_resident() - at - states) / (double)n);
+}
+
+int main(int argc, char **argv) {
+  const char *what = argc > 1 ? argv[1] : "";
+  long n = bench_arg(argc, argv, 2, 1000);
+  if (strcmp(what, "step") == 0)
+    step(n);
+  else if (strcmp(what, "calls") == 0)
+    calls(n, bench_arg(argc, argv, 3, 100));
+  else if (strcmp(what, "engines") == 0)
+    engines(n);
+  else if (strcmp(what, "scripts") == 0)
+    scripts(n);
+  else if (strcmp(what, "memory") == 0)
+    memory(n);
+  else
+    return 2;
+  return 0;
+}
