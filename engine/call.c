@@ -18,13 +18,15 @@ typedef struct host_op host_op;
 typedef struct ml_gate ml_gate;
 struct ml_gate {
   uv_mutex_t lock;
-  int refs;        /* under the lock */
+  atomic_int refs; /* of the calls, and of the loop while it is open */
   ml_evloop *loop; /* NULL: closed; under the lock */
   ml_closer closer;
   /* the engine's thread's: */
   ml_link calls;             /* not finished or not taken yet */
   ml_call *retired[RETIRED]; /* the last ones: so that finishing twice is told, not fatal */
   unsigned nretired;
+  ml_call *spare[RETIRED]; /* to be used again */
+  unsigned nspare;
 };
 
 struct ml_call {
@@ -41,8 +43,12 @@ struct ml_call {
   void *cancel_ud;
   bool finished; /* under the gate's lock */
   int err;
-  ml_value *values; /* malloc'd, with the strings behind them */
+  ml_value *values; /* with the strings behind them: in room, or malloc'd */
   size_t n;
+  union {
+    ml_value first;
+    char bytes[96];
+  } room;
 };
 
 /* User values: 1: the definition, then the arguments. */
@@ -151,24 +157,29 @@ static int call_now(lua_State *L) {
 /* ---- answered later ---- */
 
 static void gate_unref(ml_gate *g) {
-  int refs;
-  uv_mutex_lock(&g->lock);
-  refs = --g->refs;
-  uv_mutex_unlock(&g->lock);
-  if (refs > 0) return;
+  if (atomic_fetch_sub(&g->refs, 1) > 1) return;
   for (unsigned i = 0; i < RETIRED; i++) free(g->retired[i]);
+  while (g->nspare > 0) free(g->spare[--g->nspare]);
   uv_mutex_destroy(&g->lock);
   free(g);
+}
+
+static void free_values(ml_call *c) {
+  if (c->values != &c->room.first) free(c->values);
+  c->values = NULL;
 }
 
 /* On the engine's thread: the call is over. */
 static void retire(ml_call *c) {
   ml_gate *g = c->gate;
+  ml_call *old = g->retired[g->nretired % RETIRED];
   ml__list_remove(&c->link);
-  free(c->values);
-  c->values = NULL;
-  free(g->retired[g->nretired % RETIRED]);
+  free_values(c);
   g->retired[g->nretired++ % RETIRED] = c;
+  if (old != NULL && g->nspare < RETIRED)
+    g->spare[g->nspare++] = old;
+  else
+    free(old);
   gate_unref(g);
 }
 
@@ -236,16 +247,17 @@ static void run_finished(ml_evloop *l, ml_job *j) {
 
 static ml_call *call_new(ml_evloop *l, host_op *op) {
   ml_gate *g = gate_of(l);
-  ml_call *c = g != NULL ? calloc(1, sizeof *c) : NULL;
+  ml_call *c;
+  if (g == NULL) return NULL;
+  c = g->nspare > 0 ? g->spare[--g->nspare] : malloc(sizeof *c);
   if (c == NULL) return NULL;
+  memset(c, 0, offsetof(ml_call, room));
   c->job.run = run_finished;
   ml__list_init(&c->job.link);
   c->e = l->engine;
   c->nargs = (int)op->op.obj.n;
   c->gate = g;
-  uv_mutex_lock(&g->lock);
-  g->refs++;
-  uv_mutex_unlock(&g->lock);
+  atomic_fetch_add(&g->refs, 1);
   ml__list_append(&g->calls, &c->link);
   c->op = op;
   op->call = c;
@@ -337,16 +349,16 @@ int ml_call_on_cancel(ml_call *c, ml_cancel_fn fn, void *ud) {
   return 0;
 }
 
-/* A copy of the values with their strings, or NULL. */
-static ml_value *copy_values(const ml_value *v, size_t n) {
+/* How many bytes a copy of the values and their strings takes. */
+static size_t copy_size(const ml_value *v, size_t n) {
   size_t size = n * sizeof *v;
-  ml_value *copy;
-  char *p;
   for (size_t i = 0; i < n; i++)
     if (v[i].type == ML_STRING) size += v[i].u.str.len + 1;
-  copy = malloc(size > 0 ? size : 1);
-  if (copy == NULL) return NULL;
-  p = (char *)(copy + n);
+  return size;
+}
+
+static void copy_values(ml_value *copy, const ml_value *v, size_t n) {
+  char *p = (char *)(copy + n);
   for (size_t i = 0; i < n; i++) {
     copy[i] = v[i];
     if (v[i].type != ML_STRING) continue;
@@ -355,16 +367,20 @@ static ml_value *copy_values(const ml_value *v, size_t n) {
     copy[i].u.str.s = p;
     p += v[i].u.str.len + 1;
   }
-  return copy;
 }
 
 int ml_call_finish(ml_call *c, int err, const ml_value *v, size_t n) {
-  ml_value *values;
+  ml_value *values = NULL;
   ml_gate *g;
+  size_t size;
   int rc = 0;
   if (c == NULL || c->gate == NULL || (v == NULL && n > 0) || n > MAX_RESULTS) return ML_EINVAL;
-  values = copy_values(v, n);
-  if (values == NULL) return ML_ENOMEM;
+  size = copy_size(v, n);
+  if (size > sizeof c->room) {
+    values = malloc(size);
+    if (values == NULL) return ML_ENOMEM;
+    copy_values(values, v, n);
+  }
   g = c->gate;
   uv_mutex_lock(&g->lock);
   if (c->finished) {
@@ -372,8 +388,9 @@ int ml_call_finish(ml_call *c, int err, const ml_value *v, size_t n) {
   } else {
     c->finished = true;
     c->err = err;
-    c->values = values;
     c->n = n;
+    c->values = values != NULL ? values : &c->room.first;
+    if (values == NULL) copy_values(c->values, v, n);
     values = NULL;
     if (g->loop != NULL && c->e != NULL)
       ml__loop_post(g->loop, &c->job);
@@ -383,7 +400,7 @@ int ml_call_finish(ml_call *c, int err, const ml_value *v, size_t n) {
   uv_mutex_unlock(&g->lock);
   free(values);
   if (rc == ML_ECLOSED) { /* nobody else knows of it */
-    free(c->values);
+    free_values(c);
     free(c);
     gate_unref(g);
   }
