@@ -22,7 +22,7 @@ files() {
 644 $build/asyncio.so $LUADIR/asyncio.so
 644 docs/moonloop.1 $MANDIR/man1/moonloop.1
 EOF
-  for f in LICENSE README.md CHANGELOG.md docs/*.md docs/reference/*.md; do
+  for f in LICENSE README.md CHANGELOG.md docs/*.md docs/reference/*.md docs/internals/*.md; do
     echo "644 $f $DOCDIR/$f"
   done
 }
@@ -132,7 +132,7 @@ to_uninstall() {
   rm -f "$DESTDIR$LIBDIR/libmoonloop.so" "$DESTDIR$LIBDIR/libmoonloop.so.$SOVERSION" \
     "$DESTDIR$pkgconfig/moonloop.pc" "$DESTDIR$cmake"/moonloopConfig.cmake "$DESTDIR$cmake"/moonloopConfigVersion.cmake
   # folders that are moonloop's alone
-  rmdir "$DESTDIR$DOCDIR/docs/reference" "$DESTDIR$DOCDIR/docs" "$DESTDIR$DOCDIR" "$DESTDIR$cmake" 2>/dev/null || true
+  rmdir "$DESTDIR$DOCDIR/docs/reference" "$DESTDIR$DOCDIR/docs/internals" "$DESTDIR$DOCDIR/docs" "$DESTDIR$DOCDIR" "$DESTDIR$cmake" 2>/dev/null || true
 }
 
 "to_$action"
