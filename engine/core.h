@@ -542,6 +542,7 @@ double ml__frame_left(ml_evloop *l);
 void ml__frame_begin(ml_evloop *l); /* readies who waits for it */
 void ml__frame_first(ml_evloop *l); /* somebody waits for the first time */
 void ml__frame_cancel(ml_fiber *t); /* parked in ml_frames.waiting: readies it */
+void ml__open_frames(lua_State *L);
 extern const luaL_Reg ml__frame_methods[];
 /* The running loop, or the current one (made if there is none). For operations
 ** that need a loop. Raises an error if it is closed. */

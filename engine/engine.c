@@ -195,6 +195,7 @@ int ml__engine_open(lua_State *L) {
   ml__open_queues(L);
   ml__open_loops(L);
   ml__open_reload(L);
+  ml__open_frames(L);
   ml__ref_set(L, ML_R_CORE);
   ml__engine_install(L);
   if (collects) lua_gc(L, LUA_GCRESTART);

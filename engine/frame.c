@@ -199,6 +199,22 @@ static int loop_get_frame_rate(lua_State *L) {
   return 1;
 }
 
+/* core.frame(): loop time, number of the last frame, and if the loop paces them, how many
+** seconds are between them */
+static int core_frame(lua_State *L) {
+  ml_evloop *l = ml__loop_get(L);
+  lua_pushnumber(L, ml__loop_time(l));
+  lua_pushinteger(L, (lua_Integer)l->frames.n);
+  if (!l->frames.paced && l->depth > 0) return 2;
+  lua_pushnumber(L, l->frames.period);
+  return 3;
+}
+
+void ml__open_frames(lua_State *L) {
+  lua_pushcfunction(L, core_frame);
+  lua_setfield(L, -2, "frame");
+}
+
 const luaL_Reg ml__frame_methods[] = {{"set_time_scale", loop_set_time_scale},
                                       {"get_time_scale", loop_get_time_scale},
                                       {"set_frame_rate", loop_set_frame_rate},

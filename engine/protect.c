@@ -308,7 +308,7 @@ static int create_msgh(lua_State *L) {
   luaL_traceback(L, L, NULL, 1);
   lua_setfield(L, -2, "stack");
   lua_settop(L, 1);
-  return 1;
+  return ml__msgh(L); /* and who raises it again, in the task, has all of it */
 }
 
 static int create_body_k(lua_State *L, int status, lua_KContext ctx) {

@@ -2,7 +2,7 @@
 
 local blocks = require "spec.docs.blocks"
 
-for _, name in ipairs { "reload" } do
+for _, name in ipairs { "reload", "task" } do
   describe("docs/reference/" .. name .. ".md", function()
     it("names what there is", function()
       local module, named = require(name), {}
