@@ -827,6 +827,7 @@ int ml_reload(ml_engine *e, const char *module) {
 
 /* core.modules(): what can be reloaded: name -> file, or false */
 static int core_modules(lua_State *L) {
+  lua_settop(L, 0);
   lua_newtable(L);
   ml__ref_get(L, ML_R_MODULES);
   for (lua_pushnil(L); lua_next(L, 2); lua_settop(L, 3)) {
