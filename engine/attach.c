@@ -278,14 +278,14 @@ static int collect(lua_State *L) {
 }
 
 void ml__attach_leave(ml_engine *e) {
-  static const lua_CFunction steps[] = {put_back, collect};
+  static const lua_CFunction steps[] = {ml__objects_close, put_back, collect};
   void *ud;
   if (e->meter.dog != NULL) ml__dog_free(e->meter.dog);
   e->meter.dog = NULL;
   if (e->meter.counted) lua_sethook(e->L, NULL, 0, 0);
   e->meter.counted = false;
   if (lua_checkstack(e->L, 4))
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
       lua_pushcfunction(e->L, steps[i]);
       if (lua_pcall(e->L, 0, 0, 0) != LUA_OK) lua_pop(e->L, 1);
     }

@@ -6,6 +6,7 @@
 ** What threads share is the gate: it tells under its lock whether there is still
 ** a loop to post to. It lives as long as a call or the engine.
 */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,9 @@ struct ml_call {
   ml_engine *e;
   lua_State *L; /* while its function runs: where its arguments and results are */
   int nargs, nresults;
+  int skip;   /* of a method: what comes before its arguments */
+  void *self; /* its object */
+  bool why;   /* engine->why says what is wrong */
   /* of calls that are answered later */
   ml_gate *gate;
   ml_link link; /* in gate->calls */
@@ -57,11 +61,7 @@ struct host_op {
   ml_call *call;
 };
 
-typedef struct definition {
-  ml_fn fn;
-  void *ud;
-  char name[1];
-} definition;
+typedef ml_hostfn definition;
 
 /* ---- arguments and results ---- */
 
@@ -74,27 +74,45 @@ static int take_other(lua_State *L) {
   return 0;
 }
 
+void *ml_self(const ml_call *c) { return c != NULL ? c->self : NULL; }
+
+int ml__arg_push(ml_call *c, int i, lua_State **to) {
+  lua_State *L = c->L != NULL ? c->L : ml__state(c->e);
+  if (c->L == NULL && c->op == NULL) return ML_ECLOSED;
+  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
+  *to = L;
+  if (i >= c->nargs)
+    lua_pushnil(L);
+  else if (c->op != NULL) {
+    ml__pushpinned(L, c->pin);
+    lua_getiuservalue(L, -1, i + c->skip + 2);
+    lua_remove(L, -2);
+  } else
+    lua_pushvalue(L, i + c->skip + 1);
+  return 0;
+}
+
+int ml__arg_wrong(ml_call *c, int i, const char *expected, const char *got) {
+  snprintf(c->e->why, sizeof c->e->why, "argument %d: %s expected, got %s", i + 1, expected, got);
+  c->why = true;
+  return ML_ETYPE;
+}
+
 int ml_arg(ml_call *c, int i, ml_value *out) {
   lua_State *L;
   int rc = 0;
   if (out != NULL) memset(out, 0, sizeof *out);
   if (c == NULL || out == NULL || i < 0) return ML_EINVAL;
   if (i >= c->nargs) return ML_EINVAL;
-  L = c->L != NULL ? c->L : ml__state(c->e);
-  if (c->L == NULL && c->op == NULL) return ML_ECLOSED;
-  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
-  if (c->op != NULL) {
-    ml__pushpinned(L, c->pin);
-    lua_getiuservalue(L, -1, i + 2);
-    lua_remove(L, -2);
-  } else
-    lua_pushvalue(L, i + 1);
+  rc = ml__arg_push(c, i, &L);
+  if (rc < 0) return rc;
   if (!ml__value_plain(L, lua_gettop(L), out)) {
     lua_pushcfunction(L, take_other);
     lua_pushlightuserdata(L, out);
     lua_pushvalue(L, -3);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
       lua_pop(L, 1);
+      memset(out, 0, sizeof *out);
       rc = ML_ENOMEM;
     }
   }
@@ -117,7 +135,7 @@ int ml_return(ml_call *c, const ml_value *v, size_t n) {
   lua_State *L = c != NULL ? c->L : NULL;
   if (L == NULL || c->gate != NULL || (v == NULL && n > 0) || n > MAX_RESULTS) return ML_EINVAL;
   if (!lua_checkstack(L, (int)n + 8)) return ML_ENOMEM;
-  lua_settop(L, c->nargs); /* the last answer counts */
+  lua_settop(L, c->skip + c->nargs); /* the last answer counts */
   c->nresults = 0;
   lua_pushcfunction(L, push_values);
   lua_pushlightuserdata(L, (void *)v);
@@ -135,7 +153,11 @@ int ml_return(ml_call *c, const ml_value *v, size_t n) {
 static int raise_code(lua_State *L, const char *name, int err) {
   const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : ml_strerror(err);
   if (err <= ML_EINVAL && err > ML_EINVAL - 100)
-    return ml__error(L, err == ML_EINVAL ? "ValueError" : "RuntimeError", "%s: %s", name, text);
+    return ml__error(L,
+                     err == ML_EINVAL  ? "ValueError"
+                     : err == ML_ETYPE ? "TypeError"
+                                       : "RuntimeError",
+                     "%s: %s", name, text);
   lua_pushfstring(L, "%s: %s", name, text);
   ml__error_uv(L, err, "%s", name);
   lua_insert(L, -2);
@@ -145,13 +167,25 @@ static int raise_code(lua_State *L, const char *name, int err) {
 
 /* ---- answered at once ---- */
 
-static int call_now(lua_State *L) {
-  const definition *d = lua_touserdata(L, lua_upvalueindex(1));
-  ml_call c = {.e = ml__engine(L), .L = L, .nargs = lua_gettop(L)};
-  int rc = d->fn(&c, d->ud);
+/* A host whose engine was closed, though its state goes on, is not called. */
+static void check_open(lua_State *L, const ml_engine *e, const definition *d) {
+  if (e->attachment != NULL && e->closing > 1)
+    ml__error(L, "RuntimeError", "%s: the engine is closed", d->name);
+}
+
+int ml__host_call(lua_State *L, const definition *d, void *self, int skip) {
+  ml_call c = {.e = ml__engine(L), .L = L, .self = self, .skip = skip};
+  int rc;
+  c.nargs = lua_gettop(L) - skip;
+  check_open(L, c.e, d);
+  rc = d->fn(&c, d->ud);
   if (rc >= 0) return c.nresults;
-  if (c.nresults == 0) lua_pushnil(L);
+  if (c.nresults == 0) lua_pushstring(L, c.why ? c.e->why : NULL);
   return raise_code(L, d->name, rc);
+}
+
+static int call_now(lua_State *L) {
+  return ml__host_call(L, lua_touserdata(L, lua_upvalueindex(1)), NULL, 0);
 }
 
 /* ---- answered later ---- */
@@ -277,9 +311,17 @@ static int op_begin(lua_State *L, ml_op *o) {
   const definition *d;
   ml_evloop *l = ml__engine(L)->running;
   ml_call *c;
-  int pin = ml__pin(L, 1), rc;
+  void *self = NULL;
+  bool why;
+  int pin, rc;
   lua_getiuservalue(L, 1, 1);
   d = lua_touserdata(L, -1);
+  check_open(L, l->engine, d);
+  if (d->cls != NULL) { /* it was an object when the method was called */
+    lua_getiuservalue(L, 1, 2);
+    self = ml__object_check(L, -1, d);
+  }
+  pin = ml__pin(L, 1);
   c = call_new(l, op);
   if (c == NULL) {
     ml__unpin(L, pin);
@@ -287,12 +329,18 @@ static int op_begin(lua_State *L, ml_op *o) {
   }
   c->pin = pin;
   l->holds++;
+  if (d->cls != NULL) {
+    c->skip = 1;
+    c->nargs--;
+    c->self = self;
+  }
   rc = d->fn(c, d->ud);
   if (rc >= 0 || is_finished(c)) return ML_PARK;
+  why = c->why;
   detach(c, L); /* it has not begun, and will not be finished */
   c->finished = true;
   retire(c);
-  lua_pushnil(L);
+  lua_pushstring(L, why ? ml__engine(L)->why : NULL);
   return raise_code(L, d->name, rc);
 }
 
@@ -330,6 +378,8 @@ static const ml_opclass host_class = {"host call", op_begin, op_wake, op_cancel}
 static int call_later(lua_State *L) {
   int n = lua_gettop(L);
   host_op *op;
+  const definition *d = lua_touserdata(L, lua_upvalueindex(1));
+  if (d->cls != NULL) ml__object_check(L, 1, d);
   luaL_argcheck(L, n < 250, 250, "too many arguments of a host function");
   op = ml__op_new(L, &host_class, sizeof *op, n + 1);
   op->op.obj.n = (uint32_t)n;
@@ -416,41 +466,27 @@ typedef struct define_arg {
   bool async;
 } define_arg;
 
+void ml__push_hostfn(lua_State *L, const char *name, ml_fn fn, void *ud, ml_classdef *cls) {
+  definition *d = lua_newuserdatauv(L, sizeof *d + strlen(name), 0);
+  d->fn = fn;
+  d->ud = ud;
+  d->cls = cls;
+  strcpy(d->name, name);
+}
+
+void ml__push_later(lua_State *L) { lua_pushcclosure(L, call_later, 1); }
+
 /* [define_arg]: sets a global, or a field of tables that are made at need */
 static int define(lua_State *L) {
   const define_arg *a = lua_touserdata(L, 1);
-  const char *p = a->name, *dot;
-  definition *d = lua_newuserdatauv(L, sizeof *d + strlen(a->name), 0);
-  d->fn = a->fn;
-  d->ud = a->ud;
-  strcpy(d->name, a->name);
+  ml__push_hostfn(L, a->name, a->fn, a->ud, NULL);
   lua_pushcclosure(L, a->async ? call_later : call_now, 1);
-  lua_pushglobaltable(L);
-  while ((dot = strchr(p, '.')) != NULL) {
-    lua_pushlstring(L, p, (size_t)(dot - p));
-    lua_pushvalue(L, -1);
-    if (lua_rawget(L, -3) == LUA_TNIL) {
-      lua_pop(L, 1);
-      lua_newtable(L);
-      lua_pushvalue(L, -2);
-      lua_pushvalue(L, -2);
-      lua_rawset(L, -5);
-    }
-    if (!lua_istable(L, -1))
-      return ml__error(L, "ValueError", "'%s' cannot be defined: '%s' is no table", a->name,
-                       lua_tostring(L, -2));
-    lua_replace(L, 3);
-    lua_settop(L, 3);
-    p = dot + 1;
-  }
-  lua_pushstring(L, p);
-  lua_pushvalue(L, 2);
-  lua_rawset(L, 3);
+  ml__global_set(L, a->name);
   return 0;
 }
 
 /* Names as in Lua, with dots between. */
-static bool name_ok(const char *s) {
+bool ml__name_ok(const char *s) {
   bool begin = true;
   for (; *s != '\0'; s++) {
     bool letter = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == '_';
@@ -464,7 +500,7 @@ static int def(ml_engine *e, const char *name, ml_fn fn, void *ud, bool async) {
   define_arg a = {name, fn, ud, async};
   lua_State *L;
   int st;
-  if (e == NULL || name == NULL || fn == NULL || !name_ok(name)) return ML_EINVAL;
+  if (e == NULL || name == NULL || fn == NULL || !ml__name_ok(name)) return ML_EINVAL;
   if (e->closing) return ML_ECLOSED;
   L = ml__state(e);
   if (!lua_checkstack(L, 4)) return ML_ENOMEM;

@@ -107,7 +107,8 @@ typedef enum {
   ML_T_OUTPUT, /* standard output, standard error */
   ML_T_SOCKET,
   ML_T_BUFFER,
-  ML_T_USER /* bindings may count on from here */
+  ML_T_HOSTED, /* an object of the host's */
+  ML_T_USER    /* bindings may count on from here */
 } ml_objtype;
 
 typedef struct ml_object {
@@ -214,6 +215,7 @@ struct ml_engine {
   struct ml_task *host_tasks; /* host.c: the host's references */
   ml_meter meter;
   uint64_t output;           /* bytes that scripts have written */
+  char why[200];             /* what is wrong with an argument of a host function */
   ml_attachment *attachment; /* NULL: the state is the engine's own */
   /* NULL, or told when a loop begins to run outside of any other, and when it ends */
   void (*on_drive)(ml_engine *e, bool begins);
@@ -290,6 +292,7 @@ typedef enum {
   ML_R_SLEEP0,      /* ml_engine.sleep0, frame0 */
   ML_R_FRAME0,
   ML_R_KILL,     /* the error that stops the slice, or false */
+  ML_R_OBJECTS,  /* of the host's: light pointer to the class -> what belongs to it */
   ML_R_ATTACHED, /* in the host's state: what attach.c has to put back */
   ML_R_MODULES,  /* name -> what a module is like that can be reloaded: reload.c */
   ML_R_TYPES     /* + type: metatables */
@@ -595,6 +598,12 @@ int ml__host_report_stuck(lua_State *L);
 static inline lua_State *ml__state(const ml_engine *e) {
   return e->running != NULL ? e->running->L : e->L;
 }
+/* The pin behind a value that the host has, or 0. */
+int ml__value_ref(const ml_value *v);
+/* A name as in Lua, with dots between the parts. */
+bool ml__name_ok(const char *s);
+/* The value on top (popped) becomes the global of that dotted name; tables are made at need. */
+void ml__global_set(lua_State *L, const char *name);
 /* Pushes the value. May raise a memory error. */
 void ml__value_push(lua_State *L, const ml_value *v);
 /* The value at idx if it is one of C's, without a copy; else returns false. */
@@ -603,6 +612,34 @@ bool ml__value_plain(lua_State *L, int idx, ml_value *v);
 const char *ml__value_text(lua_State *L, int idx, size_t *len);
 /* The value at idx for the host, to be given back by ml_value_free. May raise a memory error. */
 void ml__value_take(lua_State *L, int idx, ml_value *v);
+
+/* ---- functions and classes of the host's (call.c, class.c) ---- */
+
+typedef struct ml_classdef ml_classdef;
+typedef struct ml_hostfn { /* a userdata */
+  ml_fn fn;
+  void *ud;
+  ml_classdef *cls; /* of a method, or NULL */
+  char name[1];
+} ml_hostfn;
+
+void ml__push_hostfn(lua_State *L, const char *name, ml_fn fn, void *ud, ml_classdef *cls);
+/* Makes the host function on top (popped) one that is awaited. */
+void ml__push_later(lua_State *L);
+/* Calls it: arguments come after `skip` values, and nothing after them. Gives the results. */
+int ml__host_call(lua_State *L, const ml_hostfn *d, void *self, int skip);
+/* Pushes an argument, or nil, on *to. 0 or a code. */
+int ml__arg_push(ml_call *c, int i, lua_State **to);
+/* Notes what is wrong with it; gives ML_ETYPE. */
+int ml__arg_wrong(ml_call *c, int i, const char *expected, const char *got);
+/* Pushes the object at that address, made at need; nil if there is no such class. */
+void ml__object_push(lua_State *L, const ml_class *cls, void *ptr);
+/* The userdata at idx for the host, if it is an object of one of its classes. */
+bool ml__object_value(lua_State *L, int idx, ml_value *v);
+/* The object that the method d is called for, at idx; or an error says what is there. */
+void *ml__object_check(lua_State *L, int idx, const ml_hostfn *d);
+/* Ends all objects of the host's. A lua_CFunction. */
+int ml__objects_close(lua_State *L);
 
 /* ---- futures ---- */
 

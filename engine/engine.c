@@ -45,6 +45,7 @@ const char *ml_strerror(int err) {
   case ML_ESTUCK: return "tasks are left that nothing can wake";
   case ML_ELIMIT: return "a limit was reached";
   case ML_EKILLED: return "the host has stopped the script";
+  case ML_ETYPE: return "an argument has the wrong type";
   case ML_EVERSION: return "the state is of another version of Lua";
   default: break;
   }

@@ -329,25 +329,34 @@ int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task *
 }
 
 typedef struct call_arg {
-  const char *fn;
+  const char *fn; /* NULL: value */
+  const ml_value *value;
   const ml_value *argv;
   size_t n;
 } call_arg;
 
-/* [call_arg] -> the coroutine of the call */
-static int prepare_call(lua_State *L) {
-  const call_arg *a = lua_touserdata(L, 1);
-  const char *p = a->fn, *dot;
-  luaL_checkstack(L, (int)a->n + 8, "too many arguments");
+/* Pushes what has that dotted name, or what is no table on the way to it. */
+static void push_named(lua_State *L, const char *name) {
+  const char *p = name, *dot;
   lua_pushglobaltable(L);
   do {
     dot = strchr(p, '.');
     lua_pushlstring(L, p, dot != NULL ? (size_t)(dot - p) : strlen(p));
-    if (!lua_istable(L, 2)) break;
-    lua_gettable(L, 2);
-    lua_replace(L, 2);
+    if (!lua_istable(L, -2)) break;
+    lua_gettable(L, -2);
+    lua_remove(L, -2);
     p = dot != NULL ? dot + 1 : p;
   } while (dot != NULL);
+}
+
+/* [call_arg] -> the coroutine of the call */
+static int prepare_call(lua_State *L) {
+  const call_arg *a = lua_touserdata(L, 1);
+  luaL_checkstack(L, (int)a->n + 8, "too many arguments");
+  if (a->fn != NULL)
+    push_named(L, a->fn);
+  else
+    ml__value_push(L, a->value);
   lua_settop(L, 2);
   if (!lua_isfunction(L, 2))
     return ml__error(L, "TypeError", "there is no function '%s' (a %s value)", a->fn,
@@ -358,23 +367,35 @@ static int prepare_call(lua_State *L) {
   return 1;
 }
 
-int ml_spawn(ml_engine *e, const char *fn, const ml_value *argv, size_t n, ml_task **out) {
-  call_arg a = {fn, argv, n};
+static int spawn_call(ml_engine *e, call_arg *a, ml_task **out) {
   ml_metered was;
   lua_State *L;
   int st;
-  if (out != NULL) *out = NULL;
-  if (e == NULL || fn == NULL || (argv == NULL && n > 0) || n > 200) return ML_EINVAL;
+  if ((a->argv == NULL && a->n > 0) || a->n > 200) return ML_EINVAL;
   if (e->closing) return ML_ECLOSED;
   L = ml__state(e);
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   was = ml__meter_open(e, L);
   lua_pushcfunction(L, prepare_call);
-  lua_pushlightuserdata(L, &a);
+  lua_pushlightuserdata(L, a);
   st = lua_pcall(L, 1, 1, 0);
   ml__meter_close(e, L, was);
   if (st != LUA_OK) return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
   return start_task(e, L, out);
+}
+
+int ml_spawn(ml_engine *e, const char *fn, const ml_value *argv, size_t n, ml_task **out) {
+  call_arg a = {fn, NULL, argv, n};
+  if (out != NULL) *out = NULL;
+  return e == NULL || fn == NULL ? ML_EINVAL : spawn_call(e, &a, out);
+}
+
+int ml_spawn_value(ml_engine *e, const ml_value *fn, const ml_value *argv, size_t n,
+                   ml_task **out) {
+  call_arg a = {NULL, fn, argv, n};
+  if (out != NULL) *out = NULL;
+  if (e == NULL || fn == NULL || fn->type != ML_FUNCTION) return ML_EINVAL;
+  return spawn_call(e, &a, out);
 }
 
 int ml_load_file(ml_engine *e, const char *path, ml_task **out) {
@@ -418,21 +439,14 @@ static int take_outcome(lua_State *L) {
   for (int i = 0; i < n; i++) {
     int idx = 3 + i;
     ml_value *v = &t->values[i];
-    if (!ml__value_plain(L, idx, v) || v->type == ML_STRING) { /* it outlives the engine */
-      size_t len;
-      const char *text = ml__value_text(L, idx, &len);
-      v->type = lua_type(L, idx) == LUA_TSTRING ? ML_STRING : ML_OTHER;
-      t->strings[i] = copy(text, len);
+    if (lua_type(L, idx) == LUA_TSTRING)
+      ml__value_plain(L, idx, v);
+    else
+      ml__value_take(L, idx, v);
+    if (v->type == ML_STRING || v->type == ML_OTHER) { /* the text outlives the engine */
+      t->strings[i] = copy(v->u.str.s, v->u.str.len);
+      if (t->strings[i] == NULL) v->u.str.len = 0;
       v->u.str.s = t->strings[i] != NULL ? t->strings[i] : "";
-      v->u.str.len = t->strings[i] != NULL ? len : 0;
-      lua_pop(L, 1);
-    }
-    if (v->type == ML_OTHER) {
-      lua_createtable(L, 1, 0); /* as ml_pack wants it */
-      lua_pushvalue(L, idx);
-      lua_rawseti(L, -2, 1);
-      v->u.str.ref = ml__pin(L, -1);
-      lua_pop(L, 1);
     }
     t->n++;
   }
@@ -530,8 +544,7 @@ void ml_task_release(ml_task *t) {
   if (t == NULL) return;
   if (t->e != NULL) {
     ml__unpin(ml__state(t->e), t->pin);
-    for (size_t i = 0; i < t->n; i++)
-      if (t->values[i].type == ML_OTHER) ml__unpin(ml__state(t->e), t->values[i].u.str.ref);
+    for (size_t i = 0; i < t->n; i++) ml__unpin(ml__state(t->e), ml__value_ref(&t->values[i]));
     detach(t);
   }
   for (size_t i = 0; i < t->n; i++) free(t->strings[i]);

@@ -56,15 +56,29 @@ enum {
   ML_ESTUCK = -10008,   /* tasks are left that nothing can ever wake       */
   ML_ELIMIT = -10009,   /* a limit of the configuration was hit            */
   ML_EKILLED = -10010,  /* stopped by ml_interrupt                         */
-  ML_EVERSION = -10011  /* ml_attach: the state is of another Lua          */
+  ML_EVERSION = -10011, /* ml_attach: the state is of another Lua          */
+  ML_ETYPE = -10012     /* an argument has the wrong type: see ml_args     */
 };
 
 /* What ml_task_status answers. */
 enum { ML_PENDING, ML_DONE, ML_FAILED, ML_CANCELLED };
 
 /* A value that crosses between script and host. Strings are not
-** NUL-terminated by promise, though those that the engine gives are. */
-typedef enum { ML_NIL, ML_BOOL, ML_INT, ML_FLOAT, ML_STRING, ML_OTHER } ml_type;
+** NUL-terminated by promise, though those that the engine gives are.
+** ML_TABLE, ML_FUNCTION and ML_OTHER (coroutines, futures, ...) are handles: they are given
+** back by ml_value_free, which may be called for any value, and go with the engine. */
+typedef enum {
+  ML_NIL,
+  ML_BOOL,
+  ML_INT,
+  ML_FLOAT,
+  ML_STRING,
+  ML_OTHER,
+  ML_TABLE,
+  ML_FUNCTION,
+  ML_USERDATA /* an object of one of the host's classes: no handle, {.cls, .ptr} is enough */
+} ml_type;
+typedef struct ml_class ml_class;
 typedef struct ml_value {
   ml_type type;
   union {
@@ -72,10 +86,15 @@ typedef struct ml_value {
     int64_t i;
     double n;
     struct {
-      const char *s; /* for ML_OTHER: what tostring says of it */
+      const char *s; /* for handles: what tostring says of it, or its type */
       size_t len;
       int ref; /* the engine's own: the value itself, or 0 */
     } str;
+    struct {
+      void *ptr; /* NULL: it was destroyed */
+      const ml_class *cls;
+      int ref; /* the engine's own: 0, or what keeps it alive */
+    } obj;
   } u;
 } ml_value;
 
@@ -235,6 +254,12 @@ ML_API int ml_argc(const ml_call *c);
 ** another thread is to read is copied. ML_OTHER is given back by
 ** ml_value_free. On the engine's thread. */
 ML_API int ml_arg(ml_call *c, int i, ml_value *out);
+/* All arguments at once, by letters: b int *, i int64_t *, n double *, s const char ** (as
+** ml_arg's strings), S const char ** and size_t *, v any, t table, f function: ml_value * as
+** from ml_arg, o const ml_class *, then void ** for an object of that class or one derived
+** from it. What follows a "|" may be missing or nil; then nothing is stored. ML_ETYPE: fn
+** returns it, and the script gets "TypeError: NAME: argument 1: number expected, got string". */
+ML_API int ml_args(ml_call *c, const char *types, ...);
 ML_API int ml_return(ml_call *c, const ml_value *v, size_t n); /* the last one counts */
 ML_API ml_engine *ml_call_engine(const ml_call *c);
 /* fn is told, on the engine's thread, when the script waits no longer: its task was
@@ -246,6 +271,62 @@ ML_API int ml_call_on_cancel(ml_call *c, ml_cancel_fn fn, void *ud);
 ** err 0: v are the results; < 0: an error, as above. ML_ECLOSED: the engine is closed.
 ** ML_OTHER values only on the engine's thread, and they must outlive the task's wake-up. */
 ML_API int ml_call_finish(ml_call *c, int err, const ml_value *v, size_t n);
+
+/* classes: objects of the host's, as scripts see them */
+typedef struct ml_method {
+  const char *name; /* NULL: the end */
+  ml_fn fn;         /* ml_self is the object, arguments count from 0 */
+  int async;        /* 1: awaitable, as ml_def_async */
+} ml_method;
+typedef struct ml_property {
+  const char *name; /* NULL: the end */
+  ml_fn get;        /* answers with the value */
+  ml_fn set;        /* the value is argument 0; NULL: read only */
+} ml_property;
+struct ml_class {
+  size_t size;            /* sizeof(ml_class) */
+  const char *name;       /* "game.Player": a global, and what errors say */
+  const ml_class *parent; /* NULL, or defined before: what is missing here is its */
+  const ml_method *methods;
+  const ml_property *properties;
+  ml_fn construct;              /* NULL, or what Player(...) calls: answers with an ML_USERDATA */
+  ml_fn tostring, equal, close; /* equal: argument 0 is the other; close: of `<close>` */
+  ml_fn index, newindex;        /* for fields that are no method or property: name(, value) */
+  /* Once for each object that scripts have been given, when they hold it no longer, it was
+  ** closed (without `close`) or the engine ends: not for those of ml_object_gone. During a
+  ** garbage collection: it calls nothing of the engine's. */
+  void (*finalize)(void *object, void *ud);
+  void *ud; /* of all these functions */
+};
+/* Defines the class; all that cls points to is copied, its address is the class's name in
+** ml_value, ml_args and here. */
+ML_API int ml_def_class(ml_engine *e, const ml_class *cls);
+ML_API void *ml_self(const ml_call *c); /* the object that the method was called for */
+/* The object at that address: one and the same for scripts as long as they hold it. out keeps
+** it until ml_value_free. (A value {ML_USERDATA, .u.obj = {object, cls}} is made at need.) */
+ML_API int ml_object_new(ml_engine *e, const ml_class *cls, void *object, ml_value *out);
+/* The host has destroyed it: what scripts still do with it is an error. 1: they knew it. */
+ML_API int ml_object_gone(ml_engine *e, const ml_class *cls, void *object);
+
+/* values that the host holds. Tables are accessed raw: no metamethods. out is given back by
+** ml_value_free. */
+ML_API int ml_get(ml_engine *e, const char *name, ml_value *out); /* a global: "game.level" */
+ML_API int ml_set(ml_engine *e, const char *name, const ml_value *v);
+ML_API int ml_table_new(ml_engine *e, ml_value *out);
+ML_API int ml_table_get(ml_engine *e, const ml_value *t, const ml_value *key, ml_value *out);
+ML_API int ml_table_set(ml_engine *e, const ml_value *t, const ml_value *key, const ml_value *v);
+ML_API int ml_table_field(ml_engine *e, const ml_value *t, const char *name, ml_value *out);
+ML_API int ml_table_set_field(ml_engine *e, const ml_value *t, const char *name, const ml_value *v);
+ML_API int ml_table_len(ml_engine *e, const ml_value *t, size_t *n);
+/* The pair after *key (ML_NIL: the first), which is freed and replaced. 1; 0: there is none. */
+ML_API int ml_table_next(ml_engine *e, const ml_value *t, ml_value *key, ml_value *value);
+ML_API int ml_tostring(ml_engine *e, const ml_value *v, ml_value *out);
+/* Calls a function now. The number of results stored, at most nout; ML_ESCRIPT: it failed. */
+ML_API int ml_call_value(ml_engine *e, const ml_value *fn, const ml_value *argv, size_t n,
+                         ml_value *out, size_t nout);
+/* As a task, like ml_spawn. */
+ML_API int ml_spawn_value(ml_engine *e, const ml_value *fn, const ml_value *argv, size_t n,
+                          ml_task **out);
 
 /* A main program, as the moonloop command runs it: not a task; its awaits
 ** drive the loop until they are done. argv[0] is the script's name in `arg`.

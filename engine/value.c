@@ -1,5 +1,9 @@
-/* Values that cross between C and Lua. What is no plain value of C is a pin of
-** {value, text}; so is a string that the host may keep: ml_value_free gives it back.
+/* Values that cross between C and Lua.
+**
+** Numbers and the like are C's own; so are objects of the host's classes, which are found by
+** their address. Tables and functions are handles: pins, which ml_value_free gives back, as
+** it does a string that the host keeps. Of other values there is what tostring says: a pin
+** of {value, text}.
 */
 #include <string.h>
 
@@ -11,6 +15,9 @@ void ml__value_push(lua_State *L, const ml_value *v) {
   case ML_INT: lua_pushinteger(L, v->u.i); break;
   case ML_FLOAT: lua_pushnumber(L, v->u.n); break;
   case ML_STRING: lua_pushlstring(L, v->u.str.s, v->u.str.len); break;
+  case ML_TABLE:
+  case ML_FUNCTION: ml__pushpinned(L, v->u.str.ref); break;
+  case ML_USERDATA: ml__object_push(L, v->u.obj.cls, v->u.obj.ptr); break;
   case ML_OTHER:
     ml__pushpinned(L, v->u.str.ref);
     if (!lua_istable(L, -1)) break;
@@ -47,6 +54,7 @@ bool ml__value_plain(lua_State *L, int idx, ml_value *v) {
     v->u.str.s = lua_tolstring(L, idx, &v->u.str.len);
     v->u.str.ref = 0;
     return true;
+  case LUA_TUSERDATA: return ml__object_value(L, idx, v);
   default: return false;
   }
 }
@@ -67,20 +75,43 @@ const char *ml__value_text(lua_State *L, int idx, size_t *len) {
 }
 
 void ml__value_take(lua_State *L, int idx, ml_value *v) {
-  if (ml__value_plain(L, idx, v) && v->type != ML_STRING) return;
+  idx = lua_absindex(L, idx);
+  if (ml__value_plain(L, idx, v)) {
+    if (v->type == ML_STRING) v->u.str.ref = ml__pin(L, idx);
+    if (v->type == ML_USERDATA) v->u.obj.ref = ml__pin(L, idx);
+    return;
+  }
+  if (lua_istable(L, idx) || lua_isfunction(L, idx)) {
+    int ref = ml__pin(L, idx);
+    v->type = lua_istable(L, idx) ? ML_TABLE : ML_FUNCTION;
+    v->u.str.s = lua_typename(L, lua_type(L, idx));
+    v->u.str.len = strlen(v->u.str.s);
+    v->u.str.ref = ref;
+    return;
+  }
   lua_createtable(L, 2, 0);
   lua_pushvalue(L, idx);
   lua_rawseti(L, -2, 1);
   v->u.str.s = ml__value_text(L, idx, &v->u.str.len);
   lua_rawseti(L, -2, 2);
   v->u.str.ref = ml__pin(L, -1);
-  v->type = lua_type(L, idx) == LUA_TSTRING ? ML_STRING : ML_OTHER;
+  v->type = ML_OTHER;
   lua_pop(L, 1);
+}
+
+int ml__value_ref(const ml_value *v) {
+  switch (v->type) {
+  case ML_STRING:
+  case ML_OTHER:
+  case ML_TABLE:
+  case ML_FUNCTION: return v->u.str.ref;
+  case ML_USERDATA: return v->u.obj.ref;
+  default: return 0;
+  }
 }
 
 void ml_value_free(ml_engine *e, ml_value *v) {
   if (e == NULL || v == NULL) return;
-  if ((v->type == ML_OTHER || v->type == ML_STRING) && v->u.str.ref != 0 && e->L != NULL)
-    ml__unpin(ml__state(e), v->u.str.ref);
+  if (ml__value_ref(v) != 0 && e->L != NULL) ml__unpin(ml__state(e), ml__value_ref(v));
   memset(v, 0, sizeof *v);
 }

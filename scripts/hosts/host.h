@@ -19,13 +19,13 @@ static inline ml_value host_text(const char *s) { return host_bytes(s, strlen(s)
 /* The i-th argument as text, or as a number; a code for anything else. */
 static inline int host_arg_text(ml_call *c, int i, ml_value *out) {
   int err = ml_arg(c, i, out);
-  if (err == 0 && out->type == ML_OTHER) ml_value_free(ml_call_engine(c), out);
+  if (err == 0 && out->type >= ML_OTHER) ml_value_free(ml_call_engine(c), out);
   return err < 0 ? err : out->type == ML_STRING ? 0 : ML_EINVAL;
 }
 static inline int host_arg_number(ml_call *c, int i, double *out) {
   ml_value v;
   int err = ml_arg(c, i, &v);
-  if (err == 0 && v.type == ML_OTHER) ml_value_free(ml_call_engine(c), &v);
+  if (err == 0 && v.type >= ML_OTHER) ml_value_free(ml_call_engine(c), &v);
   if (err < 0) return err;
   if (v.type != ML_INT && v.type != ML_FLOAT) return ML_EINVAL;
   *out = v.type == ML_INT ? (double)v.u.i : v.u.n;

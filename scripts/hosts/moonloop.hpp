@@ -67,7 +67,9 @@ inline Value from_c(const ml_value &v) {
   case ML_INT: return v.u.i;
   case ML_FLOAT: return v.u.n;
   case ML_STRING:
-  case ML_OTHER: return std::string(v.u.str.s, v.u.str.len);
+  case ML_OTHER:
+  case ML_TABLE:
+  case ML_FUNCTION: return std::string(v.u.str.s, v.u.str.len);
   default: return std::monostate{};
   }
 }
@@ -82,7 +84,7 @@ inline Values arguments(ml_call *c) {
       ml_engine *e;
       ml_value *v;
       ~Free() {
-        if (v->type == ML_OTHER) ml_value_free(e, v);
+        if (v->type >= ML_OTHER) ml_value_free(e, v);
       }
     } freed{ml_call_engine(c), &v};
     out.push_back(from_c(v));

@@ -30,7 +30,7 @@ static void results(ml_engine *e) {
   expect(v[2].type == ML_INT && v[2].u.i == 42);
   expect(v[3].type == ML_FLOAT && v[3].u.n == 1.5);
   expect(v[4].type == ML_STRING && v[4].u.str.len == 3 && memcmp(v[4].u.str.s, "a\0b", 3) == 0);
-  expect(v[5].type == ML_OTHER && strncmp(v[5].u.str.s, "table: ", 7) == 0);
+  expect(v[5].type == ML_TABLE);
   ml_task_release(t);
 }
 
@@ -202,8 +202,8 @@ static void odd_results(ml_engine *e) {
   expect_ok(ml_task_result(many, &v, &n));
   expect(n == 200 && v[199].type == ML_NIL);
   expect_ok(ml_task_result(mute, &v, &n));
-  expect(n == 2 && v[0].type == ML_OTHER && strcmp(v[0].u.str.s, "table") == 0);
-  expect(v[1].type == ML_OTHER && strncmp(v[1].u.str.s, "function", 8) == 0);
+  expect(n == 2 && v[0].type == ML_TABLE);
+  expect(v[1].type == ML_FUNCTION);
   ml_task_release(t);
   ml_task_release(many);
   ml_task_release(mute);

@@ -1,0 +1,620 @@
+/* Classes of the host: its objects as scripts see them.
+**
+** An object is a userdata with the host's pointer in it; a table of weak values finds it by
+** that pointer, so that it is one and the same for scripts while they hold it. A pointer that
+** is NULL: the object is gone. ML_R_OBJECTS has, by the address of the host's ml_class, a
+** table of what belongs to the class (the CD_* places). The table of methods is the global
+** of the class's name: scripts may add their own.
+*/
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core.h"
+
+struct ml_classdef { /* a userdata, which lives as long as the engine */
+  const ml_class *key;
+  const ml_classdef *parent;
+  void (*finalize)(void *object, void *ud);
+  void *ud;
+  char name[1];
+};
+
+typedef struct hosted {
+  ml_object obj;
+  const ml_classdef *cls;
+  void *ptr; /* NULL: gone */
+} hosted;
+
+/* What belongs to a class; those from CD_GETTERS on are inherited. */
+enum {
+  CD_DEF = 1,
+  CD_META,
+  CD_OBJECTS, /* weak values: light pointer -> object */
+  CD_METHODS, /* name -> function */
+  CD_GETTERS, /* name -> host function; so are the setters */
+  CD_SETTERS,
+  CD_INDEX, /* host functions, or nil */
+  CD_NEWINDEX,
+  CD_TOSTRING,
+  CD_EQUAL,
+  CD_CLOSE,
+  CD_LAST = CD_CLOSE
+};
+
+/* ---- objects ---- */
+
+static hosted *to_hosted(lua_State *L, int idx) {
+  ml_object *o = ml__toobject(L, idx);
+  return o != NULL && o->type == ML_T_HOSTED ? (hosted *)o : NULL;
+}
+
+static bool is_a(const ml_classdef *c, const ml_class *key) {
+  while (c != NULL && c->key != key) c = c->parent;
+  return c != NULL;
+}
+
+static const char *type_at(lua_State *L, int idx) {
+  const hosted *o = to_hosted(L, idx);
+  if (o != NULL) return o->cls->name;
+  return lua_isnone(L, idx) ? "no value" : luaL_typename(L, idx);
+}
+
+void *ml__object_check(lua_State *L, int idx, const ml_hostfn *d) {
+  const hosted *o = to_hosted(L, idx);
+  if (o == NULL || !is_a(o->cls, d->cls->key))
+    ml__error(L, "TypeError", "%s: an object of %s expected, got %s (is it called with a colon?)",
+              d->name, d->cls->name, type_at(L, idx));
+  else if (o->ptr == NULL)
+    ml__error(L, "RuntimeError", "%s: the object is gone", d->name);
+  return o != NULL ? o->ptr : NULL;
+}
+
+bool ml__object_value(lua_State *L, int idx, ml_value *v) {
+  const hosted *o = to_hosted(L, idx);
+  if (o == NULL) return false;
+  v->type = ML_USERDATA;
+  v->u.obj.ptr = o->ptr;
+  v->u.obj.cls = o->cls->key;
+  v->u.obj.ref = 0;
+  return true;
+}
+
+/* Pushes what belongs to the class; false, and nil: it is not defined. */
+static bool push_class(lua_State *L, const ml_class *key) {
+  ml__ref_get(L, ML_R_OBJECTS);
+  if (lua_istable(L, -1))
+    lua_rawgetp(L, -1, key);
+  else
+    lua_pushnil(L);
+  lua_remove(L, -2);
+  return lua_istable(L, -1);
+}
+
+/* Pushes the object that scripts have at that address, or nil. The class is at idx. */
+static hosted *push_known(lua_State *L, int cls, void *ptr) {
+  hosted *o;
+  lua_rawgeti(L, cls, CD_OBJECTS);
+  lua_rawgetp(L, -1, ptr);
+  lua_remove(L, -2);
+  o = to_hosted(L, -1);
+  return o != NULL && o->ptr == ptr ? o : NULL;
+}
+
+void ml__object_push(lua_State *L, const ml_class *key, void *ptr) {
+  int cls;
+  hosted *o;
+  luaL_checkstack(L, 6, "object");
+  if (ptr == NULL || !push_class(L, key)) {
+    if (ptr == NULL) lua_pushnil(L);
+    return;
+  }
+  cls = lua_gettop(L);
+  if (push_known(L, cls, ptr) == NULL) {
+    lua_pop(L, 1);
+    lua_rawgeti(L, cls, CD_OBJECTS);
+    o = lua_newuserdatauv(L, sizeof *o, 0);
+    memset(o, 0, sizeof *o);
+    o->obj.magic = &ml__magic;
+    o->obj.type = ML_T_HOSTED;
+    lua_rawgeti(L, cls, CD_DEF);
+    o->cls = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    lua_rawgeti(L, cls, CD_META);
+    lua_setmetatable(L, -2);
+    if (o->cls->finalize != NULL) ml__finalized(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, -3, ptr);
+    o->ptr = ptr; /* from here on it is the script's */
+    lua_remove(L, -2);
+  }
+  lua_remove(L, cls);
+}
+
+/* The host's object is destroyed by its class. */
+static void finalize(hosted *o) {
+  void *ptr = o->ptr;
+  o->ptr = NULL;
+  if (ptr != NULL && o->cls->finalize != NULL) o->cls->finalize(ptr, o->cls->ud);
+}
+
+static int object_gc(lua_State *L) {
+  hosted *o = to_hosted(L, 1);
+  if (o != NULL && o->cls != NULL) finalize(o);
+  return 0;
+}
+
+int ml__objects_close(lua_State *L) {
+  lua_settop(L, 0);
+  if (ml__ref_get(L, ML_R_OBJECTS) != LUA_TTABLE) return 0;
+  for (lua_pushnil(L); lua_next(L, 1) != 0; lua_settop(L, 2)) {
+    lua_rawgeti(L, 3, CD_OBJECTS);
+    for (lua_pushnil(L); lua_next(L, 4) != 0; lua_settop(L, 5)) {
+      hosted *o = to_hosted(L, 6);
+      if (o != NULL) finalize(o);
+    }
+  }
+  lua_pushboolean(L, 0);
+  ml__ref_set(L, ML_R_OBJECTS);
+  return 0;
+}
+
+/* ---- metamethods: upvalue 1 is the class ---- */
+
+static const ml_hostfn *place(lua_State *L, int where) {
+  const ml_hostfn *d;
+  lua_rawgeti(L, lua_upvalueindex(1), where);
+  d = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return d;
+}
+
+/* The host function that a table of the class has for the key at index 2, or NULL. */
+static const ml_hostfn *accessor(lua_State *L, int where) {
+  const ml_hostfn *d;
+  lua_rawgeti(L, lua_upvalueindex(1), where);
+  lua_pushvalue(L, 2);
+  lua_rawget(L, -2);
+  d = lua_touserdata(L, -1);
+  lua_pop(L, 2);
+  return d;
+}
+
+/* Calls d with the object at index 1. */
+static int call_with_self(lua_State *L, const ml_hostfn *d, int skip) {
+  return ml__host_call(L, d, ml__object_check(L, 1, d), skip);
+}
+
+/* (object, key) */
+static int object_index(lua_State *L) {
+  const ml_hostfn *d;
+  lua_settop(L, 2);
+  lua_rawgeti(L, lua_upvalueindex(1), CD_METHODS);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, 3) != LUA_TNIL) return 1;
+  lua_settop(L, 2);
+  d = accessor(L, CD_GETTERS);
+  if (d != NULL) return call_with_self(L, d, 2);
+  d = place(L, CD_INDEX);
+  return d != NULL ? call_with_self(L, d, 1) : 0;
+}
+
+/* (object, key, value) */
+static int object_newindex(lua_State *L) {
+  const ml_hostfn *d;
+  const ml_classdef *c;
+  lua_settop(L, 3);
+  d = accessor(L, CD_SETTERS);
+  if (d != NULL) return call_with_self(L, d, 2);
+  if (accessor(L, CD_GETTERS) == NULL) {
+    d = place(L, CD_NEWINDEX);
+    if (d != NULL) return call_with_self(L, d, 1);
+  }
+  c = (const ml_classdef *)(const void *)place(L, CD_DEF);
+  return ml__error(L, "TypeError", "%s: '%s' cannot be set", c->name, luaL_tolstring(L, 2, NULL));
+}
+
+static int object_tostring(lua_State *L) {
+  const ml_hostfn *d = place(L, CD_TOSTRING);
+  const hosted *o = to_hosted(L, 1);
+  if (o == NULL) return luaL_argerror(L, 1, "object expected");
+  lua_settop(L, 1);
+  if (d != NULL && o->ptr != NULL) {
+    if (call_with_self(L, d, 1) == 0) lua_pushnil(L);
+    return 1;
+  }
+  if (o->ptr != NULL)
+    lua_pushfstring(L, "%s: %p", o->cls->name, o->ptr);
+  else
+    lua_pushfstring(L, "%s: gone", o->cls->name);
+  return 1;
+}
+
+/* Objects of the class, which one of them need not be. */
+static int object_eq(lua_State *L) {
+  const ml_hostfn *d = place(L, CD_EQUAL);
+  const hosted *a = to_hosted(L, 1), *b = to_hosted(L, 2);
+  lua_settop(L, 2);
+  if (d == NULL || a == NULL || b == NULL || a->ptr == NULL || b->ptr == NULL ||
+      !is_a(a->cls, d->cls->key) || !is_a(b->cls, d->cls->key)) {
+    lua_pushboolean(L, lua_rawequal(L, 1, 2));
+    return 1;
+  }
+  return call_with_self(L, d, 1);
+}
+
+static int object_close(lua_State *L) {
+  const ml_hostfn *d = place(L, CD_CLOSE);
+  hosted *o = to_hosted(L, 1);
+  if (o == NULL || o->ptr == NULL) return 0;
+  lua_settop(L, 2);
+  if (d != NULL) return call_with_self(L, d, 1);
+  finalize(o);
+  return 0;
+}
+
+static int call_method(lua_State *L) {
+  return call_with_self(L, lua_touserdata(L, lua_upvalueindex(1)), 1);
+}
+
+/* Class(...): the class itself comes first */
+static int call_construct(lua_State *L) {
+  const ml_hostfn *d = lua_touserdata(L, lua_upvalueindex(1));
+  return ml__host_call(L, d, NULL, 1);
+}
+
+/* ---- defining ---- */
+
+typedef struct class_arg {
+  const ml_class *key; /* what the host calls it by */
+  ml_class cls;
+} class_arg;
+
+/* Pushes the host function "CLASS<sep>NAME". */
+static void push_fn(lua_State *L, ml_classdef *def, const char *sep, const char *name, ml_fn fn) {
+  lua_pushfstring(L, "%s%s%s", def->name, sep, name);
+  ml__push_hostfn(L, lua_tostring(L, -1), fn, def->ud, def);
+  lua_remove(L, -2);
+}
+
+/* The table of the new class (at index 3) at `where`; what the parent's (at 2) has is in it. */
+static void inherit(lua_State *L, int where) {
+  lua_newtable(L);
+  if (lua_istable(L, 2) && lua_rawgeti(L, 2, where) == LUA_TTABLE)
+    for (lua_pushnil(L); lua_next(L, 5) != 0;) {
+      lua_pushvalue(L, -2);
+      lua_insert(L, -2);
+      lua_rawset(L, 4);
+    }
+  lua_settop(L, 4);
+  lua_pushvalue(L, 4);
+  lua_rawseti(L, 3, where);
+}
+
+static void define_methods(lua_State *L, const ml_class *c, ml_classdef *def) {
+  inherit(L, CD_METHODS); /* at 4 */
+  for (const ml_method *m = c->methods; m != NULL && m->name != NULL; m++) {
+    push_fn(L, def, ":", m->name, m->fn);
+    if (m->async)
+      ml__push_later(L);
+    else
+      lua_pushcclosure(L, call_method, 1);
+    lua_setfield(L, 4, m->name);
+  }
+  lua_settop(L, 3);
+}
+
+static void define_properties(lua_State *L, const ml_class *c, ml_classdef *def, bool set) {
+  inherit(L, set ? CD_SETTERS : CD_GETTERS); /* at 4 */
+  for (const ml_property *p = c->properties; p != NULL && p->name != NULL; p++) {
+    ml_fn fn = set ? p->set : p->get;
+    if (fn == NULL) continue;
+    push_fn(L, def, ".", p->name, fn);
+    lua_setfield(L, 4, p->name);
+  }
+  lua_settop(L, 3);
+}
+
+static void define_hooks(lua_State *L, const ml_class *c, ml_classdef *def) {
+  const struct {
+    int where;
+    const char *name;
+    ml_fn fn;
+  } hooks[] = {{CD_INDEX, "__index", c->index},
+               {CD_NEWINDEX, "__newindex", c->newindex},
+               {CD_TOSTRING, "__tostring", c->tostring},
+               {CD_EQUAL, "__eq", c->equal},
+               {CD_CLOSE, "__close", c->close}};
+  for (size_t i = 0; i < sizeof hooks / sizeof *hooks; i++) {
+    if (hooks[i].fn != NULL)
+      push_fn(L, def, ".", hooks[i].name, hooks[i].fn);
+    else if (lua_istable(L, 2))
+      lua_rawgeti(L, 2, hooks[i].where);
+    else
+      lua_pushnil(L);
+    lua_rawseti(L, 3, hooks[i].where);
+  }
+}
+
+static void define_metatable(lua_State *L, const ml_classdef *def) {
+  static const luaL_Reg meta[] = {{"__index", object_index},       {"__newindex", object_newindex},
+                                  {"__tostring", object_tostring}, {"__eq", object_eq},
+                                  {"__close", object_close},       {NULL, NULL}};
+  lua_createtable(L, 0, 8); /* 4 */
+  lua_pushvalue(L, 3);
+  luaL_setfuncs(L, meta, 1);
+  lua_pushstring(L, def->name);
+  lua_setfield(L, 4, "__name");
+  if (def->finalize != NULL) {
+    lua_pushcfunction(L, object_gc);
+    lua_setfield(L, 4, "__gc");
+  }
+  ml__guard_metatable(L);
+  lua_rawseti(L, 3, CD_META);
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawseti(L, 3, CD_OBJECTS);
+}
+
+/* The table of methods becomes the global, which may be called. */
+static void define_global(lua_State *L, const ml_class *c, ml_classdef *def) {
+  lua_rawgeti(L, 3, CD_METHODS); /* 4 */
+  lua_createtable(L, 0, 2);
+  lua_pushfstring(L, "class %s", def->name);
+  lua_setfield(L, -2, "__name");
+  if (c->construct != NULL) {
+    ml__push_hostfn(L, def->name, c->construct, def->ud, NULL);
+    lua_pushcclosure(L, call_construct, 1);
+    lua_setfield(L, -2, "__call");
+  }
+  lua_setmetatable(L, 4);
+  ml__global_set(L, def->name);
+}
+
+/* [class_arg] */
+static int define_class(lua_State *L) {
+  const class_arg *a = lua_touserdata(L, 1);
+  const ml_class *c = &a->cls;
+  ml_classdef *def;
+  lua_settop(L, 1);
+  if (push_class(L, a->key))
+    return ml__error(L, "ValueError", "the class %s is defined already", c->name);
+  lua_settop(L, 1);
+  if (c->parent == NULL)
+    lua_pushnil(L);
+  else if (!push_class(L, c->parent))
+    return ml__error(L, "ValueError", "the parent of %s is not defined", c->name);
+  lua_createtable(L, CD_LAST, 0); /* 3 */
+  def = lua_newuserdatauv(L, sizeof *def + strlen(c->name), 0);
+  memset(def, 0, sizeof *def);
+  def->key = a->key;
+  def->ud = c->ud;
+  def->finalize = c->finalize;
+  strcpy(def->name, c->name);
+  lua_rawseti(L, 3, CD_DEF);
+  if (lua_istable(L, 2)) {
+    lua_rawgeti(L, 2, CD_DEF);
+    def->parent = lua_touserdata(L, -1);
+    if (def->finalize == NULL) def->finalize = def->parent->finalize;
+    lua_pop(L, 1);
+  }
+  define_methods(L, c, def);
+  define_properties(L, c, def, false);
+  define_properties(L, c, def, true);
+  define_hooks(L, c, def);
+  define_metatable(L, def);
+  define_global(L, c, def);
+  if (ml__ref_get(L, ML_R_OBJECTS) != LUA_TTABLE) { /* the first class */
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    ml__ref_set(L, ML_R_OBJECTS);
+  }
+  lua_pushvalue(L, 3);
+  lua_rawsetp(L, -2, a->key);
+  return 0;
+}
+
+static bool class_ok(const ml_class *c) {
+  if (c->name == NULL || !ml__name_ok(c->name)) return false;
+  for (const ml_method *m = c->methods; m != NULL && m->name != NULL; m++)
+    if (m->fn == NULL) return false;
+  for (const ml_property *p = c->properties; p != NULL && p->name != NULL; p++)
+    if (p->get == NULL) return false;
+  return true;
+}
+
+static int call(ml_engine *e, lua_CFunction f, void *a) {
+  lua_State *L = ml__state(e);
+  int st;
+  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
+  lua_pushcfunction(L, f);
+  lua_pushlightuserdata(L, a);
+  st = lua_pcall(L, 1, 0, 0);
+  return st == LUA_OK ? 0 : ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
+}
+
+int ml_def_class(ml_engine *e, const ml_class *cls) {
+  class_arg a;
+  if (e == NULL || cls == NULL || cls->size < sizeof cls->size || cls->size > sizeof *cls)
+    return ML_EINVAL;
+  memset(&a, 0, sizeof a);
+  a.key = cls;
+  memcpy(&a.cls, cls, cls->size);
+  if (!class_ok(&a.cls)) return ML_EINVAL;
+  return e->closing ? ML_ECLOSED : call(e, define_class, &a);
+}
+
+/* ---- objects for the host ---- */
+
+typedef struct object_arg {
+  const ml_class *cls;
+  void *ptr;
+  ml_value *out;
+  int known;
+} object_arg;
+
+/* [object_arg] */
+static int new_object(lua_State *L) {
+  object_arg *a = lua_touserdata(L, 1);
+  ml__object_push(L, a->cls, a->ptr);
+  if (lua_isnil(L, -1)) return ml__error(L, "ValueError", "the class is not defined");
+  ml__value_take(L, -1, a->out);
+  return 0;
+}
+
+int ml_object_new(ml_engine *e, const ml_class *cls, void *object, ml_value *out) {
+  object_arg a = {cls, object, out, 0};
+  int rc;
+  if (out != NULL) memset(out, 0, sizeof *out);
+  if (e == NULL || cls == NULL || object == NULL || out == NULL) return ML_EINVAL;
+  if (e->closing) return ML_ECLOSED;
+  rc = call(e, new_object, &a);
+  if (rc < 0) memset(out, 0, sizeof *out);
+  return rc;
+}
+
+/* [object_arg] */
+static int lose_object(lua_State *L) {
+  object_arg *a = lua_touserdata(L, 1);
+  hosted *o;
+  if (!push_class(L, a->cls)) return ml__error(L, "ValueError", "the class is not defined");
+  o = push_known(L, lua_gettop(L), a->ptr);
+  if (o == NULL) return 0;
+  o->ptr = NULL;
+  a->known = 1;
+  return 0;
+}
+
+int ml_object_gone(ml_engine *e, const ml_class *cls, void *object) {
+  object_arg a = {cls, object, NULL, 0};
+  int rc;
+  if (e == NULL || cls == NULL || object == NULL) return ML_EINVAL;
+  if (e->closing > 1) return ML_ECLOSED;
+  rc = call(e, lose_object, &a);
+  return rc < 0 ? rc : a.known;
+}
+
+/* ---- arguments, all at once ---- */
+
+/* What the letter expects, or NULL if the value on top of L is that. */
+static const char *unfit(lua_State *L, char letter, const ml_class *cls) {
+  int isint = 1;
+  const hosted *o;
+  const ml_classdef *c;
+  switch (letter) {
+  case 'b': return lua_isboolean(L, -1) ? NULL : "boolean";
+  case 'i':
+    if (lua_type(L, -1) != LUA_TNUMBER) return "integer";
+    lua_tointegerx(L, -1, &isint);
+    return isint ? NULL : "integer";
+  case 'n': return lua_type(L, -1) == LUA_TNUMBER ? NULL : "number";
+  case 's':
+  case 'S': return lua_type(L, -1) == LUA_TSTRING ? NULL : "string";
+  case 't': return lua_istable(L, -1) ? NULL : "table";
+  case 'f': return lua_isfunction(L, -1) ? NULL : "function";
+  case 'v': return NULL;
+  default:
+    o = to_hosted(L, -1);
+    if (o != NULL && is_a(o->cls, cls) && o->ptr != NULL) return NULL;
+    if (!push_class(L, cls)) {
+      lua_pop(L, 1);
+      return "object of a class that is not defined";
+    }
+    lua_rawgeti(L, -1, CD_DEF);
+    c = lua_touserdata(L, -1);
+    lua_pop(L, 2);
+    return c->name;
+  }
+}
+
+/* Are the arguments what the letters say? The va_list has where they go. */
+static int check_args(ml_call *c, const char *types, va_list ap) {
+  bool optional = false;
+  int i = 0;
+  for (const char *p = types; *p != '\0'; p++) {
+    const ml_class *cls = NULL;
+    const char *expected;
+    lua_State *L;
+    int rc;
+    if (*p == '|') {
+      optional = true;
+      continue;
+    }
+    if (strchr("binsStfvo", *p) == NULL) return ML_EINVAL;
+    if (*p == 'o') cls = va_arg(ap, const ml_class *);
+    (void)va_arg(ap, void *);
+    if (*p == 'S') (void)va_arg(ap, size_t *);
+    rc = ml__arg_push(c, i, &L);
+    if (rc < 0) return rc;
+    expected = optional && lua_isnil(L, -1) ? NULL : unfit(L, *p, cls);
+    if (expected != NULL) {
+      const hosted *o = to_hosted(L, -1);
+      char gone[120];
+      const char *got = i >= ml_argc(c) ? "no value" : type_at(L, -1);
+      if (o != NULL && o->ptr == NULL) {
+        snprintf(gone, sizeof gone, "%s that is gone", got);
+        got = gone;
+      }
+      rc = ml__arg_wrong(c, i, expected, got);
+      lua_pop(L, 1);
+      return rc;
+    }
+    lua_pop(L, 1);
+    i++;
+  }
+  return 0;
+}
+
+/* The places for a value come next in *ap. */
+static void store(char letter, const ml_value *v, va_list *ap) {
+  switch (letter) {
+  case 'b': *va_arg(*ap, int *) = v->u.b; break;
+  case 'i': *va_arg(*ap, int64_t *) = v->type == ML_INT ? v->u.i : (int64_t)v->u.n; break;
+  case 'n': *va_arg(*ap, double *) = v->type == ML_INT ? (double)v->u.i : v->u.n; break;
+  case 's': *va_arg(*ap, const char **) = v->u.str.s; break;
+  case 'S':
+    *va_arg(*ap, const char **) = v->u.str.s;
+    *va_arg(*ap, size_t *) = v->u.str.len;
+    break;
+  case 'o':
+    (void)va_arg(*ap, const ml_class *);
+    *va_arg(*ap, void **) = v->u.obj.ptr;
+    break;
+  default: *va_arg(*ap, ml_value *) = *v;
+  }
+}
+
+static int take_args(ml_call *c, const char *types, va_list *ap) {
+  int i = 0;
+  for (const char *p = types; *p != '\0'; p++) {
+    ml_value v;
+    int rc;
+    if (*p == '|') continue;
+    rc = ml_arg(c, i++, &v);
+    if (rc == ML_ENOMEM) return rc;
+    if (v.type != ML_NIL || *p == 'v')
+      store(*p, &v, ap);
+    else { /* not given: nothing is stored */
+      if (*p == 'o') (void)va_arg(*ap, const ml_class *);
+      (void)va_arg(*ap, void *);
+      if (*p == 'S') (void)va_arg(*ap, size_t *);
+    }
+  }
+  return 0;
+}
+
+int ml_args(ml_call *c, const char *types, ...) {
+  va_list ap, again;
+  int rc;
+  if (c == NULL || types == NULL) return ML_EINVAL;
+  va_start(ap, types);
+  va_copy(again, ap);
+  rc = check_args(c, types, ap);
+  if (rc == 0) rc = take_args(c, types, &again);
+  va_end(again);
+  va_end(ap);
+  return rc;
+}
