@@ -137,6 +137,16 @@ endif()
   end)
 end)
 
+describe("an interpreter of Lua 5.4", function()
+  if sanitized then return end
+  it("finds the installed module", function()
+    local dir = installed("PREFIX=/usr")
+    local script = "local a = require 'asyncio' print(a.run(a.async(function() return a.await(a.sleep(0.001, 42)) end)()))"
+    assert.equal("42\n", sh("lua5.4 -e " .. helper.quote(script),
+      { env = { LUA_CPATH = dir .. "/usr/lib/lua/5.4/?.so", LUA_PATH = "" } }))
+  end)
+end)
+
 describe("debian/", function()
   it("is of moonloop.h's version", function()
     local version = sh("sed -n 's/^.define ML_VERSION_STRING \"\\(.*\\)\"/\\1/p' engine/moonloop.h"):gsub("\n", "")

@@ -74,6 +74,12 @@ describe("libmoonloop.so", function()
   end)
 end)
 
+describe("asyncio.so", function()
+  it("exports what require looks for, and nothing else", function()
+    assert.same({ "luaopen_asyncio" }, own("nm -D --defined-only " .. build .. "/asyncio.so"))
+  end)
+end)
+
 -- Functions and objects of the C library that reach beyond an engine, and which objects may use them for what.
 local watched = {
   -- never
