@@ -22,7 +22,7 @@ typedef struct workers {
 
 static const char state_key = 0;
 
-/* What scripts hold. User value 1: the table of functions in the codebook. */
+/* What scripts hold. User value 1: the table of functions in the codebook; 2: pool->last. */
 typedef struct pool_object {
   ml_object obj;
   ml_pool *pool;
@@ -158,9 +158,38 @@ static void tell_log(ml_engine *e, const ml_work *w) {
   }
 }
 
+#define SPARE 128
+
+/* A call that the loop's thread has done with. */
+static void retire(ml_work *w) {
+  ml_port *p = w->port;
+  if (w->data != w->room || w->log != NULL || w->cap != sizeof w->room || p->nspare == SPARE) {
+    ml__work_free(w);
+    return;
+  }
+  p->nspare++;
+  ml__list_append(&p->spare, &w->link);
+}
+
+/* What most calls give, one plain value, takes no memory and cannot fail. */
+static bool finish_plain(lua_State *L, ml_work *w) {
+  ml_future *f = w->future;
+  if (f == NULL || w->outcome != OUT_VALUES || w->log != NULL || (f->obj.flags & ML_FF_HANDLES) ||
+      !lua_checkstack(L, 10) || ml__unpack_plain(L, w->data, w->len, 0, 1) != 1)
+    return false;
+  ml__pushpinned(L, w->pin);
+  lua_insert(L, -2);
+  forget(L, w);
+  ml__future_set_result(L, -2);
+  lua_pop(L, 1);
+  retire(w);
+  return true;
+}
+
 /* On the loop, in a job: a call has come back. */
 static void come_back(lua_State *L, ml_work *w) {
   int top = lua_gettop(L);
+  if (finish_plain(L, w)) return;
   if (w->log != NULL) tell_log(w->port->engine, w);
   if (w->outcome == OUT_ENDED) join(w->pool);
   if (w->future != NULL && lua_checkstack(L, 10)) {
@@ -180,7 +209,7 @@ static void come_back(lua_State *L, ml_work *w) {
     }
     lua_settop(L, top);
   }
-  ml__work_free(w);
+  retire(w);
 }
 
 /* Everything that has come since it was posted. */
@@ -194,6 +223,7 @@ static void drain(ml_evloop *l, ml_job *j) {
   while (!ml__list_empty(&done)) {
     ml_work *w = ml__containerof(done.next, ml_work, link);
     ml__list_remove(&w->link);
+    if (!ml__list_empty(&done)) ml__work_fetch(ml__containerof(done.next, ml_work, link));
     come_back(l->L, w);
   }
 }
@@ -202,6 +232,12 @@ static void drain(ml_evloop *l, ml_job *j) {
 static void withdraw(ml_work *w) {
   ml_pool *p = w->pool;
   bool mine;
+  if (w->held) {
+    ml__list_remove(&w->link);
+    p->nheld--;
+    ml__work_free(w);
+    return;
+  }
   pthread_mutex_lock(&p->lock);
   mine = w->state == WORK_QUEUED && !ml__list_empty(&w->link);
   if (mine) {
@@ -219,8 +255,11 @@ static void on_done(ml_evloop *l, ml_job *j) {
   withdraw(w);
 }
 
+static void release(ml_pool *p);
+
 /* No more calls; threads end when there is none left. */
 static void shut(ml_pool *p) {
+  if (p->nheld > 0) release(p);
   pthread_mutex_lock(&p->lock);
   p->shut = true;
   pthread_cond_broadcast(&p->work);
@@ -251,6 +290,12 @@ static void port_close(lua_State *L, ml_closer *c) {
   p->loop = NULL;
   ml__list_splice(&done, &p->done);
   pthread_mutex_unlock(&p->lock);
+  while (!ml__list_empty(&p->spare)) {
+    ml_work *w = ml__containerof(p->spare.next, ml_work, link);
+    ml__list_remove(&w->link);
+    ml__work_free(w);
+  }
+  p->nspare = SPARE; /* no more */
   ml__list_remove(&p->look.link);
   ml__loop_unpost(l, &p->drain);
   while (!ml__list_empty(&done)) {
@@ -273,10 +318,16 @@ static void look(ml_evloop *l, ml_job *j) {
   (void)j;
   for (ml_link *k = s->pools.next; k != &s->pools; k = k->next) {
     ml_pool *p = ml__containerof(k, ml_pool, all);
+    if (p->nheld > 0) release(p);
     if (p->queued == 0) continue;
     pthread_mutex_lock(&p->lock);
-    p->eager = p->queued > 0;
-    ml__pool_wakes(p, p->queued);
+    if (p->queued > 0 && p->quick && p->idle < p->threads) {
+      p->wanted = !p->sentry && p->idle > 0 && !p->waking;
+      if (p->wanted) pthread_cond_signal(&p->work);
+    } else {
+      p->eager = p->queued > 0;
+      ml__pool_wakes(p, p->queued);
+    }
     pthread_mutex_unlock(&p->lock);
   }
 }
@@ -307,6 +358,7 @@ static ml_port *port_of(lua_State *L, ml_pool *pool, ml_evloop *l) {
   ml__list_init(&p->drain.link);
   ml__list_init(&p->done);
   ml__list_init(&p->inflight);
+  ml__list_init(&p->spare);
   ml__list_append(&l->closers, &p->closer.link);
   ml__list_append(&s->ports, &p->all);
   return pool->port = p;
@@ -314,30 +366,45 @@ static ml_port *port_of(lua_State *L, ml_pool *pool, ml_evloop *l) {
 
 /* ---- pools ---- */
 
+static ml_work *make_work(ml_port *port) {
+  ml_work *w = aligned_alloc(ML_LINE, (sizeof *w + ML_LINE - 1) / ML_LINE * ML_LINE);
+  if (w != NULL) atomic_fetch_add(&port->refs, 1);
+  return w;
+}
+
+static ml_work *reuse(ml_port *port) {
+  ml_work *w = ml__containerof(port->spare.next, ml_work, link);
+  ml__list_remove(&w->link);
+  port->nspare--;
+  if (port->nspare > 0) ml__work_fetch(ml__containerof(port->spare.next, ml_work, link));
+  return w;
+}
+
 /* A new call of n bytes, with the future on top; NULL: no memory. */
 static ml_work *new_work(lua_State *L, ml_pool *pool, const char *data, size_t n) {
   ml_future *f = lua_touserdata(L, -1);
   ml_port *port = port_of(L, pool, f->loop);
-  size_t cap = n < 96 ? 96 : n;
-  ml_work *w;
+  ml_work *w = NULL;
   int pin = ml__pin(L, -1);
-  w = port != NULL ? malloc(sizeof *w + cap) : NULL;
-  if (w == NULL) {
+  if (port != NULL) w = port->nspare > 0 ? reuse(port) : make_work(port);
+  if (w != NULL) {
+    memset(w, 0, sizeof *w);
+    w->data = n <= sizeof w->room ? w->room : malloc(n);
+    w->cap = n <= sizeof w->room ? sizeof w->room : n;
+    w->port = port;
+  }
+  if (w == NULL || w->data == NULL) {
+    if (w != NULL) ml__work_free(w);
     ml__unpin(L, pin);
     luaL_error(L, "not enough memory");
     return NULL;
   }
-  memset(w, 0, sizeof *w);
   w->pool = pool;
-  w->port = port;
   w->future = f;
   w->pin = pin;
-  w->data = w->room;
   w->len = n;
-  w->cap = cap;
   w->watch.run = on_done;
-  if (n > 0) memcpy(w->room, data, n);
-  atomic_fetch_add(&port->refs, 1);
+  if (n > 0) memcpy(w->data, data, n);
   f->loop->holds++;
   ml__list_init(&w->link);
   ml__list_append(&f->callbacks, &w->watch.link);
@@ -547,29 +614,59 @@ static bool wants_worker(const ml_pool *p, int waiting) {
   return waiting > p->idle || (p->threads < NEAR && p->calls >= p->threads * CALLS_EACH);
 }
 
-/* Puts the call into the queue; a thread will come for it. NULL; or the class of the error
-** that it is, with what it says in *text. */
+/* With the pool locked: a call was appended to the queue: a thread will come for it. NULL, or
+** what to say if there is none. */
+static const char *queued(ml_pool *p, ml_work *w) {
+  int waiting = ++p->queued - (p->spinning ? 1 : 0);
+  w->held = false;
+  if (!ml__pool_wakes(p, waiting) && waiting > 0 && ml__list_empty(&w->port->look.link))
+    ml__ready(w->port->loop, &w->port->look);
+  if (p->calls < NEAR * CALLS_EACH) p->calls++;
+  if (!wants_worker(p, waiting) || add_worker(p) || p->threads > 0) return NULL;
+  ml__list_remove(&w->link);
+  p->queued--;
+  return "can't start a new thread";
+}
+
+/* What was held goes into the queue. */
+static void release(ml_pool *p) {
+  ml__lock_soon(&p->lock);
+  while (p->nheld > 0) {
+    ml_work *w = ml__containerof(p->held.next, ml_work, link);
+    ml__list_remove(&w->link);
+    ml__list_append(&p->queue, &w->link);
+    p->nheld--;
+    queued(p, w); /* threads there are: they were quick */
+  }
+  pthread_mutex_unlock(&p->lock);
+}
+
+/* Two threads that both touch the queue at every call wait for one another most of the time.
+** So short calls that come faster than they are done go there HELD at a time. */
+#define HELD 16
+#define ENOUGH 2 /* so many in the queue keep the threads busy meanwhile */
+
+/* Puts the call into the queue. NULL; or the class of the error that it is, with what it says
+** in *text. */
 static const char *enqueue(ml_pool *p, ml_work *w, const char **text) {
   const char *fault = NULL;
-  int waiting;
+  if (atomic_load_explicit(&p->quick, memory_order_relaxed) && p->nheld < HELD &&
+      atomic_load_explicit(&p->queued, memory_order_relaxed) >= ENOUGH) {
+    w->held = true;
+    ml__list_append(&p->held, &w->link);
+    p->nheld++;
+    if (ml__list_empty(&w->port->look.link)) ml__ready(w->port->loop, &w->port->look);
+    return NULL;
+  }
+  if (p->nheld > 0) release(p);
   ml__lock_soon(&p->lock);
   if (p->broken || p->shut) {
     fault = p->broken ? "BrokenThreadPool" : "RuntimeError";
     *text = p->broken ? "a worker thread could not start: the pool can run nothing"
                       : "cannot schedule new futures after shutdown";
-    pthread_mutex_unlock(&p->lock);
-    return fault;
-  }
-  ml__list_append(&p->queue, &w->link);
-  waiting = ++p->queued - (p->spinning ? 1 : 0);
-  if (!ml__pool_wakes(p, waiting) && waiting > 0 && ml__list_empty(&w->port->look.link))
-    ml__ready(w->port->loop, &w->port->look);
-  if (p->calls < NEAR * CALLS_EACH) p->calls++;
-  if (wants_worker(p, waiting) && !add_worker(p) && p->threads == 0) {
-    ml__list_remove(&w->link);
-    p->queued--;
-    fault = "RuntimeError";
-    *text = "can't start a new thread";
+  } else {
+    ml__list_append(&p->queue, &w->link);
+    if ((*text = queued(p, w)) != NULL) fault = "RuntimeError";
   }
   pthread_mutex_unlock(&p->lock);
   return fault;
@@ -602,6 +699,60 @@ static int pool_submit(lua_State *L) {
   forget(L, w);
   ml__work_free(w);
   return ml__misuse(L, fault, "%s", text);
+}
+
+/* Packs the call whose function is at 3, arguments behind it, for the pool whose object is on
+** top, if the function was sent before and the arguments are plain. Bytes, or 0. */
+static size_t pack_plain(lua_State *L, ml_pool *p, char *out, size_t room) {
+  int o = lua_gettop(L);
+  size_t n;
+  if (!lua_isfunction(L, 3)) return 0;
+  if (lua_topointer(L, 3) == p->last.function)
+    return ml__pack_plain(L, 2, o - 2, 0, &p->last, out, room);
+  lua_getiuservalue(L, o, 1);
+  n = ml__pack_plain(L, 2, o - 2, o + 1, NULL, out, room);
+  if (n > 0 && lua_getupvalue(L, 3, 1) == NULL) { /* it stays what it is */
+    p->last.function = lua_topointer(L, 3);
+    p->last.id = ml__kept(L, 3, o + 1);
+    lua_pushvalue(L, 3);
+    lua_setiuservalue(L, o, 2);
+  }
+  lua_settop(L, o);
+  return n;
+}
+
+/* loop:run_in_executor(executor, f, ...). Upvalues: each loop's default pool; what does it in
+** general. Here are the calls of the default pool that are plain. */
+static int run_in_executor(lua_State *L) {
+  int n = lua_gettop(L);
+  char message[sizeof((ml_work *)0)->room];
+  const char *text;
+  size_t len;
+  const pool_object *o;
+  luaL_checkstack(L, 10, "run_in_executor");
+  lua_pushvalue(L, 1);
+  if (n >= 3 && lua_isnil(L, 2) && lua_rawget(L, lua_upvalueindex(1)) == LUA_TUSERDATA &&
+      (o = lua_touserdata(L, -1))->pool != NULL && o->pool->port != NULL &&
+      o->pool->port->loop == ml__checkloop(L, 1) &&
+      (len = pack_plain(L, o->pool, message, sizeof message)) > 0) {
+    ml__future_new(L, o->pool->port->loop);
+    ml_work *w = new_work(L, o->pool, message, len);
+    if (enqueue(o->pool, w, &text) == NULL) return 1;
+    forget(L, w); /* to be said in general */
+    ml__work_free(w);
+  }
+  lua_settop(L, n);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_insert(L, 1);
+  lua_call(L, n, 1);
+  return 1;
+}
+
+/* runner(pools, general) -> run_in_executor */
+static int f_runner(lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushcclosure(L, run_in_executor, 2);
+  return 1;
 }
 
 /* pool:shutdown(cancel) -> future, done when the threads have ended */
@@ -650,6 +801,7 @@ static int pool_belong(lua_State *L) {
 /* pool:count() -> threads, idle ones, calls that wait */
 static int pool_count(lua_State *L) {
   ml_pool *p = check(L)->pool;
+  if (p->nheld > 0) release(p);
   pthread_mutex_lock(&p->lock);
   lua_pushinteger(L, p->threads);
   lua_pushinteger(L, p->idle);
@@ -683,6 +835,7 @@ static ml_pool *new_pool(lua_State *L) {
   p->book.find = find;
   p->book.ud = p;
   ml__list_init(&p->queue);
+  ml__list_init(&p->held);
   ml__list_init(&p->enders);
   ml__list_init(&p->workers);
   configure(L, p);
@@ -704,7 +857,7 @@ static int f_pool(lua_State *L) {
   lua_Integer max = luaL_checkinteger(L, 1), limit = luaL_checkinteger(L, 3);
   size_t len;
   const char *name = luaL_checklstring(L, 2, &len);
-  pool_object *o = ml__newobject(L, ML_T_POOL, sizeof *o, 1);
+  pool_object *o = ml__newobject(L, ML_T_POOL, sizeof *o, 2);
   ml_pool *p;
   lua_insert(L, 1);
   lua_createtable(L, 0, 8);
@@ -733,7 +886,7 @@ int ml__open_workers(lua_State *L) {
                                      {"close", pool_close},   {"belong", pool_belong},
                                      {"count", pool_count},   {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", pool_gc}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"pool", f_pool}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"pool", f_pool}, {"runner", f_runner}, {NULL, NULL}};
   workers *s = lua_newuserdatauv(L, sizeof *s, 0);
   memset(s, 0, sizeof *s);
   s->engine = ml__engine(L);

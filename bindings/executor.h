@@ -31,6 +31,8 @@ typedef struct ml_port {
   ml_closer closer; /* the loop's thread */
   ml_link all;      /* in the state's ports */
   ml_link inflight; /* ml_work.mine; the loop's thread */
+  ml_link spare;    /* ml_work.link: to be used again; the loop's thread */
+  int nspare;
   ml_engine *engine;
   atomic_int refs;
   pthread_mutex_t lock;
@@ -49,22 +51,34 @@ enum {
   OUT_ENDED   /* no call: the pool's threads have ended */
 };
 
-/* A call on its way. The future is the loop's business, the rest whose queue it is in. */
+#define ML_LINE 64  /* bytes of a cache line */
+#define ML_ROOM 128 /* bytes that a call has for its message and that of its outcome */
+
+/* A call on its way. Two threads pass it to and fro: what both use is together, and apart from
+** what is the loop's alone. In whole cache lines. */
 typedef struct ml_work {
   ml_link link; /* in pool->queue, pool->enders or port->done */
-  ml_link mine; /* in port->inflight */
   ml_pool *pool;
   ml_port *port;
+  char *data; /* the call, then its outcome; room, or malloc'd */
+  char *log;  /* what it logged and printed for the host's functions, or NULL */
+  size_t loglen;
+  int state, outcome;
+  size_t len, cap;
+  char room[ML_ROOM - 2 * sizeof(size_t)];
+  /* the loop's */
+  ml_link mine;      /* in port->inflight */
+  bool held;         /* in pool->held, not in its queue yet */
   ml_future *future; /* NULL: nobody waits any more */
   int pin;           /* of it */
   ml_job watch;      /* in the future's callbacks: cancelled? */
-  int state, outcome;
-  char *data; /* the call, then its outcome; room, or malloc'd */
-  size_t len, cap;
-  char *log; /* what it logged and printed for the host's functions, or NULL */
-  size_t loglen;
-  char room[1];
 } ml_work;
+
+/* The other thread has it in its cache: here it will be wanted soon. */
+static inline void ml__work_fetch(const ml_work *w) {
+  __builtin_prefetch(w, 1);
+  __builtin_prefetch((const char *)w + ML_LINE, 1);
+}
 
 typedef struct ml_worker {
   ml_link all; /* in pool->workers */
@@ -73,6 +87,8 @@ typedef struct ml_worker {
   ml_engine *engine; /* locked: other threads may interrupt it while it is there */
   bool running;      /* a call */
   bool ended;
+  uint64_t began; /* uv_hrtime, when the call was taken */
+  uint64_t usual; /* ns that calls take: the average of the last few */
   char *log; /* see ml_work.log */
   size_t loglen, logcap;
   ml_buf out;
@@ -90,6 +106,9 @@ struct ml_pool {
   ml_port *port;    /* of the loop that used it last, or NULL */
   ml_evloop *owner; /* shut when that loop closes; or NULL */
   bool orphan;      /* its object was collected */
+  ml_link held;     /* calls that the loop's thread has not queued yet: see enqueue */
+  int nheld;
+  ml_lastkept last; /* called last, kept by the object */
   ml_codebook book;
   sigset_t signals; /* those of the thread that made it */
   ml_config config; /* for the workers' engines */
@@ -108,9 +127,13 @@ struct ml_pool {
   int calls;     /* made so far, as long as that matters */
   int spin;      /* ns that one thread looks for the next call before it sleeps */
   bool spinning; /* one does */
+  atomic_bool quick; /* calls have been short lately */
   bool burst;    /* calls have come many at a time: threads that are awake take PATIENT of them */
   bool eager;    /* nobody will look again whether those are enough: sleeping ones are woken */
   bool waking;   /* somebody was signalled and has not come yet */
+  bool sentry;   /* an idle thread looks now and then whether quick calls go on */
+  bool wanted;   /* one is to do so */
+  unsigned taken; /* calls so far */
   bool shut;     /* no more calls; threads end when the queue is empty */
   bool broken;
   ml_entry **code;
@@ -120,9 +143,10 @@ struct ml_pool {
 /* With the pool locked, after a call has come or was taken: wakes a thread for the next
 ** one, unless those that are awake will do. */
 #define ML_PATIENT 8
+#define ML_PATIENT_QUICK 64
 static inline bool ml__pool_wakes(ml_pool *p, int waiting) {
   if (waiting <= 0 || p->idle == 0 || p->waking) return false;
-  if (p->burst && !p->eager && p->idle < p->threads && waiting <= ML_PATIENT) return false;
+  if (p->burst && !p->eager && p->idle < p->threads && waiting <= (p->quick ? ML_PATIENT_QUICK : ML_PATIENT)) return false;
   p->waking = true;
   pthread_cond_signal(&p->work);
   return true;

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "executor.h"
 
@@ -123,6 +124,20 @@ static void set_context(lua_State *L, int idx) {
   lua_pop(L, 1);
 }
 
+/* [call, values...]: the values in worker->out */
+static int run_results(lua_State *L) {
+  call *c = lua_touserdata(L, 1);
+  ml_worker *w = c->worker;
+  w->out.len = 0;
+  c->outcome = OUT_VALUES;
+  luaL_checkstack(L, 20, "results");
+  if (ml__pack(L, 2, lua_gettop(L) - 1, &results, &w->out) == 0) return 0;
+  c->outcome = OUT_ERROR;
+  ml__error_new(L, "TypeError", "cannot copy %s", lua_tostring(L, -1));
+  pack_error(L, w, lua_gettop(L));
+  return 0;
+}
+
 /* [call, message handler, known]: the function's outcome in worker->out */
 static int run_call(lua_State *L) {
   call *c = lua_touserdata(L, 1);
@@ -137,15 +152,9 @@ static int run_call(lua_State *L) {
     pack_error(L, w, lua_gettop(L));
     return 0;
   }
-  n = lua_gettop(L) - 3;
-  w->out.len = 0;
-  c->outcome = OUT_VALUES;
-  luaL_checkstack(L, 20, "results");
-  if (ml__pack(L, 4, n, &results, &w->out) == 0) return 0;
-  c->outcome = OUT_ERROR;
-  ml__error_new(L, "TypeError", "cannot copy %s", lua_tostring(L, -1));
-  pack_error(L, w, lua_gettop(L));
-  return 0;
+  lua_rotate(L, 2, -2); /* [call, results..., handler, known] */
+  lua_settop(L, -3);
+  return run_results(L);
 }
 
 /* [call, error]: what run_call raised itself */
@@ -175,18 +184,51 @@ static void store(ml_worker *w, ml_work *work, int outcome) {
   if (w->out.cap > 1 << 20) ml_buf_free(&w->out); /* one large result is no reason to keep it */
 }
 
+#define PLAIN 16 /* arguments of a plain call at most */
+
+/* Pushes the function and the arguments of a call whose function is here already and whose
+** arguments are plain: their number; or -1, and nothing is pushed. */
+static int push_plain(ml_worker *w, const ml_work *work) {
+  lua_State *L = w->engine->L;
+  int n;
+  if (w->engine->main_context || !lua_checkstack(L, PLAIN + LUA_MINSTACK)) return -1;
+  n = ml__unpack_plain(L, work->data, work->len, 2, PLAIN);
+  if (n >= 2 && lua_isnil(L, 3) && lua_isfunction(L, 4)) {
+    lua_remove(L, 3);
+    return n - 2;
+  }
+  lua_settop(L, 2);
+  return -1;
+}
+
 /* At index 1 the message handler, at 2 the table of kept functions. */
 static void run_work(ml_worker *w, ml_work *work) {
   lua_State *L = w->engine->L;
   call c = {.worker = w, .work = work, .outcome = OUT_MEMORY};
-  c.how.flags = ML_PACK_CODE;
-  c.how.book = &w->pool->book;
-  lua_pushcfunction(L, run_call);
-  lua_pushlightuserdata(L, &c);
-  lua_pushvalue(L, 1);
-  lua_pushvalue(L, 2);
+  int n = push_plain(w, work), status;
+  size_t written = 0;
   w->engine->in_main = true;
-  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+  if (n >= 0) {
+    status = lua_pcall(L, n, LUA_MULTRET, 1);
+    n = lua_gettop(L) - 2;
+    if (status == LUA_OK) written = ml__pack_plain(L, 3, n, 0, NULL, work->data, work->cap);
+    if (status == LUA_OK && written == 0 && lua_checkstack(L, 2)) {
+      lua_pushcfunction(L, run_results);
+      lua_insert(L, 3);
+      lua_pushlightuserdata(L, &c);
+      lua_insert(L, 4);
+      status = lua_pcall(L, n + 1, 0, 0);
+    }
+  } else {
+    c.how.flags = ML_PACK_CODE;
+    c.how.book = &w->pool->book;
+    lua_pushcfunction(L, run_call);
+    lua_pushlightuserdata(L, &c);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 2);
+    status = lua_pcall(L, 3, 0, 0);
+  }
+  if (status != LUA_OK) {
     c.outcome = OUT_MEMORY;
     lua_pushcfunction(L, run_failed);
     lua_insert(L, -2);
@@ -196,7 +238,11 @@ static void run_work(ml_worker *w, ml_work *work) {
   }
   w->engine->in_main = false;
   lua_settop(L, 2);
-  store(w, work, c.outcome);
+  if (written > 0) {
+    work->outcome = OUT_VALUES;
+    work->len = written;
+  } else
+    store(w, work, c.outcome);
   if (w->loglen > 0) {
     work->log = w->log;
     work->loglen = w->loglen;
@@ -319,20 +365,47 @@ static void spin(ml_pool *p) {
   if (p->queued == 0) p->burst = false;
 }
 
+#define WATCH 1000000 /* ns */
+
+/* Quick calls are left to the threads that are awake. With the pool locked: an idle one looks
+** whether they are not stuck in one that is not. */
+static void watch(ml_pool *p) {
+  unsigned seen;
+  p->wanted = false;
+  p->sentry = true;
+  do {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += WATCH;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    seen = p->taken;
+    pthread_cond_timedwait(&p->work, &p->lock, &until);
+  } while (p->taken != seen && p->quick && !p->waking && !p->shut && !p->broken);
+  p->sentry = false;
+  if (p->queued > 0 && p->taken == seen) p->eager = true;
+}
+
 /* With the pool locked: the next call, or NULL when there will be none. */
-static ml_work *take(ml_pool *p) {
+static ml_work *take(ml_worker *w) {
+  ml_pool *p = w->pool;
   ml_work *work;
+  bool waited = p->queued == 0;
   if (p->queued == 0 && p->burst && !p->shut && !p->spinning && p->spin > 0) spin(p);
   while (p->queued == 0 && !p->shut && !p->broken) {
     p->idle++;
     pthread_cond_wait(&p->work, &p->lock);
+    if (p->wanted && !p->waking) watch(p);
     p->idle--;
     p->waking = false;
   }
   if (p->queued == 0 || p->broken) return NULL;
+  if (waited) w->began = uv_hrtime();
   work = ml__containerof(p->queue.next, ml_work, link);
   ml__list_remove(&work->link);
   p->queued--;
+  p->taken++;
+  if (p->queued > 0) ml__work_fetch(ml__containerof(p->queue.next, ml_work, link));
   work->state = WORK_RUNNING;
   if (p->queued > 0) p->burst = true;
   if (p->queued == 0) p->eager = false;
@@ -387,19 +460,35 @@ static void end(ml_worker *w) {
   }
 }
 
+#define QUICK 20000 /* ns */
+
+/* A call has ended: is that what calls take? */
+static void measure(ml_worker *w) {
+  uint64_t now = uv_hrtime(), ns = now - w->began;
+  bool quick;
+  w->began = now;
+  w->usual = (w->usual * 7 + (ns < 1000000000 ? ns : 1000000000)) / 8;
+  quick = w->usual < QUICK;
+  if (atomic_load_explicit(&w->pool->quick, memory_order_relaxed) != quick)
+    atomic_store_explicit(&w->pool->quick, quick, memory_order_relaxed);
+}
+
 void *ml__worker_main(void *arg) {
   ml_worker *w = arg;
   ml_pool *p = w->pool;
   ml_work *work;
   bool ok = start(w);
+  w->usual = 10 * QUICK;
+  w->began = uv_hrtime();
   if (!ok) break_pool(p);
   pthread_mutex_lock(&p->lock);
   w->running = false;
-  while ((work = take(p)) != NULL) {
+  while ((work = take(w)) != NULL) {
     w->running = true;
     pthread_mutex_unlock(&p->lock);
     run_work(w, work);
     ml__work_deliver(work);
+    measure(w);
     ml__lock_soon(&p->lock);
     w->running = false;
   }

@@ -190,6 +190,8 @@ struct ml_engine {
   /* free slots of ML_R_TASKS: array of nslots, room for maxslots; lastslot ever used */
   int *slots;
   int nslots, maxslots, lastslot;
+  /* places of ML_R_PINS that were used, room for maxpins of them in free_pins */
+  int npins, maxpins, nfree_pins, *free_pins;
   ml_link reports; /* armed reports of errors that nobody has seen */
   const char *typenames[ML_T_USER + 1];
   ml_object *sleep0, *frame0;      /* what asyncio.sleep(0), next_frame() give: never used up */
@@ -273,7 +275,7 @@ static inline void ml__meter_end(ml_engine *e, lua_State *L, lua_State *prev) {
 typedef enum {
   ML_R_THREADS = 4, /* every Lua thread made for tasks, by slot */
   ML_R_TASKS,       /* every pending task, by its slot */
-  ML_R_PINS,        /* luaL_ref table of objects in flight */
+  ML_R_PINS,        /* array of objects in flight */
   ML_R_CORE,        /* the asyncio.core module table */
   ML_R_CONTEXTS,    /* weak keys: task -> context table */
   ML_R_EXTRAS,      /* weak keys: object -> table of rare properties */
@@ -416,6 +418,23 @@ int ml__pack(lua_State *L, int first, int n, const ml_packing *how, ml_buf *out)
 /* Pushes what was packed and returns how many values. Raises ValueError if the
 ** bytes are not whole and right. Without ML_PACK_CODE they may be anything. */
 int ml__unpack(lua_State *L, const void *p, size_t n, const ml_packing *how);
+/* plain.c: the common small messages. None of these raises.
+** Packs the n values into out if they are plain and fit into `room` bytes: nil, booleans, numbers,
+** short strings, functions that the codebook with the table at `known` (0: none) has, or that are `last`
+** (may be NULL). Bytes written, or 0: ml__pack must do it. */
+typedef struct ml_lastkept {
+  const void *function; /* lua_topointer of one that has no upvalues and is kept alive; or NULL */
+  uint32_t id;          /* its number */
+} ml_lastkept;
+size_t ml__pack_plain(lua_State *L, int first, int n, int known, const ml_lastkept *last, char *out,
+                      size_t room);
+/* Pushes what was packed, if that is at most `max` values that take no memory: none, numbers,
+** booleans, functions that are in the table at `known` (0: none). How many; or -1: ml__unpack
+** must do it. */
+int ml__unpack_plain(lua_State *L, const void *p, size_t n, int known, int max);
+/* The number of the function at idx in the codebook with the table at `known`; 0: it has none,
+** or its upvalues are others by now. */
+uint32_t ml__kept(lua_State *L, int idx, int known);
 
 /* ---- timers ---- */
 

@@ -385,6 +385,7 @@ void ml__engine_free(ml_engine *e) {
   ml__sandbox_unref(e->sandbox);
   ml__alloc(a, e->slots, (size_t)e->maxslots * sizeof *e->slots, 0);
   ml__alloc(a, e->freethreads, (size_t)e->maxfree * ml__freethread_size, 0);
+  ml__alloc(a, e->free_pins, (size_t)e->maxpins * sizeof *e->free_pins, 0);
   ml__alloc(a, e, sizeof *e, 0);
   ml__alloc_free(a);
 }

@@ -237,12 +237,15 @@ static int core_gather(lua_State *L) {
     else
       lua_pushvalue(L, i);
     o = ml__toobject(L, -1);
-    if (o != NULL && ml__iscoroutine(o) && o->state != ML_CO_NEW && !ml__isshared(o))
+    bool coroutine = o != NULL && ml__iscoroutine(o);
+    if (coroutine && o->state != ML_CO_NEW && !ml__isshared(o))
       find_repeated(L, list, children, i);
     if (o == NULL && !ml__isawaitable(L, -1))
       ml__misuse(L, "TypeError", "gather: argument %d: an awaitable was expected, got %s", i,
                  luaL_typename(L, -1));
-    if (o != NULL && ml__iscoroutine(o) && o->state == ML_CO_NEW) {
+    if (ml__isfuture(o) && (loop == NULL || ((ml_future *)o)->loop == loop))
+      f = (ml_future *)o;
+    else if (coroutine && o->state == ML_CO_NEW) {
       if (loop == NULL) loop = ml__loop_get(L);
       if (loop->has_factory)
         f = ml__ensure_future(L, lua_gettop(L), loop, "gather");

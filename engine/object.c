@@ -90,25 +90,46 @@ void ml__push_extras(lua_State *L, int idx) {
   lua_remove(L, -2);
 }
 
+/* One more place for pins; room to note all places as free, so that ml__unpin cannot fail. */
+static int new_pin(lua_State *L, ml_engine *e) {
+  if (e->npins == e->maxpins) {
+    int n = e->maxpins * 2 + 16;
+    int *free_pins = ml__alloc(e->alloc, e->free_pins, (size_t)e->maxpins * sizeof(int),
+                               (size_t)n * sizeof(int));
+    if (free_pins == NULL) luaL_error(L, "not enough memory");
+    e->free_pins = free_pins;
+    e->maxpins = n;
+  }
+  return e->npins + 1;
+}
+
 int ml__pin(lua_State *L, int idx) {
-  int pin;
-  lua_pushvalue(L, idx);
+  ml_engine *e = ml__engine(L);
+  int pin = e->nfree_pins > 0 ? e->free_pins[e->nfree_pins - 1] : new_pin(L, e);
+  idx = lua_absindex(L, idx);
   ml__ref_get(L, ML_R_PINS);
-  lua_insert(L, -2);
-  pin = luaL_ref(L, -2);
+  lua_pushvalue(L, idx);
+  lua_rawseti(L, -2, pin);
+  if (e->nfree_pins > 0)
+    e->nfree_pins--;
+  else
+    e->npins = pin;
   lua_pop(L, 1);
   return pin;
 }
 
 void ml__unpin(lua_State *L, int pin) {
+  ml_engine *e = ml__engine(L);
   if (pin <= 0) return;
   ml__ref_get(L, ML_R_PINS);
-  luaL_unref(L, -1, pin);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, -2, pin);
   lua_pop(L, 1);
+  e->free_pins[e->nfree_pins++] = pin;
 }
 
 void ml__pushpinned(lua_State *L, int pin) {
   ml__ref_get(L, ML_R_PINS);
   lua_rawgeti(L, -1, pin);
-  lua_remove(L, -2);
+  lua_replace(L, -2);
 }

@@ -395,18 +395,6 @@ static bool put_constant(packer *P, int f, const char *name) {
   return true;
 }
 
-/* Are the upvalues of the function at idx those in the table on top ({number, ...})? */
-static bool unchanged(lua_State *L, int idx) {
-  int t = lua_gettop(L);
-  for (int i = 1; lua_getupvalue(L, idx, i) != NULL; i++) {
-    lua_rawgeti(L, t, i + 1);
-    bool same = lua_rawequal(L, -1, -2);
-    lua_settop(L, t);
-    if (!same) return false;
-  }
-  return true;
-}
-
 #define KEPT_DEPTH 10 /* functions that are upvalues of one another */
 
 /* A function all of whose upvalues are constants is kept as a whole: the receiver makes
@@ -416,17 +404,15 @@ static uint32_t kept(packer *P, int idx) {
   size_t mark = P->out->len;
   int top = lua_gettop(L), type;
   lua_Debug ar;
-  uint32_t id = 0;
+  uint32_t id;
   if (P->depth >= KEPT_DEPTH) return 0;
   luaL_checkstack(L, 16, "pack");
+  id = ml__kept(L, idx, P->how->known);
+  if (id != 0) return id;
   lua_pushvalue(L, idx);
   type = lua_rawget(L, P->how->known);
-  if (type == LUA_TTABLE && unchanged(L, idx)) {
-    lua_rawgeti(L, -1, 1);
-    id = (uint32_t)lua_tointeger(L, -1);
-  }
   lua_settop(L, top);
-  if (id != 0 || (type != LUA_TNIL && type != LUA_TTABLE)) return id;
+  if (type != LUA_TNIL && type != LUA_TTABLE) return 0;
   lua_pushvalue(L, idx);
   lua_getinfo(L, ">u", &ar);
   put_code(P, idx);

@@ -75,6 +75,77 @@ describe("run_in_executor", function()
     end)
   end)
 
+  it("gives each call its own arguments and results, of whatever kind, however fast they come", function()
+    run(function()
+      local loop, offset = asyncio.get_running_loop(), 0
+      local function same(...) return ... end
+      local function add(x) return x + offset end
+      local values = { 0, 127, 128, -1, math.maxinteger, math.mininteger, 0.5, -0.0, 1 / 0, true, false, "", "short",
+        ("s"):rep(63), ("s"):rep(64), ("s"):rep(1000), { 1, { 2 } }, math.pi }
+      for _ = 1, 20 do
+        local calls, nils = {}, {}
+        for i, v in ipairs(values) do calls[i] = loop:run_in_executor(nil, same, v) end
+        for i = 1, 20 do nils[i] = loop:run_in_executor(nil, same, nil, i) end
+        local results = await(asyncio.gather(calls))
+        for i, v in ipairs(values) do
+          assert.same(v, results[i])
+          assert.equal(math.type(v), math.type(results[i]))
+        end
+        for i = 1, 20 do
+          local none, n = await(nils[i])
+          assert.equal(nil, none)
+          assert.equal(i, n)
+        end
+        offset = offset + 1 -- an upvalue that changes is sent as it is
+        assert.equal(offset + 1, await(loop:run_in_executor(nil, add, 1)))
+      end
+      local boom = loop:run_in_executor(nil, function(x) error({ code = x }) end, 3)
+      local ok, e = pcall(await, boom)
+      assert(not ok and e.code == 3)
+    end)
+  end)
+
+  it("is not held up by a call that blocks among quick ones", function()
+    run(function()
+      local loop, path = asyncio.get_running_loop(), os.tmpname()
+      assert(os.remove(path))
+      local function same(x) return x end
+      local function block(name)
+        while not io.open(name) do os.execute("sleep 0.01") end
+        return "unblocked"
+      end
+      for _ = 1, 5 do -- so many that they are known to be quick
+        local calls = {}
+        for i = 1, 100 do calls[i] = loop:run_in_executor(nil, same, i) end
+        await(asyncio.gather(calls))
+      end
+      local calls = {}
+      for i = 1, 10 do calls[i] = loop:run_in_executor(nil, same, i) end
+      local blocked = { loop:run_in_executor(nil, block, path), loop:run_in_executor(nil, block, path) }
+      for i = 11, 30 do calls[i] = loop:run_in_executor(nil, same, i) end
+      assert.equal(30, #await(asyncio.gather(calls)))
+      assert(not blocked[1]:done() and not blocked[2]:done())
+      assert(io.open(path, "w")):close()
+      assert.equal("unblocked", await(blocked[1]))
+      assert.equal("unblocked", await(blocked[2]))
+      os.remove(path)
+    end)
+  end)
+
+  it("forgets calls that are cancelled before they are queued", function()
+    run(function()
+      local loop = asyncio.get_running_loop()
+      local function same(x) return x end
+      for _ = 1, 10 do
+        local calls = {}
+        for i = 1, 100 do calls[i] = loop:run_in_executor(nil, same, i) end
+        for i = 2, 100, 2 do calls[i]:cancel() end
+        for i = 1, 100, 2 do assert.equal(i, await(calls[i])) end
+        for i = 2, 100, 2 do assert(calls[i]:cancelled()) end
+      end
+    end)
+  end)
+
   it("refuses what is no function, and coroutines", function()
     run(function()
       local loop = asyncio.get_running_loop()

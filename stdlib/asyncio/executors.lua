@@ -13,6 +13,13 @@ local Loop = core.Loop.methods
 --- The default executor of each loop; false once it was shut down.
 local defaults = setmetatable({}, { __mode = "k" })
 
+--- Their pools, for the loops that have one.
+local pools = setmetatable({}, { __mode = "k" })
+
+local function set_default(loop, executor)
+  defaults[loop], pools[loop] = executor, executor and executor.pool or nil
+end
+
 local function is_executor(value)
   return type(value) == "table" and value.submit ~= nil and value.shutdown ~= nil
 end
@@ -25,7 +32,7 @@ local function default_executor(loop)
   if executor == false then error(core.RuntimeError("Executor shutdown has been called")) end
   executor = require("concurrent.futures.thread").ThreadPoolExecutor { thread_name_prefix = "asyncio" }
   executor.pool:belong(loop)
-  defaults[loop] = executor
+  set_default(loop, executor)
   return executor
 end
 
@@ -49,9 +56,9 @@ end
 ---@param f function
 ---@param ... any what can be copied
 ---@return any future
-function Loop:run_in_executor(executor, f, ...)
-  return (run(self, "run_in_executor", executor, nil, f, ...))
-end
+Loop.run_in_executor = workers.runner(pools, function(loop, executor, f, ...)
+  return (run(loop, "run_in_executor", executor, nil, f, ...))
+end)
 
 --- Makes it the one that run_in_executor(nil) and to_thread use. The loop shuts it down.
 ---@param executor any a ThreadPoolExecutor
@@ -60,12 +67,12 @@ function Loop:set_default_executor(executor)
     misuse.raise(core.TypeError, "executor must be a ThreadPoolExecutor, got " .. misuse.describe(executor))
   end
   executor.pool:belong(self)
-  defaults[self] = executor
+  set_default(self, executor)
 end
 
 local function shutdown(loop, timeout)
   local executor = defaults[loop]
-  defaults[loop] = false
+  set_default(loop, false)
   if not executor then return end
   local ended = executor:shutdown()
   if not timeout then
