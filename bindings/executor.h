@@ -89,7 +89,7 @@ typedef struct ml_worker {
   bool ended;
   uint64_t began; /* uv_hrtime, when the call was taken */
   uint64_t usual; /* ns that calls take: the average of the last few */
-  char *log; /* see ml_work.log */
+  char *log;      /* see ml_work.log */
   size_t loglen, logcap;
   ml_buf out;
   int number;
@@ -124,17 +124,17 @@ struct ml_pool {
   ml_link queue, enders, workers;
   atomic_int queued; /* changed with the lock held only */
   int idle, threads, made;
-  int calls;     /* made so far, as long as that matters */
-  int spin;      /* ns that one thread looks for the next call before it sleeps */
-  bool spinning; /* one does */
+  int calls;         /* made so far, as long as that matters */
+  int spin;          /* ns that one thread looks for the next call before it sleeps */
+  bool spinning;     /* one does */
   atomic_bool quick; /* calls have been short lately */
-  bool burst;    /* calls have come many at a time: threads that are awake take PATIENT of them */
-  bool eager;    /* nobody will look again whether those are enough: sleeping ones are woken */
-  bool waking;   /* somebody was signalled and has not come yet */
-  bool sentry;   /* an idle thread looks now and then whether quick calls go on */
-  bool wanted;   /* one is to do so */
+  bool burst;     /* calls have come many at a time: threads that are awake take PATIENT of them */
+  bool eager;     /* nobody will look again whether those are enough: sleeping ones are woken */
+  bool waking;    /* somebody was signalled and has not come yet */
+  bool sentry;    /* an idle thread looks now and then whether quick calls go on */
+  bool wanted;    /* one is to do so */
   unsigned taken; /* calls so far */
-  bool shut;     /* no more calls; threads end when the queue is empty */
+  bool shut;      /* no more calls; threads end when the queue is empty */
   bool broken;
   ml_entry **code;
   uint32_t ncode, maxcode;
@@ -146,7 +146,9 @@ struct ml_pool {
 #define ML_PATIENT_QUICK 64
 static inline bool ml__pool_wakes(ml_pool *p, int waiting) {
   if (waiting <= 0 || p->idle == 0 || p->waking) return false;
-  if (p->burst && !p->eager && p->idle < p->threads && waiting <= (p->quick ? ML_PATIENT_QUICK : ML_PATIENT)) return false;
+  if (p->burst && !p->eager && p->idle < p->threads &&
+      waiting <= (p->quick ? ML_PATIENT_QUICK : ML_PATIENT))
+    return false;
   p->waking = true;
   pthread_cond_signal(&p->work);
   return true;

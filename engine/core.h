@@ -935,6 +935,7 @@ void ml__reports_flush(lua_State *L, ml_evloop *only);
 void ml__future_repr(lua_State *L, int idx);
 void ml__future_brief(lua_State *L, int idx);
 /* Pushes the Loop object. */
+#define ML_SLOW 0.1 /* seconds: slow_callback_duration, as in asyncio */
 void ml__loop_push(lua_State *L, ml_evloop *l);
 /* Message handler of tasks. */
 int ml__msgh(lua_State *L);

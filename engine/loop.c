@@ -28,7 +28,7 @@ ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock) {
   l->engine = e;
   l->L = e->L;
   l->clock = clock;
-  l->slow = 0.1;
+  l->slow = ML_SLOW;
   ml__frames_init(l);
   l->debug = e->config.debug != 0;
   ml__list_init(&l->ready);

@@ -6,35 +6,13 @@
 typedef struct loop_object {
   ml_object obj;
   ml_evloop *loop;
+  bool fields; /* it has a metatable of its own */
 } loop_object;
 enum { UV_HANDLER = 1, UV_FACTORY };
 
 ml_evloop *ml__checkloop(lua_State *L, int idx) {
   loop_object *o = ml__checkobject(L, idx, ML_T_LOOP);
   return o->loop;
-}
-
-/* Pushes a new Loop's metatable. Its __index is the table of the loop's fields, which falls back
-** to the methods: tables alone, since methods are called often. */
-static void push_metatable(lua_State *L, const ml_evloop *l) {
-  int top = lua_gettop(L);
-  luaL_checkstack(L, 8, "loop");
-  ml__ref_get(L, ML_R_TYPES + ML_T_LOOP);
-  lua_createtable(L, 0, 8);
-  for (lua_pushnil(L); lua_next(L, top + 1);) {
-    lua_pushvalue(L, -2);
-    lua_insert(L, -2);
-    lua_rawset(L, top + 2);
-  }
-  lua_createtable(L, 0, 1); /* top + 3: fields, and what they fall back to */
-  lua_pushnumber(L, l->slow);
-  lua_setfield(L, top + 3, "slow_callback_duration");
-  lua_createtable(L, 0, 1);
-  lua_getfield(L, top + 1, "__index");
-  lua_setfield(L, -2, "__index");
-  lua_setmetatable(L, top + 3);
-  lua_setfield(L, top + 2, "__index");
-  lua_replace(L, top + 1);
 }
 
 void ml__loop_push(lua_State *L, ml_evloop *l) {
@@ -47,8 +25,6 @@ void ml__loop_push(lua_State *L, ml_evloop *l) {
   lua_pop(L, 1);
   o = ml__newobject(L, ML_T_LOOP, sizeof *o, 2);
   o->loop = l;
-  push_metatable(L, l);
-  lua_setmetatable(L, -2);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, -3, l);
   lua_remove(L, -2);
@@ -357,18 +333,46 @@ static int loop_get_debug(lua_State *L) {
   return 1;
 }
 
+/* Gives the Loop at 1 a metatable of its own, whose __index is a table of fields that falls
+** back to the methods: tables alone, since methods are called often. On top is that table. */
+static void push_fields(lua_State *L) {
+  loop_object *o = lua_touserdata(L, 1);
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 8, "loop");
+  lua_getmetatable(L, 1);
+  if (!o->fields) {
+    lua_createtable(L, 0, 8);
+    for (lua_pushnil(L); lua_next(L, top + 1);) {
+      lua_pushvalue(L, -2);
+      lua_insert(L, -2);
+      lua_rawset(L, top + 2);
+    }
+    lua_createtable(L, 0, 1);
+    lua_createtable(L, 0, 1);
+    lua_getfield(L, top + 1, "__index");
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, top + 3);
+    lua_setfield(L, top + 2, "__index");
+    lua_setmetatable(L, 1);
+    o->fields = true;
+    lua_getmetatable(L, 1);
+    lua_replace(L, top + 1);
+  }
+  if (lua_getfield(L, top + 1, "__index") != LUA_TTABLE)
+    ml__misuse(L, "TypeError", "the loop's metatable was changed: it takes no fields");
+  lua_replace(L, top + 1);
+}
+
 /* Fields: slow_callback_duration, and whatever a script keeps there. */
 static int loop_newindex(lua_State *L) {
   ml_evloop *l = ml__checkloop(L, 1);
   const char *k = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
   if (strcmp(k, "slow_callback_duration") == 0)
     l->slow = ml__checkdelay(L, 3, "slow_callback_duration");
-  lua_getmetatable(L, 1);
-  if (lua_getfield(L, -1, "__index") != LUA_TTABLE)
-    return ml__misuse(L, "TypeError", "the loop's metatable was changed: it takes no fields");
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 3);
-  lua_rawset(L, -3);
+  lua_settop(L, 3);
+  push_fields(L);
+  lua_insert(L, 2);
+  lua_rawset(L, 2);
   return 0;
 }
 
@@ -641,6 +645,8 @@ void ml__open_loops(lua_State *L) {
   luaL_setfuncs(L, fns, 0);
   ml__newtype(L, ML_T_LOOP, "Loop", methods, meta);
   luaL_setfuncs(L, ml__frame_methods, 0);
+  lua_pushnumber(L, ML_SLOW); /* until it is set for a loop */
+  lua_setfield(L, -2, "slow_callback_duration");
   lua_createtable(L, 0, 1);
   lua_insert(L, -2);
   lua_setfield(L, -2, "methods");
