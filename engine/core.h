@@ -256,8 +256,8 @@ static inline void ml__meter_leave(ml_engine *e, lua_State *prev) {
   if (e->meter.armed && prev != NULL) ml__meter_arm(e, prev);
 }
 static inline void ml__meter_next(ml_engine *e) {
-  unsigned serial = atomic_load_explicit(&e->meter.serial, memory_order_relaxed) + 1;
-  atomic_store_explicit(&e->meter.serial, serial != 0 ? serial : 1, memory_order_relaxed);
+  uint64_t serial = atomic_load_explicit(&e->meter.serial, memory_order_relaxed) + 1;
+  atomic_store_explicit(&e->meter.serial, serial, memory_order_relaxed);
 }
 /* The same, for what begins a slice unless it is inside one. */
 static inline lua_State *ml__meter_begin(ml_engine *e, lua_State *L) {

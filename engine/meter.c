@@ -26,7 +26,7 @@ static lua_State *hot(const ml_meter *m) {
   return atomic_load_explicit(&m->hot, memory_order_relaxed);
 }
 
-static unsigned serial(const ml_meter *m) {
+static uint64_t serial(const ml_meter *m) {
   return atomic_load_explicit(&m->serial, memory_order_relaxed);
 }
 
@@ -42,6 +42,7 @@ static void rest(const ml_meter *m, lua_State *L) {
 void ml__meter_arm(ml_engine *e, lua_State *L) {
   ml_meter *m = &e->meter;
   if (m->phase == ML_M_GRACE && uv_hrtime() >= m->until) m->phase = ML_M_DEAD;
+  if (m->phase >= ML_M_GRACE) e->active = NULL; /* awaits end here */
   lua_sethook(L, hook, LUA_MASKCOUNT, m->phase == ML_M_GRACE ? COUNT : 1);
 }
 
@@ -106,7 +107,6 @@ int ml__meter_raise(lua_State *L) {
     m->phase = ML_M_GRACE;
     m->until = uv_hrtime() + m->slice_ns;
   }
-  e->active = NULL; /* awaits end here */
   ml__meter_arm(e, L);
   luaL_checkstack(L, 2, "error object");
   if (ml__ref_get(L, ML_R_KILL) != LUA_TTABLE) {

@@ -25,15 +25,15 @@ typedef enum {
 
 typedef struct ml_meter {
   lua_State *_Atomic hot;       /* the Lua thread that runs a script now; NULL: none does */
-  atomic_uint serial;           /* of the slice; never 0 */
-  atomic_uint kill_serial;      /* of the slice that ml_interrupt stops; 0: none */
+  _Atomic uint64_t serial;      /* of the slice; never 0 */
+  _Atomic uint64_t kill_serial; /* of the slice that ml_interrupt stops; 0: none */
   volatile sig_atomic_t armed;  /* the phase is not FREE, or a kill is wanted: hooks are set */
   volatile sig_atomic_t phase;  /* ml_meterphase */
   volatile sig_atomic_t killed; /* not the slice but the host is why */
   bool counted, preempt;
   bool preempting; /* a hook has suspended the task: resume_on passes it on */
   bool reported;   /* counted in `overruns` */
-  unsigned since_serial;
+  uint64_t since_serial;
   uint64_t since; /* when the slice began (counted), or when it was seen to be over, ns */
   uint64_t until; /* the end of the grace, ns */
   uint64_t slice_ns;

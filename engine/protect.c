@@ -207,7 +207,7 @@ static int resume_on(lua_State *L, lua_State *co, int narg, int kind, bool woken
   if (active == L && lua_isyieldable(L)) e->active = co; /* else an await in it is an error */
   hot = ml__meter_enter(e, co);
   st = lua_resume(co, L, narg, &nres);
-  e->active = e->meter.phase >= ML_M_GRACE ? NULL : active;
+  e->active = active;
   ml__meter_leave(e, hot);
   depth_leave(L, depth);
   if (st == LUA_YIELD && (ml__isparked(co) || e->meter.preempting)) {

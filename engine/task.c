@@ -420,7 +420,7 @@ void ml__task_run(ml_evloop *l, ml_fiber *t) {
     break;
   }
   e->task = prev;
-  e->active = e->meter.phase >= ML_M_GRACE ? NULL : active;
+  e->active = active;
   ml__meter_leave(e, hot);
 }
 

@@ -28,12 +28,12 @@ struct ml_dog {
   ml_engine *e;
   pthread_t thread;
   int sig;
-  atomic_bool busy;  /* scripts may run */
-  atomic_uint due;   /* the slice that is over; 0: none */
-  atomic_bool poked; /* ml_interrupt wants the thread to look */
-  atomic_bool ask;   /* and to raise KeyboardInterrupt */
+  atomic_bool busy;     /* scripts may run */
+  _Atomic uint64_t due; /* the slice that is over; 0: none */
+  atomic_bool poked;    /* ml_interrupt wants the thread to look */
+  atomic_bool ask;      /* and to raise KeyboardInterrupt */
   /* the watchdog's own */
-  unsigned seen;    /* the slice that it saw last; 0: none */
+  uint64_t seen;    /* the slice that it saw last; 0: none */
   uint64_t seen_at; /* when it saw that first, ns */
 };
 
@@ -73,7 +73,7 @@ static void on_signal(int sig, siginfo_t *info, void *context) {
   int saved = errno;
   bool ours = false;
   for (ml_dog *d = my_dogs; d != NULL; d = d->mine) {
-    unsigned due = atomic_exchange(&d->due, 0), now = d->e->meter.serial;
+    uint64_t due = atomic_exchange(&d->due, 0), now = d->e->meter.serial;
     if (due != 0) ours = true;
     if (due == now) ml__meter_due(d->e, false);
     if (!atomic_exchange(&d->poked, false)) continue;
@@ -108,7 +108,7 @@ void ml__dog_poke(ml_dog *d, bool interrupt) {
 /* When to look at the engine next. */
 static uint64_t look(ml_dog *d, uint64_t now) {
   ml_meter *m = &d->e->meter;
-  unsigned serial = atomic_load_explicit(&m->serial, memory_order_relaxed);
+  uint64_t serial = atomic_load_explicit(&m->serial, memory_order_relaxed);
   uint64_t end;
   if (atomic_load_explicit(&m->hot, memory_order_relaxed) == NULL) {
     d->seen = 0;
