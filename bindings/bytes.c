@@ -54,6 +54,28 @@ static void close_handles(lua_State *L, ml_evloop *l) {
   if (net->close_next != NULL) net->close_next(L, l);
 }
 
+static size_t count(const ml_link *list) {
+  size_t n = 0;
+  for (const ml_link *k = list->next; k != list; k = k->next) n++;
+  return n;
+}
+
+/* A stream that is closed is listed until nobody looks at it any more. */
+static size_t streams_open(const ml_net *net) {
+  size_t n = 0;
+  for (const ml_link *k = net->streams.next; k != &net->streams; k = k->next) {
+    const ml_stream *s = ml__containerof(k, const ml_stream, all);
+    if (!(s->flags & ML_S_CLOSED) && !uv_is_closing(&s->u.handle)) n++;
+  }
+  return n;
+}
+
+static size_t count_handles(const ml_counter *c) {
+  const ml_net *net = ml__containerof(c, const ml_net, counter);
+  return streams_open(net) + ml__dgrams_open(net) + count(&net->listeners) + count(&net->signals) +
+         ml__sockets_open(net) + ml__children_alive(net);
+}
+
 ml_net *ml__net(lua_State *L) {
   ml_net *net;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &net_key);
@@ -72,6 +94,10 @@ ml_net *ml__net(lua_State *L) {
   ml__list_init(&net->reapers);
   ml__list_init(&net->signals);
   ml__list_init(&net->filejobs);
+  ml__list_init(&net->sockets);
+  net->counter.count = count_handles;
+  net->counter.next = net->engine->counters;
+  net->engine->counters = &net->counter;
   net->close_next = net->engine->close_handles;
   net->engine->close_handles = close_handles;
   /* finalized after everything made later: connections rely on it */

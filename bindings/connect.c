@@ -98,8 +98,10 @@ static int push_connected(lua_State *L, ml_stream *s) {
 static int connect_begin(lua_State *L, ml_op *o) {
   connop *op = (connop *)o;
   ml_engine *e = ml__engine(L);
-  connreq *r = ml__alloc(e->alloc, NULL, 0, sizeof *r);
+  connreq *r;
   int rc;
+  ml__check_handles(L);
+  r = ml__alloc(e->alloc, NULL, 0, sizeof *r);
   if (r == NULL) return luaL_error(L, "not enough memory");
   memset(r, 0, sizeof *r);
   r->engine = e;

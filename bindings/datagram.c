@@ -54,6 +54,13 @@ static void close_with_loop(uv_handle_t *h) {
   close_handle(d);
 }
 
+size_t ml__dgrams_open(const ml_net *net) {
+  size_t n = 0;
+  for (const ml_link *k = net->dgrams.next; k != &net->dgrams; k = k->next)
+    if (!uv_is_closing((uv_handle_t *)&ml__containerof(k, ml_dgram, all)->udp)) n++;
+  return n;
+}
+
 void ml__dgrams_close(ml_net *net, ml_evloop *l) {
   for (ml_link *n = net->dgrams.next, *next; n != &net->dgrams; n = next) {
     ml_dgram *d = ml__containerof(n, ml_dgram, all);
@@ -444,7 +451,9 @@ static ml_dgram *dgram_new(lua_State *L, int family, int *err) {
   ml_net *net = ml__net(L);
   ml_evloop *loop = ml__loop_get(L);
   uv_loop_t *uv = ml__loop_uv(loop);
-  ml_dgram *d = uv == NULL ? NULL : ml__alloc(net->engine->alloc, NULL, 0, sizeof *d);
+  ml_dgram *d;
+  ml__check_handles(L);
+  d = uv == NULL ? NULL : ml__alloc(net->engine->alloc, NULL, 0, sizeof *d);
   *err = UV_ENOMEM;
   if (d == NULL) return NULL;
   memset(d, 0, sizeof *d);

@@ -214,6 +214,7 @@ static int outcome(lua_State *L, raceop *op) {
 static int race_begin(lua_State *L, ml_op *o) {
   raceop *op = (raceop *)o;
   ml_evloop *loop = ml__engine(L)->running;
+  ml__check_handles(L);
   ml__list_init(&op->attempts);
   ml__timer_init(&op->timer, on_delay);
   begin_next(op, loop);

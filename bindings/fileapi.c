@@ -278,8 +278,14 @@ void ml__file_push(lua_State *L, int fd, int flags, const uv_stat_t *st, const c
                    const char *mode) {
   ml_fs *fs = ml__fs(L);
   ml_fileobject *o;
-  ml_file *f = calloc(1, sizeof *f);
-  char *copy = strdup(path);
+  ml_file *f;
+  char *copy;
+  if (ml__handles_full(fs->engine)) {
+    close(fd);
+    ml__check_handles(L); /* raises */
+  }
+  f = calloc(1, sizeof *f);
+  copy = strdup(path);
   if (f == NULL || copy == NULL) {
     free(f);
     free(copy);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fs.h"
+#include "file.h"
 
 static const char fs_key;
 
@@ -342,6 +342,15 @@ static int fs_gc(lua_State *L) {
   return 0;
 }
 
+static size_t count_handles(const ml_counter *c) {
+  const ml_fs *fs = ml__containerof(c, const ml_fs, counter);
+  size_t n = 0;
+  for (const ml_link *k = fs->files.next; k != &fs->files; k = k->next)
+    if (ml__containerof(k, const ml_file, link)->fd >= 0) n++;
+  for (const ml_link *k = fs->watchers.next; k != &fs->watchers; k = k->next) n++;
+  return n;
+}
+
 ml_fs *ml__fs(lua_State *L) {
   ml_fs *fs;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &fs_key);
@@ -359,6 +368,9 @@ ml_fs *ml__fs(lua_State *L) {
   lua_pushcfunction(L, fs_gc);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
+  fs->counter.count = count_handles;
+  fs->counter.next = fs->engine->counters;
+  fs->engine->counters = &fs->counter;
   fs->close_next = fs->engine->close_handles;
   fs->engine->close_handles = close_handles;
   lua_rawsetp(L, LUA_REGISTRYINDEX, &fs_key);

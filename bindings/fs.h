@@ -18,8 +18,9 @@ typedef struct ml_file ml_file;
 /* The engine's part: one userdata in the registry. */
 struct ml_fs {
   ml_engine *engine;
-  ml_link jobs;     /* every ml_fsjob */
-  ml_link files;    /* every ml_file */
+  ml_link jobs;  /* every ml_fsjob */
+  ml_link files; /* every ml_file */
+  ml_counter counter;
   ml_link watchers; /* every handle on an inotify descriptor, see fswatch.c */
   void (*close_next)(lua_State *L, ml_evloop *l); /* what closed handles before */
 };

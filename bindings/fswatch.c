@@ -88,9 +88,12 @@ static watcher *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_WATCHER)
 static int f_watcher(lua_State *L) {
   ml_evloop *loop = ml__loop_get(L);
   uv_loop_t *uv = ml__loop_uv(loop);
-  watcher *w = ml__newobject(L, ML_T_WATCHER, sizeof *w, 0);
-  handle *h = uv == NULL ? NULL : calloc(1, sizeof *h);
+  watcher *w;
+  handle *h;
   int rc;
+  ml__check_handles(L);
+  w = ml__newobject(L, ML_T_WATCHER, sizeof *w, 0);
+  h = uv == NULL ? NULL : calloc(1, sizeof *h);
   if (h == NULL) return luaL_error(L, "not enough memory");
   h->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   rc = h->fd < 0 ? uv_translate_sys_error(errno) : uv_poll_init(uv, &h->poll, h->fd);

@@ -45,6 +45,7 @@ static int f_take_socket(lua_State *L) {
     ml__sock_error(L, uv_translate_sys_error(errno), "sock");
     return lua_error(L);
   }
+  ml__check_handles(L);
   s = ml__stream_new(L, loop, pipe ? ML_S_PIPE | ML_S_UNIX : 0, 0, &rc);
   if (s != NULL) {
     ml__fdwatch_forget(k->net, k->fd);

@@ -346,6 +346,7 @@ int ml__process_spawn(lua_State *L) {
   luaL_checkstack(L, 30, "spawn");
   check_program(L);
   lua_settop(L, 1);
+  ml__check_handles(L);
   ml__orphans_reap(net);
   r = ml__reaper_get(net, l, &rc);
   if (r == NULL) return ml__os_failed(L, rc, "spawn");

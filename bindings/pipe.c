@@ -55,6 +55,7 @@ static int f_open_pipe(lua_State *L) {
   int fd = check_descriptor(L, &owned), mine, rc;
   ml_stream *s;
   struct stat st;
+  ml__check_handles(L);
   if (fstat(fd, &st) < 0) return failed(L, fd, uv_translate_sys_error(errno));
   socket = S_ISSOCK(st.st_mode);
   if (!S_ISFIFO(st.st_mode) && !socket && !S_ISCHR(st.st_mode))

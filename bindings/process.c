@@ -203,6 +203,15 @@ void ml__processes_close(ml_net *net, ml_evloop *l) {
   }
 }
 
+size_t ml__children_alive(const ml_net *net) {
+  size_t n = 0;
+  for (const ml_link *k = net->reapers.next; k != &net->reapers; k = k->next) {
+    const ml_reaper *r = ml__containerof(k, const ml_reaper, all);
+    for (const ml_link *c = r->children.next; c != &r->children; c = c->next) n++;
+  }
+  return n;
+}
+
 ml_reaper *ml__reaper_get(ml_net *net, ml_evloop *l, int *err) {
   uv_loop_t *uv = ml__loop_uv(l);
   ml_reaper *r;

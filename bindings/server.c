@@ -327,9 +327,11 @@ static void on_connection(uv_stream_t *h, int status) {
   int rc = status;
   if (v == NULL) return;
   if (rc == 0) {
+    bool full = ml__handles_full(v->net->engine);
     s = ml__stream_make(v->net, v->loop, n->kind, AF_UNSPEC, &rc);
     if (s != NULL) {
       rc = uv_accept(h, &s->u.stream);
+      if (rc == 0 && full) rc = UV_EMFILE; /* one too many: it is closed */
       if (rc < 0) {
         s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
         s->ops->close(s);
@@ -450,6 +452,7 @@ static int f_bind_tcp(lua_State *L) {
   if (!ml__addr_parse(host, (int)luaL_checkinteger(L, 3), &ss))
     return luaL_argerror(L, 2, "an IP address was expected");
   ml__check_address(L, ML_P_LISTEN, "bind", (struct sockaddr *)&ss, sizeof ss);
+  ml__check_handles(L);
   fd = bind_socket((struct sockaddr *)&ss,
                    ss.ss_family == AF_INET ? sizeof(struct sockaddr_in)
                                            : sizeof(struct sockaddr_in6),
@@ -480,6 +483,7 @@ static int f_bind_unix(lua_State *L) {
   struct stat st;
   listener *n;
   int fd, rc;
+  ml__check_handles(L);
   memset(&un, 0, sizeof un);
   un.sun_family = AF_UNIX;
   if (len == 0 || len >= sizeof un.sun_path)

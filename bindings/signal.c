@@ -328,6 +328,7 @@ static int f_watch(lua_State *L) {
   ml_job *call;
   luaL_checkany(L, 3);
   ml__check_may(L, ML_P_SIGNAL, "watch signals", NULL);
+  ml__check_handles(L);
   call = ml__handle_new(L, 3, lua_gettop(L) - 3, l);
   w = ml__newobject(L, ML_T_SIGNALWATCH, sizeof *w, 1);
   w->call = call;

@@ -84,13 +84,23 @@ static ml_socket *check(lua_State *L, const char *what) {
 
 ml_socket *ml__socket_push(lua_State *L, int family, int type, int proto) {
   ml_net *net = ml__net(L);
-  ml_socket *s = ml__newobject(L, ML_T_SOCKET, sizeof *s, 0);
+  ml_socket *s;
+  ml__check_handles(L);
+  s = ml__newobject(L, ML_T_SOCKET, sizeof *s, 0);
   s->net = net;
   s->fd = -1;
+  ml__list_append(&net->sockets, &s->all);
   s->family = family;
   s->type = type;
   s->proto = proto;
   return s;
+}
+
+size_t ml__sockets_open(const ml_net *net) {
+  size_t n = 0;
+  for (const ml_link *k = net->sockets.next; k != &net->sockets; k = k->next)
+    if (ml__containerof(k, const ml_socket, all)->fd >= 0) n++;
+  return n;
 }
 
 int ml__socket_detach(ml_socket *s) {
@@ -230,6 +240,7 @@ static int s_close(lua_State *L) {
 static int s_gc(lua_State *L) {
   ml_socket *s = lua_touserdata(L, 1);
   int fd = s->fd;
+  ml__list_remove(&s->all);
   if (fd < 0) return 0;
   ml__log(s->net->engine, "ResourceWarning: unclosed <socket fd=%d>: call close()", fd);
   close(ml__socket_detach(s));

@@ -15,7 +15,8 @@
 typedef struct ml_socket {
   ml_object obj;
   ml_net *net;
-  int fd; /* -1: closed or detached */
+  ml_link all; /* in net->sockets */
+  int fd;      /* -1: closed or detached */
   int family, type, proto;
 } ml_socket;
 

@@ -263,6 +263,7 @@ static int out_write(lua_State *L) {
     return ml__misuse(L, "TypeError", "write: data must be a string, got %s", luaL_typename(L, 2));
   o = check_writable(L, "write");
   p = lua_tolstring(L, 2, &n);
+  ml__check_output(L, n);
   if (write_bytes(o, p, n) < 0) return luaL_error(L, "not enough memory");
   return 0;
 }
@@ -288,6 +289,7 @@ static int out_writelines(lua_State *L) {
     const char *p;
     lua_rawgeti(L, 2, i);
     p = lua_tolstring(L, -1, &len);
+    ml__check_output(L, len);
     if (write_bytes(o, p, len) < 0) return luaL_error(L, "not enough memory");
     lua_pop(L, 1);
   }

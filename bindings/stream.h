@@ -41,7 +41,9 @@ typedef struct ml_net {
   ml_link reapers;        /* one for each loop with child processes, see process.c */
   ml_link signals;        /* handles of watched signals, see signal.c */
   struct ml_sigtable *sigtable;
-  struct ml_orphan *orphans;     /* children whose loop is gone, see process.c */
+  struct ml_orphan *orphans; /* children whose loop is gone, see process.c */
+  ml_link sockets;           /* every ml_socket */
+  ml_counter counter;
   struct ml_fdwatch **fdwatches; /* by descriptor, see fdwatch.c */
   int nfdwatches;
   ml_link filejobs;                               /* on threads, see sendfile.c */
@@ -49,7 +51,10 @@ typedef struct ml_net {
 } ml_net;
 
 ml_net *ml__net(lua_State *L);
-char *ml__slab(ml_net *net); /* a string buffer of ML_SLAB bytes, or NULL */
+size_t ml__sockets_open(const ml_net *net);   /* socket.c */
+size_t ml__children_alive(const ml_net *net); /* process.c */
+size_t ml__dgrams_open(const ml_net *net);    /* datagram.c */
+char *ml__slab(ml_net *net);                  /* a string buffer of ML_SLAB bytes, or NULL */
 /* Pushes the first n bytes of the slab as a string; the slab may be used up by it. */
 void ml__slab_push(lua_State *L, ml_net *net, size_t n);
 

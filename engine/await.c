@@ -479,6 +479,7 @@ static int sleep_begin(lua_State *L, ml_op *op) {
   ml_evloop *l = ml__engine(L)->running;
   double delay = s->timer.when;
   if (delay <= 0) return ML_YIELD;
+  if (l->engine->config.max_handles != 0) ml__check_handles(L);
   ml__timer_init(&s->timer, sleep_due);
   if (ml__timer_start(l, &s->timer, ml__loop_time(l) + delay) < 0)
     return luaL_error(L, "not enough memory");

@@ -221,8 +221,10 @@ struct ml_engine {
   ml_attachment *attachment; /* NULL: the state is the engine's own */
   /* NULL, or told when a loop begins to run outside of any other, and when it ends */
   void (*on_drive)(ml_engine *e, bool begins);
-  ml_sandbox *sandbox;        /* NULL: everything is allowed; see sandbox.h */
-  struct ml_known *known;     /* sandnet.c: addresses of names that rules allow, or NULL */
+  ml_sandbox *sandbox;         /* NULL: everything is allowed; see sandbox.h */
+  struct ml_known *known;      /* sandnet.c: addresses of names that rules allow, or NULL */
+  struct ml_counter *counters; /* limits.c: of the bindings' handles */
+  bool log_full;               /* more than max_output: the log says no more */
 };
 
 /* A state that ml_new made has its engine in every thread's extra space, marked as such: no
@@ -387,6 +389,26 @@ bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n);
 #define ML_STRING_HEAD 24
 bool ml__strbuf_adopt(lua_State *L, char *p, size_t cap, size_t n);
 void ml__strbuf_init(lua_State *L, ml_allocator *a); /* once: measures a string's head */
+
+/* ---- limits ---- */
+
+/* What a unit of the bindings has of handles. */
+typedef struct ml_counter {
+  struct ml_counter *next;
+  size_t (*count)(const struct ml_counter *c);
+} ml_counter;
+
+size_t ml__count_tasks(const ml_engine *e);
+size_t ml__count_handles(const ml_engine *e);
+/* Raise LimitError if there cannot be one more, or n more bytes of output. */
+void ml__check_tasks(lua_State *L);
+void ml__check_handles(lua_State *L);
+void ml__check_output(lua_State *L, size_t n);
+bool ml__handles_full(const ml_engine *e);
+/* May n more bytes be written? Then they are counted. */
+bool ml__output_fits(ml_engine *e, size_t n);
+bool ml__log_fits(ml_engine *e, size_t n);
+void ml__open_limits(lua_State *L); /* replaces print and write, where there is a limit */
 
 /* ---- packing: values as bytes, for other states (pack.c, unpack.c) ---- */
 

@@ -105,24 +105,6 @@ static void new_weak(lua_State *L, const char *mode, const int *refs, size_t n) 
   lua_pop(L, 1);
 }
 
-static int host_print(lua_State *L) {
-  ml_engine *e = ml__engine(L);
-  int n = lua_gettop(L);
-  luaL_Buffer b;
-  luaL_buffinit(L, &b);
-  for (int i = 1; i <= n; i++) {
-    if (i > 1) luaL_addchar(&b, '\t');
-    luaL_tolstring(L, i, NULL);
-    luaL_addvalue(&b);
-  }
-  luaL_addchar(&b, '\n');
-  luaL_pushresult(&b);
-  size_t len;
-  const char *s = lua_tolstring(L, -1, &len);
-  e->config.print(e->config.ud, s, len);
-  return 0;
-}
-
 static int core_open(lua_State *L) {
   ml__ref_get(L, ML_R_CORE);
   return 1;
@@ -141,10 +123,7 @@ int ml__engine_install(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, core_open);
   lua_setfield(L, -2, "asyncio.core");
-  if (ml__engine(L)->config.print != NULL) {
-    lua_pushcfunction(L, host_print);
-    lua_setglobal(L, "print");
-  }
+  ml__open_limits(L);
   return 0;
 }
 

@@ -481,6 +481,7 @@ void ml__log(ml_engine *e, const char *fmt, ...) {
   va_end(ap);
   if (n < 0) return;
   if ((size_t)n >= sizeof buf) n = sizeof buf - 1;
+  if (!ml__log_fits(e, (size_t)n)) return;
   if (e->config.log != NULL)
     e->config.log(e->config.ud, buf, (size_t)n);
   else
@@ -488,6 +489,7 @@ void ml__log(ml_engine *e, const char *fmt, ...) {
 }
 
 void ml__log_text(ml_engine *e, const char *s, size_t n) {
+  if (!ml__log_fits(e, n)) return;
   if (e->config.log != NULL)
     e->config.log(e->config.ud, s, n);
   else {

@@ -228,6 +228,7 @@ static int call_at(lua_State *L, const char *fname, bool relative) {
   if (relative) when = ml__loop_time(l) + when;
   if (isnan(when)) when = ml__loop_time(l); /* inf - inf */
   check_callback(L, 3, fname);
+  if (l->engine->config.max_handles != 0) ml__check_handles(L);
   h = new_handle(L, ML_T_TIMERHANDLE, 3, lua_gettop(L) - 3, l);
   h->obj.flags |= HF_TIMER;
   ml__handle_pin(L, -1);

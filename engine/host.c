@@ -307,7 +307,7 @@ static int start_task(ml_engine *e, lua_State *L, ml_task **out) {
       ml__list_remove(&a.ref->job.link);
       free(a.ref);
     }
-    return ml__set_last_error(e, L, ML_ENOMEM);
+    return ml__set_last_error(e, L, code_of(L, lua_gettop(L), ML_ENOMEM));
   }
   if (out == NULL) return 0;
   a.ref->next = e->host_tasks;

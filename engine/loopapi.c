@@ -445,6 +445,7 @@ static int core_new_event_loop(lua_State *L) {
                         luaL_tolstring(L, -1, NULL));
     clock = (ml_clock)i;
   }
+  ml__check_handles(L);
   l = ml__loop_new(e, clock);
   if (l == NULL) return luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
   if (lua_istable(L, 1)) {

@@ -10,6 +10,7 @@
 ** A thread that is left with a hook behind loses it when the hook next fires.
 */
 #include <string.h>
+#include <time.h>
 
 #include "core.h"
 
@@ -165,14 +166,22 @@ static bool in_library(lua_State *L, lua_Debug *ar) {
   return strncmp(ar->short_src, "moonloop/", 9) == 0;
 }
 
+static uint64_t cpu_time(void) {
+  struct timespec t;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) != 0) return 0;
+  return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 /* Counted: is it over? The slice begins with its first look at the clock. */
 static bool slice_over(ml_meter *m) {
   uint64_t now = uv_hrtime();
   if (m->since_serial != serial(m)) {
     m->since_serial = serial(m);
     m->since = now;
+    m->since_cpu = cpu_time();
   }
-  return now - m->since >= m->slice_ns;
+  if (now - m->since < m->slice_ns) return false;
+  return now - m->since >= ML_REAL_SLICES * m->slice_ns || cpu_time() - m->since_cpu >= m->slice_ns;
 }
 
 /* Nothing was wrong until now: is it? */

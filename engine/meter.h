@@ -35,6 +35,7 @@ typedef struct ml_meter {
   bool reported;   /* counted in `overruns` */
   uint64_t since_serial;
   uint64_t since; /* when the slice began (counted), or when it was seen to be over, ns */
+  uint64_t since_cpu;
   uint64_t until; /* the end of the grace, ns */
   uint64_t slice_ns;
   struct ml_dog *dog; /* watchdog.c; NULL: none */
@@ -42,6 +43,9 @@ typedef struct ml_meter {
 } ml_meter;
 
 struct ml_engine;
+
+/* A slice is processor time of the engine's thread, and so many times that of real time. */
+#define ML_REAL_SLICES 10
 
 /* The thread that runs has an interest in hooks: sets what it needs. */
 void ml__meter_arm(struct ml_engine *e, lua_State *L);

@@ -196,6 +196,17 @@ ML_API void *ml_userdata(ml_engine *e);
 **   (with /bits), [IPv6], *; unix:PATH. PORTS: 80, 8000-8100, *. */
 ML_API int ml_rule_check(const char *rule, char *why, size_t n);
 ML_API size_t ml_memory(const ml_engine *e); /* bytes that it takes, what is garbage included */
+/* What the scripts have used until now. size is sizeof *out. On the engine's thread. */
+typedef struct ml_usage_info {
+  uint64_t memory;         /* as ml_memory                                      */
+  uint64_t tasks, handles; /* that there are now, as max_tasks and max_handles count them */
+  uint64_t output;         /* bytes, as max_output counts them                  */
+  uint64_t slices;         /* steps of tasks, callbacks, calls of the host's    */
+  uint64_t overruns;       /* that were too long, and were stopped for it       */
+  uint64_t preemptions;    /* and those that were suspended                     */
+  uint64_t kills;          /* that ml_interrupt has stopped                     */
+} ml_usage_info;
+ML_API int ml_usage(const ml_engine *e, ml_usage_info *out, size_t size);
 
 /* driving: pick one */
 ML_API int ml_run(ml_engine *e); /* until nothing is left; ML_ESTUCK names tasks on the log */

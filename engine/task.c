@@ -492,6 +492,7 @@ ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop) {
   ml_object *o;
   idx = lua_absindex(L, idx);
   luaL_checkstack(L, 10, "task");
+  if (e->config.max_tasks != 0) ml__check_tasks(L);
   t = ml__newobject(L, ML_T_TASK, sizeof *t, 2);
   t->fut.loop = loop;
   ml__list_init(&t->fut.callbacks);

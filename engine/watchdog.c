@@ -2,7 +2,8 @@
 **
 ** An engine's thread does nothing but to count its slices. The watchdog looks at the
 ** counts, every INTERVAL while scripts run and not at all while none does. When one has
-** stood still for a slice, it sends the engine's thread a signal, whose handler sets
+** stood still for a slice (of the thread's processor time: a machine that is busy with
+** something else is not the script's fault), it sends the engine's thread a signal, whose handler sets
 ** the hook: on that thread, which is the only one that may.
 **
 ** The handler of a signal belongs to the process, so what is known of it does, too: the one
@@ -33,8 +34,10 @@ struct ml_dog {
   atomic_bool poked;    /* ml_interrupt wants the thread to look */
   atomic_bool ask;      /* and to raise KeyboardInterrupt */
   /* the watchdog's own */
-  uint64_t seen;    /* the slice that it saw last; 0: none */
-  uint64_t seen_at; /* when it saw that first, ns */
+  uint64_t seen;     /* the slice that it saw last; 0: none */
+  uint64_t seen_at;  /* when it saw that first, ns; UINT64_MAX: told */
+  uint64_t seen_cpu; /* the thread's processor time then, ns */
+  clockid_t clock;
 };
 
 typedef struct ml_dog ml_dog;
@@ -105,6 +108,12 @@ void ml__dog_poke(ml_dog *d, bool interrupt) {
 
 /* ---- the watchdog's thread ---- */
 
+static uint64_t cpu_time(const ml_dog *d) {
+  struct timespec t;
+  if (clock_gettime(d->clock, &t) != 0) return 0;
+  return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 /* When to look at the engine next. */
 static uint64_t look(ml_dog *d, uint64_t now) {
   ml_meter *m = &d->e->meter;
@@ -117,9 +126,14 @@ static uint64_t look(ml_dog *d, uint64_t now) {
   if (serial != d->seen) {
     d->seen = serial;
     d->seen_at = now;
+    d->seen_cpu = cpu_time(d);
   }
+  if (d->seen_at == UINT64_MAX) return now + INTERVAL;
   end = d->seen_at + m->slice_ns;
-  if (d->seen_at == UINT64_MAX) return now + INTERVAL; /* told already */
+  if (now >= end && now < d->seen_at + ML_REAL_SLICES * m->slice_ns) {
+    uint64_t used = cpu_time(d) - d->seen_cpu;
+    if (used < m->slice_ns) end = now + m->slice_ns - used;
+  }
   if (now < end) return end < now + INTERVAL ? end : now + INTERVAL;
   d->seen_at = UINT64_MAX;
   d->due = serial;
@@ -230,6 +244,7 @@ int ml__dog_new(ml_engine *e, int sig, ml_dog **out) {
   d->e = e;
   d->sig = sig != 0 ? sig : SIGURG;
   d->thread = pthread_self();
+  if (pthread_getcpuclockid(d->thread, &d->clock) != 0) d->clock = CLOCK_MONOTONIC;
   sigemptyset(&set);
   if (sigaddset(&set, d->sig) != 0) err = ML_EINVAL;
   pthread_mutex_lock(&ml__watchdog.lock);

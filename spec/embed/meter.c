@@ -34,6 +34,10 @@ static void stopped(ml_engine *e, const char *source, const char *says) {
   ml_task_release(t);
 }
 
+static void start(ml_engine *e, const char *source) {
+  expect_ok(ml_load(e, "=script", source, strlen(source), NULL));
+}
+
 static int64_t number(ml_engine *e, const char *source) {
   ml_task *t = load(e, source);
   const ml_value *v;
@@ -207,8 +211,8 @@ static void preempted(ml_meter_mode meter) {
                    "stop = true\n"
                    "return await(t)") == 7);
   /* and the engine can be closed meanwhile */
-  load(e, "while true do end");
-  load(e, "coroutine.wrap(function() while true do end end)()");
+  start(e, "while true do end");
+  start(e, "coroutine.wrap(function() while true do end end)()");
   for (int i = 0; i < 4; i++) expect(ml_step(e, 0) == 1);
   expect_ok(ml_close(e, 1));
 }
@@ -216,9 +220,9 @@ static void preempted(ml_meter_mode meter) {
 /* An engine is closed though a task is always ready. */
 static void closes(void) {
   ml_engine *e = engine(ML_METER_OFF, ML_OVERRUN_ERROR);
-  load(e, "local asyncio = require 'asyncio'\n"
-          "local again = async(function() await(asyncio.sleep(0)) end)\n"
-          "while true do asyncio.catch(function() await(again()) end) end");
+  start(e, "local asyncio = require 'asyncio'\n"
+           "local again = async(function() await(asyncio.sleep(0)) end)\n"
+           "while true do asyncio.catch(function() await(again()) end) end");
   for (int i = 0; i < 4; i++) expect(ml_step(e, 0) == 1);
   expect_ok(ml_close(e, 1));
 }
