@@ -45,7 +45,7 @@ typedef struct ml_meter {
 struct ml_engine;
 
 /* A slice is processor time of the engine's thread, and so many times that of real time. */
-#define ML_REAL_SLICES 10
+#define ML_REAL_SLICES 20
 
 /* The thread that runs has an interest in hooks: sets what it needs. */
 void ml__meter_arm(struct ml_engine *e, lua_State *L);
