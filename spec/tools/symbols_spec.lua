@@ -105,11 +105,12 @@ local watched = {
   -- raw mode, asked for by scripts through module tty, ended by ml_close
   tcsetattr = { "tty" },
   -- warnings and reports of an engine whose host gave no `log`
-  fprintf = { "error" }, fwrite = { "error" }, fputc = { "error" }, fputs = { "error" }, __fprintf_chk = { "error" },
-  stderr = { "error", "launch" },
+  -- limits: and print where output is limited
+  fprintf = { "error", "limits" }, fwrite = { "error", "limits" }, fputc = { "error" }, fputs = { "error" }, __fprintf_chk = { "error", "limits" },
+  stderr = { "error", "launch", "limits" },
   -- print of an engine whose host gave no `print` is Lua's own. What is queued there is written before a child that
   -- inherits it runs and before asyncio.stdout writes; pipe, sendfile: a script's own file
-  stdout = { "launch", "stdout" }, fflush = { "launch", "stdout", "pipe", "sendfile" },
+  stdout = { "launch", "limits", "stdout" }, fflush = { "launch", "limits", "stdout", "pipe", "sendfile" },
 }
 
 describe("the library", function()
