@@ -18,7 +18,7 @@ typedef struct host_op host_op;
 
 typedef struct ml_gate ml_gate;
 struct ml_gate {
-  uv_mutex_t lock;
+  pthread_mutex_t lock;
   atomic_int refs; /* of the calls, and of the loop while it is open */
   ml_evloop *loop; /* NULL: closed; under the lock */
   ml_closer closer;
@@ -194,7 +194,7 @@ static void gate_unref(ml_gate *g) {
   if (atomic_fetch_sub(&g->refs, 1) > 1) return;
   for (unsigned i = 0; i < RETIRED; i++) free(g->retired[i]);
   while (g->nspare > 0) free(g->spare[--g->nspare]);
-  uv_mutex_destroy(&g->lock);
+  pthread_mutex_destroy(&g->lock);
   free(g);
 }
 
@@ -235,17 +235,17 @@ static void close_gate(lua_State *L, ml_closer *closer) {
     bool finished;
     ml__list_remove(&c->link);
     if (c->op != NULL) detach(c, L);
-    uv_mutex_lock(&g->lock);
+    pthread_mutex_lock(&g->lock);
     finished = c->finished;
     c->e = NULL;
-    uv_mutex_unlock(&g->lock);
+    pthread_mutex_unlock(&g->lock);
     if (!finished) continue;
     ml__loop_unpost(l, &c->job);
     retire(c);
   }
-  uv_mutex_lock(&g->lock);
+  pthread_mutex_lock(&g->lock);
   g->loop = NULL;
-  uv_mutex_unlock(&g->lock);
+  pthread_mutex_unlock(&g->lock);
   l->gate = NULL;
   gate_unref(g);
 }
@@ -255,7 +255,7 @@ static ml_gate *gate_of(ml_evloop *l) {
   if (g != NULL) return g;
   if (ml__loop_uv(l) == NULL) return NULL;
   g = calloc(1, sizeof *g);
-  if (g == NULL || uv_mutex_init(&g->lock) != 0) {
+  if (g == NULL || pthread_mutex_init(&g->lock, NULL) != 0) {
     free(g);
     return NULL;
   }
@@ -300,9 +300,9 @@ static ml_call *call_new(ml_evloop *l, host_op *op) {
 
 static bool is_finished(ml_call *c) {
   bool finished;
-  uv_mutex_lock(&c->gate->lock);
+  pthread_mutex_lock(&c->gate->lock);
   finished = c->finished;
-  uv_mutex_unlock(&c->gate->lock);
+  pthread_mutex_unlock(&c->gate->lock);
   return finished;
 }
 
@@ -432,7 +432,7 @@ int ml_call_finish(ml_call *c, int err, const ml_value *v, size_t n) {
     copy_values(values, v, n);
   }
   g = c->gate;
-  uv_mutex_lock(&g->lock);
+  pthread_mutex_lock(&g->lock);
   if (c->finished) {
     rc = ML_EINVAL;
   } else {
@@ -447,7 +447,7 @@ int ml_call_finish(ml_call *c, int err, const ml_value *v, size_t n) {
     else
       rc = ML_ECLOSED;
   }
-  uv_mutex_unlock(&g->lock);
+  pthread_mutex_unlock(&g->lock);
   free(values);
   if (rc == ML_ECLOSED) { /* nobody else knows of it */
     free_values(c);

@@ -283,7 +283,7 @@ int ml__push_interrupt(lua_State *L) {
 
 void ml__interrupt_now(ml_engine *e) {
   lua_State *L = hot(&e->meter);
-  if (L == NULL) L = e->running != NULL ? e->running->L : e->L;
+  if (L == NULL) L = e->L;
   lua_sethook(L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
