@@ -1,9 +1,5 @@
-/* Module asyncio.workers: thread executors, as a loop sees them. concurrent.futures is
-** made of it.
-**
-** A call is packed when it is submitted and queued for the threads; its outcome comes to
-** the port of the loop, whose job unpacks it into the future. A future that is
-** cancelled takes its call out of the queue, or forgets it if it runs already.
+/* Module asyncio.workers: pools of threads, from their making to their end, and what
+** scripts call. concurrent.futures is made of it. executor_calls.c has the calls.
 */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,14 +7,6 @@
 #include <time.h>
 
 #include "executor.h"
-
-/* The engine's part: one userdata in the registry. */
-typedef struct workers {
-  ml_engine *engine;
-  ml_link pools, ports;
-  ml_buf out;  /* what is being packed */
-  bool closed; /* the engine is closing, there are no pools */
-} workers;
 
 static const char state_key = 0;
 
@@ -28,8 +16,8 @@ typedef struct pool_object {
   ml_pool *pool;
 } pool_object;
 
-static workers *state_of(lua_State *L) {
-  workers *s;
+ml_workers *ml__workers_of(lua_State *L) {
+  ml_workers *s;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
   s = lua_touserdata(L, -1);
   lua_pop(L, 1);
@@ -76,346 +64,21 @@ static const void *find(void *ud, uint32_t id, size_t *n) {
   return entry->data;
 }
 
-/* ---- the end of calls ---- */
-
-/* The call is over for the loop: its future is let go. */
-static void forget(lua_State *L, ml_work *w) {
-  if (w->future == NULL) return;
-  w->future = NULL;
-  w->port->loop->holds--;
-  ml__list_remove(&w->watch.link);
-  ml__list_remove(&w->mine);
-  ml__unpin(L, w->pin);
-}
-
-/* Pushes values that are in the call's bytes; their number. */
-static int outcome(lua_State *L, const ml_work *w) {
-  static const ml_packing how = {.flags = ML_PACK_CODE};
-  return ml__unpack(L, w->data, w->len, &how);
-}
-
-static void join(ml_pool *p);
-
-/* [work, future]: ends the future. The call is freed by the caller. */
-static int finish(lua_State *L) {
-  ml_work *w = lua_touserdata(L, 1);
-  ml_future *f = lua_touserdata(L, 2);
-  int n;
-  switch (w->outcome) {
-  case OUT_VALUES:
-    n = outcome(L, w);
-    if (n > 1) { /* as a task returns them */
-      lua_createtable(L, n, 1);
-      lua_insert(L, 3);
-      for (int i = n; i >= 1; i--) lua_rawseti(L, 3, i);
-      lua_pushinteger(L, n);
-      lua_setfield(L, 3, "n");
-      if (f->obj.state == ML_F_PENDING) f->obj.flags |= ML_FF_MULTI;
-    }
-    lua_settop(L, 3);
-    ml__future_set_result(L, 2);
-    return 0;
-  case OUT_ERROR:
-    outcome(L, w);
-    lua_settop(L, 4);
-    if (lua_isnil(L, 3)) { /* error(nil) */
-      ml__error_new(L, "RuntimeError", "the function raised nil");
-      lua_replace(L, 3);
-    }
-    if (lua_type(L, 4) == LUA_TSTRING) ml__traceback_keep(L, 3, 4);
-    lua_settop(L, 3);
-    ml__future_set_error(L, 2);
-    return 0;
-  case OUT_ENDED:
-    lua_pushboolean(L, 1);
-    ml__future_set_result(L, 2);
-    return 0;
-  case OUT_BROKEN:
-    ml__error_new(L, "BrokenThreadPool",
-                  "a worker thread could not start (its initializer has failed, or there is no "
-                  "memory): the pool can run nothing");
-    break;
-  default: ml__error_new(L, "RuntimeError", "not enough memory in the worker thread");
-  }
-  ml__future_set_error(L, 2);
-  return 0;
-}
-
-/* [future, error]: what finish raised */
-static int finish_failed(lua_State *L) {
-  ml__future_set_error(L, 1);
-  return 0;
-}
-
-static void tell_log(ml_engine *e, const ml_work *w) {
-  for (size_t at = 0, n; at < w->loglen; at += n + 1 + sizeof n) {
-    const char *text = w->log + at + 1 + sizeof n;
-    memcpy(&n, w->log + at + 1, sizeof n);
-    if (w->log[at] == 'p')
-      e->config.print(e->config.ud, text, n);
-    else
-      e->config.log(e->config.ud, text, n);
-  }
-}
-
-#define SPARE 128
-
-/* A call that the loop's thread has done with. */
-static void retire(ml_work *w) {
-  ml_port *p = w->port;
-  if (w->data != w->room || w->log != NULL || w->cap != sizeof w->room || p->nspare == SPARE) {
-    ml__work_free(w);
-    return;
-  }
-  p->nspare++;
-  ml__list_append(&p->spare, &w->link);
-}
-
-/* What most calls give, one plain value, takes no memory and cannot fail. */
-static bool finish_plain(lua_State *L, ml_work *w) {
-  ml_future *f = w->future;
-  if (f == NULL || w->outcome != OUT_VALUES || w->log != NULL || (f->obj.flags & ML_FF_HANDLES) ||
-      !lua_checkstack(L, 10) || ml__unpack_plain(L, w->data, w->len, 0, 1) != 1)
-    return false;
-  ml__pushpinned(L, w->pin);
-  lua_insert(L, -2);
-  forget(L, w);
-  ml__future_set_result(L, -2);
-  lua_pop(L, 1);
-  retire(w);
-  return true;
-}
-
-/* On the loop, in a job: a call has come back. */
-static void come_back(lua_State *L, ml_work *w) {
-  int top = lua_gettop(L);
-  if (finish_plain(L, w)) return;
-  if (w->log != NULL) tell_log(w->port->engine, w);
-  if (w->outcome == OUT_ENDED) join(w->pool);
-  if (w->future != NULL && lua_checkstack(L, 10)) {
-    ml__pushpinned(L, w->pin); /* the call's pin goes first: the future may run finalizers */
-    lua_pushcfunction(L, finish);
-    lua_pushlightuserdata(L, w);
-    lua_pushvalue(L, top + 1);
-    forget(L, w);
-    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
-      lua_pushcfunction(L, finish_failed);
-      lua_insert(L, -2);
-      lua_pushvalue(L, top + 1);
-      lua_insert(L, -2);
-      if (lua_pcall(L, 2, 0, 0) != LUA_OK) { /* no memory for it: the task stays */
-        ml__log(w->port->engine, "a worker's outcome is lost: not enough memory");
-      }
-    }
-    lua_settop(L, top);
-  }
-  retire(w);
-}
-
-/* Everything that has come since it was posted. */
-static void drain(ml_evloop *l, ml_job *j) {
-  ml_port *p = ml__containerof(j, ml_port, drain);
-  ml_link done;
-  ml__list_init(&done);
-  ml__lock_soon(&p->lock);
-  ml__list_splice(&done, &p->done);
-  pthread_mutex_unlock(&p->lock);
-  while (!ml__list_empty(&done)) {
-    ml_work *w = ml__containerof(done.next, ml_work, link);
-    ml__list_remove(&w->link);
-    if (!ml__list_empty(&done)) ml__work_fetch(ml__containerof(done.next, ml_work, link));
-    come_back(l->L, w);
-  }
-}
-
-/* Takes the call out of where it waits, and frees it; or, if a thread has it, leaves it. */
-static void withdraw(ml_work *w) {
-  ml_pool *p = w->pool;
-  bool mine;
-  if (w->held) {
-    ml__list_remove(&w->link);
-    p->nheld--;
-    ml__work_free(w);
-    return;
-  }
-  pthread_mutex_lock(&p->lock);
-  mine = w->state == WORK_QUEUED && !ml__list_empty(&w->link);
-  if (mine) {
-    ml__list_remove(&w->link);
-    if (w->outcome != OUT_ENDED) p->queued--;
-  }
-  pthread_mutex_unlock(&p->lock);
-  if (mine) ml__work_free(w);
-}
-
-/* The future is done, but not by the call: it was cancelled. */
-static void on_done(ml_evloop *l, ml_job *j) {
-  ml_work *w = ml__containerof(j, ml_work, watch);
-  forget(l->L, w);
-  withdraw(w);
-}
-
-static void release(ml_pool *p);
+/* ---- pools ---- */
 
 /* No more calls; threads end when there is none left. */
-static void shut(ml_pool *p) {
-  if (p->nheld > 0) release(p);
+void ml__pool_shut(ml_pool *p) {
+  if (p->nheld > 0) ml__pool_release(p);
   pthread_mutex_lock(&p->lock);
   p->shut = true;
   pthread_cond_broadcast(&p->work);
   pthread_mutex_unlock(&p->lock);
 }
 
-/* ---- ports ---- */
-
-static void port_unref(ml_port *p) {
-  if (atomic_fetch_sub(&p->refs, 1) != 1) return;
-  pthread_mutex_destroy(&p->lock);
-  free(p);
-}
-
-/* The loop is closing: nobody waits for its calls any more. */
-static void port_close(lua_State *L, ml_closer *c) {
-  ml_port *p = ml__containerof(c, ml_port, closer);
-  ml_evloop *l = p->loop;
-  workers *s = state_of(L);
-  ml_link done;
-  ml__list_init(&done);
-  while (!ml__list_empty(&p->inflight)) {
-    ml_work *w = ml__containerof(p->inflight.next, ml_work, mine);
-    forget(L, w);
-    withdraw(w);
-  }
-  pthread_mutex_lock(&p->lock);
-  p->loop = NULL;
-  ml__list_splice(&done, &p->done);
-  pthread_mutex_unlock(&p->lock);
-  while (!ml__list_empty(&p->spare)) {
-    ml_work *w = ml__containerof(p->spare.next, ml_work, link);
-    ml__list_remove(&w->link);
-    ml__work_free(w);
-  }
-  p->nspare = SPARE; /* no more */
-  ml__list_remove(&p->look.link);
-  ml__loop_unpost(l, &p->drain);
-  while (!ml__list_empty(&done)) {
-    ml_work *w = ml__containerof(done.next, ml_work, link);
-    ml__list_remove(&w->link);
-    ml__work_free(w);
-  }
-  for (ml_link *k = s->pools.next; k != &s->pools; k = k->next) {
-    ml_pool *pool = ml__containerof(k, ml_pool, all);
-    if (pool->port == p) pool->port = NULL;
-    if (pool->owner == l) shut(pool);
-  }
-  ml__list_remove(&p->all);
-  port_unref(p);
-}
-
-/* Calls were left to threads that were awake: what they have not taken yet may wake others. */
-static void look(ml_evloop *l, ml_job *j) {
-  workers *s = state_of(l->L);
-  (void)j;
-  for (ml_link *k = s->pools.next; k != &s->pools; k = k->next) {
-    ml_pool *p = ml__containerof(k, ml_pool, all);
-    if (p->nheld > 0) release(p);
-    if (p->queued == 0) continue;
-    pthread_mutex_lock(&p->lock);
-    if (p->queued > 0 && p->quick && p->idle < p->threads) {
-      p->wanted = !p->sentry && p->idle > 0 && !p->waking;
-      if (p->wanted) pthread_cond_signal(&p->work);
-    } else {
-      p->eager = p->queued > 0;
-      ml__pool_wakes(p, p->queued);
-    }
-    pthread_mutex_unlock(&p->lock);
-  }
-}
-
-/* The port of the loop for this pool; NULL: no memory. */
-static ml_port *port_of(lua_State *L, ml_pool *pool, ml_evloop *l) {
-  workers *s;
-  ml_port *p = pool->port;
-  if (p != NULL && p->loop == l) return p;
-  s = state_of(L);
-  for (ml_link *k = s->ports.next; k != &s->ports; k = k->next) {
-    p = ml__containerof(k, ml_port, all);
-    if (p->loop == l) return pool->port = p;
-  }
-  if (ml__loop_uv(l) == NULL) return NULL; /* from here on it can be woken */
-  p = calloc(1, sizeof *p);
-  if (p == NULL || pthread_mutex_init(&p->lock, NULL) != 0) {
-    free(p);
-    return NULL;
-  }
-  p->engine = l->engine;
-  p->loop = l;
-  p->refs = 1;
-  p->drain.run = drain;
-  p->look.run = look;
-  ml__list_init(&p->look.link);
-  p->closer.close = port_close;
-  ml__list_init(&p->drain.link);
-  ml__list_init(&p->done);
-  ml__list_init(&p->inflight);
-  ml__list_init(&p->spare);
-  ml__list_append(&l->closers, &p->closer.link);
-  ml__list_append(&s->ports, &p->all);
-  return pool->port = p;
-}
-
-/* ---- pools ---- */
-
-static ml_work *make_work(ml_port *port) {
-  ml_work *w = aligned_alloc(ML_LINE, (sizeof *w + ML_LINE - 1) / ML_LINE * ML_LINE);
-  if (w != NULL) atomic_fetch_add(&port->refs, 1);
-  return w;
-}
-
-static ml_work *reuse(ml_port *port) {
-  ml_work *w = ml__containerof(port->spare.next, ml_work, link);
-  ml__list_remove(&w->link);
-  port->nspare--;
-  if (port->nspare > 0) ml__work_fetch(ml__containerof(port->spare.next, ml_work, link));
-  return w;
-}
-
-/* A new call of n bytes, with the future on top; NULL: no memory. */
-static ml_work *new_work(lua_State *L, ml_pool *pool, const char *data, size_t n) {
-  ml_future *f = lua_touserdata(L, -1);
-  ml_port *port = port_of(L, pool, f->loop);
-  ml_work *w = NULL;
-  int pin = ml__pin(L, -1);
-  if (port != NULL) w = port->nspare > 0 ? reuse(port) : make_work(port);
-  if (w != NULL) {
-    memset(w, 0, sizeof *w);
-    w->data = n <= sizeof w->room ? w->room : malloc(n);
-    w->cap = n <= sizeof w->room ? sizeof w->room : n;
-    w->port = port;
-  }
-  if (w == NULL || w->data == NULL) {
-    if (w != NULL) ml__work_free(w);
-    ml__unpin(L, pin);
-    luaL_error(L, "not enough memory");
-    return NULL;
-  }
-  w->pool = pool;
-  w->future = f;
-  w->pin = pin;
-  w->len = n;
-  w->watch.run = on_done;
-  if (n > 0) memcpy(w->data, data, n);
-  f->loop->holds++;
-  ml__list_init(&w->link);
-  ml__list_append(&f->callbacks, &w->watch.link);
-  ml__list_append(&port->inflight, &w->mine);
-  return w;
-}
-
 #define WORKER_STACK (8u << 20)
 
 /* One more thread. With the pool locked; false: none could be made. */
-static bool add_worker(ml_pool *p) {
+bool ml__pool_add_worker(ml_pool *p) {
   ml_worker *w = calloc(1, sizeof *w);
   pthread_attr_t attr;
   sigset_t set, old;
@@ -450,7 +113,7 @@ static bool add_worker(ml_pool *p) {
 }
 
 /* Frees what is left of threads that have ended. */
-static void join(ml_pool *p) {
+void ml__pool_join(ml_pool *p) {
   ml_link gone;
   ml__list_init(&gone);
   pthread_mutex_lock(&p->lock);
@@ -470,38 +133,14 @@ static void join(ml_pool *p) {
   }
 }
 
-/* Withdraws the calls that have not begun. */
-static void drop_queue(lua_State *L, ml_pool *p, bool cancel) {
-  for (;;) {
-    ml_work *w = NULL;
-    pthread_mutex_lock(&p->lock);
-    if (!ml__list_empty(&p->queue)) {
-      w = ml__containerof(p->queue.next, ml_work, link);
-      ml__list_remove(&w->link);
-      p->queued--;
-    }
-    pthread_mutex_unlock(&p->lock);
-    if (w == NULL) return;
-    if (w->future != NULL && cancel) {
-      ml__pushpinned(L, w->pin);
-      forget(L, w);
-      lua_pushnil(L);
-      ml__future_cancel(L, -2);
-      lua_pop(L, 1);
-    } else if (w->future != NULL)
-      forget(L, w);
-    ml__work_free(w);
-  }
-}
-
 #define INTERRUPT_EVERY 20000000 /* ns */
 
 /* The engine is closing: waits for the threads. What still runs is interrupted, again and
 ** again; a call that blocks outside of Lua is waited for. */
 static void end_pool(lua_State *L, ml_pool *p) {
   struct timespec until;
-  shut(p);
-  drop_queue(L, p, false);
+  ml__pool_shut(p);
+  ml__pool_drop(L, p, false);
   pthread_mutex_lock(&p->lock);
   while (p->threads > 0) {
     for (ml_link *k = p->workers.next; k != &p->workers; k = k->next) {
@@ -515,7 +154,7 @@ static void end_pool(lua_State *L, ml_pool *p) {
     pthread_cond_timedwait(&p->ended, &p->lock, &until);
   }
   pthread_mutex_unlock(&p->lock);
-  join(p);
+  ml__pool_join(p);
 }
 
 static void free_pool(ml_pool *p) {
@@ -531,7 +170,7 @@ static void free_pool(ml_pool *p) {
 }
 
 /* Pools that nobody holds and whose threads have ended. */
-static void reap(workers *s) {
+static void reap(ml_workers *s) {
   for (ml_link *k = s->pools.next, *next; k != &s->pools; k = next) {
     ml_pool *p = ml__containerof(k, ml_pool, all);
     bool over;
@@ -541,7 +180,7 @@ static void reap(workers *s) {
     over = p->threads == 0;
     pthread_mutex_unlock(&p->lock);
     if (!over) continue;
-    join(p);
+    ml__pool_join(p);
     /* calls that are over but not seen yet refer to it only if it has ended */
     bool used = false;
     for (ml_link *q = s->ports.next; q != &s->ports; q = q->next) {
@@ -554,7 +193,7 @@ static void reap(workers *s) {
 }
 
 static int state_gc(lua_State *L) {
-  workers *s = lua_touserdata(L, 1);
+  ml_workers *s = lua_touserdata(L, 1);
   while (!ml__list_empty(&s->pools)) {
     ml_pool *p = ml__containerof(s->pools.next, ml_pool, all);
     end_pool(L, p);
@@ -569,7 +208,7 @@ static int pool_gc(lua_State *L) {
   pool_object *o = lua_touserdata(L, 1);
   if (o->pool == NULL || ml__engine(L)->closing > 1) return 0;
   o->pool->orphan = true;
-  shut(o->pool);
+  ml__pool_shut(o->pool);
   o->pool = NULL;
   return 0;
 }
@@ -578,7 +217,7 @@ static int pool_gc(lua_State *L) {
 
 static pool_object *check(lua_State *L) {
   pool_object *o = ml__checkobject(L, 1, ML_T_POOL);
-  if (o->pool == NULL || state_of(L)->closed)
+  if (o->pool == NULL || ml__workers_of(L)->closed)
     ml__error(L, "RuntimeError", "the engine is closing: there are no worker threads");
   return o;
 }
@@ -603,81 +242,12 @@ static bool callable(lua_State *L, int idx) {
   return true;
 }
 
-/* With the pool locked: is one more thread of use for a call when so many wait? A pool that
-** is used again and again gets a few more than it needs at a time: of several idle threads
-** the kernel wakes one that is near, which takes half as long as waking the only one. */
-#define NEAR 4
-#define CALLS_EACH 32
-
-static bool wants_worker(const ml_pool *p, int waiting) {
-  if (p->threads >= p->max) return false;
-  return waiting > p->idle || (p->threads < NEAR && p->calls >= p->threads * CALLS_EACH);
-}
-
-/* With the pool locked: a call was appended to the queue: a thread will come for it. NULL, or
-** what to say if there is none. */
-static const char *queued(ml_pool *p, ml_work *w) {
-  int waiting = ++p->queued - (p->spinning ? 1 : 0);
-  w->held = false;
-  if (!ml__pool_wakes(p, waiting) && waiting > 0 && ml__list_empty(&w->port->look.link))
-    ml__ready(w->port->loop, &w->port->look);
-  if (p->calls < NEAR * CALLS_EACH) p->calls++;
-  if (!wants_worker(p, waiting) || add_worker(p) || p->threads > 0) return NULL;
-  ml__list_remove(&w->link);
-  p->queued--;
-  return "can't start a new thread";
-}
-
-/* What was held goes into the queue. */
-static void release(ml_pool *p) {
-  ml__lock_soon(&p->lock);
-  while (p->nheld > 0) {
-    ml_work *w = ml__containerof(p->held.next, ml_work, link);
-    ml__list_remove(&w->link);
-    ml__list_append(&p->queue, &w->link);
-    p->nheld--;
-    queued(p, w); /* threads there are: they were quick */
-  }
-  pthread_mutex_unlock(&p->lock);
-}
-
-/* Two threads that both touch the queue at every call wait for one another most of the time.
-** So short calls that come faster than they are done go there HELD at a time. */
-#define HELD 16
-#define ENOUGH 2 /* so many in the queue keep the threads busy meanwhile */
-
-/* Puts the call into the queue. NULL; or the class of the error that it is, with what it says
-** in *text. */
-static const char *enqueue(ml_pool *p, ml_work *w, const char **text) {
-  const char *fault = NULL;
-  if (atomic_load_explicit(&p->quick, memory_order_relaxed) && p->nheld < HELD &&
-      atomic_load_explicit(&p->queued, memory_order_relaxed) >= ENOUGH) {
-    w->held = true;
-    ml__list_append(&p->held, &w->link);
-    p->nheld++;
-    if (ml__list_empty(&w->port->look.link)) ml__ready(w->port->loop, &w->port->look);
-    return NULL;
-  }
-  if (p->nheld > 0) release(p);
-  ml__lock_soon(&p->lock);
-  if (p->broken || p->shut) {
-    fault = p->broken ? "BrokenThreadPool" : "RuntimeError";
-    *text = p->broken ? "a worker thread could not start: the pool can run nothing"
-                      : "cannot schedule new futures after shutdown";
-  } else {
-    ml__list_append(&p->queue, &w->link);
-    if ((*text = queued(p, w)) != NULL) fault = "RuntimeError";
-  }
-  pthread_mutex_unlock(&p->lock);
-  return fault;
-}
-
 /* pool:submit(fname, loop or nil, context or nil, f, ...) -> future of the loop, or of the
 ** running one */
 static int pool_submit(lua_State *L) {
   ml_pool *p = check(L)->pool;
   const char *fname = luaL_checkstring(L, 2);
-  workers *s = state_of(L);
+  ml_workers *s = ml__workers_of(L);
   const char *fault, *text;
   ml_evloop *l;
   ml_work *w;
@@ -692,11 +262,11 @@ static int pool_submit(lua_State *L) {
   l = lua_isnil(L, 3) ? ml__loop_get(L) : ml__checkopenloop(L, 3);
   pack_call(L, p, 4, &s->out, fname);
   ml__future_new(L, l);
-  w = new_work(L, p, s->out.data, s->out.len);
+  w = ml__work_new(L, p, s->out.data, s->out.len);
   if (s->out.cap > 1 << 20) ml_buf_free(&s->out);
-  fault = enqueue(p, w, &text);
+  fault = ml__work_enqueue(p, w, &text);
   if (fault == NULL) return 1;
-  forget(L, w);
+  ml__work_forget(L, w);
   ml__work_free(w);
   return ml__misuse(L, fault, "%s", text);
 }
@@ -736,9 +306,9 @@ static int run_in_executor(lua_State *L) {
       o->pool->port->loop == ml__checkloop(L, 1) &&
       (len = pack_plain(L, o->pool, message, sizeof message)) > 0) {
     ml__future_new(L, o->pool->port->loop);
-    ml_work *w = new_work(L, o->pool, message, len);
-    if (enqueue(o->pool, w, &text) == NULL) return 1;
-    forget(L, w); /* to be said in general */
+    ml_work *w = ml__work_new(L, o->pool, message, len);
+    if (ml__work_enqueue(o->pool, w, &text) == NULL) return 1;
+    ml__work_forget(L, w); /* to be said in general */
     ml__work_free(w);
   }
   lua_settop(L, n);
@@ -761,24 +331,24 @@ static int pool_shutdown(lua_State *L) {
   bool over;
   ml_work *w;
   lua_settop(L, 2);
-  shut(p);
-  if (lua_toboolean(L, 2)) drop_queue(L, p, true);
+  ml__pool_shut(p);
+  if (lua_toboolean(L, 2)) ml__pool_drop(L, p, true);
   ml__future_new(L, ml__loop_get(L));
   pthread_mutex_lock(&p->lock);
   over = p->threads == 0;
   pthread_mutex_unlock(&p->lock);
   if (!over) {
-    w = new_work(L, p, NULL, 0);
+    w = ml__work_new(L, p, NULL, 0);
     w->outcome = OUT_ENDED;
     pthread_mutex_lock(&p->lock);
     over = p->threads == 0;
     if (!over) ml__list_append(&p->enders, &w->link);
     pthread_mutex_unlock(&p->lock);
     if (!over) return 1;
-    forget(L, w);
+    ml__work_forget(L, w);
     ml__work_free(w);
   }
-  join(p);
+  ml__pool_join(p);
   lua_pushboolean(L, 1);
   ml__future_set_result(L, -2);
   return 1;
@@ -786,7 +356,7 @@ static int pool_shutdown(lua_State *L) {
 
 /* pool:close(): no more calls; waits for nothing */
 static int pool_close(lua_State *L) {
-  shut(check(L)->pool);
+  ml__pool_shut(check(L)->pool);
   return 0;
 }
 
@@ -794,14 +364,14 @@ static int pool_close(lua_State *L) {
 static int pool_belong(lua_State *L) {
   ml_pool *p = check(L)->pool;
   p->owner = ml__checkloop(L, 2);
-  port_of(L, p, p->owner);
+  ml__port_of(L, p, p->owner);
   return 0;
 }
 
 /* pool:count() -> threads, idle ones, calls that wait */
 static int pool_count(lua_State *L) {
   ml_pool *p = check(L)->pool;
-  if (p->nheld > 0) release(p);
+  if (p->nheld > 0) ml__pool_release(p);
   pthread_mutex_lock(&p->lock);
   lua_pushinteger(L, p->threads);
   lua_pushinteger(L, p->idle);
@@ -852,7 +422,7 @@ fail:
 /* pool(max, name, memory or 0, path, cpath, initializer, ...) */
 static int f_pool(lua_State *L) {
   static const ml_packing how = {.flags = ML_PACK_CODE, .what = "initargs: argument", .unnamed = 3};
-  workers *s = state_of(L);
+  ml_workers *s = ml__workers_of(L);
   int n = lua_gettop(L);
   lua_Integer max = luaL_checkinteger(L, 1), limit = luaL_checkinteger(L, 3);
   size_t len;
@@ -887,7 +457,7 @@ int ml__open_workers(lua_State *L) {
                                      {"count", pool_count},   {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", pool_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"pool", f_pool}, {"runner", f_runner}, {NULL, NULL}};
-  workers *s = lua_newuserdatauv(L, sizeof *s, 0);
+  ml_workers *s = lua_newuserdatauv(L, sizeof *s, 0);
   memset(s, 0, sizeof *s);
   s->engine = ml__engine(L);
   ml__list_init(&s->pools);

@@ -1,5 +1,5 @@
-/* What the two sides of thread executors share: the loop's (executor.c) and the
-** workers' (executor_thread.c).
+/* What the two sides of thread executors share: the loop's (executor.c: pools,
+** executor_calls.c: calls) and the workers' (executor_thread.c).
 **
 ** A pool is a queue of calls and threads that take them. Each thread has an engine of its
 ** own; a call comes to it as bytes and goes back as bytes. What is finished waits in
@@ -158,11 +158,45 @@ static inline bool ml__pool_wakes(ml_pool *p, int waiting) {
 #define ML_CODE_MAX 4096
 #define ML_CODE_BYTES (1u << 20)
 
+/* The engine's part: one userdata in the registry. */
+typedef struct ml_workers {
+  ml_engine *engine;
+  ml_link pools, ports;
+  ml_buf out;  /* what is being packed */
+  bool closed; /* the engine is closing, there are no pools */
+} ml_workers;
+
+/* executor.c */
+ml_workers *ml__workers_of(lua_State *L);
+/* No more calls; threads end when there is none left. */
+void ml__pool_shut(ml_pool *p);
+/* One more thread. With the pool locked; false: none could be made. */
+bool ml__pool_add_worker(ml_pool *p);
+/* Frees what is left of threads that have ended. */
+void ml__pool_join(ml_pool *p);
+
+/* executor_calls.c: the loop's thread. */
+
+/* The port of the loop for this pool; NULL: no memory. */
+ml_port *ml__port_of(lua_State *L, ml_pool *pool, ml_evloop *l);
+/* A new call of n bytes, with its future on top. Raises memory errors. */
+ml_work *ml__work_new(lua_State *L, ml_pool *pool, const char *data, size_t n);
+/* Puts the call into the queue. NULL; or the class of the error that it is, with what it
+** says in *text. */
+const char *ml__work_enqueue(ml_pool *p, ml_work *w, const char **text);
+/* The call is over for the loop: its future is let go. */
+void ml__work_forget(lua_State *L, ml_work *w);
+/* What is held goes into the queue. */
+void ml__pool_release(ml_pool *p);
+/* Withdraws the calls that have not begun; cancels their futures or forgets them. */
+void ml__pool_drop(lua_State *L, ml_pool *p, bool cancel);
+
 /* executor_thread.c. ANY THREAD but the loop's waits in it. */
 void *ml__worker_main(void *worker);
 /* ANY THREAD: the port gets what is finished; or it is freed, if nobody is there. */
 void ml__work_deliver(ml_work *w);
 void ml__work_free(ml_work *w);
+void ml__port_unref(ml_port *p);
 
 /* channel.c: adds functions to the table on top. */
 void ml__open_channel(lua_State *L);

@@ -61,14 +61,14 @@ static void *limited(void *ud, void *p, size_t osize, size_t nsize) {
 
 /* ---- delivering ---- */
 
-static void port_unref(ml_port *p) {
+void ml__port_unref(ml_port *p) {
   if (atomic_fetch_sub(&p->refs, 1) != 1) return;
   pthread_mutex_destroy(&p->lock);
   free(p);
 }
 
 void ml__work_free(ml_work *w) {
-  port_unref(w->port);
+  ml__port_unref(w->port);
   if (w->data != w->room) free(w->data);
   free(w->log);
   free(w);
