@@ -95,6 +95,7 @@ struct ml_allocator {
   void (*gone)(void *ud);
   void *(*host)(void *ud, void *p, size_t osize, size_t nsize);
   void *ud;
+  ml_region *region; /* of an engine with a seed, or NULL */
   void (*lost)(void *ud, const ml_object *co);
   void *lost_ud;
   size_t used, limit; /* limit 0: none */
@@ -129,11 +130,23 @@ static void *host_malloc(void *ud, void *p, size_t osize, size_t nsize) {
 ml_allocator *ml__alloc_new(const ml_config *c, void (*lost)(void *ud, const ml_object *co),
                             void *ud) {
   void *(*host)(void *, void *, size_t, size_t) = c->alloc ? c->alloc : host_malloc;
-  ml_allocator *a = host(c->alloc_ud, NULL, 0, sizeof *a);
-  if (a == NULL) return NULL;
+  void *host_ud = c->alloc_ud;
+  ml_region *region = NULL;
+  ml_allocator *a;
+  if (c->seed != 0 && c->alloc == NULL) {
+    host_ud = region = ml__region_new();
+    host = ml__region_alloc;
+    if (region == NULL) return NULL;
+  }
+  a = host(host_ud, NULL, 0, sizeof *a);
+  if (a == NULL) {
+    ml__region_free(region);
+    return NULL;
+  }
   memset(a, 0, sizeof *a);
+  a->region = region;
   a->host = host;
-  a->ud = c->alloc_ud;
+  a->ud = host_ud;
   a->lost = lost;
   a->lost_ud = ud;
   return a;
@@ -145,6 +158,10 @@ void ml__alloc_main_block(ml_allocator *a, const void *p) { a->last = p; }
 
 void ml__alloc_free(ml_allocator *a) {
   if (a == NULL) return;
+  if (a->region != NULL) { /* with all that is in it */
+    ml__region_free(a->region);
+    return;
+  }
 #ifndef ML_NO_ARENA
   while (a->nkept > 0) {
     a->nkept--;

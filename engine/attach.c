@@ -347,9 +347,10 @@ static int whose(lua_State *L) {
   return 0;
 }
 
-/* Is it to be a sandbox? What the host's state has given out already cannot be taken back. */
+/* Is it to be a sandbox, or to have a seed? What the host's state has given out already, and what it
+** was made with, cannot be taken back. */
 static bool sealed(const ml_engine *e) {
-  return e->config.profile != ML_PROFILE_FULL || e->config.allow != NULL;
+  return e->config.profile != ML_PROFILE_FULL || e->config.allow != NULL || e->config.seed != 0;
 }
 
 /* A closed engine's, once more: its configuration anew, and its first loop the host's. */

@@ -358,6 +358,15 @@ void ml__engine_free(ml_engine *e);
 ml_allocator *ml__alloc_new(const ml_config *c, void (*lost)(void *ud, const ml_object *co),
                             void *ud);
 void ml__alloc_free(ml_allocator *a);
+/* seed.c: for engines that have a seed. A region of addresses, whose blocks lie alike in each
+** run; NULL: no room for it. ml__region_alloc is as ml_config.alloc. */
+typedef struct ml_region ml_region;
+ml_region *ml__region_new(void);
+void ml__region_free(ml_region *r);
+void *ml__region_alloc(void *ud, void *p, size_t osize, size_t nsize);
+/* A new state that has this seed for its strings; NULL: *err says why not. */
+lua_State *ml__seeded_state(lua_Alloc alloc, void *ud, uint64_t seed, int *err);
+int ml__seed_random(lua_State *L); /* a lua_CFunction */
 void *ml__alloc(void *a, void *p, size_t osize, size_t nsize); /* a lua_Alloc */
 void ml__alloc_set_ud(ml_allocator *a, void *ud);
 /* The engine's own state is in this block: its extra space is cleared at the end. */

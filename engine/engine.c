@@ -139,6 +139,8 @@ int ml__engine_open(lua_State *L) {
   if (own) {
     ml__strbuf_init(L, e->alloc);
     luaL_openlibs(L);
+    if (e->config.seed != 0) ml__seed_random(L);
+    lua_settop(L, 0);
   }
   lua_newtable(L);
   ml__ref_set(L, ML_R_THREADS);
@@ -234,10 +236,12 @@ int ml__new_in(const ml_config *c, ml_sandbox *s, ml_engine **out) {
   if (rc < 0) return rc;
   e->sandbox = ml__sandbox_ref(s);
   e->config.allow = NULL; /* the host's, and read */
-  e->L = lua_newstate(ml__alloc, e->alloc);
+  rc = ML_ENOMEM;
+  e->L = e->config.seed != 0 ? ml__seeded_state(ml__alloc, e->alloc, e->config.seed, &rc)
+                             : lua_newstate(ml__alloc, e->alloc);
   if (e->L == NULL) {
     ml__engine_free(e);
-    return ML_ENOMEM;
+    return rc;
   }
   at = (uintptr_t)e; /* else it is found by the allocator */
   *(uintptr_t *)lua_getextraspace(e->L) = at >> ML_TAG_SHIFT == 0 ? (uintptr_t)(at ^ ML_TAG) : 0;

@@ -173,6 +173,9 @@ typedef struct ml_config {
   ** appends to out (ml_buf_add) and returns 1; 0: there is none; < 0: an error for the script. */
   int (*resolve)(void *ud, const char *name, ml_buf *out);
   int (*load)(void *ud, const char *id, ml_buf *out);
+  /* Not 0: runs of the same scripts with the same input are alike: the order of pairs, random
+  ** numbers and, unless alloc is the host's, addresses. UV_ENOSYS: not with this Lua.       */
+  uint64_t seed;
 } ml_config;
 
 /* lifecycle */

@@ -26,6 +26,7 @@ static const char usage[] =
     "  -m MODULE          run the module, found as require finds it\n"
     "  --debug            debug mode: slow callbacks, where tasks were made, ...\n"
     "  --virtual-time     time jumps to the next timer when nothing is ready\n"
+    "  --seed SEED        the same order of pairs and random numbers in each run\n"
     "  --shuffle SEED     run ready tasks in an order that SEED decides, to find races\n"
     "  --sandbox          allow nothing but what the options below say\n"
     "  --profile=NAME     begin with: full, no_fs, no_net or pure (--sandbox)\n"
@@ -234,6 +235,18 @@ static void complete(rules *r, ml_config *c, const char *script) {
   c->allow = r->list;
 }
 
+/* s: what follows the option, or NULL. 0, or the exit status. */
+static int read_seed(const char *option, const char *s, uint64_t *out) {
+  char what[64], *end;
+  snprintf(what, sizeof what, "%s needs a SEED (a positive integer)", option);
+  if (s == NULL) return misuse(what, NULL);
+  errno = 0;
+  *out = strtoull(s, &end, 10);
+  if (*s >= '0' && *s <= '9' && *end == '\0' && errno == 0 && *out != 0) return 0;
+  snprintf(what, sizeof what, "%s: the seed must be a positive integer, got", option);
+  return misuse(what, s);
+}
+
 int main(int argc, char **argv) {
   ml_config c;
   rules allowed = {NULL, 0, false};
@@ -261,13 +274,10 @@ int main(int argc, char **argv) {
     else if (strcmp(a, "--virtual-time") == 0)
       c.clock = ML_CLOCK_VIRTUAL;
     else if (strcmp(a, "--shuffle") == 0 || strncmp(a, "--shuffle=", 10) == 0) {
-      const char *seed = a[9] == '=' ? a + 10 : ++i < argc ? argv[i] : NULL;
-      char *end;
-      if (seed == NULL) return misuse("--shuffle needs a SEED (a positive integer)", NULL);
-      errno = 0;
-      c.shuffle = strtoull(seed, &end, 10);
-      if (*seed < '0' || *seed > '9' || *end != '\0' || errno != 0 || c.shuffle == 0)
-        return misuse("--shuffle: the seed must be a positive integer, got", seed);
+      if ((rc = read_seed("--shuffle", a[9] == '=' ? a + 10 : argv[++i], &c.shuffle)) != 0)
+        return rc;
+    } else if (strcmp(a, "--seed") == 0 || strncmp(a, "--seed=", 7) == 0) {
+      if ((rc = read_seed("--seed", a[6] == '=' ? a + 7 : argv[++i], &c.seed)) != 0) return rc;
     } else if (strcmp(a, "--sandbox") == 0) {
       allowed.on = true;
     } else if (strncmp(a, "--allow-", 8) == 0) {
