@@ -22,7 +22,7 @@ local function sweep_options()
       object, here))
     built[object] = true
   end
-  return (" OUT=%s/hosts/sweep CFLAGS='-include %s.h -I%s/engine' MORE=%s"):format(build, here, helper.pwd(), object)
+  return (" OUT=%s/hosts/sweep CFLAGS='-O0 -include %s.h -I%s/engine' MORE=%s"):format(build, here, helper.pwd(), object)
 end
 
 --- Builds it with `make -C scripts/hosts NAME`, once in each spec file. Gives the program, as a word of the shell.

@@ -115,6 +115,8 @@ static int judge(const char *how, long n, int status, int asked) {
     what = "died of a signal";
   else if (WEXITSTATUS(status) > 1)
     what = "ended with a status that is not the host's";
+  else if (strstr(output, "Sanitizer") != NULL || strstr(output, "its process died") != NULL)
+    what = "has lost a process";
   else if (WEXITSTATUS(status) != 0 && output[0] == '\0')
     what = "failed without a word";
   if (what == NULL) return 0;

@@ -47,6 +47,10 @@ listener:close_clients()
 
   it("agents (C++) copes or says so", function() sweep("agents", "scripts/hosts/agents.lua 3") end)
 
+  it("plugins copes or says so", function()
+    sweep("plugins", "scripts/hosts/plugins/good_tasks.lua scripts/hosts/plugins/bad_error.lua")
+  end)
+
   it("game copes or says so", function()
     sweep("game", "--fast --frames 70 --keys 20:x,30:right,31:right,32:space,33:down,34:down,50:x,51:x", { pty = true })
   end)

@@ -20,6 +20,21 @@ describe("scripts", function()
     assert.same(there, listed)
   end)
 
+  it("of hosts, and the hosts, are listed in scripts/README.md and in docs/embedding.md, and have specs", function()
+    local readme, embedding = read("scripts/README.md"), read("docs/embedding.md")
+    local names = read("scripts/hosts/Makefile"):match("C_HOSTS = ([^\n]+)") .. " agents game window"
+    for name in names:gmatch "%a+" do
+      assert(readme:find("| [" .. name .. "](hosts/", 1, true), name .. " is not in scripts/README.md")
+      assert(io.open("spec/scripts/hosts_" .. name .. "_spec.lua"), name .. " has no spec"):close()
+    end
+    for _, path in ipairs(files("scripts/hosts/*.c* scripts/hosts/game/*.c")) do
+      assert(embedding:find("](../" .. path .. ")", 1, true), path .. " is not in docs/embedding.md")
+    end
+    for _, path in ipairs(files("scripts/hosts/*.lua")) do
+      assert(readme:find("](" .. path:sub(9) .. ")", 1, true), path .. " is not in scripts/README.md")
+    end
+  end)
+
   it("each have a spec", function()
     local specs = ""
     for _, path in ipairs(files("spec/scripts/*_spec.lua")) do specs = specs .. read(path) end

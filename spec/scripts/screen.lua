@@ -32,7 +32,7 @@ def put(c):
 def control(n, what): # what vt100's entry in terminfo makes use of
     global x, y
     a = [int(i or 0) for i in re.findall(r"\d*", n)] or [0]
-    if what == "H": 
+    if what == "H":
         a = [int(i or 1) for i in (n or "1;1").split(";")]
         y, x = a[0] - 1, a[1] - 1
     elif what == "A": y = max(0, y - (a[0] or 1))

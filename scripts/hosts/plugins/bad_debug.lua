@@ -1,0 +1,2 @@
+-- Reaches for the registry.
+return tostring(debug.getregistry())

@@ -1,0 +1,2 @@
+-- Looks for secrets.
+return assert(os.getenv "HOME", "nothing there")

@@ -1,0 +1,2 @@
+-- Just fails.
+error { "no text" }

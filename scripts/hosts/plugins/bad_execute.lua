@@ -1,0 +1,2 @@
+-- Runs a program.
+return tostring(os.execute "touch /tmp/plugin-was-here")

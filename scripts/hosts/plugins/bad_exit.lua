@@ -1,0 +1,2 @@
+-- Ends the whole process.
+os.exit(0)

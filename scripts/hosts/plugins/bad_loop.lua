@@ -1,0 +1,2 @@
+-- Never lets go.
+while true do end

@@ -1,0 +1,2 @@
+-- Talks and talks.
+while true do print(("bla "):rep(100)) end

@@ -1,0 +1,2 @@
+-- Loads a library of C.
+return assert(package.loadlib("libm.so.6", "sin"))

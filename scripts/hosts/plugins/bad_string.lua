@@ -1,0 +1,2 @@
+-- Much at once.
+return ("x"):rep(1e9)

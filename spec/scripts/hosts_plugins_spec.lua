@@ -1,0 +1,55 @@
+local helper = require "spec.helper"
+local host = require "spec.scripts.host"
+
+--- How the verdict on each begins. Two of those that an engine cannot stop are left to a spec of their own.
+local verdicts = {
+  bad_await_loop = "killed for its deadline", bad_bytecode = "refused: ", bad_close_loop = "killed for time: ",
+  bad_coroutine_loop = "killed for time: ", bad_debug = "refused: ", bad_env = "refused: .*getenv 'HOME'",
+  bad_error = "failed: ", bad_execute = "refused: .*execute 'touch", bad_exit = "refused: .*exit",
+  bad_finalizer = "killed with its process", bad_fs = "refused: .*read_file '/etc/passwd'", bad_loop = "killed for time: ",
+  bad_memory = "killed for memory", bad_memory_caught = "killed for time: ", bad_network = "refused: .*connect '127.0.0.1:80'",
+  bad_open = "refused: .*open '/etc/passwd'", bad_output = "killed for a limit: .*output", bad_pattern = "killed with its process",
+  bad_pcall_loop = "killed for time: ", bad_popen = "refused: .*popen 'id'", bad_recursion = "killed for memory",
+  bad_require = "refused: .*loadlib", bad_server = "refused: .*bind '0.0.0.0:0'", bad_signal = "refused: .*kill",
+  bad_sleep = "killed for its deadline", bad_string = "killed for memory", bad_subprocess = "refused: .*spawn 'id'",
+  bad_tasks = "killed for a limit: .*tasks", bad_timers = "killed for a limit: .*handles",
+  bad_write = "refused: .*open '/tmp/plugin%-was%-here'", good_tasks = "ok: 1%+4%+9$", good_words = "ok: 9 words$",
+}
+
+describe("scripts/hosts/plugins", function()
+  it("says of each plug-in what it did, and none of them harms", function()
+    local status, out, err = helper.sh(("%s -d %d -s %d"):format(host.build "plugins", 200 * helper.slow, 50 * helper.slow))
+    assert.same({ 0, "" }, { status, err })
+    local seen = {}
+    for name, memory, ms, output, verdict in out:gmatch "([%w_]+)%.lua +(%d+) KB +(%d+) ms +(%d+) B  ([^\n]+)" do
+      seen[name] = true
+      assert(verdicts[name], name .. " is not known to this spec")
+      assert(verdict:find("^" .. verdicts[name]), name .. ": " .. verdict)
+      assert(tonumber(memory) <= 4096 and tonumber(output) <= 16384 and ms, out)
+    end
+    for name in pairs(verdicts) do assert(seen[name], name .. " did not run") end
+    assert.truthy(out:find("\n30 did not end well\n$"), out)
+    assert.is_nil(io.open "/tmp/plugin-was-here")
+  end)
+
+  it("shows what they print, runs single files, has limits of one's own", function()
+    local program = host.build "plugins"
+    local _, status, out, err
+    status, out, err = helper.sh(program .. " -v scripts/hosts/plugins/good_tasks.lua")
+    assert.same({ 0, "" }, { status, err })
+    assert.truthy(out:find("^squares\t1 4 9\ngood_tasks.lua +%d+ KB +%d+ ms +14 B  ok: 1%+4%+9\n0 did not end well\n$"), out)
+    local script = helper.tmpfile("return #('x'):rep(1000000)", ".lua")
+    _, out = helper.sh(program .. " -s 1000 -m 500 " .. script)
+    assert.truthy(out:find("killed for memory", 1, true), out)
+    _, out = helper.sh(program .. " -s 1000 -m 5000 " .. script)
+    assert.truthy(out:find("  ok\n", 1, true), out)
+  end)
+
+  it("says what is wrong with its options and its folder", function()
+    local program = host.build "plugins"
+    assert.same({ 2, "", "usage: plugins [-v] [-m KB] [-s SLICE_MS] [-d DEADLINE_MS] [FOLDER or FILE...]\n" },
+      { helper.sh(program .. " -m 0") })
+    local status, out, err = helper.sh(program .. " /no/where")
+    assert.same({ 1, "0 did not end well\n", "plugins: /no/where: No such file or directory\n" }, { status, out, err })
+  end)
+end)
