@@ -438,11 +438,10 @@ static int call(ml_engine *e, lua_CFunction f, void *a) {
 
 int ml_def_class(ml_engine *e, const ml_class *cls) {
   class_arg a;
-  if (e == NULL || cls == NULL || cls->size < sizeof cls->size || cls->size > sizeof *cls)
-    return ML_EINVAL;
+  if (e == NULL || cls == NULL) return ML_EINVAL;
   memset(&a, 0, sizeof a);
   a.key = cls;
-  memcpy(&a.cls, cls, cls->size);
+  if (!ml__struct_read(&a.cls, sizeof a.cls, cls, offsetof(ml_class, parent))) return ML_EINVAL;
   if (!class_ok(&a.cls)) return ML_EINVAL;
   return e->closing ? ML_ECLOSED : call(e, define_class, &a);
 }

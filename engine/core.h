@@ -149,6 +149,10 @@ void ml__newclass(lua_State *L, const char *name, lua_CFunction ctor);
 
 /* ---- engine ---- */
 
+/* A struct of the host's that begins with its size, as this version knows it: `known` bytes.
+** An older host's is shorter, but not than `least`; what a newer one's has more must be 0. */
+bool ml__struct_read(void *to, size_t known, const void *from, size_t least);
+
 typedef struct ml_source {
   const char *name;  /* as given to require */
   const char *chunk; /* chunk name, "@moonloop/..." */

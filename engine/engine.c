@@ -13,17 +13,21 @@ void ml_config_init_size(ml_config *c, size_t size) {
   c->size = size;
 }
 
-/* What a host of any version has given, as this version's struct. A field that is not
-** known here may have a value only if that is its default. */
-static bool config_read(ml_config *to, const ml_config *c) {
-  enum { OLDEST = offsetof(ml_config, memory_limit), LARGEST = 4096 };
-  size_t known = c->size < sizeof *to ? c->size : sizeof *to;
-  if (c->size < OLDEST || c->size > LARGEST) return false;
-  for (size_t i = known; i < c->size; i++)
-    if (((const char *)c)[i] != 0) return false;
-  memcpy(to, c, known);
-  to->size = sizeof *to;
+bool ml__struct_read(void *to, size_t known, const void *from, size_t least) {
+  const char *bytes = from;
+  size_t given;
+  memcpy(&given, from, sizeof given);
+  if (given < least || given > 4096) return false;
+  for (size_t i = known; i < given; i++)
+    if (bytes[i] != 0) return false;
+  memset(to, 0, known);
+  memcpy(to, from, given < known ? given : known);
+  memcpy(to, &known, sizeof known);
   return true;
+}
+
+static bool config_read(ml_config *to, const ml_config *c) {
+  return ml__struct_read(to, sizeof *to, c, offsetof(ml_config, memory_limit));
 }
 
 const char *ml_lua_version(void) { return LUA_RELEASE; }

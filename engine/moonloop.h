@@ -298,7 +298,7 @@ typedef struct ml_property {
   ml_fn set;        /* the value is argument 0; NULL: read only */
 } ml_property;
 struct ml_class {
-  size_t size;            /* sizeof(ml_class) */
+  size_t size;            /* sizeof(ml_class), as in ml_config */
   const char *name;       /* "game.Player": a global, and what errors say */
   const ml_class *parent; /* NULL, or defined before: what is missing here is its */
   const ml_method *methods;

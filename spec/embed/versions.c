@@ -40,6 +40,36 @@ static void refused(size_t size, size_t at, char byte) {
   expect(answer(size, at, byte, &e) == ML_EINVAL && e == NULL);
 }
 
+/* So it is with classes. */
+static int define(ml_engine *e, size_t size, size_t at) {
+  static union {
+    ml_class c;
+    char bytes[512];
+  } u[8];
+  static int n;
+  memset(&u[n], 0, sizeof u[n]);
+  u[n].c.size = size;
+  u[n].c.name = "versions.Thing";
+  if (at != 0) u[n].bytes[at] = 1;
+  return ml_def_class(e, &u[n++].c);
+}
+
+static void classes(void) {
+  static const size_t fine[] = {offsetof(ml_class, parent), sizeof(ml_class),
+                                sizeof(ml_class) + 16};
+  ml_engine *e;
+  for (int i = 0; i < 3; i++) {
+    expect_ok(ml_new(NULL, &e));
+    expect_ok(define(e, fine[i], 0));
+    expect_ok(ml_close(e, 0));
+  }
+  expect_ok(ml_new(NULL, &e));
+  expect(define(e, 0, 0) == ML_EINVAL);
+  expect(define(e, sizeof(size_t), 0) == ML_EINVAL);
+  expect(define(e, sizeof(ml_class) + 16, sizeof(ml_class) + 8) == ML_EINVAL);
+  expect_ok(ml_close(e, 0));
+}
+
 int main(void) {
   ml_config c;
   ml_config_init(&c);
@@ -55,6 +85,8 @@ int main(void) {
   refused(sizeof c.size, 0, 0);
   refused(offsetof(ml_config, ud), 0, 0);
   refused(5000, 0, 0);
+
+  classes();
 
   expect(ml_version() == ML_VERSION_MAJOR * 10000 + ML_VERSION_MINOR * 100 + ML_VERSION_PATCH);
   char text[32];
