@@ -75,6 +75,16 @@ describe("docs/embedding.md", function()
     assert.same({}, list)
   end)
 
+  it("names every field of ml_config", function()
+    local body = header:match("typedef struct ml_config (%b{})")
+    local list = {}
+    for declaration in body:sub(2, -2):gmatch("[^;]+;") do
+      local name = declaration:match("%(%*([%w_]+)%)") or declaration:match("([%w_]+);$")
+      if name ~= "size" and not text:find("`" .. name .. "`", 1, true) then list[#list + 1] = name end
+    end
+    assert.same({}, list)
+  end)
+
   it("begins with a host in thirty lines", function()
     local first = blocks.of("docs/embedding.md")[1]
     assert.equal("c", first.language)
