@@ -104,8 +104,7 @@ static ml_buf *new_buf(lua_State *L) {
 }
 
 static int host_failed(lua_State *L, int rc, const char *name) {
-  return ml__error(L, "OSError", "module '%s': the host cannot give it: %s", name,
-                   ml_strerror(rc));
+  return ml__error(L, "OSError", "module '%s': the host cannot give it: %s", name, ml_strerror(rc));
 }
 
 /* What resolve and load of ml_config say. */

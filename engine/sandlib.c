@@ -16,6 +16,7 @@
 #include "sandbox.h"
 
 #define SHELL "/bin/sh"
+#define READ_STEP 4096
 
 static const ml_sandbox *sandbox(lua_State *L) { return ml__engine(L)->sandbox; }
 
@@ -251,7 +252,7 @@ static void read_source(lua_State *L) {
   const char *s;
   luaL_buffinit(L, &b);
   do {
-    got = fread(luaL_prepbuffer(&b), 1, LUAL_BUFFERSIZE, p->f);
+    got = fread(luaL_prepbuffsize(&b, READ_STEP), 1, READ_STEP, p->f);
     luaL_addsize(&b, got);
   } while (got > 0);
   luaL_pushresult(&b);

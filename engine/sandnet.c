@@ -258,16 +258,21 @@ static bool may_unix(const ml_sandbox *s, ml_perm perm, const struct sockaddr *s
   return false;
 }
 
+static bool same_host(const plain *a, const plain *b) {
+  return a->family == b->family && memcmp(a->addr, b->addr, sizeof a->addr) == 0;
+}
+
 static bool is_known(const ml_engine *e, ml_perm perm, const plain *p) {
   const struct ml_known *k = e->known;
   for (int i = 0; k != NULL && i < k->n; i++) {
     const ml_rule *r = k->list[i].rule < 0 ? NULL : &e->sandbox->rules[k->list[i].rule];
     if (r == NULL) { /* a peer */
-      if (perm == ML_P_NET && memcmp(&k->list[i].at, p, sizeof *p) == 0) return true;
+      if (perm == ML_P_NET && same_host(&k->list[i].at, p) && k->list[i].at.port == p->port)
+        return true;
       continue;
     }
     if (r->perm == perm && p->port >= r->first && p->port <= r->last &&
-        k->list[i].at.family == p->family && memcmp(k->list[i].at.addr, p->addr, 16) == 0)
+        same_host(&k->list[i].at, p))
       return true;
   }
   return false;
@@ -365,8 +370,7 @@ void ml__known_free(ml_engine *e) {
 static void keep(ml_engine *e, const plain *p, int rule) {
   struct ml_known *k = e->known;
   for (int i = 0; k != NULL && i < k->n; i++)
-    if (k->list[i].rule == rule && k->list[i].at.family == p->family &&
-        memcmp(k->list[i].at.addr, p->addr, 16) == 0 &&
+    if (k->list[i].rule == rule && same_host(&k->list[i].at, p) &&
         (rule >= 0 || k->list[i].at.port == p->port))
       return;
   k = reserve(e);

@@ -179,34 +179,37 @@ static void free_rules(rules *r) {
   free(r->list);
 }
 
+/* Is the newest rule one? 0, or the status to end with. */
+static int check_rule(const rules *r, const char *option, size_t n) {
+  char why[160];
+  const char *rule = r->list[r->n - 1], *value = strchr(rule, '=');
+  if (ml_rule_check(rule, why, sizeof why) == 0) return 0;
+  fprintf(stderr, "moonloop: %.*s: %s", (int)n, option, why);
+  if (value != NULL) fprintf(stderr, ", got '%s'", value + 1);
+  fputs("\nTry 'moonloop --help'.\n", stderr);
+  return 2;
+}
+
 /* --allow-PERMISSION[=VALUE,...]: 0, or the status to end with. */
 static int read_allow(rules *r, const char *option) {
-  const char *perm = option + strlen("--allow-"), *value;
-  size_t nperm = strcspn(perm, "=");
-  char why[160], text[320];
+  size_t head = strcspn(option, "="), skip = strlen("--allow-"), given = 0;
+  const char *value = option + head;
+  int rc = 0;
   r->on = true;
-  value = perm + nperm;
-  if (*value == '=' && value[1] == '\0') {
-    fprintf(stderr, "moonloop: %s: the value behind the = is missing\nTry 'moonloop --help'.\n",
-            option);
-    return 2;
+  if (*value == '\0') {
+    add_rule(r, option + skip, head - skip, "", 0);
+    return check_rule(r, option, head);
   }
-  do {
-    size_t n;
-    if (*value != '\0') value++;
-    n = strcspn(value, ",");
-    if (n > 0 || *value == '\0') add_rule(r, perm, nperm, value, n);
-    if (n == 0 && *value == ',') continue;
-    if (ml_rule_check(r->list[r->n - 1], why, sizeof why) < 0) {
-      snprintf(text, sizeof text, "%.*s: %s", (int)(nperm + strlen("--allow-")), option, why);
-      fprintf(stderr, "moonloop: %s", text);
-      if (n > 0) fprintf(stderr, ", got '%.*s'", (int)n, value);
-      fprintf(stderr, "\nTry 'moonloop --help'.\n");
-      return 2;
+  while (*value != '\0' && rc == 0) { /* behind the '=', or a ',' */
+    size_t n = strcspn(++value, ",");
+    if (n > 0) {
+      add_rule(r, option + skip, head - skip, value, n);
+      rc = check_rule(r, option, head);
+      given++;
     }
     value += n;
-  } while (*value != '\0');
-  return 0;
+  }
+  return rc == 0 && given == 0 ? misuse("the value behind the = is missing in", option) : rc;
 }
 
 /* --profile=NAME */
@@ -247,9 +250,10 @@ static int read_seed(const char *option, const char *s, uint64_t *out) {
   return misuse(what, s);
 }
 
+static rules allowed;
+
 int main(int argc, char **argv) {
   ml_config c;
-  rules allowed = {NULL, 0, false};
   const char *code = NULL, *module = NULL;
   int i, rc, status = 0;
   guard_descriptors();

@@ -8,7 +8,7 @@ local DIR, PORT, PID, FIRST = ...
 PORT, PID, FIRST = tonumber(PORT), tonumber(PID), tonumber(FIRST or "1")
 local reversed = "7319-slewej-nworc-eht" -- of what is looked for: it must not be found here
 
-local print, tostring, type, pairs, pcall, debug = print, tostring, type, pairs, pcall, debug
+local print, tostring, type, pcall, debug = print, tostring, type, pcall, debug
 local coroutine, table, string, io = coroutine, table, string, io
 local output = io.stdout
 local write, flush = output.write, output.flush
