@@ -99,15 +99,18 @@ static void judge(report *r, ml_task *t) {
 /* Steps the engine until the script has ended, or its time is over. */
 static int drive(ml_engine *e, ml_task *t, report *r, uint64_t deadline) {
   double end = now() + (double)deadline / 1e6;
-  while (ml_task_status(t) == ML_PENDING && now() < end) {
+  int late = 0;
+  while (ml_task_status(t) == ML_PENDING && !late) {
     struct pollfd p = {.events = POLLIN};
-    int timeout, err = ml_step(e, 1000);
+    int timeout, err;
+    late = now() >= end; /* one step more: who was stopped in the last one ends in this */
+    err = ml_step(e, 1000);
     if (ml_memory(e) > r->memory) r->memory = ml_memory(e);
     if (err < 0 && err != ML_ESCRIPT) return err;
     err = ml_poll_info(e, &p.fd, &timeout);
     if (err < 0) return err;
     if (timeout < 0 || timeout > 10) timeout = 10; /* to look at the clock */
-    if (ml_task_status(t) == ML_PENDING) poll(&p, 1, timeout);
+    if (ml_task_status(t) == ML_PENDING && !late) poll(&p, 1, timeout);
   }
   return 0;
 }
