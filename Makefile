@@ -234,7 +234,7 @@ tsan: ## host programs (threads) and some specs under TSan
 	@$(MAKE) BUILD=build/tsan OPT='-O1 -g' EXTRA_CFLAGS='-fsanitize=thread' EXTRA_LDFLAGS='-fsanitize=thread' PC_LIBS='-fsanitize=thread' all
 	@SPEC_SLOW=10 tools/test.sh build/tsan embed specs -- $(or $(SPECS),$(THREADED))
 # Specs in which other threads have a part (DNS, signals, call_soon_threadsafe).
-THREADED := $(wildcard spec/concurrent/futures/thread_spec.lua spec/engine/pack_spec.lua $(addprefix spec/asyncio/,executors_spec.lua streams_spec.lua connections_spec.lua threads_spec.lua runners_spec.lua))
+THREADED := $(wildcard $(addprefix spec/scripts/hosts_,jobs_spec.lua threads_spec.lua agents_spec.lua) spec/concurrent/futures/thread_spec.lua spec/engine/pack_spec.lua $(addprefix spec/asyncio/,executors_spec.lua streams_spec.lua connections_spec.lua threads_spec.lua runners_spec.lua))
 # A few specs that between them touch every unit.
 SUBSET := $(wildcard $(addprefix spec/,asyncio/taskgroups_spec.lua asyncio/timeouts_spec.lua asyncio/streams_spec.lua \
             asyncio/connections_spec.lua asyncio/graph_spec.lua bindings/reader_spec.lua bindings/server_spec.lua \
