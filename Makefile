@@ -298,13 +298,16 @@ docs: all ## write the reference from the sources' comments (build/docs)
 
 # ---- install --------------------------------------------------------------
 
-.PHONY: install uninstall clean help
+.PHONY: install install-lua-module uninstall clean help
 installer = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' LUADIR='$(LUADIR)' INCLUDEDIR='$(INCLUDEDIR)' \
   MANDIR='$(MANDIR)' DOCDIR='$(DOCDIR)' RELOCATABLE='$(RELOCATABLE)' VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' \
   REQUIRES='$(strip $(LUA_PC) libuv $(TLS_PC))' LIBS='$(strip $(LUA_SHARED) $(UV_SHARED) $(TLS_SHARED))' SYS_LIBS='$(SYS_LIBS)' \
   tools/install.sh
 install: all ## install below PREFIX (/usr/local), staged in DESTDIR
 	@$(installer) install $(BUILD)
+install-lua-module: lua-module ## install asyncio.so alone, into LUADIR
+	install -d $(DESTDIR)$(LUADIR)
+	install -m 644 $(BUILD)/asyncio.so $(DESTDIR)$(LUADIR)/asyncio.so
 uninstall: ## remove what install put there
 	@$(installer) uninstall $(BUILD)
 

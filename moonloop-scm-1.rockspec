@@ -1,0 +1,23 @@
+-- `luarocks --lua-version=5.4 make` in this folder builds and installs the module asyncio.
+rockspec_format = "3.0"
+package = "moonloop"
+version = "scm-1"
+source = {
+  url = "git+file://.", -- this tree: `luarocks make` fetches nothing
+}
+description = {
+  summary = "async and await for Lua 5.4, on libuv",
+  detailed = [[
+Tasks, timers, streams, sockets, files, processes and TLS in the terms of Python's asyncio,
+as a C module: require "asyncio". libuv and OpenSSL 3 with their headers are needed
+(WITH_TLS=0 does without OpenSSL), and pkg-config.]],
+  license = "MIT",
+}
+dependencies = { "lua ~> 5.4" }
+build = {
+  type = "make",
+  build_target = "lua-module",
+  install_target = "install-lua-module",
+  build_variables = { BUILD = "build/rock" },
+  install_variables = { BUILD = "build/rock", LUADIR = "$(LIBDIR)" },
+}
