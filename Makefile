@@ -211,7 +211,7 @@ hosts: ## build the hosts of scripts/hosts into build/hosts
 
 # ---- tests ----------------------------------------------------------------
 
-.PHONY: test check specs embed-test cxxtest asan tsan valgrind oom fuzz coverage
+.PHONY: test check specs stock embed-test cxxtest asan tsan valgrind oom fuzz coverage
 test: ## set up, build, run all specs and the host programs
 	@tools/setup.sh build test
 	@$(MAKE) all
@@ -219,6 +219,11 @@ test: ## set up, build, run all specs and the host programs
 check: test
 specs: all ## run the specs alone (SPECS=FILES picks some)
 	@tools/test.sh $(BUILD) specs -- $(SPECS)
+stock: all ## run the specs in lua5.4, with build/asyncio.so (SPECS=FILES picks some)
+	@tools/setup.sh build test
+	@SPEC_STOCK=1 SPEC_SLOW=2 tools/test.sh $(BUILD) specs -- $(or $(SPECS),$(STOCK_SPECS))
+# What is not about the command, the source tree or the places of ml_new's states.
+STOCK_SPECS := $(filter-out spec/engine/robustness_spec.lua spec/engine/stock_spec.lua spec/engine/cli_spec.lua,$(sort $(shell find spec/asyncio spec/bindings spec/concurrent spec/engine spec/fs spec/multiprocessing -name '*_spec.lua') $(wildcard spec/*_spec.lua)))
 embed-test: all ## build and run the host programs of spec/embed
 	@tools/test.sh $(BUILD) embed
 cxxtest: all ## moonloop.h in C and C++ of every standard and compiler; hosts in C++

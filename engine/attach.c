@@ -25,14 +25,6 @@ struct ml_attachment {
   bool inside;          /* the state was closed by a script that the engine ran */
 };
 
-/* Places in the table ML_R_ATTACHED. */
-enum {
-  AT_META = 1, /* of sentinels */
-  AT_SENTINEL,
-  AT_REPLACED, /* table, key, what was there, what is there now, ... */
-  AT_LOADED    /* names of modules that came from the binary */
-};
-
 static const char engine_key = 'e'; /* in the registry: the engine, a light pointer */
 #define MARK "moonloop"             /* there too: other copies of the library see it */
 
@@ -99,19 +91,11 @@ void ml__attach_watch(lua_State *L) {
   ml__ref_get(L, ML_R_ATTACHED);
   s = lua_newuserdatauv(L, sizeof *s, 0);
   *s = e;
-  lua_rawgeti(L, -2, AT_META);
+  lua_rawgeti(L, -2, ML_AT_META);
   lua_setmetatable(L, -2);
-  lua_rawseti(L, -2, AT_SENTINEL);
+  lua_rawseti(L, -2, ML_AT_SENTINEL);
   e->attachment->sentinel = s;
   lua_pop(L, 1);
-}
-
-void ml__attach_loaded(lua_State *L, const char *name) {
-  if (!ml__attached(L) || ml__ref_get(L, ML_R_ATTACHED) != LUA_TTABLE) return;
-  lua_rawgeti(L, -1, AT_LOADED);
-  lua_pushboolean(L, 1);
-  lua_setfield(L, -2, name);
-  lua_pop(L, 2);
 }
 
 /* ---- what is replaced in the host's tables ---- */
@@ -205,7 +189,7 @@ static void note_replaced(lua_State *L, int copies, unsigned keep) {
   lua_newtable(L);
   out = lua_gettop(L);
   lua_pushvalue(L, out);
-  lua_rawseti(L, out - 1, AT_REPLACED);
+  lua_rawseti(L, out - 1, ML_AT_REPLACED);
   base = out;
   for (int i = 0; i < NTABLES; i++) {
     if (push_table(L, tables[i]) && lua_rawgeti(L, copies, i + 1) == LUA_TTABLE) {
@@ -222,7 +206,7 @@ static int put_back(lua_State *L) {
   int list;
   lua_settop(L, 0);
   ml__ref_get(L, ML_R_ATTACHED);
-  lua_rawgeti(L, 1, AT_REPLACED);
+  lua_rawgeti(L, 1, ML_AT_REPLACED);
   list = lua_gettop(L);
   for (int i = 1, n = lua_istable(L, list) ? (int)lua_rawlen(L, list) : 0; i < n; i += 4) {
     lua_rawgeti(L, list, i);
@@ -242,9 +226,12 @@ static int put_back(lua_State *L) {
   }
   lua_settop(L, 1);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE); /* 2 */
-  lua_rawgeti(L, 1, AT_LOADED);                         /* 3 */
-  for (lua_pushnil(L); lua_istable(L, 3) && lua_next(L, 3) != 0; lua_pop(L, 1)) {
-    lua_pushvalue(L, -2);
+  lua_rawgeti(L, 1, ML_AT_OWN);                         /* 3 */
+  for (lua_pushnil(L); lua_istable(L, 3) && lua_next(L, 3) != 0; lua_settop(L, 4)) {
+    lua_pushvalue(L, 4);
+    lua_rawget(L, 2);
+    if (!lua_rawequal(L, 5, 6)) continue; /* the host's */
+    lua_pushvalue(L, 4);
     lua_pushnil(L);
     lua_rawset(L, 2);
   }
@@ -300,13 +287,13 @@ static int prepare(lua_State *L) {
   ml_engine *e = lua_touserdata(L, 1);
   lua_pushlightuserdata(L, e);
   lua_setfield(L, LUA_REGISTRYINDEX, MARK);
-  lua_createtable(L, 4, 0);
+  lua_createtable(L, ML_AT_ENV, 0);
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, sentinel_gc);
   lua_setfield(L, -2, "__gc");
-  lua_rawseti(L, -2, AT_META);
+  lua_rawseti(L, -2, ML_AT_META);
   lua_newtable(L);
-  lua_rawseti(L, -2, AT_LOADED);
+  lua_rawseti(L, -2, ML_AT_OWN);
   lua_rawseti(L, LUA_REGISTRYINDEX, ML_REF_ATTACHED + ML_R_ATTACHED);
   lua_pushlightuserdata(L, e);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);

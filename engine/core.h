@@ -339,8 +339,14 @@ static inline void ml__finalized(lua_State *L) {
 /* Pushes the loader of a module that is in the binary, and what it is given after its name. */
 int ml__push_embedded(lua_State *L, const char *name);
 bool ml__issearcher(lua_State *L, int idx); /* loader.c: in package.searchers, one of ours */
-/* A module was found in the binary. */
-void ml__attach_loaded(lua_State *L, const char *name);
+/* Places in the table ML_R_ATTACHED. */
+enum {
+  ML_AT_META = 1, /* of sentinels */
+  ML_AT_SENTINEL,
+  ML_AT_REPLACED, /* table, key, what was there, what is there now, ... */
+  ML_AT_OWN,      /* modules that came from the binary, by name */
+  ML_AT_ENV       /* what globals they see */
+};
 /* Is a script on the host's stack? */
 bool ml__attach_busy(const ml_engine *e);
 /* Before the loops go, and after. */

@@ -39,13 +39,13 @@ static bool load_from_dir(lua_State *L, const char *dir, const char *name) {
   return false;
 }
 
-static int search_embedded(lua_State *L) {
+/* What a searcher gives: the loader and its data, or why there is none. */
+static int find_embedded(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   const char *dir = getenv("MOONLOOP_STDLIB");
   const ml_source *s = find_source(name);
   for (const ml_module *m = ml__bindings; m->name != NULL; m++)
     if (strcmp(m->name, name) == 0) {
-      ml__attach_loaded(L, name);
       lua_pushcfunction(L, m->open);
       lua_pushliteral(L, ":moonloop:");
       return 2;
@@ -61,20 +61,106 @@ static int search_embedded(lua_State *L) {
     lua_pushfstring(L, "no module '%s' in moonloop", name);
     return 1;
   }
-  ml__attach_loaded(L, name);
   if (luaL_loadbufferx(L, (const char *)s->data, s->size, s->chunk, NULL) != LUA_OK)
     return lua_error(L);
   lua_pushliteral(L, ":moonloop:");
   return 2;
 }
 
-/* In a state that is the host's, "socket" may be somebody else's: what is not asyncio's is
-** looked for last. */
+/* ---- in a state that is the host's ----
+**
+** There "socket" may be somebody else's. So what is not asyncio's is looked for last; and the
+** engine's modules, when they require one another, mean the engine's: they have a `require` of
+** their own, and are kept in a table of their own too. */
+
+/* Pushes what ML_R_ATTACHED has in that place. */
+static void push_place(lua_State *L, int place) {
+  ml__ref_get(L, ML_R_ATTACHED);
+  lua_rawgeti(L, -1, place);
+  lua_remove(L, -2);
+}
+
+/* (name, data): upvalue 1 loads the module, unless it was loaded before */
+static int load_own(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  lua_settop(L, 2);
+  push_place(L, ML_AT_OWN); /* 3 */
+  if (lua_getfield(L, 3, name) != LUA_TNIL) return 1;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  if (!lua_iscfunction(L, -1)) {
+    push_place(L, ML_AT_ENV);
+    if (lua_setupvalue(L, -2, 1) == NULL) lua_pop(L, 1);
+  }
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 2);
+  lua_call(L, 2, 1);
+  if (lua_isnil(L, -1)) lua_pushboolean(L, 1);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, 3, name);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, name) == LUA_TNIL) {
+    lua_pushvalue(L, -3);
+    lua_setfield(L, -3, name);
+  }
+  lua_pop(L, 2);
+  return 1;
+}
+
+/* The `require` of the engine's own modules. */
+static int require_own(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  lua_settop(L, 1);
+  if (strcmp(name, "asyncio.core") == 0) {
+    ml__ref_get(L, ML_R_CORE);
+    return 1;
+  }
+  push_place(L, ML_AT_OWN);
+  if (lua_getfield(L, 2, name) != LUA_TNIL) return 1;
+  lua_settop(L, 1);
+  if (find_embedded(L) == 2) {
+    lua_insert(L, 2); /* data */
+    lua_pushcclosure(L, load_own, 1);
+    lua_insert(L, 1);
+  } else {
+    lua_getglobal(L, "require");
+    lua_insert(L, 1);
+    lua_settop(L, 2);
+  }
+  lua_call(L, lua_gettop(L) - 1, 1);
+  return 1;
+}
+
+static int search_embedded(lua_State *L) {
+  int n = find_embedded(L);
+  if (n == 2 && ml__attached(L)) {
+    lua_insert(L, -2);
+    lua_pushcclosure(L, load_own, 1);
+    lua_insert(L, -2);
+  }
+  return n;
+}
+
 static int search_asyncio(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   if (strncmp(name, "asyncio", 7) == 0 && (name[7] == '\0' || name[7] == '.'))
     return search_embedded(L);
   return 0;
+}
+
+/* What globals the engine's modules see: the host's, and their own `require`. */
+static void make_env(lua_State *L) {
+  ml__ref_get(L, ML_R_ATTACHED);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, require_own);
+  lua_setfield(L, -2, "require");
+  lua_createtable(L, 0, 2);
+  lua_pushglobaltable(L);
+  lua_setfield(L, -2, "__index");
+  lua_pushglobaltable(L);
+  lua_setfield(L, -2, "__newindex");
+  lua_setmetatable(L, -2);
+  lua_rawseti(L, -2, ML_AT_ENV);
+  lua_pop(L, 1);
 }
 
 int ml__push_embedded(lua_State *L, const char *name) {
@@ -143,29 +229,27 @@ bool ml__issearcher(lua_State *L, int idx) {
 
 /* ---- require ---- */
 
+/* Pushes the searchers, the loader and its data. The text of what was tried is no luaL_Buffer:
+** its box is closed by its place on the stack, which the caller rearranges. */
 static void find_loader(lua_State *L, const char *name) {
-  luaL_Buffer msg;
   if (lua_getfield(L, lua_upvalueindex(1), "searchers") != LUA_TTABLE)
     luaL_error(L, "'package.searchers' must be a table");
-  luaL_buffinit(L, &msg);
-  luaL_addstring(&msg, "\n\t");
+  lua_pushliteral(L, ""); /* 4 */
   for (int i = 1;; i++) {
-    if (lua_rawgeti(L, 3, i) == LUA_TNIL) {
-      lua_pop(L, 1);
-      luaL_buffsub(&msg, 2);
-      luaL_pushresult(&msg);
-      luaL_error(L, "module '%s' not found:%s", name, lua_tostring(L, -1));
-    }
+    if (lua_rawgeti(L, 3, i) == LUA_TNIL)
+      luaL_error(L, "module '%s' not found:%s", name, lua_tostring(L, 4));
     lua_pushstring(L, name);
     lua_call(L, 1, 2);
-    if (lua_isfunction(L, -2)) return;
-    if (lua_isstring(L, -2)) {
-      lua_pop(L, 1);
-      luaL_addvalue(&msg);
-      luaL_addstring(&msg, "\n\t");
+    if (lua_isfunction(L, -2)) break;
+    lua_pop(L, 1);
+    if (lua_isstring(L, -1)) {
+      lua_pushliteral(L, "\n\t");
+      lua_insert(L, -2);
+      lua_concat(L, 3);
     } else
-      lua_pop(L, 2);
+      lua_pop(L, 1);
   }
+  lua_remove(L, 4);
 }
 
 /* Stack: 1 name, 2 LOADED, 3 the future of those who wait (or nil), 4 loader
@@ -275,6 +359,7 @@ static void insert_searcher(lua_State *L, lua_CFunction searcher) {
 
 void ml__open_loader(lua_State *L) {
   int top = lua_gettop(L);
+  if (ml__attached(L)) make_env(L);
   if (lua_getglobal(L, "package") != LUA_TTABLE) {
     lua_settop(L, top);
     return;

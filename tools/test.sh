@@ -7,6 +7,8 @@
 #   SPEC_SLOW=N    everything may take N times longer (sanitizers, valgrind)
 #   SPEC_WRAP=CMD  runs each spec file's process under CMD
 #   SPEC_VERBOSE=1 names every spec
+#   SPEC_STOCK=1   runs spec files in lua5.4 with BUILD/asyncio.so, but for the one that needs the
+#                  engine's own state
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=$1
@@ -23,6 +25,10 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-exitcode=98:suppressions=$PWD/tools/tsan.supp}
 export LIMIT=$((180 * SPEC_SLOW))
+export INTERPRETER=$MOONLOOP
+if [ "${SPEC_STOCK:-0}" = 1 ]; then
+  INTERPRETER="env LUA_CPATH=$PWD/$BUILD/?.so;; LUA_INIT=async,await=require('asyncio').async,require('asyncio').await lua5.4"
+fi
 jobs=$(nproc 2>/dev/null || echo 2)
 rm -rf "$LOGS"
 mkdir -p "$LOGS"
@@ -33,7 +39,7 @@ run_spec() {
   local log=$LOGS/$name.log tally=$LOGS/$name.tally
   { # the shell's own words about a crash go nowhere: the status tells
     SPEC_TALLY=$tally SPEC_PROGRESS=$LOGS/$name.progress \
-      timeout -k 10 "$LIMIT" $SPEC_WRAP "$MOONLOOP" spec/run.lua "$file" >"$log" 2>&1 </dev/null
+      timeout -k 10 "$LIMIT" $SPEC_WRAP $INTERPRETER spec/run.lua "$file" >"$log" 2>&1 </dev/null
   } 2>/dev/null
   local status=$?
   if [ ! -s "$tally" ]; then

@@ -127,7 +127,7 @@ static void what_scripts_keep(void) {
   ml_engine *e;
   luaL_openlibs(L);
   e = attach(L);
-  run(L, "asyncio = require 'asyncio' for _ in pairs(asyncio) do end lock = asyncio.Lock() future "
+  run(L, "asyncio = require 'asyncio' lock = asyncio.Lock() future "
          "= asyncio.Future() "
          "kept = asyncio.sleep(1) task = asyncio.create_task(asyncio.sleep(5)) "
          "local closed <close> = setmetatable({}, {__close = function() end}) "

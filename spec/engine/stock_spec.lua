@@ -71,7 +71,7 @@ describe("require 'asyncio' in lua5.4", function()
     local status, out, err = lua([[
       package.path = "]] .. dir .. [[/?.lua;" .. package.path
       local asyncio = require "asyncio"
-      print(type(require("fs").open), type(require("socket").socket), require("signal"))
+      print(type(require("fs").open), type(require("socket").socket), (require("signal")))
       print(asyncio.await(asyncio.to_thread(function(x) return x * 2 end, 21)))]])
     assert.same({ "", "function\tfunction\tmine\n42\n", 0 }, { err, out, status })
   end)
