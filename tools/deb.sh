@@ -17,7 +17,7 @@ mkdir -p "$build/deb"
 deb=$(cd "$build/deb" && pwd)
 tree=$deb/moonloop-$version
 mkdir "$tree"
-tar -cf - --exclude=./build --exclude=./.git . | tar -xf - -C "$tree"
+tar -cf - --exclude=./build --exclude="./${build%/}" --exclude=./.git . | tar -xf - -C "$tree"
 
 say() { printf '  %-8s %s\n' "$1" "$2"; }
 log=$deb/build.log
