@@ -47,7 +47,7 @@ local function do_job(writer, line)
   writer:write(("%s %s\n"):format(id, ok and answer or "failed: " .. tostring(answer)))
 end
 
-local function serve(reader, writer)
+local function converse(reader, writer)
   local _ <close> = writer
   local mine = {}
   local _ <close> = setmetatable({}, { __close = function()
@@ -58,6 +58,11 @@ local function serve(reader, writer)
     mine[task] = true
     task:add_done_callback(function() mine[task] = nil end)
   end
+end
+
+local function serve(reader, writer)
+  local ok, err = pcall(converse, reader, writer)
+  if not ok and not asyncio.isinstance(err, asyncio.OSError) then error(err, 0) end -- who just leaves is no error
 end
 
 local server = async(function()

@@ -44,15 +44,20 @@ local function answer(line)
   return f(rest)
 end
 
-local function serve(reader, writer)
+local function converse(reader, writer)
   local _ <close> = writer
-  served = served + 1
   for line in reader:lines() do
     line = line:gsub("\r$", "")
     if line == "quit" then return end
     writer:write(answer(line) .. "\n")
     await(writer:drain())
   end
+end
+
+local function serve(reader, writer)
+  served = served + 1
+  local ok, err = pcall(converse, reader, writer)
+  if not ok and not asyncio.isinstance(err, asyncio.OSError) then error(err, 0) end -- who just leaves is no error
 end
 
 local listener <close> = await(asyncio.start_server(serve, "127.0.0.1", port, { reuse_port = true }))

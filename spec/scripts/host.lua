@@ -41,7 +41,7 @@ end
 --- Python that is run beside a host: p is its process, say(text) writes to its standard input, expect(pattern) reads
 --- its output until that matches and gives the match; connect(port) gives a socket with the same two.
 local python = [[
-import os, re, select, signal, socket, subprocess, sys, time
+import os, re, select, signal, socket, struct, subprocess, sys, time
 end = time.monotonic() + 20 * float(sys.argv[1])
 class Talk:
     def __init__(self, rfd, write):

@@ -31,12 +31,13 @@ assert status() == 130
   end)
 
   it("drops the jobs of who hangs up, running ones too", function()
-    host.talk(host.build "jobs" .. " -t 2", [[
+    local _, err = host.talk(host.build "jobs" .. " -t 2", [[
 port = expect(r"port (\d+)\n")[1]
 a, b = connect(port), connect(port)
 a.say("1 nap 3600\n2 nap 3600\n3 nap 3600\n4 crc32 x\n")
 b.say("s stats\n")
 b.expect("s 0 done, 0 dropped")
+a.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 a.close()
 while True:
     b.say("s stats\n")
@@ -47,6 +48,7 @@ b.expect("5 8cdc1683\n")
 p.send_signal(signal.SIGTERM)
 assert status() == 130
 ]])
+    assert.equal("", err)
   end)
 
   it("ends at once in the middle of jobs, with none left behind", function()

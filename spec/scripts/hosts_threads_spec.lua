@@ -13,6 +13,13 @@ a = clients[0]
 a.say("get n\nset key two words\r\nget key\ndel key\nget key\nset k\nadd n x\nsing\nquit\n")
 a.expect(r"\+1200\n\+ok\n\+two words\n\+ok\n-none\n-set KEY VALUE\n-add KEY N\n-commands are")
 a.rest()
+for c in clients[1:]:  # who leaves without a word
+    c.say("info\n")
+    c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    c.close()
+b = connect(port)
+b.say("get n\n")
+b.expect(r"\+1200")
 p.send_signal(signal.SIGTERM)
 expect("1 keys at the end\n")
 assert status() == 0
