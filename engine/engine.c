@@ -13,6 +13,8 @@ void ml_config_init_size(ml_config *c, size_t size) {
   c->size = size;
 }
 
+void(ml_config_init)(ml_config *c) { ml_config_init_size(c, sizeof *c); }
+
 bool ml__struct_read(void *to, size_t known, const void *from, size_t least) {
   const char *bytes = from;
   size_t given;

@@ -179,9 +179,11 @@ typedef struct ml_config {
 } ml_config;
 
 /* lifecycle */
-ML_API void ml_config_init_size(ml_config *c, size_t size); /* for bindings of other languages */
-/* The defaults, in as much of the struct as this header knows. */
-static inline void ml_config_init(ml_config *c) { ml_config_init_size(c, sizeof *c); }
+/* The defaults, in as much of the struct as this header knows. (The function itself, for bindings
+** of other languages: as much as the library knows.) */
+ML_API void ml_config_init(ml_config *c);
+ML_API void ml_config_init_size(ml_config *c, size_t size);
+#define ml_config_init(c) ml_config_init_size((c), sizeof(ml_config))
 ML_API int ml_new(const ml_config *c, ml_engine **out);
 /* An engine in a state of Lua 5.4 that the host has made, on the thread that runs it. The state
 ** keeps its allocator, extra space and references; ml_close leaves it usable, with its globals as
