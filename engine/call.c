@@ -501,7 +501,7 @@ static int def(ml_engine *e, const char *name, ml_fn fn, void *ud, bool async) {
   lua_State *L;
   int st;
   if (e == NULL || name == NULL || fn == NULL || !ml__name_ok(name)) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   L = ml__state(e);
   if (!lua_checkstack(L, 4)) return ML_ENOMEM;
   lua_pushcfunction(L, define);

@@ -443,7 +443,7 @@ int ml_def_class(ml_engine *e, const ml_class *cls) {
   a.key = cls;
   if (!ml__struct_read(&a.cls, sizeof a.cls, cls, offsetof(ml_class, parent))) return ML_EINVAL;
   if (!class_ok(&a.cls)) return ML_EINVAL;
-  return e->closing ? ML_ECLOSED : call(e, define_class, &a);
+  return ml__refusal(e) < 0 ? ml__refusal(e) : call(e, define_class, &a);
 }
 
 /* ---- objects for the host ---- */
@@ -469,7 +469,7 @@ int ml_object_new(ml_engine *e, const ml_class *cls, void *object, ml_value *out
   int rc;
   if (out != NULL) memset(out, 0, sizeof *out);
   if (e == NULL || cls == NULL || object == NULL || out == NULL) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   rc = call(e, new_object, &a);
   if (rc < 0) memset(out, 0, sizeof *out);
   return rc;
@@ -491,6 +491,7 @@ int ml_object_gone(ml_engine *e, const ml_class *cls, void *object) {
   object_arg a = {cls, object, NULL, 0};
   int rc;
   if (e == NULL || cls == NULL || object == NULL) return ML_EINVAL;
+  if (e->collecting) return ML_EBUSY;
   if (e->closing > 1) return ML_ECLOSED;
   rc = call(e, lose_object, &a);
   return rc < 0 ? rc : a.known;

@@ -205,11 +205,12 @@ struct ml_engine {
   atomic_int sigints;              /* interrupts not yet delivered: ANY THREAD */
   _Atomic(ml_evloop *) live;       /* running, for other threads to wake */
   struct ml_lasterror *last_error; /* host.c */
-  bool gc_cycled;                  /* a cycle of the collector has ended: see loop.c */
-  uint64_t rng;                    /* state of the shuffling generator, 0: off */
-  int nstats_inflight;             /* operations of bindings that are in flight */
-  unsigned require_serial;         /* modules loaded so far */
-  unsigned names_serial;           /* names.c: of those it knows */
+  bool collecting;         /* garbage is being freed, and `log` is told of some: no Lua now */
+  bool gc_cycled;          /* a cycle of the collector has ended: see loop.c */
+  uint64_t rng;            /* state of the shuffling generator, 0: off */
+  int nstats_inflight;     /* operations of bindings that are in flight */
+  unsigned require_serial; /* modules loaded so far */
+  unsigned names_serial;   /* names.c: of those it knows */
   /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
   ** would meet the host's own there */
   void (*close_handles)(lua_State *L, ml_evloop *l);
@@ -242,6 +243,10 @@ static inline uint64_t ml__tagged(lua_State *L) {
 /* Is it a state that was attached to? */
 static inline bool ml__attached(lua_State *L) { return ml__tagged(L) >> ML_TAG_SHIFT != 0; }
 ml_engine *ml__attached_engine(lua_State *L);
+/* Why nothing can be done with scripts now, or 0. */
+static inline int ml__refusal(const ml_engine *e) {
+  return e->collecting ? ML_EBUSY : e->closing ? ML_ECLOSED : 0;
+}
 static inline ml_engine *ml__engine(lua_State *L) {
   uint64_t e = ml__tagged(L);
   if (__builtin_expect(e >> ML_TAG_SHIFT != 0, 0)) return ml__attached_engine(L);
@@ -376,7 +381,7 @@ void ml__region_free(ml_region *r);
 void *ml__region_alloc(void *ud, void *p, size_t osize, size_t nsize);
 /* A new state that has this seed for its strings; NULL: *err says why not. */
 lua_State *ml__seeded_state(lua_Alloc alloc, void *ud, uint64_t seed, int *err);
-int ml__seed_random(lua_State *L); /* a lua_CFunction */
+int ml__seed_random(lua_State *L);                             /* a lua_CFunction */
 void *ml__alloc(void *a, void *p, size_t osize, size_t nsize); /* a lua_Alloc */
 void ml__alloc_set_ud(ml_allocator *a, void *ud);
 /* The engine's own state is in this block: its extra space is cleared at the end. */

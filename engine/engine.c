@@ -62,9 +62,7 @@ const char *ml_strerror(int err) {
   return "unknown error";
 }
 
-/* Called by the allocator while a block is freed: no Lua here. */
-static void coroutine_lost(void *ud, const ml_object *co) {
-  ml_engine *e = ud;
+static void tell_of_lost(ml_engine *e, const ml_object *co) {
   const ml_codeinfo *i;
   if (co->type == ML_T_OP) {
     ml__log(e, "warning: coroutine '%s' was never awaited", ((const ml_op *)co)->cls->name);
@@ -76,6 +74,14 @@ static void coroutine_lost(void *ud, const ml_object *co) {
     ml__log(e, "warning: coroutine '%s' (%s) was never awaited", i->name, i->where);
   else
     ml__log(e, "warning: coroutine 'function at %s' was never awaited", i->where);
+}
+
+/* Called by the allocator while a block is freed: no Lua here. */
+static void coroutine_lost(void *ud, const ml_object *co) {
+  ml_engine *e = ud;
+  e->collecting = true;
+  tell_of_lost(e, co);
+  e->collecting = false;
 }
 
 static void warn(void *ud, const char *msg, int tocont) {
@@ -325,7 +331,7 @@ static void call_c(lua_State *L, lua_CFunction f, void *p) {
 }
 
 static bool busy(const ml_engine *e) {
-  return e->running != NULL || e->task != NULL || e->in_main || e->closing ||
+  return e->running != NULL || e->task != NULL || e->in_main || e->closing || e->collecting ||
          (e->attachment != NULL && ml__attach_busy(e));
 }
 

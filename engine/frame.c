@@ -126,7 +126,9 @@ void ml__frame_cancel(ml_fiber *t) {
 
 /* ---- the host's side ---- */
 
-static bool busy(const ml_engine *e) { return e->running != NULL || e->task != NULL || e->in_main; }
+static bool busy(const ml_engine *e) {
+  return e->running != NULL || e->task != NULL || e->in_main || e->collecting;
+}
 
 int ml_frame(ml_engine *e, double dt) {
   ml_evloop *l;

@@ -322,7 +322,7 @@ int ml_load(ml_engine *e, const char *name, const char *src, size_t n, ml_task *
   int rc;
   if (out != NULL) *out = NULL;
   if (e == NULL || src == NULL || name == NULL) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   L = ml__state(e);
   rc = load_chunk(e, L, name, src, n);
   return rc < 0 ? rc : start_task(e, L, out);
@@ -372,7 +372,7 @@ static int spawn_call(ml_engine *e, call_arg *a, ml_task **out) {
   lua_State *L;
   int st;
   if ((a->argv == NULL && a->n > 0) || a->n > 200) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   L = ml__state(e);
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   was = ml__meter_open(e, L);
@@ -404,7 +404,7 @@ int ml_load_file(ml_engine *e, const char *path, ml_task **out) {
   int rc;
   if (out != NULL) *out = NULL;
   if (e == NULL || path == NULL) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   rc = read_whole(e, path, &src, &n);
   if (rc < 0) return rc;
   name = malloc(strlen(path) + 2);
@@ -519,6 +519,7 @@ int ml_task_cancel(ml_task *t, const char *why) {
   int rc;
   if (t == NULL) return ML_EINVAL;
   if (t->e == NULL) return ML_ECLOSED;
+  if (t->e->collecting) return ML_EBUSY;
   if (t->status != ML_PENDING) return 0;
   L = ml__state(t->e);
   if (!lua_checkstack(L, 4)) return ML_ENOMEM;
@@ -640,7 +641,7 @@ static int run_main(ml_engine *e, const main_arg *m) {
   int base = lua_gettop(L), st, rc = ML_ESYNTAX;
   ml_metered was;
   if (m->argc < 0 || (m->argc > 0 && m->argv == NULL)) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   if (e->running != NULL || e->in_main) return ML_EBUSY;
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   e->host_mode = 0;

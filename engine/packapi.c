@@ -46,7 +46,7 @@ int ml_pack(ml_engine *e, const ml_value *v, ml_buf *out) {
   size_t len = out != NULL ? out->len : 0;
   int rc;
   if (e == NULL || v == NULL || out == NULL) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   rc = call(e, do_pack, &a);
   if (rc < 0) out->len = len;
   return rc;
@@ -56,6 +56,6 @@ int ml_unpack(ml_engine *e, const void *p, size_t n, ml_value *out) {
   pack_arg a = {.out = out, .p = p, .n = n};
   if (out != NULL) memset(out, 0, sizeof *out);
   if (e == NULL || p == NULL || out == NULL) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   return call(e, do_unpack, &a);
 }

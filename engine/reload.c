@@ -808,7 +808,7 @@ int ml_reload(ml_engine *e, const char *module) {
   ml_metered was;
   int st, top, rc = 0;
   if (e == NULL || module == NULL) return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   L = ml__state(e);
   top = lua_gettop(L);
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;

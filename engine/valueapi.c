@@ -21,6 +21,7 @@ static int call(ml_engine *e, lua_CFunction f, value_arg *a) {
   lua_State *L;
   int st;
   if (e == NULL) return ML_EINVAL;
+  if (e->collecting) return ML_EBUSY;
   if (e->closing > 1) return ML_ECLOSED;
   L = ml__state(e);
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
@@ -260,7 +261,7 @@ int ml_call_value(ml_engine *e, const ml_value *fn, const ml_value *argv, size_t
   if (e == NULL || fn == NULL || fn->type != ML_FUNCTION || (argv == NULL && n > 0) || n > 200 ||
       (out == NULL && nout > 0))
     return ML_EINVAL;
-  if (e->closing) return ML_ECLOSED;
+  if (ml__refusal(e) < 0) return ml__refusal(e);
   L = ml__state(e);
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   was = ml__meter_open(e, L);
