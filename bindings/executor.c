@@ -145,7 +145,9 @@ static void end_pool(lua_State *L, ml_pool *p) {
   while (p->threads > 0) {
     for (ml_link *k = p->workers.next; k != &p->workers; k = k->next) {
       ml_worker *w = ml__containerof(k, ml_worker, all);
-      if (w->engine != NULL && w->running) ml_interrupt(w->engine, ML_INTERRUPT_ASK);
+      if (w->engine == NULL || !w->running) continue;
+      if (ml_interrupt(w->engine, ML_INTERRUPT_KILL) == 0) /* its loop waits */
+        ml_interrupt(w->engine, ML_INTERRUPT_ASK);
     }
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_nsec += INTERRUPT_EVERY;

@@ -205,9 +205,11 @@ static int push_plain(ml_worker *w, const ml_work *work) {
 static void run_work(ml_worker *w, ml_work *work) {
   lua_State *L = w->engine->L;
   call c = {.worker = w, .work = work, .outcome = OUT_MEMORY};
+  ml_metered was;
   int n = push_plain(w, work), status;
   size_t written = 0;
   w->engine->in_main = true;
+  was = ml__meter_open(w->engine, L);
   if (n >= 0) {
     status = lua_pcall(L, n, LUA_MULTRET, 1);
     n = lua_gettop(L) - 2;
@@ -236,6 +238,7 @@ static void run_work(ml_worker *w, ml_work *work) {
     lua_insert(L, -2);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK) c.outcome = OUT_MEMORY;
   }
+  ml__meter_close(w->engine, L, was);
   w->engine->in_main = false;
   lua_settop(L, 2);
   if (written > 0) {
@@ -320,6 +323,7 @@ static bool start(ml_worker *w) {
   ml_config c = p->config;
   ml_engine *e = NULL;
   lua_State *L;
+  ml_metered was;
   bool ok;
   c.alloc = limited;
   c.alloc_ud = p;
@@ -337,7 +341,9 @@ static bool start(ml_worker *w) {
   lua_pushcfunction(L, set_up);
   lua_pushlightuserdata(L, w);
   e->in_main = true;
+  was = ml__meter_open(e, L);
   ok = lua_pcall(L, 1, 0, 1) == LUA_OK;
+  ml__meter_close(e, L, was);
   e->in_main = false;
   if (!ok) {
     lua_pushcfunction(L, describe);

@@ -28,6 +28,9 @@ static const char usage[] =
     "  --virtual-time     time jumps to the next timer when nothing is ready\n"
     "  --seed SEED        the same order of pairs and random numbers in each run\n"
     "  --shuffle SEED     run ready tasks in an order that SEED decides, to find races\n"
+    "  --memory-limit=SIZE   bytes that scripts may take: 65536, 64K, 64M, 1G\n"
+    "  --slice=MS         milliseconds that a script may compute without an await\n"
+    "  --max-tasks=N, --max-handles=N, --max-output=SIZE   what scripts may have of them\n"
     "  --sandbox          allow nothing but what the options below say\n"
     "  --profile=NAME     begin with: full, no_fs, no_net or pure (--sandbox)\n"
     "  --allow-read[=PATH,...]        files and folders that may be read\n"
@@ -250,6 +253,50 @@ static int read_seed(const char *option, const char *s, uint64_t *out) {
   return misuse(what, s);
 }
 
+/* The limit that the option "NAME=NUMBER" sets: 1, 0 if it is another option, -1 after it was told
+** what is wrong with it. */
+static int read_limit(ml_config *c, const char *option) {
+  static const struct {
+    const char *name;
+    bool size; /* may end in K, M or G */
+  } limits[] = {{"--memory-limit", true},
+                {"--slice", false},
+                {"--max-tasks", false},
+                {"--max-handles", false},
+                {"--max-output", true}};
+  uint64_t n, unit = 1;
+  size_t i = 0, len = strcspn(option, "=");
+  const char *text = option[len] == '=' ? option + len + 1 : "", *suffix;
+  char *end;
+  while (i < 5 && (strlen(limits[i].name) != len || strncmp(option, limits[i].name, len) != 0)) i++;
+  if (i == 5) return 0;
+  errno = 0;
+  n = strtoull(text, &end, 10);
+  suffix = strchr("KMG", *end);
+  if (limits[i].size && *end != '\0' && suffix != NULL) {
+    unit = UINT64_C(1) << (suffix - "KMG" + 1) * 10;
+    end++;
+  }
+  if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || n == 0 ||
+      n > (UINT64_C(1) << 40)) {
+    fprintf(stderr, "moonloop: %s=N: a positive number was expected, got '%s'\n", limits[i].name,
+            text);
+    return -1;
+  }
+  n *= unit;
+  switch (i) {
+  case 0: c->memory_limit = n; break;
+  case 1:
+    c->meter = ML_METER_WATCHDOG;
+    c->slice_us = n * 1000;
+    break;
+  case 2: c->max_tasks = n; break;
+  case 3: c->max_handles = n; break;
+  default: c->max_output = n;
+  }
+  return 1;
+}
+
 static rules allowed;
 
 int main(int argc, char **argv) {
@@ -296,8 +343,8 @@ int main(int argc, char **argv) {
       if (++i >= argc) return misuse("-m needs a MODULE", NULL);
       module = argv[i++];
       break;
-    } else
-      return misuse("unknown option", a);
+    } else if ((rc = read_limit(&c, a)) <= 0)
+      return rc < 0 ? 2 : misuse("unknown option", a);
   }
   if (code == NULL && module == NULL && i >= argc) return misuse("a script is missing", NULL);
   if (code != NULL)

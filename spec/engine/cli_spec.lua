@@ -127,6 +127,39 @@ describe("options", function()
   end)
 end)
 
+describe("limits", function()
+  local function ended(option, code)
+    local status, out, err = helper.cli({ option, "-e", code })
+    assert.equal(1, status, err)
+    assert.equal("", out)
+    return err
+  end
+
+  it("end a script that goes beyond them", function()
+    assert.matches("not enough memory", ended("--memory-limit=16M", "local s = ('x'):rep(1e8)"))
+    assert.matches("TimeSliceError: .* %(20%.0 ms%)", ended("--slice=20", "while true do pcall(error) end"))
+    assert.matches("TimeSliceError: .* %(20%.0 ms%)", ended("--slice=20", [[
+      require("asyncio").run(async(function() while true do pcall(error) end end)())]]))
+    assert.matches("LimitError: .*allows 2 at a time", ended("--max-tasks=2", [[
+      local asyncio = require "asyncio"
+      asyncio.run(async(function()
+        for i = 1, 2 do asyncio.create_task(asyncio.sleep(9)) end
+      end)())]]))
+    assert.matches("LimitError: .*allows 2 at a time", ended("--max-handles=2", [[
+      for i = 1, 3 do require("asyncio").get_event_loop():call_later(9, print) end]]))
+    assert.matches("LimitError: .*allows 4096 bytes", ended("--max-output=4K", "print(('x'):rep(4096))"))
+  end)
+
+  it("are positive numbers", function()
+    for _, option in ipairs { "--slice=", "--slice", "--slice=1K", "--slice=-1", "--memory-limit=0", "--max-tasks=x",
+      "--max-output=1T", "--max-handles=99999999999999" } do
+      local status, out, err = helper.cli({ option, "-e", "return 1" })
+      assert.same({ 2, "" }, { status, out })
+      assert.matches("^moonloop: " .. option:match("^[%w-]+"):gsub("%-", "%%-") .. "=N: a positive number was expected", err)
+    end
+  end)
+end)
+
 describe("the exit status", function()
   local function status(code)
     local s, _, err = helper.cli({ "-e", code })

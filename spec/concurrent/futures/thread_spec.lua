@@ -280,7 +280,7 @@ describe("an engine that closes", function()
     local status, out, err = helper.cli({ "-e", [[
       local asyncio, futures = require "asyncio", require "concurrent.futures"
       local pool = futures.ThreadPoolExecutor(3)
-      for i = 1, 10 do pool:submit(function() while true do end end) end
+      for i = 1, 10 do pool:submit(function() while true do pcall(function() while true do end end) end end) end
       error("enough", 0)]] })
     assert.equal(1, status)
     assert.equal("", out)
