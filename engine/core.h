@@ -304,11 +304,12 @@ typedef enum {
   ML_R_ASYNCFNS,    /* weak keys: functions that are no call_async, but coroutine functions */
   ML_R_SLEEP0,      /* ml_engine.sleep0, frame0 */
   ML_R_FRAME0,
-  ML_R_KILL,     /* the error that stops the slice, or false */
-  ML_R_OBJECTS,  /* of the host's: light pointer to the class -> what belongs to it */
-  ML_R_ATTACHED, /* in the host's state: what attach.c has to put back */
-  ML_R_MODULES,  /* name -> what a module is like that can be reloaded: reload.c */
-  ML_R_TYPES     /* + type: metatables */
+  ML_R_FINALIZERS, /* metered.c: object -> its sentinel */
+  ML_R_KILL,       /* the error that stops the slice, or false */
+  ML_R_OBJECTS,    /* of the host's: light pointer to the class -> what belongs to it */
+  ML_R_ATTACHED,   /* in the host's state: what attach.c has to put back */
+  ML_R_MODULES,    /* name -> what a module is like that can be reloaded: reload.c */
+  ML_R_TYPES       /* + type: metatables */
 } ml_ref;
 
 /* In a state that was attached to, where others keep references, all are so much further up. */
@@ -432,6 +433,10 @@ bool ml__handles_full(const ml_engine *e);
 /* May n more bytes be written? Then they are counted. */
 bool ml__output_fits(ml_engine *e, size_t n);
 bool ml__log_fits(ml_engine *e, size_t n);
+void ml__open_metered(lua_State *L); /* with a meter: what it could not interrupt */
+void ml__open_patterns(lua_State *L);
+/* setmetatable of the object at 1, for engines with a meter; leaves the object alone. */
+void ml__metered_setmetatable(lua_State *L);
 void ml__open_limits(lua_State *L); /* replaces print and write, where there is a limit */
 
 /* ---- packing: values as bytes, for other states (pack.c, unpack.c) ---- */

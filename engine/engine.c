@@ -136,6 +136,7 @@ int ml__engine_install(lua_State *L) {
   lua_pushcfunction(L, core_open);
   lua_setfield(L, -2, "asyncio.core");
   ml__open_limits(L);
+  ml__open_metered(L);
   return 0;
 }
 

@@ -67,6 +67,10 @@ static int db_setmetatable(lua_State *L) {
   luaL_argexpected(L, t == LUA_TNIL || t == LUA_TTABLE, 2, "nil or table");
   if (ml__toobject(L, 1) != NULL) return refuse(L, "metatables");
   lua_settop(L, 2);
+  if (ml__engine(L)->config.meter != ML_METER_OFF) {
+    ml__metered_setmetatable(L);
+    return 1;
+  }
   lua_setmetatable(L, 1);
   return 1;
 }

@@ -39,7 +39,8 @@ typedef struct ml_meter {
   uint64_t until; /* the end of the grace, ns */
   uint64_t slice_ns;
   struct ml_dog *dog; /* watchdog.c; NULL: none */
-  uint64_t steps, overruns, preemptions, kills;
+  int bad_finalizers; /* that were too long */
+  uint64_t overruns, preemptions, kills;
 } ml_meter;
 
 struct ml_engine;
