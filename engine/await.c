@@ -354,16 +354,17 @@ static int await_misc(lua_State *L, ml_fiber *t);
 
 int ml__await(lua_State *L) {
   ml_engine *e = ml__engine(L);
-  ml_object *o = ml__toobject(L, 1);
-  ml_fiber *t;
-  if (L != e->active || o == NULL) return await_misc(L, e->task);
-  t = e->task;
+  ml_object *o = lua_touserdata(L, 1);
+  ml_fiber *t = e->task;
+  if (o == e->frame0 && L == e->active && !(t->fut.obj.flags & ML_FF_CRITICAL))
+    return await_frame(L, t, o);
+  o = ml__toobject(L, 1);
+  if (L != e->active || o == NULL) return await_misc(L, t);
   if (t->fut.obj.flags & ML_FF_CRITICAL) return await_misc(L, t);
   switch (o->type) {
   case ML_T_OP:
     if (o->state != ML_CO_NEW)
       return ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
-    if (o == e->frame0) return await_frame(L, t, o);
     if (o == e->sleep0) {
       if (!lua_isyieldable(L)) return cannot_suspend(L);
       ml__ready(t->fut.loop, &t->job);

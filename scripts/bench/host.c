@@ -2,6 +2,7 @@
 ** host WHAT N [MORE]: what a host in C pays for engines.
 **
 **   step N        an ml_step of an engine whose script sleeps
+**   frames N M    N tasks that await the next frame, M times
 **   calls N M     asynchronous host calls that another thread finishes, M of them under way
 **   engines N     ml_new and ml_close
 **   scripts N     the same with a script between that loads asyncio and awaits
@@ -40,6 +41,39 @@ static void step(long n) {
   double started = bench_cpu();
   for (long i = 0; i < n; i++) check(ml_step(e, 0));
   bench_figure("ns", (bench_cpu() - started) * 1e9 / (double)n);
+  check(ml_close(e, 0));
+}
+
+static void frames(long tasks, long n) {
+  static const char script[] =
+      "local asyncio = require 'asyncio'\n"
+      "local frames = 0\n"
+      "function begin(tasks)\n"
+      "  for i = 1, tasks do\n"
+      "    asyncio.create_task(function() while true do await(asyncio.next_frame()) end end)\n"
+      "  end\n"
+      "end\n"
+      "function count() while true do frames = frames + 1 await(asyncio.next_frame()) end end\n"
+      "function done() return frames end\n";
+  ml_engine *e;
+  ml_task *t;
+  ml_value v = {.type = ML_INT, .u.i = tasks};
+  const ml_value *result;
+  size_t results;
+  check(ml_new(NULL, &e));
+  check(ml_load(e, "=host", script, strlen(script), NULL));
+  check(ml_step(e, 0));
+  check(ml_spawn(e, "begin", &v, 1, NULL));
+  check(ml_spawn(e, "count", NULL, 0, NULL));
+  for (int i = 0; i < 3; i++) check(ml_step(e, 0));
+  double started = bench_cpu();
+  for (long i = 0; i < n; i++) check(ml_step(e, 0));
+  bench_figure("ns", (bench_cpu() - started) * 1e9 / (double)n / (double)tasks);
+  check(ml_spawn(e, "done", NULL, 0, &t));
+  while (ml_task_status(t) == ML_PENDING) check(ml_step(e, 0));
+  check(ml_task_result(t, &result, &results));
+  if (result[0].u.i < n) exit(1); /* each step was a frame */
+  ml_task_release(t);
   check(ml_close(e, 0));
 }
 
@@ -107,6 +141,8 @@ int main(int argc, char **argv) {
   long n = bench_arg(argc, argv, 2, 1000);
   if (strcmp(what, "step") == 0)
     step(n);
+  else if (strcmp(what, "frames") == 0)
+    frames(n, bench_arg(argc, argv, 3, 100));
   else if (strcmp(what, "calls") == 0)
     calls(n, bench_arg(argc, argv, 3, 100));
   else if (strcmp(what, "engines") == 0)

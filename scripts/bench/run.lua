@@ -252,6 +252,8 @@ local rows = {
   },
   host("host-step", "ml_step of an engine that is idle", "step 5000000", "step 500000",
     { key = "ns", unit = "ns", must = 150, aim = 50, absolute = true }),
+  host("host-frames", "10,000 tasks that await the next frame, for one; the limit: lua_resume and lua_yield", "frames 10000 200",
+    "frames 10000 10", { key = "ns", unit = "ns", must = 2.5, aim = 2 }),
   host("host-calls", "host calls finished by another thread, 100 under way (3,333 ns: 300,000 a second)",
     "calls 1000000 100", "calls 50000 100", { key = "ns", unit = "ns", must = 3333, aim = 1500, absolute = true }),
   host("host-engine", "ml_new and ml_close; the limit: a Lua state with its libraries", "engines 5000",

@@ -2,6 +2,7 @@
 ** host WHAT N [MORE]: the least that C pays for what ../host.c does.
 **
 **   step N        a turn of a libuv loop with a timer, that does not block
+**   frames N M    N coroutines that yield, M times, each resumed in turn
 **   calls N M     a thread finishes work, M pieces under way, a libuv loop is told by uv_async_t
 **   engines N     luaL_newstate, luaL_openlibs, lua_close; scripts N: the same
 **   memory N      a Lua state with its libraries
@@ -26,6 +27,31 @@ static void step(long n) {
   double started = bench_cpu();
   for (long i = 0; i < n; i++) uv_run(loop, UV_RUN_NOWAIT);
   bench_figure("ns", (bench_cpu() - started) * 1e9 / (double)n);
+}
+
+static int yield(lua_State *L) { return lua_yield(L, 0); }
+
+static void frames(long tasks, long n) {
+  lua_State *L = luaL_newstate(), **co = malloc((size_t)tasks * sizeof *co);
+  int nresults;
+  luaL_openlibs(L);
+  luaL_loadstring(L, "local yield = ... return function() while true do yield() end end");
+  lua_pushcfunction(L, yield);
+  lua_call(L, 1, 1);
+  for (long i = 0; i < tasks; i++) {
+    co[i] = lua_newthread(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, co[i]);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, co[i], 1);
+    lua_resume(co[i], L, 0, &nresults);
+  }
+  double started = bench_cpu();
+  for (long k = 0; k < n; k++)
+    for (long i = 0; i < tasks; i++)
+      if (lua_resume(co[i], L, 0, &nresults) != LUA_YIELD) exit(1);
+  bench_figure("ns", (bench_cpu() - started) * 1e9 / (double)n / (double)tasks);
+  lua_close(L);
+  free(co);
 }
 
 typedef struct call {
@@ -103,6 +129,8 @@ int main(int argc, char **argv) {
   long n = bench_arg(argc, argv, 2, 1000);
   if (strcmp(what, "step") == 0)
     step(n);
+  else if (strcmp(what, "frames") == 0)
+    frames(n, bench_arg(argc, argv, 3, 100));
   else if (strcmp(what, "calls") == 0)
     calls(n, bench_arg(argc, argv, 3, 100));
   else if (strcmp(what, "engines") == 0 || strcmp(what, "scripts") == 0)
