@@ -130,6 +130,51 @@ static const struct {
      "assert(await(a) == await(b))\n"
      "return 'ok'\n",
      0},
+    {"frames and threads",
+     "local asyncio, task = require 'asyncio', require 'task'\n"
+     "local frames, log = 0, {}\n"
+     "local entity = async(function() for i = 1, 5 do await(asyncio.next_frame()) frames = frames "
+     "+ "
+     "1 end end)\n"
+     "local all = asyncio.gather(entity(), entity(), asyncio.wait_for(asyncio.next_frame(), 9))\n"
+     "local t = task.spawn(function(...) log[#log + 1] = coroutine.yield() task.wait(1) end, 1)\n"
+     "task.delay(0.5, t, 'resumed')\n"
+     "local gone = task.defer(error, 'never')\n"
+     "task.cancel(gone)\n"
+     "await(all)\n"
+     "assert(frames == 10)\n"
+     "asyncio.get_running_loop():set_time_scale(0.5)\n"
+     "task.wait(2)\n"
+     "assert(log[1] == 'resumed' and coroutine.status(t) == 'dead')\n"
+     "return 'ok'\n",
+     0},
+    {"reload",
+     "local reload = require 'reload'\n"
+     "local function version(v, fails) package.preload.m = function()\n"
+     "  local count, list, M = 0, {1, v}, {}\n"
+     "  M.v, M.list, M.new = v, list, {M = M}\n"
+     "  function M.f() count = count + 1 return M.v, count, list end\n"
+     "  M.run = async(function() return M.f() end)\n"
+     "  M.on_reload = function(old) M.old = old.v if fails then error('no', 0) end end\n"
+     "  made_by = v\n"
+     "  return setmetatable(M, {__index = list, v = v})\n"
+     "end end\n"
+     "version(1)\n"
+     "local m, first = require 'm'\n"
+     "assert(m.f() == 1)\n"
+     "version(2)\n"
+     "local ok, e = pcall(reload.module, 'm')\n"
+     "local v = ok and 2 or 1\n"
+     "assert(m.v == v and made_by == v and m.list[2] == v and getmetatable(m).v == v)\n"
+     "local got, count, list = m.f()\n"
+     "assert(got == v and count == 2 and list == m.list and m.old == (ok and 1 or nil))\n"
+     "version(3, true)\n"
+     "local ok3, e3 = pcall(reload.module, 'm')\n"
+     "assert(not ok3 and m.v == v and m.f() == v and select(2, m.f()) == 4 and made_by == v)\n"
+     "if not ok then error(e, 0) end\n"
+     "if e3 ~= 'no' then error(e3, 0) end\n"
+     "return 'ok'\n",
+     0},
     {"streams",
      "local asyncio = require 'asyncio'\n"
      "local path = os.tmpname()\n"
