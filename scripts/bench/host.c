@@ -7,6 +7,10 @@
 **   engines N     ml_new and ml_close
 **   scripts N     the same with a script between that loads asyncio and awaits
 **   memory N      what an idle engine takes, N of them alive, over a Lua state with its libraries
+**   watchdog N    CPU time of scripts under the watchdog over that without, percent, the least of N pairs of
+**                 runs; the limit is the noise: two runs without it
+**   overrun N     how long after its slice of 10 ms a script is stopped, CPU time, the median of N; the
+**                 limit is how late a thread wakes that sleeps as long
 **
 ** limit/host.c does the same without the engine.
 */
@@ -14,7 +18,9 @@
 #include "limit/bench.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
 #include "limit/hand.h"
 
@@ -136,6 +142,88 @@ static void memory(long n) {
   bench_figure("bytes", (bench_resident() - at - states) / (double)n);
 }
 
+static void to_nobody(void *ud, const char *text, size_t n) { (void)ud, (void)text, (void)n; }
+
+static ml_engine *metered(bool watched, const char *script) {
+  ml_config c;
+  ml_engine *e;
+  ml_config_init(&c);
+  c.log = to_nobody;
+  if (watched) c.meter = ML_METER_WATCHDOG;
+  check(ml_new(&c, &e));
+  check(ml_load(e, "=host", script, strlen(script), NULL));
+  return e;
+}
+
+/* Tasks that take turns and compute a little. */
+static double work(bool watched) {
+  ml_engine *e = metered(watched, "local asyncio = require 'asyncio'\n"
+                                  "local one = async(function()\n"
+                                  "  for i = 1, 3000 do\n"
+                                  "    for j = 1, 100 do end\n"
+                                  "    await(asyncio.sleep(0))\n"
+                                  "  end\n"
+                                  "end)\n"
+                                  "local t = {}\n"
+                                  "for i = 1, 100 do t[i] = one() end\n"
+                                  "await(asyncio.gather(t))\n");
+  double started = bench_cpu();
+  check(ml_run(e));
+  started = bench_cpu() - started;
+  check(ml_close(e, 0));
+  return started;
+}
+
+static int by_size(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+static double least(const double *times, long n) {
+  double min = times[0];
+  for (long i = 1; i < n; i++)
+    if (times[i] < min) min = times[i];
+  return min;
+}
+
+static void watchdog(long n) {
+  double *plain = calloc((size_t)n * 3, sizeof *plain), *again = plain + n, *watched = again + n;
+  for (long i = 0; i < n; i++) {
+    plain[i] = work(false);
+    watched[i] = work(true);
+    again[i] = work(false);
+  }
+  bench_figure("percent", (least(watched, n) / least(plain, n) - 1) * 100);
+  bench_figure("limit", (least(again, n) / least(plain, n) - 1) * 100);
+  free(plain);
+}
+
+static double thread_cpu(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void overrun(long n) {
+  double *late = calloc((size_t)n * 2, sizeof *late), *slept = late + n;
+  for (long i = 0; i < n; i++) {
+    ml_engine *e = metered(true, "while true do end");
+    struct timespec t = {0, 10000000};
+    double started = thread_cpu();
+    check(ml_run(e));
+    late[i] = thread_cpu() - started - 0.01;
+    check(ml_close(e, 0));
+    started = bench_now();
+    nanosleep(&t, NULL);
+    slept[i] = bench_now() - started - 0.01;
+  }
+  qsort(late, (size_t)n, sizeof *late, by_size);
+  qsort(slept, (size_t)n, sizeof *slept, by_size);
+  bench_figure("us", late[n / 2] * 1e6);
+  bench_figure("limit", slept[n / 2] * 1e6);
+  free(late);
+}
+
 int main(int argc, char **argv) {
   const char *what = argc > 1 ? argv[1] : "";
   long n = bench_arg(argc, argv, 2, 1000);
@@ -151,6 +239,10 @@ int main(int argc, char **argv) {
     scripts(n);
   else if (strcmp(what, "memory") == 0)
     memory(n);
+  else if (strcmp(what, "watchdog") == 0)
+    watchdog(n);
+  else if (strcmp(what, "overrun") == 0)
+    overrun(n);
   else
     return 2;
   return 0;

@@ -97,9 +97,9 @@ local function tls(name, connections, size, must, aim)
 end
 
 -- What a host in C pays: host.c, beside limit/host.c.
-local function host(name, what, args, quick, figure)
+local function host(name, what, args, quick, figure, limit)
   return {
-    name = name, what = what, program = "host", host = true, limit = out .. "host",
+    name = name, what = what, program = "host", host = true, limit = limit == nil and out .. "host",
     args = args, quick = quick, figures = { figure },
   }
 end
@@ -260,6 +260,10 @@ local rows = {
     "engines 500", { key = "us", unit = "us", must = 3, aim = 2 }),
   host("host-script", "the same, with a script that uses asyncio", "scripts 5000", "scripts 500",
     { key = "us", unit = "us", must = 3, aim = 2.5 }),
+  host("host-watchdog", "what the watchdog adds to scripts that keep their slices; the limit: noise", "watchdog 10", "watchdog 2",
+    { key = "percent", unit = "%", must = 1, aim = 0.5, absolute = true }, false),
+  host("host-overrun", "a slice of 10 ms is over until the script is stopped; the limit: a thread that sleeps",
+    "overrun 50", "overrun 5", { key = "us", unit = "us", must = 1000, aim = 700, absolute = true }, false),
   host("host-memory", "memory of an idle engine over that of a Lua state", "memory 300", "memory 50",
     { key = "memory", unit = "KB", must = 150, aim = 80, absolute = true }),
 }
