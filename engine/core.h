@@ -660,6 +660,8 @@ int ml__set_last_error(ml_engine *e, lua_State *L, int code); /* the error on to
 void ml__host_close(ml_engine *e);
 void ml__known_free(ml_engine *e);
 int ml__host_pending_error(lua_State *L);
+/* What hosts get for the error at idx: code, or one of its own. */
+int ml__error_code(lua_State *L, int idx, int code);
 int ml__host_report_stuck(lua_State *L);
 
 /* ---- values between C and Lua ---- */

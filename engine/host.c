@@ -56,8 +56,7 @@ static int describe_error(lua_State *L) {
   return 0;
 }
 
-/* What hosts get for an error of the script. */
-static int code_of(lua_State *L, int idx, int code) {
+int ml__error_code(lua_State *L, int idx, int code) {
   if (ml__isinstance(L, idx, "TimeSliceError") || ml__isinstance(L, idx, "LimitError"))
     return ML_ELIMIT;
   return ml__isinstance(L, idx, "Terminated") ? ML_EKILLED : code;
@@ -69,7 +68,7 @@ static void take_error(lua_State *L, ml_error *err, char **message, char **trace
   free(*message);
   free(*traceback);
   if (lua_checkstack(L, 6)) {
-    if (code == ML_ESCRIPT) code = code_of(L, lua_gettop(L), code);
+    if (code == ML_ESCRIPT) code = ml__error_code(L, lua_gettop(L), code);
     lua_pushcfunction(L, describe_error);
     lua_insert(L, -2);
     lua_pushlightuserdata(L, out);
@@ -307,7 +306,7 @@ static int start_task(ml_engine *e, lua_State *L, ml_task **out) {
       ml__list_remove(&a.ref->job.link);
       free(a.ref);
     }
-    return ml__set_last_error(e, L, code_of(L, lua_gettop(L), ML_ENOMEM));
+    return ml__set_last_error(e, L, ml__error_code(L, lua_gettop(L), ML_ENOMEM));
   }
   if (out == NULL) return 0;
   a.ref->next = e->host_tasks;

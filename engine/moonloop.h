@@ -176,6 +176,9 @@ typedef struct ml_config {
   /* Not 0: runs of the same scripts with the same input are alike: the order of pairs, random
   ** numbers and, unless alloc is the host's, addresses. UV_ENOSYS: not with this Lua.       */
   uint64_t seed;
+  /* Told of an error that nobody handles (a task's that nobody awaits, a callback's), instead of
+  ** `log`. The error lives until it returns; it may not drive or close the engine.         */
+  void (*on_unhandled)(void *ud, const ml_error *error);
 } ml_config;
 
 /* lifecycle */

@@ -119,6 +119,24 @@ void ml__reports_flush(lua_State *L, ml_evloop *only) {
   }
 }
 
+/* The context table is on top: the host is told. */
+static int host_handler(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  ml_error err = {ML_ESCRIPT, "Unhandled exception in event loop", ""};
+  int ctx = lua_gettop(L);
+  if (lua_getfield(L, ctx, "exception") != LUA_TNIL) {
+    err.code = ml__error_code(L, ctx + 1, ML_ESCRIPT);
+    err.message = ml__errtext(L, ctx + 1, NULL);
+    lua_getfield(L, ctx, "traceback");
+    if (lua_type(L, -1) != LUA_TSTRING) ml__traceback_of(L, ctx + 1);
+    if (lua_type(L, -1) == LUA_TSTRING) err.traceback = lua_tostring(L, -1);
+  } else if (lua_getfield(L, ctx, "message") == LUA_TSTRING)
+    err.message = lua_tostring(L, -1);
+  e->config.on_unhandled(e->config.ud, &err);
+  lua_settop(L, ctx - 1);
+  return 0;
+}
+
 /* The context table is on top. Runs the loop's handler, or the default one. */
 static int default_handler(lua_State *L) {
   static const char *const known[] = {"message", "exception", "traceback", "source_traceback"};
@@ -191,8 +209,7 @@ static int default_handler(lua_State *L) {
 
 static int default_handler_protected(lua_State *L) {
   lua_settop(L, 1);
-  default_handler(L);
-  return 0;
+  return ml__engine(L)->config.on_unhandled != NULL ? host_handler(L) : default_handler(L);
 }
 
 void ml__call_exception_handler(lua_State *L, ml_evloop *l) {

@@ -29,7 +29,46 @@ static const char script[] =
     "asyncio.create_task(async(function() await(asyncio.Event():wait()) end)(), {name = 'waits in "
     "vain'})\n";
 
+static int told;
+
+static void on_unhandled(void *ud, const ml_error *error) {
+  (void)ud;
+  told++;
+  if (told == 1) {
+    expect(error->code == ML_ESCRIPT && strcmp(error->message, "script:1: spam") == 0);
+    expect(strstr(error->traceback, "stack traceback") != NULL);
+  } else
+    expect(error->code == ML_ELIMIT && strstr(error->message, "too many tasks") != NULL);
+}
+
+/* A host that is told of errors that nobody handles. */
+static void unhandled(void) {
+  static captured none;
+  ml_engine *e;
+  ml_config c;
+  const char *one = "error('spam')",
+             *two = "require('asyncio').get_running_loop():call_soon(function()\n"
+                    "  require('asyncio').create_task(async(function() end)()) end)\n"
+                    "await(require('asyncio').sleep(0.001))";
+  ml_config_init(&c);
+  c.log = capture;
+  c.ud = &none;
+  c.max_tasks = 1;
+  c.on_unhandled = on_unhandled;
+  expect_ok(ml_new(&c, &e));
+  expect_ok(ml_load(e, "=script", one, strlen(one), NULL));
+  expect_ok(ml_run(e));
+  expect(told == 1);
+  expect_ok(ml_load(e, "=script", two, strlen(two), NULL));
+  expect_ok(ml_run(e));
+  expect(told == 2);
+  expect_ok(ml_close(e, 0));
+  none.text[none.n] = '\0';
+  expect(strstr(none.text, "spam") == NULL && strstr(none.text, "too many") == NULL);
+}
+
 int main(void) {
+  unhandled();
   ml_engine *e;
   ml_config c;
   char path[] = "/tmp/moonloop-stdio-XXXXXX";
