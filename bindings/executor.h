@@ -154,6 +154,16 @@ static inline bool ml__pool_wakes(ml_pool *p, int waiting) {
   return true;
 }
 
+/* With the pool locked, calls are left to threads that are awake: an idle one, if there is any,
+** is to look after them, or none would come if those that are awake block. So whenever calls wait
+** and a thread is idle one of these holds: somebody is on the way, a sentry is there, or the loop
+** will look in its next round. */
+static inline void ml__pool_guards(ml_pool *p) {
+  if (p->queued == 0 || p->idle == 0 || p->waking || p->sentry || p->wanted) return;
+  p->wanted = true;
+  pthread_cond_signal(&p->work);
+}
+
 /* Bytes and functions that a codebook may keep. */
 #define ML_CODE_MAX 4096
 #define ML_CODE_BYTES (1u << 20)

@@ -237,8 +237,7 @@ static void look(ml_evloop *l, ml_job *j) {
     if (p->queued == 0) continue;
     pthread_mutex_lock(&p->lock);
     if (p->queued > 0 && p->quick && p->idle < p->threads) {
-      p->wanted = !p->sentry && p->idle > 0 && !p->waking;
-      if (p->wanted) pthread_cond_signal(&p->work);
+      ml__pool_guards(p);
     } else {
       p->eager = p->queued > 0;
       ml__pool_wakes(p, p->queued);

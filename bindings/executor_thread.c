@@ -373,8 +373,8 @@ static void spin(ml_pool *p) {
 
 #define WATCH 1000000 /* ns */
 
-/* Quick calls are left to the threads that are awake. With the pool locked: an idle one looks
-** whether they are not stuck in one that is not. */
+/* With the pool locked: an idle thread looks whether the calls go on that are left to those that
+** are awake, which may be stuck in one that is not quick. */
 static void watch(ml_pool *p) {
   unsigned seen;
   p->wanted = false;
@@ -403,7 +403,7 @@ static ml_work *take(ml_worker *w) {
     pthread_cond_wait(&p->work, &p->lock);
     if (p->wanted && !p->waking) watch(p);
     p->idle--;
-    p->waking = false;
+    p->waking = p->wanted = false;
   }
   if (p->queued == 0 || p->broken) return NULL;
   if (waited) w->began = uv_hrtime();
@@ -415,7 +415,7 @@ static ml_work *take(ml_worker *w) {
   work->state = WORK_RUNNING;
   if (p->queued > 0) p->burst = true;
   if (p->queued == 0) p->eager = false;
-  ml__pool_wakes(p, p->queued);
+  if (!ml__pool_wakes(p, p->queued)) ml__pool_guards(p);
   return work;
 }
 
