@@ -185,7 +185,7 @@ static bool enough(unsigned has, unsigned how) {
 
 /* O_PATH by a real name, no link followed: a descriptor, or UV_E*. */
 static int open_real(const char *real) {
-  struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW,
+  struct open_how how = {.flags = O_PATH | O_CLOEXEC,
                          .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
   const char *at = real;
   int fd = (int)syscall(SYS_openat2, AT_FDCWD, real, &how, sizeof how);
