@@ -315,6 +315,33 @@ while True:
     assert.equal(nil, read(dir .. "/private/w1"))
   end)
 
+  it("are used by what was looked up, never by their names", function()
+    local dir = house()
+    write(dir .. "/script/use.lua", [[
+      local fs, dir = require "fs", ...
+      local x = dir .. "/out/x"
+      await(fs.write_file(x, "1", { atomic = false })) await(fs.read_file(x)) await(fs.stat(x)) await(fs.chmod(x, 384))
+      await(fs.truncate(x, 0)) await(fs.rename(x, x .. "y")) await(fs.unlink(x .. "y")) await(fs.mkdir(x)) await(fs.rmdir(x))
+      io.open(x, "w"):close() os.rename(x, x .. "z") os.remove(x .. "z")
+      print "done"
+    ]])
+    local program = helper.moonloop:sub(1, 1) == "/" and helper.moonloop or helper.pwd() .. "/" .. helper.moonloop
+    local rules = ("--allow-read=%s/out --allow-write=%s/out"):format(dir, dir)
+    local status, out, err = helper.sh(("strace -f -o %s/log -e trace=file %s %s %s/script/use.lua %s"):format(dir, program, rules, dir, dir),
+      { env = { ASAN_OPTIONS = "detect_leaks=0" } })
+    assert.equal("done\n", out, err)
+    assert.equal(0, status, err)
+    local lookups = 0
+    for line in read(dir .. "/log"):gmatch "[^\n]+" do
+      if line:find(dir .. "/out/x", 1, true) then
+        lookups = lookups + 1
+        assert(line:find "readlink" or line:find "O_PATH" or line:find "stat", line)
+      end
+    end
+    assert(lookups > 10, lookups)
+    assert(read(dir .. "/log"):find("/proc/self/fd/", 1, true))
+  end)
+
   it("may be relative and need not be there when the script starts", function()
     local dir = house()
     allowed(dir, { "--allow-read=in", "--allow-write=made/later" }, {
