@@ -84,17 +84,22 @@ static int sentinel_gc(lua_State *L) {
   return 0;
 }
 
-void ml__attach_watch(lua_State *L) {
-  ml_engine *e = ml__engine(L), **s;
-  if (e->closing) return;
-  luaL_checkstack(L, 5, "sentinel");
-  ml__ref_get(L, ML_R_ATTACHED);
-  s = lua_newuserdatauv(L, sizeof *s, 0);
+/* ML_R_ATTACHED is on top. Once there is a sentinel nothing fails any more. */
+static void new_sentinel(lua_State *L, ml_engine *e) {
+  ml_engine **s = lua_newuserdatauv(L, sizeof *s, 0);
   *s = e;
   lua_rawgeti(L, -2, ML_AT_META);
   lua_setmetatable(L, -2);
   lua_rawseti(L, -2, ML_AT_SENTINEL);
   e->attachment->sentinel = s;
+}
+
+void ml__attach_watch(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  if (e->closing) return;
+  luaL_checkstack(L, 5, "sentinel");
+  ml__ref_get(L, ML_R_ATTACHED);
+  new_sentinel(L, e);
   lua_pop(L, 1);
 }
 
@@ -294,9 +299,18 @@ static int prepare(lua_State *L) {
   lua_rawseti(L, -2, ML_AT_META);
   lua_newtable(L);
   lua_rawseti(L, -2, ML_AT_OWN);
+  lua_pushvalue(L, -1);
   lua_rawseti(L, LUA_REGISTRYINDEX, ML_REF_ATTACHED + ML_R_ATTACHED);
   lua_pushlightuserdata(L, e);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
+  new_sentinel(L, e);
+  return 0;
+}
+
+/* Attaching has failed: the next one may succeed. */
+static int unmark(lua_State *L) {
+  lua_pushnil(L);
+  lua_setfield(L, LUA_REGISTRYINDEX, MARK);
   return 0;
 }
 
@@ -305,7 +319,6 @@ static int open_units(lua_State *L) {
   ml_engine *e = lua_touserdata(L, 1);
   ml_attachment *a = e->attachment;
   lua_settop(L, 0);
-  ml__attach_watch(L);
   push_copies(L);
   lua_pushcfunction(L, a->opened ? ml__engine_install : ml__engine_open);
   lua_call(L, 0, 0);
@@ -387,6 +400,7 @@ static int make(lua_State *L, lua_State *main, const ml_config *c, ml_engine **o
   if (call_with(L, prepare, e) < 0) {
     lua_pushnil(L); /* which allocates nothing */
     lua_rawsetp(L, LUA_REGISTRYINDEX, &engine_key);
+    call_with(L, unmark, NULL);
     ml__alloc(e->alloc, e->attachment, sizeof *e->attachment, 0);
     ml__engine_free(e);
     return ML_ENOMEM;

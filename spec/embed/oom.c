@@ -9,14 +9,20 @@
 ** everything fails.
 */
 #include "expect.h"
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <time.h>
 #include <unistd.h>
 
+/* STEPS: see drive. HOSTED: the host defines classes and values. ATTACHED: in a state of its own. */
+enum { STEPS = 1, HOSTED = 2, ATTACHED = 4 };
+
 static const struct {
   const char *name, *text;
-  int steps; /* see drive */
+  int how; /* STEPS, ... */
 } scripts[] = {
     {"nothing", "return 'ok'", 0},
     {"tasks",
@@ -206,6 +212,26 @@ static const struct {
      "assert(not pcall(await, asyncio.create_subprocess_exec('/no/where')))\n"
      "return 'ok'\n",
      1},
+    {"a host's values and classes",
+     "local o, t = host.object, host.table\n"
+     "assert(o.n == 7 and o:ping('pong') == 'pong' and await(o:answer()) == 5)\n"
+     "assert(not pcall(o.ping, o, {}) and t.name == 'value')\n"
+     "o, host.object = nil\n"
+     "collectgarbage()\n"
+     "return 'ok'\n",
+     HOSTED},
+    {"a state of the host's",
+     "local asyncio = require 'asyncio'\n"
+     "local work = async(function(n) await(asyncio.sleep(n)) return n end)\n"
+     "assert(await(asyncio.gather(work(1), work(2)))[2] == 2)\n"
+     "assert(host.object.n == 7 and await(host.object:answer()) == 5)\n"
+     "assert(coroutine.wrap(function() return await(asyncio.sleep(1, 'x')) end)() == 'x')\n"
+     "local c = work('never awaited') c = nil\n"
+     "asyncio.create_task(work(1000))\n"
+     "local gone = asyncio.sleep(0)\n"
+     "collectgarbage()\n"
+     "return 'ok'\n",
+     STEPS | HOSTED | ATTACHED},
 };
 
 typedef struct limits {
@@ -278,7 +304,92 @@ static int drive(ml_engine *e, ml_task *t, int steps) {
   return 0;
 }
 
-static int attempt(limits *b, const char *script, int steps) {
+/* ---- what a host does: classes, values ---- */
+
+static int ping(ml_call *c, void *ud) {
+  const char *text;
+  ml_value v = {.type = ML_STRING};
+  int err = ml_args(c, "S", &text, &v.u.str.len);
+  (void)ud;
+  v.u.str.s = text;
+  return err < 0 ? err : ml_return(c, &v, 1);
+}
+
+static int answer(ml_call *c, void *ud) {
+  ml_value v = {.type = ML_INT, .u.i = 5};
+  (void)ud;
+  return ml_call_finish(c, 0, &v, 1);
+}
+
+static int get(ml_call *c, void *ud) {
+  ml_value v = {.type = ML_INT, .u.i = *(int *)ml_self(c)};
+  (void)ud;
+  return ml_return(c, &v, 1);
+}
+
+static int finals;
+static void on_final(void *object, void *ud) { (void)object, (void)ud, finals++; }
+
+static const ml_method methods[] = {{"ping", ping, 0}, {"answer", answer, 1}, {NULL, NULL, 0}};
+static const ml_property properties[] = {{"n", get, NULL}, {NULL, NULL, NULL}};
+static const ml_class base = {.size = sizeof(ml_class),
+                              .name = "host.Base",
+                              .methods = methods,
+                              .properties = properties,
+                              .finalize = on_final};
+static const ml_class derived = {.size = sizeof(ml_class), .name = "host.Derived", .parent = &base};
+
+/* Fails at the first thing that does. */
+static int prepare(ml_engine *e) {
+  static int object = 7;
+  ml_value t = {ML_NIL, {0}}, v = {ML_NIL, {0}}, key = {ML_NIL, {0}}, f = {ML_NIL, {0}};
+  int err = ml_def_class(e, &base);
+  finals = 0;
+  if (err == 0) err = ml_def_class(e, &derived);
+  if (err == 0) err = ml_object_new(e, &derived, &object, &v);
+  if (err == 0) err = ml_set(e, "host.object", &v);
+  ml_value_free(e, &v);
+  if (err == 0) err = ml_table_new(e, &t);
+  v = (ml_value){.type = ML_STRING, .u.str = {"value", 5, 0}};
+  if (err == 0) err = ml_table_set_field(e, &t, "name", &v);
+  if (err == 0) err = ml_set(e, "host.table", &t);
+  memset(&v, 0, sizeof v);
+  if (err == 0) err = ml_table_next(e, &t, &key, &v);
+  ml_value_free(e, &key);
+  ml_value_free(e, &v);
+  if (err >= 0) err = ml_get(e, "string.len", &f);
+  if (err == 0) err = ml_tostring(e, &t, &v);
+  if (err == 0) {
+    ml_value n;
+    err = ml_call_value(e, &f, &v, 1, &n, 1);
+    if (err == 1) expect(n.type == ML_INT && n.u.i > 0);
+    if (err == 1) err = ml_spawn_value(e, &f, &v, 1, NULL);
+  }
+  ml_value_free(e, &v);
+  ml_value_free(e, &f);
+  ml_value_free(e, &t);
+  return err < 0 ? err : 0;
+}
+
+static int open_libs(lua_State *L) {
+  luaL_openlibs(L);
+  return 0;
+}
+
+/* The host's own state, or NULL. */
+static lua_State *open_state(limits *b) {
+  lua_State *L = lua_newstate(limited, b);
+  if (L == NULL) return NULL;
+  lua_pushcfunction(L, open_libs);
+  if (lua_pcall(L, 0, 0, 0) == LUA_OK) return L;
+  lua_close(L);
+  return NULL;
+}
+
+static int attempt(limits *b, int which) {
+  const char *script = scripts[which].text;
+  int how = scripts[which].how;
+  lua_State *L = NULL;
   ml_config c;
   ml_engine *e = NULL;
   ml_task *t = NULL;
@@ -290,17 +401,23 @@ static int attempt(limits *b, const char *script, int steps) {
   c.clock = ML_CLOCK_VIRTUAL;
   c.log = quiet;
   c.print = quiet;
-  err = ml_new(&c, &e);
+  if (how & ATTACHED) {
+    L = open_state(b);
+    if (L == NULL) return ENDED_WITH_ERROR;
+  }
+  err = L != NULL ? ml_attach(L, &c, &e) : ml_new(&c, &e);
   if (err < 0) {
     expect(e == NULL);
+    if (L != NULL) lua_close(L);
     return ENDED_WITH_ERROR;
   }
-  err = ml_load(e, "=script", script, strlen(script), &t);
+  err = how & HOSTED ? prepare(e) : 0;
+  if (err == 0) err = ml_load(e, "=script", script, strlen(script), &t);
   if (err == 0) {
     const ml_value *v;
     size_t n;
     int rc;
-    rc = drive(e, t, steps);
+    rc = drive(e, t, how & STEPS);
     switch (ml_task_status(t)) {
     case ML_DONE:
       expect_ok(ml_task_result(t, &v, &n));
@@ -316,7 +433,8 @@ static int attempt(limits *b, const char *script, int steps) {
     ml_task_release(t);
   } else
     expect(t == NULL);
-  ml_close(e, 20);
+  if (L == NULL || b->asked % 2 == 0) ml_close(e, 20); /* or the state alone is closed */
+  if (L != NULL) lua_close(L);
   return end;
 }
 
@@ -330,10 +448,10 @@ static void too_long(int sig) {
 
 enum { COLLECT = 1, ONCE = 2, ON = -1 };
 
-static int check(const char *script, int steps, int refusals, long n, int *ended) {
+static int check(int which, int refusals, long n, int *ended) {
   limits b = {n, refusals, 0, 0, 0};
   alarm(60);
-  *ended = attempt(&b, script, steps);
+  *ended = attempt(&b, which);
   alarm(0);
   if (b.blocks != 0 || b.bytes != 0)
     fprintf(stderr, "%s: %ld blocks (%ld bytes) leaked\n", doing, b.blocks, b.bytes);
@@ -357,27 +475,28 @@ int main(int argc, char **argv) {
   signal(SIGALRM, too_long);
   for (int s = 0; s < SCRIPTS; s++) {
     limits whole = {-1, 0, 0, 0, 0};
+    /* what comes before the script is swept once, with the first; and attaching */
+    long from = scripts[s].how & ATTACHED ? 0 : base;
     double start = seconds(), each;
     snprintf(doing, sizeof doing, "%s", scripts[s].name);
-    if (attempt(&whole, scripts[s].text, scripts[s].steps) != ENDED_WELL) {
+    if (attempt(&whole, s) != ENDED_WELL) {
       fprintf(stderr, "%s does not run even with memory: %s\n", doing, why);
       return 1;
     }
     expect(whole.blocks == 0 && whole.bytes == 0);
     each = seconds() - start;
     for (int m = 0; m < MODES; m++) {
-      /* what comes before the script is swept once, with the first */
-      long step = 1 + (long)((double)(whole.asked - base) * each / limit), early = 0, tried = 0;
+      long step = 1 + (long)((double)(whole.asked - from) * each / limit), early = 0, tried = 0;
       if (argc > 2 && strcmp(argv[2], scripts[s].name) != 0) continue;
       if (argc > 3 && strcmp(argv[3], modes[m].name) != 0) continue;
-      for (long n = argc > 4 ? atol(argv[4]) : base; n < whole.asked; n += step, tried++) {
+      for (long n = argc > 4 ? atol(argv[4]) : from; n < whole.asked; n += step, tried++) {
         snprintf(doing, sizeof doing, "oom 1 '%s' '%s' %ld", scripts[s].name, modes[m].name, n);
-        failures += check(scripts[s].text, scripts[s].steps, modes[m].refusals, n, &ended);
+        failures += check(s, modes[m].refusals, n, &ended);
         if (ended != ENDED_WELL) early++;
         if (argc > 4) break;
       }
       printf("%-16s %-13s %5ld allocations, every %ldth: %5ld runs, %5ld ended early\n",
-             scripts[s].name, modes[m].name, whole.asked - base, step, tried, early);
+             scripts[s].name, modes[m].name, whole.asked - from, step, tried, early);
       fflush(stdout);
     }
     if (s == 0) base = whole.asked * 9 / 10;
