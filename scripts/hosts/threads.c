@@ -10,15 +10,17 @@
 #define _GNU_SOURCE /* getopt, sigwait */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "host.h"
 
-enum { THREADS = 64, BUCKETS = 1024 };
+enum { THREADS = 64, BUCKETS = 1024, GRACE = 3 };
 
 typedef struct entry entry;
 struct entry {
@@ -201,6 +203,32 @@ static void stop(server *s) {
   pthread_mutex_unlock(&s->lock);
 }
 
+static int is_stopping(server *s) {
+  int stopping;
+  pthread_mutex_lock(&s->lock);
+  stopping = s->stopping;
+  pthread_mutex_unlock(&s->lock);
+  return stopping;
+}
+
+/* Until the script has ended; what it leaves open is closed with the engine. A script that is told
+** to stop has GRACE seconds. */
+static int drive(worker *w, ml_engine *e, ml_task *t) {
+  time_t told = 0;
+  while (ml_task_status(t) == ML_PENDING) {
+    struct pollfd p = {.events = POLLIN};
+    int timeout, err = ml_step(e, 0);
+    if (err < 0 && err != ML_ESCRIPT) return err; /* that is SystemExit of one connection */
+    err = ml_poll_info(e, &p.fd, &timeout);
+    if (err < 0) return err;
+    if (told == 0 && is_stopping(w->s)) told = time(NULL);
+    if (told != 0 && time(NULL) - told > GRACE) return 0;
+    if (timeout < 0 || timeout > 500) timeout = 500; /* to see whether it is to stop */
+    if (ml_task_status(t) == ML_PENDING) poll(&p, 1, timeout);
+  }
+  return 0;
+}
+
 static int serve(worker *w) {
   ml_config config;
   ml_engine *e = NULL;
@@ -212,7 +240,8 @@ static int serve(worker *w) {
   if (err == 0) err = ml_load_file(e, w->script, &t);
   if (err < 0) host_complain("threads", w->script, e, err);
   if (err == 0) {
-    while ((err = ml_run(e)) == ML_ESCRIPT) continue; /* SystemExit of one connection */
+    err = drive(w, e, t);
+    if (err < 0) host_complain("threads", "the engine stopped", e, err);
     bad = host_verdict("threads", t);
   }
   ml_task_release(t);
