@@ -238,8 +238,7 @@ static int core_gather(lua_State *L) {
       lua_pushvalue(L, i);
     o = ml__toobject(L, -1);
     bool coroutine = o != NULL && ml__iscoroutine(o);
-    if (coroutine && o->state != ML_CO_NEW && !ml__isshared(o))
-      find_repeated(L, list, children, i);
+    if (coroutine && o->state != ML_CO_NEW && !ml__isshared(o)) find_repeated(L, list, children, i);
     if (o == NULL && !ml__isawaitable(L, -1))
       ml__misuse(L, "TypeError", "gather: argument %d: an awaitable was expected, got %s", i,
                  luaL_typename(L, -1));

@@ -76,7 +76,8 @@ local function check(path, opts)
     if not keys[key] then
       misuse.raise(core.TypeError, ("reload.watch: unknown option '%s'"):format(tostring(key)), 3)
     elseif type(value) ~= keys[key] then
-      misuse.raise(core.TypeError, ("reload.watch: %s must be a %s, got %s"):format(key, keys[key], misuse.describe(value)), 3)
+      local message = ("reload.watch: %s must be a %s, got %s"):format(key, keys[key], misuse.describe(value))
+      misuse.raise(core.TypeError, message, 3)
     end
   end
 end
@@ -84,7 +85,7 @@ end
 --- Reloads modules whose files below a folder are written to, until it is closed. When it returns it is watching (it
 --- awaits by itself). Raises what `fs.watch` does.
 ---@param path string a folder
----@param opts? {on_reload: (fun(name: string, module: any))?, on_error: (fun(name: string, err: any))?, debounce: number?}
+---@param opts? {on_reload: fun(name: string, module: any)?, on_error: fun(name: string, err: any)?, debounce: number?}
 --- on_error: nil: the loop's exception handler is told. debounce: as of fs.watch.
 ---@return ReloadWatch
 function M.watch(path, opts)

@@ -1,8 +1,8 @@
 --- task: threads in the terms of Roblox's task library. A thread is a coroutine; what runs it is a task of asyncio's,
 --- so that it may await, and that what it raises is reported as any task's error.
 ---
---- A thread that yields by coroutine.yield belongs to nobody until it is spawned (deferred, delayed) again: `owners` has
---- those that a task is about to run, runs, or runs as soon as what they await is done.
+--- A thread that yields by coroutine.yield belongs to nobody until it is spawned (deferred, delayed) again: `owners`
+--- has those that a task is about to run, runs, or runs as soon as what they await is done.
 
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
@@ -48,7 +48,8 @@ local segment = core.async(function(thread, seconds, ...)
 end)
 
 local function expected(name, what, value, level)
-  misuse.raise(core.TypeError, ("task.%s: %s was expected, got %s"):format(name, what, misuse.describe(value)), level or 3)
+  local message = ("task.%s: %s was expected, got %s"):format(name, what, misuse.describe(value))
+  misuse.raise(core.TypeError, message, level or 3)
 end
 
 -- The thread to be run: as it is, or one for a function.

@@ -57,11 +57,9 @@ local main = async(function()
         local _ <close> = await(lock:guard())
         await(asyncio.sleep(random() / 10))
       elseif kind == 6 then
-        for other in pairs(living) do -- whoever comes first
-          note(name, "cancels", other:get_name())
-          other:cancel()
-          break
-        end
+        local other = next(living) -- whoever comes first
+        note(name, "cancels", other:get_name())
+        other:cancel()
         await(asyncio.sleep(0))
       elseif kind == 7 then
         garbage(200)

@@ -12,7 +12,8 @@ local parts = {
     Event
     BaseException Exception CancelledError TimeoutError PermissionError InvalidStateError RuntimeError ValueError
     TypeError OSError EOFError IncompleteReadError LimitOverrunError QueueEmpty QueueFull QueueShutDown
-    BrokenBarrierError ExceptionGroup BaseExceptionGroup KeyboardInterrupt SystemExit Terminated TimeSliceError LimitError
+    BrokenBarrierError ExceptionGroup BaseExceptionGroup KeyboardInterrupt SystemExit Terminated
+    TimeSliceError LimitError
     SendfileNotAvailableError StopAsyncIteration ]],
   },
   { "runners", " run Runner " },
@@ -48,8 +49,8 @@ local parts = {
 local modules = { context = "asyncio.context", subprocess = "asyncio.subprocess" }
 
 --- Functions that give coroutines and nothing else: coroutine functions, as asyncio.iscoroutinefunction sees it.
-local coroutine_functions = [[ sleep next_frame wait wait_for open_connection start_server open_unix_connection start_unix_server
-  open_datagram ]]
+local coroutine_functions = [[ sleep next_frame wait wait_for open_connection start_server open_unix_connection
+  start_unix_server open_datagram ]]
 
 local M = {}
 
