@@ -99,7 +99,7 @@ struct ml_allocator {
   void (*lost)(void *ud, const ml_object *co);
   void *lost_ud;
   size_t used, limit; /* limit 0: none */
-  bool expecting;     /* the next userdata is a coroutine */
+  int expecting;      /* 1: the next userdata is a coroutine; 2: and was refused once */
 #ifndef ML_NO_ARENA
   span *spans;
   size_t nchunks;          /* in all spans */
@@ -186,7 +186,7 @@ static inline bool allowed(const ml_allocator *a, size_t more) {
   return a->limit == 0 || (used <= a->limit && more <= a->limit - used);
 }
 
-void ml__alloc_expect_coroutine(ml_allocator *a) { a->expecting = true; }
+void ml__alloc_expect_coroutine(ml_allocator *a) { a->expecting = 1; }
 
 /* ---- in a state that is the host's ---- */
 
@@ -242,6 +242,14 @@ void *ml__alloc_attached(void *ud, void *p, size_t osize, size_t nsize) {
   return q;
 }
 
+/* No memory. Lua collects garbage then and asks again, once: after that the coroutine that was
+** expected has failed, and the next userdata is another. */
+static void *refused(ml_allocator *a, void *p, size_t kind) {
+  if (p == NULL && kind == LUA_TUSERDATA && a->expecting != 0)
+    a->expecting = (a->expecting + 1) % 3;
+  return NULL;
+}
+
 #ifdef ML_NO_ARENA
 
 typedef union head {
@@ -267,14 +275,15 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
     a->host(a->ud, h, h->s.size, 0);
     return NULL;
   }
-  if (!allowed(a, p == NULL ? nsize : nsize > osize ? nsize - osize : 0)) return NULL;
+  if (!allowed(a, p == NULL ? nsize : nsize > osize ? nsize - osize : 0))
+    return refused(a, p, osize);
   q = a->host(a->ud, h, h != NULL ? h->s.size : 0, nsize + sizeof *h);
   /* Lua takes it that shrinking never fails */
-  if (q == NULL) return p != NULL && nsize <= osize ? p : NULL;
+  if (q == NULL) return p != NULL && nsize <= osize ? p : refused(a, p, osize);
   if (p == NULL) { /* osize is then the kind of the object */
     q->s.coroutine = a->expecting && osize == LUA_TUSERDATA;
     if (q->s.coroutine) {
-      a->expecting = false;
+      a->expecting = 0;
       *(void **)(void *)((char *)(q + 1) + nsize - sizeof(void *)) = NULL;
     }
     a->used += nsize;
@@ -414,16 +423,17 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
   ml_allocator *a = ud;
   void *q;
   if (p == NULL) { /* osize is then the kind of the object */
-    if (nsize == 0 || !allowed(a, nsize)) return NULL;
+    if (nsize == 0) return NULL;
+    if (!allowed(a, nsize)) return refused(a, p, osize);
     if (nsize <= ML_SMALL) {
       if (a->expecting && osize == LUA_TUSERDATA) {
-        a->expecting = false;
+        a->expecting = 0;
         q = small_new(a, &a->coroutines, nsize);
         if (q != NULL) *(void **)(void *)((char *)q + nsize - sizeof(void *)) = NULL;
       } else
         q = small_new(a, &a->plain, nsize);
     } else { /* a coroutine as large as that is not watched */
-      if (osize == LUA_TUSERDATA) a->expecting = false;
+      if (osize == LUA_TUSERDATA) a->expecting = 0;
       q = osize == LUA_TSTRING && a->offer != NULL ? take_offer(a, nsize) : NULL;
       if (q == NULL) q = large_new(a, nsize);
       if (osize == LUA_TSTRING) a->last_string = q;

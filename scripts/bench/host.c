@@ -5,6 +5,7 @@
 **   frames N M    N tasks that await the next frame, M times
 **   calls N M     asynchronous host calls that another thread finishes, M of them under way
 **   engines N     ml_new and ml_close
+**   pure N        the same with ML_PROFILE_PURE
 **   scripts N     the same with a script between that loads asyncio and awaits
 **   memory N      what an idle engine takes, N of them alive, over a Lua state with its libraries
 **   watchdog N    CPU time of scripts under the watchdog over that without, percent, the least of N pairs of
@@ -117,11 +118,14 @@ static void calls(long n, long under_way) {
   check(ml_close(e, 0));
 }
 
-static void engines(long n) {
+static void engines(long n, ml_profile profile) {
+  ml_config c;
   ml_engine *e;
+  ml_config_init(&c);
+  c.profile = profile;
   double started = bench_cpu();
   for (long i = 0; i < n; i++) {
-    check(ml_new(NULL, &e));
+    check(ml_new(&c, &e));
     check(ml_close(e, 0));
   }
   bench_figure("us", (bench_cpu() - started) * 1e6 / (double)n);
@@ -234,7 +238,9 @@ int main(int argc, char **argv) {
   else if (strcmp(what, "calls") == 0)
     calls(n, bench_arg(argc, argv, 3, 100));
   else if (strcmp(what, "engines") == 0)
-    engines(n);
+    engines(n, ML_PROFILE_FULL);
+  else if (strcmp(what, "pure") == 0)
+    engines(n, ML_PROFILE_PURE);
   else if (strcmp(what, "scripts") == 0)
     scripts(n);
   else if (strcmp(what, "memory") == 0)

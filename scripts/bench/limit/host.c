@@ -4,7 +4,7 @@
 **   step N        a turn of a libuv loop with a timer, that does not block
 **   frames N M    N coroutines that yield, M times, each resumed in turn
 **   calls N M     a thread finishes work, M pieces under way, a libuv loop is told by uv_async_t
-**   engines N     luaL_newstate, luaL_openlibs, lua_close; scripts N: the same
+**   engines N     luaL_newstate, luaL_openlibs, lua_close; pure N, scripts N: the same
 **   memory N      a Lua state with its libraries
 */
 
@@ -133,7 +133,8 @@ int main(int argc, char **argv) {
     frames(n, bench_arg(argc, argv, 3, 100));
   else if (strcmp(what, "calls") == 0)
     calls(n, bench_arg(argc, argv, 3, 100));
-  else if (strcmp(what, "engines") == 0 || strcmp(what, "scripts") == 0)
+  else if (strcmp(what, "engines") == 0 || strcmp(what, "pure") == 0 ||
+           strcmp(what, "scripts") == 0)
     states(n);
   else if (strcmp(what, "memory") == 0)
     memory(n);
