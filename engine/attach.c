@@ -19,6 +19,10 @@
 /* When the state is closed without ml_close: how long clean-up may take, ms. */
 #define GRACE_MS 1000
 
+typedef struct sentinel {
+  ml_engine *e;
+} sentinel;
+
 struct ml_attachment {
   const void *sentinel; /* the newest one */
   bool opened;          /* the units have been */
@@ -70,8 +74,9 @@ static void put_allocator(ml_engine *e) {
 
 /* The newest sentinel is finalized when the state is closed, and only then. */
 static int sentinel_gc(lua_State *L) {
-  ml_engine **s = lua_touserdata(L, 1), *e = *s;
-  if (e == NULL || e->attachment->sentinel != s) return 0;
+  const sentinel *s = lua_touserdata(L, 1);
+  ml_engine *e = s->e;
+  if (e->attachment->sentinel != s) return 0;
   e->attachment->sentinel = NULL;
   if (e->running != NULL || e->task != NULL || e->in_main) { /* os.exit(status, true) in a task */
     e->attachment->inside = true;
@@ -86,8 +91,8 @@ static int sentinel_gc(lua_State *L) {
 
 /* ML_R_ATTACHED is on top. Once there is a sentinel nothing fails any more. */
 static void new_sentinel(lua_State *L, ml_engine *e) {
-  ml_engine **s = lua_newuserdatauv(L, sizeof *s, 0);
-  *s = e;
+  sentinel *s = lua_newuserdatauv(L, sizeof *s, 0);
+  s->e = e;
   lua_rawgeti(L, -2, ML_AT_META);
   lua_setmetatable(L, -2);
   lua_rawseti(L, -2, ML_AT_SENTINEL);
