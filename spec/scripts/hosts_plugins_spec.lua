@@ -18,7 +18,7 @@ local verdicts = {
 
 describe("scripts/hosts/plugins", function()
   it("says of each plug-in what it did, and none of them harms", function()
-    local status, out, err = helper.sh(("%s -d %d -s %d"):format(host.build "plugins", 300 * helper.slow, 10 * helper.slow))
+    local status, out, err = helper.sh(("%s -d %d -s %d"):format(host.build "plugins", 400 * helper.slow, 60 * helper.slow))
     assert.same({ 0, "" }, { status, err })
     local seen = {}
     for name, memory, ms, output, verdict in out:gmatch "([%w_]+)%.lua +(%d+) KB +(%d+) ms +(%d+) B  ([^\n]+)" do
