@@ -6,7 +6,7 @@ local verdicts = {
   bad_await_loop = "killed for its deadline", bad_bytecode = "refused: ", bad_close_loop = "killed for time: ",
   bad_coroutine_loop = "killed for time: ", bad_debug = "refused: ", bad_env = "refused: .*getenv 'HOME'",
   bad_error = "failed: ", bad_execute = "refused: .*execute 'touch", bad_exit = "refused: .*exit",
-  bad_finalizer = "killed ", bad_fs = "refused: .*read_file '/etc/passwd'", bad_loop = "killed for time: ",
+  bad_finalizer = "%a+ed", bad_fs = "refused: .*read_file '/etc/passwd'", bad_loop = "killed for time: ",
   bad_memory = "killed for memory", bad_memory_caught = "killed for time: ", bad_network = "refused: .*connect '127.0.0.1:80'",
   bad_open = "refused: .*open '/etc/passwd'", bad_output = "killed for a limit: .*output", bad_pattern = "killed with its process",
   bad_pcall_loop = "killed for time: ", bad_popen = "refused: .*popen 'id'", bad_recursion = "killed for memory",
