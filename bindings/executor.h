@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "pack.h"
 #include "sandbox.h"
 
 /* A lock that is held for some dozens of instructions: worth waiting for. */

@@ -3,6 +3,7 @@
 */
 #include <string.h>
 
+#include "pack.h"
 #include "stream.h"
 
 static const ml_packing plain = {0};

@@ -1,4 +1,4 @@
-/* The format of packed values: what pack.c writes and unpack.c reads.
+/* Values as bytes, for other states: what pack.c writes and unpack.c reads.
 **
 ** A message is a header, the number of values, the values, then the bodies of
 ** the objects in them. A table or function is written as a tag where it is first
@@ -10,6 +10,55 @@
 #define ML_PACK_H
 
 #include "core.h"
+
+enum {
+  ML_PACK_CODE = 1 /* functions, modules by name, metatables: for states that trust each other */
+};
+
+/* Functions that a sender and its receivers share, by number (from 1 on). */
+typedef struct ml_codebook {
+  /* Keeps a copy. 0: no room. */
+  uint32_t (*keep)(void *ud, const void *p, size_t n);
+  /* What has been kept, or NULL. */
+  const void *(*find)(void *ud, uint32_t id, size_t *n);
+  void *ud;
+} ml_codebook;
+
+typedef struct ml_packing {
+  unsigned flags;
+  const char *what;        /* what the values are called in errors: "argument"; NULL: "value" */
+  int unnamed;             /* so many come before the first of them: a function */
+  const ml_codebook *book; /* or NULL */
+  int known;               /* with a codebook: index of a table, empty at first and of weak keys */
+} ml_packing;
+
+/* Packs the n values from index `first` on, appends to out. 0; or -1, and out as
+** it was: on top is the text that says what cannot be copied and where it is.
+** Raises memory errors; out keeps what it has. */
+int ml__pack(lua_State *L, int first, int n, const ml_packing *how, ml_buf *out);
+/* Pushes what was packed and returns how many values. Raises ValueError if the
+** bytes are not whole and right. Without ML_PACK_CODE they may be anything. */
+int ml__unpack(lua_State *L, const void *p, size_t n, const ml_packing *how);
+
+/* plain.c: the common small messages. None of these raises. */
+typedef struct ml_lastkept {
+  const void *function; /* lua_topointer of one that has no upvalues and is kept alive; or NULL */
+  uint32_t id;          /* its number */
+} ml_lastkept;
+/* Packs the n values into out if they are plain and fit into `room` bytes: nil, booleans, numbers,
+** short strings, functions that the codebook with the table at `known` (0: none) has, or that
+** are `last` (may be NULL). Bytes written, or 0: ml__pack must do it. */
+size_t ml__pack_plain(lua_State *L, int first, int n, int known, const ml_lastkept *last, char *out,
+                      size_t room);
+/* Pushes what was packed, if that is at most `max` values that take no memory: none, numbers,
+** booleans, functions that are in the table at `known` (0: none). How many; or -1: ml__unpack
+** must do it. */
+int ml__unpack_plain(lua_State *L, const void *p, size_t n, int known, int max);
+/* The number of the function at idx in the codebook with the table at `known`; 0: it has none,
+** or its upvalues are others by now. */
+uint32_t ml__kept(lua_State *L, int idx, int known);
+
+/* ---- the format ---- */
 
 #define PACK_MAGIC "\x9Bml"
 #define PACK_VERSION 1

@@ -1,7 +1,7 @@
 /* ml_pack and ml_unpack: values between engines for hosts. */
 #include <string.h>
 
-#include "core.h"
+#include "pack.h"
 
 static const ml_packing plain = {0};
 

@@ -1,0 +1,631 @@
+/* What everything stands on: jobs, objects, the engine, timers, watches, loops. core.h, which
+** includes it, has the model and the rest.
+*/
+#ifndef ML_BASE_H
+#define ML_BASE_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "list.h"
+#include "meter.h"
+#include "moonloop.h"
+
+#define ml__containerof(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+typedef struct ml_evloop ml_evloop;
+typedef struct ml_future ml_future;
+typedef struct ml_fiber ml_fiber;
+typedef struct ml_op ml_op;
+typedef struct ml_codeinfo ml_codeinfo;
+typedef struct ml_attachment ml_attachment;
+typedef struct ml_sandbox ml_sandbox;
+
+/* ---- jobs ---- */
+
+/* Runs on the loop with nothing of Lua on the C stack but `loop->L`; must not
+** let an error out. The job is unlinked before it is run. */
+typedef struct ml_job {
+  ml_link link; /* first */
+  void (*run)(ml_evloop *loop, struct ml_job *job);
+} ml_job;
+
+/* ---- objects ---- */
+
+typedef enum {
+  ML_T_COROUTINE = 1, /* a coroutine function's call: an ml_coroutine                    */
+  ML_T_OP,            /* a native operation: an ml_op                                 */
+  ML_T_FUTURE,        /* the futures: ml_future first                                  */
+  ML_T_TASK,
+  ML_T_GATHER,
+  ML_T_HANDLE,
+  ML_T_TIMERHANDLE,
+  ML_T_LOOP,
+  ML_T_LOCK,
+  ML_T_EVENT,
+  ML_T_SEMAPHORE,
+  ML_T_QUEUE,
+  ML_T_REPORT,
+  ML_T_READER, /* bindings' own from here on */
+  ML_T_WRITER,
+  ML_T_SERVER,
+  ML_T_TRANSPORT,
+  ML_T_FILE,
+  ML_T_DIR,
+  ML_T_WATCHER,
+  ML_T_TLSCONTEXT,
+  ML_T_TLSOBJECT,
+  ML_T_TLSSESSION,
+  ML_T_DGTRANSPORT,
+  ML_T_DGENDPOINT,
+  ML_T_PROCESS,
+  ML_T_SIGNALWATCH,
+  ML_T_POOL,
+  ML_T_OUTPUT, /* standard output, standard error */
+  ML_T_SOCKET,
+  ML_T_BUFFER,
+  ML_T_HOSTED, /* an object of the host's */
+  ML_T_USER    /* bindings may count on from here */
+} ml_objtype;
+
+typedef struct ml_object {
+  const void *magic; /* &ml__magic: no other userdata begins like this */
+  uint8_t type;      /* ml_objtype */
+  uint8_t state;     /* by type */
+  uint16_t flags;    /* by type */
+  uint32_t n;        /* by type: coroutines: number of arguments */
+} ml_object;
+
+extern const char ml__magic;
+
+/* The object at idx, or NULL if it is no object of the engine's. */
+static inline ml_object *ml__toobject(lua_State *L, int idx) {
+  ml_object *o = (ml_object *)lua_touserdata(L, idx);
+  if (o == NULL || lua_rawlen(L, idx) < sizeof(ml_object) || o->magic != &ml__magic) return NULL;
+  return o;
+}
+/* The object of that type at idx, or an argument error that says what was
+** expected and what came. For types futures means future, task and gather. */
+void *ml__checkobject(lua_State *L, int idx, ml_objtype type);
+/* lua_settop(L, 1), which is not free. */
+static inline void ml__keepfirst(lua_State *L) {
+  if (lua_gettop(L) != 1) lua_settop(L, 1);
+}
+/* Pushes a new object of `size` bytes with nuv user values and the type's
+** metatable (see ml__newtype); the memory is zeroed. */
+void *ml__newobject(lua_State *L, ml_objtype type, size_t size, int nuv);
+/* Registers the metatable of a type: methods are its __index, meta its
+** metamethods (may be NULL). `name` is what errors call it. Leaves the
+** methods table on the stack. */
+void ml__newtype(lua_State *L, ml_objtype type, const char *name, const luaL_Reg *methods,
+                 const luaL_Reg *meta);
+
+/* Makes core[name] callable: a call makes an object by ctor. Its field `methods`
+** is the methods table on top (popped); core is below it. */
+void ml__newclass(lua_State *L, const char *name, lua_CFunction ctor);
+
+/* ---- engine ---- */
+
+/* A struct of the host's that begins with its size, as this version knows it: `known` bytes.
+** An older host's is shorter, but not than `least`; what a newer one's has more must be 0. */
+bool ml__struct_read(void *to, size_t known, const void *from, size_t least);
+
+typedef struct ml_source {
+  const char *name;  /* as given to require */
+  const char *chunk; /* chunk name, "@moonloop/..." */
+  const unsigned char *data;
+  size_t size;
+} ml_source;
+typedef struct ml_module {
+  const char *name;
+  lua_CFunction open;
+} ml_module;
+extern const ml_source ml__stdlib[];   /* generated; ends with a NULL name */
+extern const ml_module ml__bindings[]; /* bindings/modules.c; ends with a NULL name */
+
+/* Small blocks by size class, see alloc.c. */
+typedef struct ml_allocator ml_allocator;
+
+struct ml_engine {
+  lua_State *L; /* the main thread */
+  ml_config config;
+  ml_allocator *alloc;
+  ml_evloop *running; /* the loop that runs now, or NULL */
+  ml_evloop *current; /* what get_event_loop gives, or NULL: made at need */
+  ml_link loops;      /* every ml_evloop */
+  ml_fiber *task;     /* the running task, or NULL */
+  lua_State *active;  /* the Lua thread that may suspend the running task, or NULL */
+  uint32_t task_ids, gather_serial;
+  int cancel_depth; /* gathers whose children are being cancelled */
+  int eager_depth;  /* eager first steps inside one another */
+  ml_link unwound;  /* jobs of tasks that eager starts have suspended: see eager.c */
+  ml_codeinfo *codeinfo[256];
+  int closing;
+  int host_mode;     /* scripts are tasks of a host's loop */
+  bool exposed;      /* ML_R_EXPOSED is not empty */
+  bool main_context; /* ML_R_MAINCTX is not empty */
+  bool in_main;      /* a main program is on the C stack */
+  /* finished threads kept for reuse: alloc'd array of nfree, room for maxfree */
+  struct ml_freethread *freethreads;
+  int nfree, maxfree;
+  /* free slots of ML_R_TASKS: array of nslots, room for maxslots; lastslot ever used */
+  int *slots;
+  int nslots, maxslots, lastslot;
+  /* places of ML_R_PINS that were used, room for maxpins of them in free_pins */
+  int npins, maxpins, nfree_pins, *free_pins;
+  ml_link reports; /* armed reports of errors that nobody has seen */
+  const char *typenames[ML_T_USER + 1];
+  ml_object *sleep0, *frame0;      /* what asyncio.sleep(0), next_frame() give: never used up */
+  double frame_clock;              /* seconds that ml_frame has added up */
+  int reloading;                   /* ml_reload runs: modules cannot await */
+  int reload_error;                /* the code for an error of the reload that runs */
+  atomic_int sigints;              /* interrupts not yet delivered: ANY THREAD */
+  _Atomic(ml_evloop *) live;       /* running, for other threads to wake */
+  struct ml_lasterror *last_error; /* host.c */
+  bool collecting;         /* garbage is being freed, and `log` is told of some: no Lua now */
+  bool gc_cycled;          /* a cycle of the collector has ended: see loop.c */
+  uint64_t rng;            /* state of the shuffling generator, 0: off */
+  int nstats_inflight;     /* operations of bindings that are in flight */
+  unsigned require_serial; /* modules loaded so far */
+  unsigned names_serial;   /* names.c: of those it knows */
+  /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
+  ** would meet the host's own there */
+  void (*close_handles)(lua_State *L, ml_evloop *l);
+  int (*flush_output)(ml_engine *e);              /* NULL, or see ml_flush */
+  void (*_Atomic restore_terminal)(ml_engine *e); /* NULL, or see ml_restore_terminal */
+  struct ml_terminals *terminals;                 /* of that */
+  atomic_int interrupted;     /* the first Ctrl-C has been handed to the runner */
+  char warning[512];          /* a Lua warning that comes in parts */
+  struct ml_task *host_tasks; /* host.c: the host's references */
+  ml_meter meter;
+  uint64_t output;           /* bytes that scripts have written */
+  char why[200];             /* what is wrong with an argument of a host function */
+  ml_attachment *attachment; /* NULL: the state is the engine's own */
+  /* NULL, or told when a loop begins to run outside of any other, and when it ends */
+  void (*on_drive)(ml_engine *e, bool begins);
+  ml_sandbox *sandbox;         /* NULL: everything is allowed; see sandbox.h */
+  struct ml_known *known;      /* sandnet.c: addresses of names that rules allow, or NULL */
+  struct ml_counter *counters; /* limits.c: of the bindings' handles */
+  bool log_full;               /* more than max_output: the log says no more */
+};
+
+/* A state that ml_new made has its engine in every thread's extra space, marked as such: no
+** pointer of a host's looks like that. In a state that was attached to, extra space is the
+** host's: the engine is found by the allocator. */
+#define ML_TAG_SHIFT 48
+#define ML_TAG ((uint64_t)0x6D4C << ML_TAG_SHIFT)
+static inline uint64_t ml__tagged(lua_State *L) {
+  return (uint64_t) * (uintptr_t *)lua_getextraspace(L) ^ ML_TAG;
+}
+/* Is it a state that was attached to? */
+static inline bool ml__attached(lua_State *L) { return ml__tagged(L) >> ML_TAG_SHIFT != 0; }
+ml_engine *ml__attached_engine(lua_State *L);
+/* Why nothing can be done with scripts now, or 0. */
+static inline int ml__refusal(const ml_engine *e) {
+  return e->collecting ? ML_EBUSY : e->closing ? ML_ECLOSED : 0;
+}
+static inline ml_engine *ml__engine(lua_State *L) {
+  uint64_t e = ml__tagged(L);
+  if (__builtin_expect(e >> ML_TAG_SHIFT != 0, 0)) return ml__attached_engine(L);
+  return (ml_engine *)(uintptr_t)e; // NOLINT(performance-no-int-to-ptr)
+}
+
+/* L runs scripts until ml__meter_leave, which gets the answer. */
+static inline lua_State *ml__meter_enter(ml_engine *e, lua_State *L) {
+  lua_State *prev = atomic_load_explicit(&e->meter.hot, memory_order_relaxed);
+  atomic_store_explicit(&e->meter.hot, L, memory_order_relaxed);
+  atomic_signal_fence(memory_order_seq_cst); /* a signal now sees L, or its flag is seen here */
+  if (e->meter.armed) ml__meter_arm(e, L);
+  return prev;
+}
+static inline void ml__meter_leave(ml_engine *e, lua_State *prev) {
+  atomic_store_explicit(&e->meter.hot, prev, memory_order_relaxed);
+  atomic_signal_fence(memory_order_seq_cst);
+  if (e->meter.armed && prev != NULL) ml__meter_arm(e, prev);
+}
+static inline void ml__meter_next(ml_engine *e) {
+  uint64_t serial = atomic_load_explicit(&e->meter.serial, memory_order_relaxed) + 1;
+  atomic_store_explicit(&e->meter.serial, serial, memory_order_relaxed);
+}
+/* The same, for what begins a slice unless it is inside one. */
+static inline lua_State *ml__meter_begin(ml_engine *e, lua_State *L) {
+  lua_State *prev = atomic_load_explicit(&e->meter.hot, memory_order_relaxed);
+  if (prev == NULL) ml__meter_next(e);
+  return ml__meter_enter(e, L);
+}
+static inline void ml__meter_end(ml_engine *e, lua_State *L, lua_State *prev) {
+  ml__meter_leave(e, prev);
+  if (e->meter.armed && prev == NULL) ml__meter_settle(e, L);
+}
+
+/* Fixed places in the registry, in its array part (Lua's own end at 2, luaL_ref keeps
+** its list at 3): faster than names. ml__ref_get pushes one. */
+typedef enum {
+  ML_R_THREADS = 4, /* every Lua thread made for tasks, by slot */
+  ML_R_TASKS,       /* every pending task, by its slot */
+  ML_R_PINS,        /* array of objects in flight */
+  ML_R_CORE,        /* the asyncio.core module table */
+  ML_R_CONTEXTS,    /* weak keys: task -> context table */
+  ML_R_EXTRAS,      /* weak keys: object -> table of rare properties */
+  ML_R_TRACEBACKS,  /* weak keys: error object -> traceback so far */
+  ML_R_LASTERR,     /* the last error raised by an await, if a string */
+  ML_R_LASTTB,      /* its traceback */
+  ML_R_PENDINGERR,  /* error that ends a run of the loop (KeyboardInterrupt, ...) */
+  ML_R_CLASSES,     /* name -> error class, or false: not made yet */
+  ML_R_MAINCTX,     /* context table outside tasks */
+  ML_R_SIGINT,      /* the runner's handler */
+  ML_R_REPORTS,     /* weak values: light pointer -> report */
+  ML_R_EXPOSED,     /* weak keys: threads of tasks that coroutine.running has shown */
+  ML_R_QUEUEMETAS,  /* weak values: maxsize -> metatable of queues */
+  ML_R_LOOPS,       /* light pointer -> Loop object */
+  ML_R_ASYNCFNS,    /* weak keys: functions that are no call_async, but coroutine functions */
+  ML_R_SLEEP0,      /* ml_engine.sleep0, frame0 */
+  ML_R_FRAME0,
+  ML_R_FINALIZERS, /* metered.c: object -> its sentinel */
+  ML_R_KILL,       /* the error that stops the slice, or false */
+  ML_R_OBJECTS,    /* of the host's: light pointer to the class -> what belongs to it */
+  ML_R_ATTACHED,   /* in the host's state: what attach.c has to put back */
+  ML_R_MODULES,    /* name -> what a module is like that can be reloaded: reload.c */
+  ML_R_TYPES       /* + type: metatables */
+} ml_ref;
+
+/* In a state that was attached to, where others keep references, all are so much further up. */
+#define ML_REF_ATTACHED 0x6D4C0000
+
+static inline int ml__ref_key(lua_State *L, int ref) {
+  return __builtin_expect(ml__attached(L), 0) ? ML_REF_ATTACHED + ref : ref;
+}
+static inline int ml__ref_get(lua_State *L, int ref) {
+  return lua_rawgeti(L, LUA_REGISTRYINDEX, ml__ref_key(L, ref));
+}
+static inline void ml__ref_set(lua_State *L, int ref) {
+  lua_rawseti(L, LUA_REGISTRYINDEX, ml__ref_key(L, ref));
+}
+
+/* Pushes the table of rare properties of the object at idx, made at need. */
+void ml__push_extras(lua_State *L, int idx);
+/* Keeps the value at idx alive until ml__unpin. May raise a memory error. */
+int ml__pin(lua_State *L, int idx);
+void ml__unpin(lua_State *L, int pin);
+/* Pushes what is pinned. */
+void ml__pushpinned(lua_State *L, int pin);
+void ml__log_text(ml_engine *e, const char *s, size_t n);
+void ml__log(ml_engine *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* attach.c: what an engine has more in a state that is the host's */
+/* An object with a finalizer was made: when the host closes its state, the engine's end comes
+** before it. */
+void ml__attach_watch(lua_State *L);
+static inline void ml__finalized(lua_State *L) {
+  if (ml__attached(L)) ml__attach_watch(L);
+}
+/* Pushes the loader of a module that is in the binary, and what it is given after its name. */
+int ml__push_embedded(lua_State *L, const char *name);
+bool ml__issearcher(lua_State *L, int idx); /* loader.c: in package.searchers, one of ours */
+/* Places in the table ML_R_ATTACHED. */
+enum {
+  ML_AT_META = 1, /* of sentinels */
+  ML_AT_SENTINEL,
+  ML_AT_REPLACED, /* table, key, what was there, what is there now, ... */
+  ML_AT_OWN,      /* modules that came from the binary, by name */
+  ML_AT_ENV       /* what globals they see */
+};
+/* Is a script on the host's stack? */
+bool ml__attach_busy(const ml_engine *e);
+/* Before the loops go, and after. */
+void ml__attach_leave(ml_engine *e);
+
+/* engine.c */
+/* Checks the configuration and makes what an engine has besides its state. */
+int ml__engine_new(const ml_config *c, ml_engine **out);
+/* Opens all of the engine's units in its state; what scripts have of them by global names
+** alone. lua_CFunctions. */
+int ml__engine_open(lua_State *L);
+int ml__engine_install(lua_State *L);
+/* Ends loops, tasks and references of the host. */
+void ml__engine_shut(ml_engine *e, int grace_ms);
+/* After its state, or when nothing of it is left there. */
+void ml__engine_free(ml_engine *e);
+
+/* alloc.c */
+ml_allocator *ml__alloc_new(const ml_config *c, void (*lost)(void *ud, const ml_object *co),
+                            void *ud);
+void ml__alloc_free(ml_allocator *a);
+/* seed.c: for engines that have a seed. A region of addresses, whose blocks lie alike in each
+** run; NULL: no room for it. ml__region_alloc is as ml_config.alloc. */
+typedef struct ml_region ml_region;
+ml_region *ml__region_new(void);
+void ml__region_free(ml_region *r);
+void *ml__region_alloc(void *ud, void *p, size_t osize, size_t nsize);
+/* A new state that has this seed for its strings; NULL: *err says why not. */
+lua_State *ml__seeded_state(lua_Alloc alloc, void *ud, uint64_t seed, int *err);
+int ml__seed_random(lua_State *L);                             /* a lua_CFunction */
+void *ml__alloc(void *a, void *p, size_t osize, size_t nsize); /* a lua_Alloc */
+void ml__alloc_set_ud(ml_allocator *a, void *ud);
+/* The engine's own state is in this block: its extra space is cleared at the end. */
+void ml__alloc_main_block(ml_allocator *a, const void *p);
+/* A lua_Alloc for a state that is the host's: its blocks are the host's allocator's as they
+** are, counted and watched. */
+void *ml__alloc_attached(void *a, void *p, size_t osize, size_t nsize);
+/* From now on ml__alloc_attached hands over to these; so many bytes are in use already. When
+** the last block of the state is freed, `gone` is told, and may free the allocator. */
+void ml__alloc_adopt(ml_allocator *a, lua_Alloc host, void *ud, size_t used, const void *last,
+                     void (*gone)(void *ud));
+void ml__alloc_disown(ml_allocator *a, lua_State *L); /* the state has its own back */
+void *ml__alloc_ud(const ml_allocator *a);            /* of ml__alloc_set_ud */
+size_t ml__alloc_used(const ml_allocator *a);
+/* From now on what would take the allocator over so many bytes fails; 0: no limit. */
+void ml__alloc_limit(ml_allocator *a, size_t limit);
+/* The next userdata that Lua allocates is a coroutine or an operation: if it is
+** freed in state ML_CO_NEW, `lost` of ml__alloc_new is told. */
+void ml__alloc_expect_coroutine(ml_allocator *a);
+/* A buffer of cap bytes that can become a string without being copied. NULL: no memory. */
+char *ml__strbuf_new(ml_allocator *a, size_t cap);
+void ml__strbuf_free(ml_allocator *a, char *p, size_t cap);
+/* Pushes the first n bytes of the buffer as a string. True: the buffer has become that
+** string, which is so if it is large and (nearly) full; false: they were copied, and
+** it is still the caller's, as it is when this raises a memory error. */
+bool ml__strbuf_push(lua_State *L, char *p, size_t cap, size_t n);
+/* Pushes the n bytes that lie at ML_STRING_HEAD in a malloc'd block of cap bytes. True: the block
+** has become the string; false: they were copied. For blocks that threads have filled. */
+#define ML_STRING_HEAD 24
+bool ml__strbuf_adopt(lua_State *L, char *p, size_t cap, size_t n);
+void ml__strbuf_init(lua_State *L, ml_allocator *a); /* once: measures a string's head */
+
+/* ---- limits ---- */
+
+/* What a unit of the bindings has of handles. */
+typedef struct ml_counter {
+  struct ml_counter *next;
+  size_t (*count)(const struct ml_counter *c);
+} ml_counter;
+
+size_t ml__count_tasks(const ml_engine *e);
+size_t ml__count_handles(const ml_engine *e);
+/* Raise LimitError if there cannot be one more, or n more bytes of output. */
+void ml__check_tasks(lua_State *L);
+void ml__check_handles(lua_State *L);
+void ml__check_output(lua_State *L, size_t n);
+bool ml__handles_full(const ml_engine *e);
+/* May n more bytes be written? Then they are counted. */
+bool ml__output_fits(ml_engine *e, size_t n);
+bool ml__log_fits(ml_engine *e, size_t n);
+void ml__open_metered(lua_State *L); /* with a meter: what it could not interrupt */
+void ml__open_patterns(lua_State *L);
+/* setmetatable of the object at 1, for engines with a meter; leaves the object alone. */
+void ml__metered_setmetatable(lua_State *L);
+void ml__open_limits(lua_State *L); /* replaces print and write, where there is a limit */
+
+/* ---- timers ---- */
+
+typedef struct ml_timer {
+  double when;  /* loop time, seconds */
+  uint64_t seq; /* order of making: breaks ties */
+  size_t index; /* place in the heap + 1; 0: not scheduled */
+  ml_job job;   /* made ready when it is due */
+} ml_timer;
+
+void ml__timer_init(ml_timer *t, void (*run)(ml_evloop *, ml_job *));
+/* UV_ENOMEM if the heap cannot grow; t is then unaltered. */
+int ml__timer_start(ml_evloop *l, ml_timer *t, double when);
+void ml__timer_stop(ml_evloop *l, ml_timer *t); /* no-op when not scheduled */
+
+/* ---- watches ---- */
+
+/* Tells when there are bytes to read: once, until they were read to the last one
+** (a read gave less than it asked for) or ml__watch_again was called. For descriptors
+** on which such a short read means that: TCP sockets. */
+typedef struct ml_watch {
+  /* From libuv's callback: no Lua. It may stop this watch, and no other. more: a short read
+  ** is not the last one: the peer has ended, or it failed, or there is urgent data. */
+  void (*ready)(struct ml_watch *w, bool more);
+  int fd; /* < 0: not watched */
+} ml_watch;
+
+/* 0, or UV_ENOSYS where there is no such thing, or UV_E*. */
+int ml__watch_start(ml_evloop *l, ml_watch *w, int fd);
+void ml__watch_again(ml_evloop *l, ml_watch *w);
+void ml__watch_stop(ml_evloop *l, ml_watch *w); /* before the descriptor is closed */
+void ml__watches_close(ml_evloop *l);
+
+/* ---- loops ---- */
+
+/* What handle->data of every uv handle but the loop's own points to begins
+** like this, so that a closing loop can close it. */
+typedef struct ml_handlehead {
+  void (*close)(uv_handle_t *h);
+} ml_handlehead;
+
+/* Told, on the loop's thread, when the loop closes; unlinked before. */
+typedef struct ml_closer {
+  ml_link link; /* in loop->closers */
+  void (*close)(lua_State *L, struct ml_closer *c);
+} ml_closer;
+
+/* frame.c. What tasks that await the next frame are parked in, and when it comes. */
+typedef struct ml_frames {
+  ml_link waiting; /* jobs of tasks, in the order they began to wait */
+  uint64_t n;      /* frames so far */
+  double dt;       /* seconds of loop time between the last two */
+  double last;     /* loop time of the last one */
+  double given;    /* what ml_frame said of the next one's dt; < 0: nothing */
+  double period;   /* of frames that the loop paces */
+  double due;      /* the next of them, while armed; and where the beat is */
+  double paced_at;
+  bool used;    /* somebody has waited: times are kept */
+  bool pending; /* a step is to begin one */
+  bool hosted;  /* by ml_frame alone */
+  bool polled;  /* the host polls: paced by the loop */
+  bool paced;   /* in this run */
+  bool armed;
+  bool idle; /* since the last one the loop had nothing to do, and nobody waited for one */
+} ml_frames;
+
+struct ml_evloop {
+  ml_engine *engine;
+  ml_link link;  /* in engine->loops */
+  lua_State *L;  /* the thread that runs the loop, while it runs */
+  ml_link ready; /* jobs for the next round */
+  ml_link batch; /* jobs of this round that are still to run */
+  ml_link tasks; /* fibers not done, in the order they were made */
+  size_t ntasks;
+  struct {
+    double when;
+    ml_timer *timer;
+  } * heap; /* 4-ary */
+  size_t ntimers, heapcap;
+  uint64_t timer_seq;
+  uv_loop_t *uv;              /* made at first use: ml__loop_uv */
+  uv_timer_t uvtimer;         /* the one uv timer under the heap; unref'd */
+  struct ml_gate *gate;       /* call.c; NULL: not needed yet */
+  struct ml_watches *watches; /* watch.c; NULL: not needed yet */
+  uv_async_t async;           /* wakes a blocked poll from other threads; unref'd */
+  bool own_uv, uv_ready;
+  atomic_bool wakeable; /* other threads may use async */
+  atomic_int wakers;    /* and so many do */
+  ml_clock clock;
+  double vnow; /* virtual clock; a host's: the latest it has shown */
+  bool scaled; /* time is scale_time + (clock - scale_base) * scale: frame.c */
+  double scale, scale_time, scale_base;
+  ml_frames frames;
+  uint64_t quiet_since; /* virtual clock: since when steps find nothing, uv_hrtime; 0: they do */
+  bool stopping, closed, debug;
+  bool raise;   /* an error in ML_R_PENDINGERR must leave the loop now */
+  int depth;    /* > 0 while it runs */
+  bool stirred; /* virtual clock: something has come that made no job ready */
+  int patient;  /* requests to libuv that may take for ever: the virtual clock goes on */
+  int holds;    /* work in flight outside libuv: keeps it alive, virtual time waits for it */
+  ml_link closers;
+  /* watches of signals: what tasks may wait for, but no reason to run on without them */
+  int soft;
+  int lasting; /* runs that do not end by themselves, like run_forever */
+  bool has_factory, has_handler;
+  double slow; /* slow_callback_duration, seconds */
+  uint64_t rounds;
+  /* call_soon_threadsafe's inbox: locked */
+  pthread_mutex_t inbox_lock;
+  ml_link inbox;
+};
+
+ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock); /* NULL: no memory */
+/* Closes handles and frees all but the struct, which lives as long as the engine. */
+void ml__loop_close(lua_State *L, ml_evloop *l);
+void ml__loop_destroy(ml_evloop *l);
+uv_loop_t *ml__loop_uv(ml_evloop *l); /* NULL: cannot be made */
+double ml__loop_time(ml_evloop *l);
+/* frame.c. What the clock under a scaled time shows at that loop time: INFINITY if paused. */
+double ml__loop_base(ml_evloop *l, double when);
+void ml__loop_set_scale(ml_evloop *l, double scale);
+void ml__frames_init(ml_evloop *l);
+/* When the loop is to begin a frame that it paces (uv_hrtime in seconds, or virtual time),
+** and how many seconds are left. */
+double ml__frame_due(ml_evloop *l);
+double ml__frame_left(ml_evloop *l);
+void ml__frame_begin(ml_evloop *l); /* readies who waits for it */
+void ml__frame_first(ml_evloop *l); /* somebody waits for the first time */
+void ml__frame_cancel(ml_fiber *t); /* parked in ml_frames.waiting: readies it */
+void ml__open_frames(lua_State *L);
+extern const luaL_Reg ml__frame_methods[];
+/* The running loop, or the current one (made if there is none). For operations
+** that need a loop. Raises an error if it is closed. */
+ml_evloop *ml__loop_get(lua_State *L);
+ml_evloop *ml__checkopenloop(lua_State *L, int idx); /* and an error if it is closed */
+ml_evloop *ml__checkloop(lua_State *L, int idx);     /* argument error unless a Loop */
+bool ml__loop_alive(ml_evloop *l);                   /* anything ready, asleep, or a live handle */
+/* ANY THREAD. */
+void ml__loop_wake(ml_evloop *l);
+/* ANY THREAD, as long as the loop is not closed: readies the job and wakes the loop, if it
+** has a uv loop already (ml__loop_uv). */
+void ml__loop_post(ml_evloop *l, ml_job *j);
+/* Takes it back, wherever it is. */
+void ml__loop_unpost(ml_evloop *l, ml_job *j);
+static inline void ml__ready(ml_evloop *l, ml_job *j) { ml__list_append(&l->ready, &j->link); }
+
+enum { ML_RUN_STOPPED, ML_RUN_IDLE, ML_RUN_RAISE, ML_RUN_BUDGET };
+/* Runs rounds on L until stop was asked for (STOPPED), nothing is left that
+** could ever happen (IDLE), an error must leave the loop (RAISE: it is in
+** ML_R_PENDINGERR) or deadline_ns (uv_hrtime; 0: none) has passed (BUDGET).
+** nowait: never block. */
+int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns);
+
+/* For a host's own poll: the descriptor to wait for, and for how long (-1: for ever). */
+int ml__loop_poll_info(ml_evloop *l, int *fd, int *timeout_ms);
+/* Says what a job is, for the report of a slow one. */
+void ml__job_describe(ml_evloop *l, ml_job *j, char *buf, size_t n);
+/* Ctrl-C has come: tell the runner's handler, or raise KeyboardInterrupt. */
+void ml__interrupt_deliver(ml_evloop *l);
+
+/* A lua_CFunction: begins to watch the collector's cycles. */
+void ml__gc_watch(lua_State *L);
+int ml__push_interrupt(lua_State *L); /* a lua_CFunction: a KeyboardInterrupt */
+/* Destroys pending tasks (with a report), drops jobs, closes the loop. */
+void ml__loop_shut(lua_State *L, ml_evloop *l);
+/* Logs the tasks that wait for what cannot come; returns their number. */
+int ml__loop_report_stuck(lua_State *L, ml_evloop *l);
+/* The loop that the host drives; NULL: no memory. */
+ml_evloop *ml__engine_loop(ml_engine *e);
+/* host.c */
+int ml__set_last_error(ml_engine *e, lua_State *L, int code); /* the error on top (popped) */
+void ml__host_close(ml_engine *e);
+void ml__known_free(ml_engine *e);
+int ml__host_pending_error(lua_State *L);
+/* What hosts get for the error at idx: code, or one of its own. */
+int ml__error_code(lua_State *L, int idx, int code);
+int ml__host_report_stuck(lua_State *L);
+
+/* ---- values between C and Lua ---- */
+
+/* The Lua thread for calls of the host: the one that runs the loop, if one does. */
+static inline lua_State *ml__state(const ml_engine *e) {
+  return e->running != NULL ? e->running->L : e->L;
+}
+/* The pin behind a value that the host has, or 0. */
+int ml__value_ref(const ml_value *v);
+/* A name as in Lua, with dots between the parts. */
+bool ml__name_ok(const char *s);
+/* The value on top (popped) becomes the global of that dotted name; tables are made at need. */
+void ml__global_set(lua_State *L, const char *name);
+/* Pushes the value. May raise a memory error. */
+void ml__value_push(lua_State *L, const ml_value *v);
+/* The value at idx if it is one of C's, without a copy; else returns false. */
+bool ml__value_plain(lua_State *L, int idx, ml_value *v);
+/* Pushes what tostring says of the value at idx, or its type where that fails. */
+const char *ml__value_text(lua_State *L, int idx, size_t *len);
+/* The value at idx for the host, to be given back by ml_value_free. May raise a memory error. */
+void ml__value_take(lua_State *L, int idx, ml_value *v);
+
+/* ---- functions and classes of the host's (call.c, class.c) ---- */
+
+typedef struct ml_classdef ml_classdef;
+typedef struct ml_hostfn { /* a userdata */
+  ml_fn fn;
+  void *ud;
+  ml_classdef *cls; /* of a method, or NULL */
+  char name[1];
+} ml_hostfn;
+
+void ml__push_hostfn(lua_State *L, const char *name, ml_fn fn, void *ud, ml_classdef *cls);
+/* Makes the host function on top (popped) one that is awaited. */
+void ml__push_later(lua_State *L);
+/* Calls it: arguments come after `skip` values, and nothing after them. Gives the results. */
+int ml__host_call(lua_State *L, const ml_hostfn *d, void *self, int skip);
+/* Pushes an argument, or nil, on *to. 0 or a code. */
+int ml__arg_push(ml_call *c, int i, lua_State **to);
+/* Notes what is wrong with it; gives ML_ETYPE. */
+int ml__arg_wrong(ml_call *c, int i, const char *expected, const char *got);
+/* Pushes the object at that address, made at need; nil if there is no such class. */
+void ml__object_push(lua_State *L, const ml_class *cls, void *ptr);
+/* The userdata at idx for the host, if it is an object of one of its classes. */
+bool ml__object_value(lua_State *L, int idx, ml_value *v);
+/* The object that the method d is called for, at idx; or an error says what is there. */
+void *ml__object_check(lua_State *L, int idx, const ml_hostfn *d);
+/* Ends all objects of the host's. A lua_CFunction. */
+int ml__objects_close(lua_State *L);
+
+#endif
