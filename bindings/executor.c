@@ -387,6 +387,7 @@ static void configure(lua_State *L, ml_pool *p) {
   ml_config_init(&p->config);
   p->config.log = e->config.log;
   p->config.print = e->config.print;
+  p->config.on_refused = e->config.on_refused;
   p->config.debug = e->config.debug;
   p->sandbox = ml__sandbox_ref(e->sandbox);
   p->config.clock = e->config.clock == ML_CLOCK_VIRTUAL ? ML_CLOCK_VIRTUAL : ML_CLOCK_REAL;

@@ -79,12 +79,22 @@ static int finish_failed(lua_State *L) {
   return 0;
 }
 
+static void tell_refused(const ml_engine *e, const char *text) {
+  ml_refusal what = {text, NULL, NULL, NULL};
+  what.rule = what.permission + strlen(what.permission) + 1;
+  what.doing = what.rule + strlen(what.rule) + 1;
+  what.subject = what.doing + strlen(what.doing) + 1;
+  e->config.on_refused(e->config.ud, &what);
+}
+
 static void tell_log(ml_engine *e, const ml_work *w) {
   for (size_t at = 0, n; at < w->loglen; at += n + 1 + sizeof n) {
     const char *text = w->log + at + 1 + sizeof n;
     memcpy(&n, w->log + at + 1, sizeof n);
     if (w->log[at] == 'p')
       e->config.print(e->config.ud, text, n);
+    else if (w->log[at] == 'r')
+      tell_refused(e, text);
     else
       e->config.log(e->config.ud, text, n);
   }

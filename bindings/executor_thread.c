@@ -32,6 +32,24 @@ static void collect(ml_worker *w, char kind, const char *text, size_t n) {
 static void collect_log(void *ud, const char *text, size_t n) { collect(ud, 'l', text, n); }
 static void collect_print(void *ud, const char *text, size_t n) { collect(ud, 'p', text, n); }
 
+/* Of one call as many as fit: a script may be refused for ever. */
+#define REFUSALS 65536
+
+/* Four strings, with the zero bytes behind them. */
+static void collect_refused(void *ud, const ml_refusal *what) {
+  const char *const parts[] = {what->permission, what->rule, what->doing, what->subject};
+  ml_worker *w = ud;
+  char text[2048];
+  size_t n = 0;
+  for (int i = 0; i < 4; i++) {
+    size_t len = strnlen(parts[i], 500);
+    memcpy(text + n, parts[i], len);
+    n += len;
+    text[n++] = '\0';
+  }
+  if (w->loglen < REFUSALS) collect(w, 'r', text, n);
+}
+
 /* ---- memory ---- */
 
 static void *limited(void *ud, void *p, size_t osize, size_t nsize) {
@@ -330,6 +348,7 @@ static bool start(ml_worker *w) {
   c.ud = w;
   if (c.log != NULL) c.log = collect_log;
   if (c.print != NULL) c.print = collect_print;
+  if (c.on_refused != NULL) c.on_refused = collect_refused;
   if (ml__new_in(&c, p->sandbox, &e) < 0) return false;
   L = e->L;
   e->host_mode = 0;

@@ -105,6 +105,14 @@ typedef struct ml_error {
   const char *traceback; /* stack across awaits; "" if none        */
 } ml_error;
 
+/* What a sandbox has refused: "read" of "/etc/passwd", which open wanted. */
+typedef struct ml_refusal {
+  const char *permission; /* as in the rules; "full": none gives it                  */
+  const char *rule;       /* its value that would have been needed; "" if it has none */
+  const char *doing;      /* the operation                                           */
+  const char *subject;    /* of it, as the script has named it; "" if nothing is     */
+} ml_refusal;
+
 typedef enum { ML_CLOCK_REAL, ML_CLOCK_VIRTUAL, ML_CLOCK_HOST } ml_clock;
 
 /* Who notices that a script runs for too long: nobody; a thread that sends the engine's thread a
@@ -179,6 +187,9 @@ typedef struct ml_config {
   /* Told of an error that nobody handles (a task's that nobody awaits, a callback's), instead of
   ** `log`. The error lives until it returns; it may not drive or close the engine.         */
   void (*on_unhandled)(void *ud, const ml_error *error);
+  /* Told of each refusal of the sandbox, whether or not the script catches the error. The texts
+  ** live until it returns; it may not drive or close the engine, but ml_interrupt the script. */
+  void (*on_refused)(void *ud, const ml_refusal *what);
 } ml_config;
 
 /* lifecycle */

@@ -191,10 +191,18 @@ bool ml__may_run(const ml_sandbox *s, const char *path) {
          ml__may_name(s, ML_P_RUN, real);
 }
 
+void ml__tell_refused(const ml_engine *e, ml_perm perm, const char *doing, const char *subject,
+                      const char *rule) {
+  ml_refusal what = {perms[perm].name, rule != NULL ? rule : "", doing,
+                     subject != NULL ? subject : ""};
+  if (e->config.on_refused != NULL) e->config.on_refused(e->config.ud, &what);
+}
+
 void ml__denied(lua_State *L, ml_perm perm, const char *doing, const char *subject,
                 const char *rule) {
   const char *name = perms[perm].name;
   int top = lua_gettop(L);
+  ml__tell_refused(ml__engine(L), perm, doing, subject, rule);
   luaL_checkstack(L, 8, "sandbox");
   if (perm == ML_P_FULL)
     lua_pushliteral(L, "not in a sandbox");

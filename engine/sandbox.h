@@ -39,7 +39,10 @@ int ml__new_in(const ml_config *c, ml_sandbox *s, ml_engine **out);
 /* The rule at i as the host has given it, or NULL behind the last; *profile: the profile's name. */
 const char *ml__sandbox_rule(const ml_sandbox *s, int i, const char **profile);
 
-/* Pushes the PermissionError of `doing` (a verb) on `subject` (NULL: nothing to name): the rule
+/* Tells the host of a refusal, by on_refused. */
+void ml__tell_refused(const ml_engine *e, ml_perm perm, const char *doing, const char *subject,
+                      const char *rule);
+/* Tells the host, and pushes the PermissionError of `doing` (a verb) on `subject` (NULL: nothing to name): the rule
 ** that was needed is "perm=rule" (NULL: the permission alone). */
 void ml__denied(lua_State *L, ml_perm perm, const char *doing, const char *subject,
                 const char *rule);

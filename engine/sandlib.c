@@ -234,6 +234,7 @@ static int sb_load(lua_State *L) {
   const char *mode = luaL_optstring(L, 3, "bt");
   if (ml__may(sandbox(L), ML_P_BYTECODE)) return original(L);
   if (strchr(mode, 't') == NULL) {
+    ml__tell_refused(ml__engine(L), ML_P_BYTECODE, "load", NULL, NULL);
     luaL_pushfail(L);
     lua_pushliteral(L, "precompiled code is refused in a sandbox (needs --allow-bytecode)");
     return 2;

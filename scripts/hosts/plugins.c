@@ -1,14 +1,15 @@
 /* A host of plug-ins that nobody has read: each script of a folder gets an engine of its own, with
 ** a memory limit, a time slice, limits on tasks, handles and output, no files, no network and no
-** processes, and a deadline; a table says what each did. What no engine can interrupt, a pattern
-** that takes years or a finalizer that loops, takes its process with it: each plug-in has one.
+** processes, and a deadline; a table says what each did, also what it was refused and kept quiet
+** about, and that a finalizer of its had to be stopped. What no meter can interrupt, a function of
+** C that blocks, takes its process with it: each plug-in has one.
 **
 **   build/hosts/plugins [-m KB] [-s SLICE_MS] [-d DEADLINE_MS] [FOLDER or FILE...]
 **
 ** The default is scripts/hosts/plugins: a few good ones and many that mean harm. What plug-ins
 ** print is kept from the terminal; -v shows it.
 */
-#define _GNU_SOURCE /* getopt */
+#define _GNU_SOURCE /* getopt, memmem */
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
@@ -30,7 +31,10 @@ typedef struct settings {
 
 /* What one plug-in did. */
 typedef struct report {
-  char verdict[160];
+  char verdict[320];
+  char tried[120]; /* the first thing that it was refused */
+  int refusals;
+  int stopped;     /* finalizers that were told of in the log */
   size_t memory;   /* the most that was seen between two steps */
   uint64_t output; /* bytes that it printed, wrote to standard output, logged */
   double cpu;      /* seconds of its process's */
@@ -50,7 +54,19 @@ static void on_print(void *ud, const char *text, size_t n) {
 }
 
 static void on_log(void *ud, const char *text, size_t n) {
-  if (((report *)ud)->verbose) printf("[%.*s]\n", (int)n, text);
+  report *r = ud;
+  if (memmem(text, n, "__gc", 4) != NULL && memmem(text, n, "TimeSliceError", 14) != NULL)
+    r->stopped++;
+  if (r->verbose) printf("[%.*s]\n", (int)n, text);
+}
+
+/* "read /etc/passwd", "connect 127.0.0.1:80", "loadlib libm.so.6" */
+static void on_refused(void *ud, const ml_refusal *what) {
+  report *r = ud;
+  int file = strcmp(what->permission, "read") == 0 || strcmp(what->permission, "write") == 0;
+  if (r->refusals++ > 0) return;
+  snprintf(r->tried, sizeof r->tried, "%s %s", file ? what->permission : what->doing,
+           what->subject);
 }
 
 /* plugin.text(): what plug-ins are to work on */
@@ -96,6 +112,20 @@ static void judge(report *r, ml_task *t) {
   }
 }
 
+/* What its task does not say: it is known when the engine is closed, by then all finalizers have
+** run. */
+static void add_the_rest(report *r, uint64_t overruns) {
+  size_t n;
+  if (r->good && (overruns > 0 || r->stopped > 0)) {
+    r->good = 0;
+    strcpy(r->verdict, "killed for time: a part of it, or a finalizer, had to be stopped");
+  }
+  n = strlen(r->verdict);
+  if (r->refusals > 0 && strncmp(r->verdict, "refused", 7) != 0)
+    snprintf(r->verdict + n, sizeof r->verdict - n, "; tried to %s (refusals: %d)", r->tried,
+             r->refusals);
+}
+
 /* Steps the engine until the script has ended, or its time is over. */
 static int drive(ml_engine *e, ml_task *t, report *r, uint64_t deadline) {
   double end = now() + (double)deadline / 1e6;
@@ -119,6 +149,7 @@ static void configure(ml_config *c, const settings *s, report *r) {
   ml_config_init(c);
   c->log = on_log;
   c->print = on_print;
+  c->on_refused = on_refused;
   c->ud = r;
   c->profile = ML_PROFILE_PURE;
   c->memory_limit = s->memory;
@@ -133,7 +164,7 @@ static void run(const char *path, const settings *s, report *r) {
   ml_config config;
   ml_engine *e;
   ml_task *t = NULL;
-  ml_usage_info used;
+  ml_usage_info used = {0};
   int err;
   configure(&config, s, r);
   err = ml_new(&config, &e);
@@ -148,6 +179,7 @@ static void run(const char *path, const settings *s, report *r) {
   if (e != NULL && ml_usage(e, &used, sizeof used) == 0) r->output = used.output;
   ml_task_release(t);
   ml_close(e, 50);
+  add_the_rest(r, used.overruns);
 }
 
 /* ---- in a process of its own ---- */

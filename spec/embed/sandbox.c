@@ -176,6 +176,74 @@ static void workers(void) {
   expect_ok(ml_close(e, 0));
 }
 
+/* ---- what the host is told ---- */
+
+static captured refusals;
+static int times;
+static size_t longest;   /* of the subjects */
+static ml_engine *stops; /* the engine whose script a refusal ends; NULL: it goes on */
+
+static void on_refused(void *ud, const ml_refusal *what) {
+  char line[256];
+  int n = snprintf(line, sizeof line, "%s|%s|%s|%.60s\n", what->permission, what->rule, what->doing,
+                   what->subject);
+  expect(ud == &out);
+  times++;
+  if (strlen(what->subject) > longest) longest = strlen(what->subject);
+  capture(&refusals, line, (size_t)n);
+  if (stops != NULL) expect(ml_interrupt(stops, ML_INTERRUPT_KILL) == 1);
+}
+
+/* Runs the script; true if the host was told just that. */
+static bool tells(ml_engine *e, const char *source, const char *text) {
+  refusals.n = 0;
+  refusals.text[0] = '\0';
+  run(e, source);
+  if (strcmp(refusals.text, text) != 0) fprintf(stderr, "told: %s", refusals.text);
+  return strcmp(refusals.text, text) == 0;
+}
+
+/* Each refusal, caught or not, also of a worker thread's; nothing else. */
+static void told(void) {
+  ml_engine *e;
+  ml_config c;
+  ml_config_init(&c);
+  c.profile = ML_PROFILE_PURE;
+  c.print = c.log = capture;
+  c.on_refused = on_refused;
+  c.ud = &out;
+  expect_ok(ml_new(&c, &e));
+  expect(tells(e, helpers, ""));
+  expect(tells(e, "require 'fs' require 'socket' print(pcall(require, 'nothing'), load 'return 1')",
+               ""));
+  expect(tells(e, "io.open '/etc/hosts'", "read|/etc/hosts|open|/etc/hosts\n"));
+  expect(tells(e, "pcall(await, fs.unlink '/etc/hosts')", "write|/etc/hosts|unlink|/etc/hosts\n"));
+  expect(
+      tells(e, "pcall(os.getenv, 'HOME') pcall(os.exit)", "env|HOME|getenv|HOME\nexit||exit|\n"));
+  expect(tells(e, "pcall(os.execute, 'id')", "run|/bin/sh|execute|id\n"));
+  expect(tells(e, "pcall(await, asyncio.open_connection('127.0.0.1', 9))",
+               "net|127.0.0.1:9|connect|127.0.0.1:9\n"));
+  expect(tells(e, "pcall(debug.getregistry)", "full||debug.getregistry|\n"));
+  expect(tells(e, "load('', 'x', 'b')", "bytecode||load|\n"));
+  expect(tells(
+      e, "await(asyncio.to_thread(function() io.open '/etc/hosts' pcall(os.getenv, 'A') end))",
+      "read|/etc/hosts|open|/etc/hosts\nenv|A|getenv|A\n"));
+  /* a long text is whole; a worker thread's is cut, and of too many the first are told */
+  times = 0, longest = 0;
+  expect_ok(run(e, "pcall(os.getenv, ('x'):rep(1e5))"));
+  expect(times == 1 && longest == 100000);
+  times = 0, longest = 0;
+  expect_ok(run(e, "await(asyncio.to_thread(function()\n"
+                   "  for i = 1, 1000 do pcall(os.getenv, ('x'):rep(1e4)) end end))"));
+  expect(times > 50 && times < 100 && longest == 500);
+  /* the host may end it there */
+  stops = e;
+  expect(ml_main(e, "=x", "pcall(os.exit) while true do end", 32, 0, NULL) == ML_EKILLED);
+  stops = NULL;
+  expect(prints(e, "print 'goes on'", "goes on\n"));
+  expect_ok(ml_close(e, 0));
+}
+
 /* ---- modules ---- */
 
 static int resolve(void *ud, const char *name, ml_buf *to) {
@@ -273,6 +341,7 @@ int main(void) {
   rules();
   allowed();
   workers();
+  told();
   modules(ML_PROFILE_PURE);
   modules(ML_PROFILE_FULL);
   buffers();

@@ -1,4 +1,4 @@
--- Its garbage never lets go. An engine stops it there and goes on, or its process is stopped.
+-- Its garbage never lets go, and it says that all is well.
 setmetatable({}, { __gc = function() while true do end end })
 collectgarbage()
-error "the garbage is gone"
+return "fine"

@@ -1,0 +1,2 @@
+-- One call that takes years, in C: no meter stops that.
+require "time".sleep(1e9)
