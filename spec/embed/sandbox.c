@@ -185,8 +185,8 @@ static ml_engine *stops; /* the engine whose script a refusal ends; NULL: it goe
 
 static void on_refused(void *ud, const ml_refusal *what) {
   char line[256];
-  int n = snprintf(line, sizeof line, "%s|%s|%s|%.60s\n", what->permission, what->rule, what->doing,
-                   what->subject);
+  int n = snprintf(line, sizeof line, "%s|%.60s|%s|%.60s\n", what->permission, what->rule,
+                   what->doing, what->subject);
   expect(ud == &out);
   times++;
   if (strlen(what->subject) > longest) longest = strlen(what->subject);
