@@ -9,13 +9,15 @@ local ssl = require "ssl"
 
 local run, path = asyncio.run, certs.path
 
---- Runs a shell command without holding the loop up. Gives its status and output.
+--- Runs a shell command without holding the loop up. Gives its status and output. In the command `await TEXT [N]` waits
+--- until N lines of the output (1) match.
 local function shell(command)
   local file = helper.tmpfile("")
-  os.execute(("{ timeout 20 sh -c %s >%s.out 2>&1 </dev/null; echo $? >%s.rc; } &"):format(helper.quote(command), file, file))
+  command = ("await() { until [ $(grep -ac \"$1\" %s.out) -ge ${2:-1} ]; do sleep 0.01; done; }\n%s"):format(file, command)
+  os.execute(("{ timeout %d sh -c %s >%s.out 2>&1 </dev/null; echo $? >%s.rc; } &"):format(20 * helper.slow, helper.quote(command), file, file))
   helper.finally(os.remove, file .. ".out")
   helper.finally(os.remove, file .. ".rc")
-  local deadline = asyncio.get_running_loop():time() + 20 * helper.slow
+  local deadline = asyncio.get_running_loop():time() + 30 * helper.slow
   while true do
     local f = io.open(file .. ".rc")
     local status = f and f:read("n")
@@ -106,7 +108,7 @@ describe("our server", function()
         w:close()
       end))
       for _, version in ipairs { "-tls1_2", "-tls1_3" } do
-        local status, out = shell(("{ echo hello; sleep 0.3; } | openssl s_client -quiet -verify_return_error -verify_hostname localhost -servername localhost -CAfile %s -connect 127.0.0.1:%d %s")
+        local status, out = shell(("{ echo hello; await 'you said hello'; } | openssl s_client -quiet -verify_return_error -verify_hostname localhost -servername localhost -CAfile %s -connect 127.0.0.1:%d %s")
           :format(path "root.pem", port, version))
         assert.equal(0, status, out)
         assert.truthy(out:find("you said hello", 1, true), out)
@@ -125,7 +127,7 @@ describe("our server", function()
       end))
       local file = helper.tmpfile("")
       for _, version in ipairs { "-tls1_2", "-tls1_3" } do
-        local command = "sleep 0.1 | openssl s_client -CAfile %s -connect 127.0.0.1:%d %s -sess_%s %s"
+        local command = "await again | openssl s_client -CAfile %s -connect 127.0.0.1:%d %s -sess_%s %s"
         local _, out = shell(command:format(path "root.pem", port, version, "out", file))
         assert.truthy(out:find("again false", 1, true), out)
         _, out = shell(command:format(path "root.pem", port, version, "in", file))
@@ -139,10 +141,11 @@ describe("our server", function()
       local got
       local _server <close>, port = serve(async(function(r, w)
         got = await(r:readline())
+        w:write("heard\n")
         asyncio.catch(await, r:read())
         w:close()
       end))
-      local _, out = shell(("{ echo hello; sleep 0.1; echo R; sleep 0.2; } | openssl s_client -tls1_2 -CAfile %s -connect 127.0.0.1:%d")
+      local _, out = shell(("{ echo hello; await heard; echo R; await 'no renegotiation'; } | openssl s_client -tls1_2 -CAfile %s -connect 127.0.0.1:%d")
         :format(path "root.pem", port))
       assert.equal("hello\n", got)
       assert.truthy(out:find("RENEGOTIATING", 1, true), out)
@@ -162,7 +165,7 @@ describe("our server", function()
         w:close()
         all:set_result(table.concat(lines, " "))
       end))
-      local _, out = shell(("{ echo one; sleep 0.1; echo K; sleep 0.1; echo two; sleep 0.1; echo k; sleep 0.1; echo three; sleep 0.1; } | openssl s_client -tls1_3 -CAfile %s -connect 127.0.0.1:%d")
+      local _, out = shell(("{ echo one; await '^one$'; echo K; await KEYUPDATE; echo two; await '^two$'; echo k; await KEYUPDATE 2; echo three; await '^three$'; } | openssl s_client -tls1_3 -CAfile %s -connect 127.0.0.1:%d")
         :format(path "root.pem", port))
       assert.equal("one two three", await(all))
       assert.truthy(out:find("KEYUPDATE", 1, true), out)
