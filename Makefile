@@ -233,7 +233,7 @@ SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-po
 asan: ## all specs and host programs under ASan and UBSan
 	@tools/setup.sh build test
 	@$(MAKE) BUILD=build/asan OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' all
-	@SPEC_SLOW=5 tools/test.sh build/asan specs embed -- $(SPECS)
+	@SPEC_SLOW=5 SPEC_FULL=1 tools/test.sh build/asan specs embed -- $(SPECS)
 tsan: ## host programs (threads) and some specs under TSan
 	@tools/setup.sh build test
 	@$(MAKE) BUILD=build/tsan OPT='-O1 -g' EXTRA_CFLAGS='-fsanitize=thread' EXTRA_LDFLAGS='-fsanitize=thread' PC_LIBS='-fsanitize=thread' all

@@ -7,6 +7,7 @@
 #   SPEC_SLOW=N    everything may take N times longer (sanitizers, valgrind)
 #   SPEC_WRAP=CMD  runs each spec file's process under CMD
 #   SPEC_VERBOSE=1 names every spec
+#   SPEC_FULL=1    what specs only draw from otherwise is gone through whole (the sandbox's attacker)
 #   SPEC_STOCK=1   runs spec files in lua5.4 with BUILD/asyncio.so, but for the one that needs the
 #                  engine's own state
 set -u

@@ -1,11 +1,13 @@
 --- The attacker of sandbox_spec.lua: finds every function that can be reached, by whatever way Lua has, and calls each
 --- with what could open, connect, run, kill or load something. Run in a sandbox:
----   moonloop --sandbox sandbox_attack.lua DIR PORT PID FIRST
+---   moonloop --sandbox sandbox_attack.lua DIR PORT PID FIRST EACH DRAW
+--- Of the sets of arguments each function gets every EACHth, from another one on than the function before it and in a
+--- run with another DRAW; 1: all of them.
 --- Prints the number of each function before it is called, so that whoever runs it can go on behind one that ends or
 --- hangs the process; and "LEAK ..." for what no sandbox may give.
 
-local DIR, PORT, PID, FIRST = ...
-PORT, PID, FIRST = tonumber(PORT), tonumber(PID), tonumber(FIRST or "1")
+local DIR, PORT, PID, FIRST, EACH, DRAW = ...
+PORT, PID, FIRST, EACH, DRAW = tonumber(PORT), tonumber(PID), tonumber(FIRST or "1"), tonumber(EACH or "1"), tonumber(DRAW or "0")
 local reversed = "7319-slewej-nworc-eht" -- of what is looked for: it must not be found here
 
 local print, tostring, type, pcall, debug = print, tostring, type, pcall, debug
@@ -175,9 +177,8 @@ asyncio.run(async(function()
     local name = match(path, "[%w_]+$")
     if not (name and never[name]) then
       say(i .. " " .. path)
-      for _, args in ipairs(tuples()) do
-        pcall(try, f, path, unpack(args, 1, #args))
-      end
+      local sets = tuples()
+      for k = 1 + (i + DRAW) % EACH, #sets, EACH do pcall(try, f, path, unpack(sets[k], 1, #sets[k])) end
     end
   end
 end), { clock = "virtual" })
