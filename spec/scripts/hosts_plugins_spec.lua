@@ -44,7 +44,7 @@ end
 describe("scripts/hosts/plugins", function()
   it("says of each plug-in what it did, and none of them harms", function()
     judge(verdicts, 30000)
-    judge(late, 200)
+    judge(late, 100)
     assert.is_nil(io.open "/tmp/plugin-was-here")
     local names = assert(io.popen("ls " .. folder))
     for name in names:lines() do
