@@ -14,7 +14,7 @@ local verdicts = {
   bad_pattern = "killed for time: ", bad_pcall_loop = "killed for time: ", bad_popen = "refused: .*popen 'id'",
   bad_recursion = "killed for memory", bad_require = "refused: .*loadlib", bad_server = "refused: .*bind '0.0.0.0:0'",
   bad_signal = "refused: .*kill", bad_string = "killed for memory", bad_subprocess = "refused: .*spawn 'id'",
-  bad_tasks = "killed for a limit: .*tasks", bad_timers = "killed for a limit: .*handles",
+  bad_tasks = "killed for a limit: .*tasks", bad_thread_output = "killed for a limit: .*output", bad_timers = "killed for a limit: .*handles",
   bad_write = "refused: .*open '/tmp/plugin%-was%-here'",
   good_curious = "ok: not allowed; tried to read /etc/passwd %(refusals: 2%)$", good_tasks = "ok: 1%+4%+9$", good_words = "ok: 9 words$",
 }
