@@ -190,6 +190,44 @@ static void run_rename(ml_fsjob *j) {
   taken(j, &r, uv_fs_rename(NULL, &r, j->path, j->dest, NULL));
 }
 
+/* Where fsync does not serve folders, and where a folder may not be read, the rename is all that
+** can be done. */
+static int sync_folder(const char *folder) {
+  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
+  if (fd < 0) return errno == EACCES ? 0 : uv_translate_sys_error(errno);
+  while (fsync(fd) < 0 && (error = errno) == EINTR) error = 0;
+  close(fd);
+  if (error == EINVAL || error == EBADF || error == EROFS || error == ENOTSUP) error = 0;
+  return error == 0 ? 0 : uv_translate_sys_error(error);
+}
+
+/* "a/b" -> "a", "/b" -> "/", "b" -> "."; malloc'd */
+static char *folder_of(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash == NULL ? strdup(".") : strndup(path, slash > path ? (size_t)(slash - path) : 1);
+}
+
+/* b: it has its new name */
+static void run_rename_synced(ml_fsjob *j) {
+  char *folder = folder_of(j->dest);
+  j->status = UV_ENOMEM;
+  if (folder == NULL) return;
+  run_rename(j);
+  if (j->status >= 0) {
+    j->b = 1;
+    j->status = sync_folder(folder);
+  }
+  free(folder);
+}
+
+static bool answer_rename_synced(lua_State *L, ml_fsjob *j) {
+  const char *slash = strrchr(j->dest, '/');
+  if (j->b == 0) return false;
+  lua_pushlstring(L, j->dest, slash == NULL ? 0 : slash > j->dest ? (size_t)(slash - j->dest) : 1);
+  ml__fs_error(L, (int)j->status, "fsync", slash == NULL ? "." : lua_tostring(L, -1), NULL);
+  return lua_error(L);
+}
+
 static void run_link(ml_fsjob *j) {
   uv_fs_t r;
   taken(j, &r, uv_fs_link(NULL, &r, j->path, j->dest, NULL));
@@ -265,6 +303,13 @@ static const ml_fsclass rename_class = {OP("fs.rename"),
                                         NULL,
                                         ML_PATH_W | ML_PATH_NOFOLLOW | ML_PATH_MOVES,
                                         ML_PATH_W | ML_PATH_NOFOLLOW};
+static const ml_fsclass rename_synced_class = {OP("fs.rename"),
+                                               run_rename_synced,
+                                               NULL,
+                                               NULL,
+                                               answer_rename_synced,
+                                               ML_PATH_W | ML_PATH_NOFOLLOW | ML_PATH_MOVES,
+                                               ML_PATH_W | ML_PATH_NOFOLLOW};
 static const ml_fsclass link_class = {OP("fs.link"),
                                       run_link,
                                       NULL,
@@ -298,6 +343,11 @@ static int f_unlink(lua_State *L) {
 }
 static int f_rename(lua_State *L) {
   ml__fsop_new(L, &rename_class, 1, 2);
+  return 1;
+}
+/* rename_synced(path, dest): on the disk, too */
+static int f_rename_synced(lua_State *L) {
+  ml__fsop_new(L, &rename_synced_class, 1, 2);
   return 1;
 }
 static int f_link(lua_State *L) {
@@ -442,14 +492,30 @@ static int f_statfs(lua_State *L) {
 }
 
 void ml__open_fspaths(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"stat", f_stat},         {"lstat", f_lstat},       {"exists", f_exists},
-      {"is_file", f_is_file},   {"is_dir", f_is_dir},     {"is_link", f_is_link},
-      {"access", f_access},     {"mkdir", f_mkdir},       {"rmdir", f_rmdir},
-      {"unlink", f_unlink},     {"rename", f_rename},     {"link", f_link},
-      {"symlink", f_symlink},   {"readlink", f_readlink}, {"realpath", f_realpath},
-      {"mkdtemp", f_mkdtemp},   {"chmod", f_chmod},       {"chown", f_chown},
-      {"lchown", f_lchown},     {"utime", f_utime},       {"truncate", f_truncate},
-      {"copyfile", f_copyfile}, {"statfs", f_statfs},     {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"stat", f_stat},
+                                       {"lstat", f_lstat},
+                                       {"exists", f_exists},
+                                       {"is_file", f_is_file},
+                                       {"is_dir", f_is_dir},
+                                       {"is_link", f_is_link},
+                                       {"access", f_access},
+                                       {"mkdir", f_mkdir},
+                                       {"rmdir", f_rmdir},
+                                       {"unlink", f_unlink},
+                                       {"rename", f_rename},
+                                       {"rename_synced", f_rename_synced},
+                                       {"link", f_link},
+                                       {"symlink", f_symlink},
+                                       {"readlink", f_readlink},
+                                       {"realpath", f_realpath},
+                                       {"mkdtemp", f_mkdtemp},
+                                       {"chmod", f_chmod},
+                                       {"chown", f_chown},
+                                       {"lchown", f_lchown},
+                                       {"utime", f_utime},
+                                       {"truncate", f_truncate},
+                                       {"copyfile", f_copyfile},
+                                       {"statfs", f_statfs},
+                                       {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

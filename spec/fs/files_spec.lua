@@ -94,6 +94,67 @@ describe("fs.write_file", function()
         assert.is_true(seen.old)
       end)
     end)
+
+    describe("is on the disk:", function()
+      if (helper.sh("strace -o /dev/null true")) ~= 0 then -- a container may forbid it
+        pending("need strace, and leave to use it")
+        return
+      end
+
+      -- What becomes of fs.write_file(PATH, "new", {atomic = true, ...}), and its calls: "fsync(PATH)", "rename(PATH)".
+      local function traced(dir, path, opts, inject)
+        local code = ([[local fs = require "fs"
+          local ok, e = pcall(await, fs.write_file("%s", "new", {atomic = true%s}))
+          print(ok or tostring(e), ok or e.code, ok or e.path, ok or e.syscall)]]):format(path, opts)
+        local log = helper.tmpfile()
+        local command = ("strace -f -qq -y -s 500 -o %s -e trace=fsync,rename %s %s -e %s"):format(log,
+          inject and "-e inject=" .. inject or "", helper.quote(helper.moonloop), helper.quote(code))
+        local _, out, err = helper.sh(command,
+          { env = { UV_THREADPOOL_SIZE = "1", ASAN_OPTIONS = "detect_leaks=0" } })
+        assert.truthy(out ~= "", err)
+        local calls = {}
+        local f <close> = assert(io.open(log))
+        for line in f:lines() do
+          line = line:gsub("%.[%w]+%.%w%w%w%w%w%w%f[>\"]", "TEMP"):gsub(dir, "DIR")
+          calls[#calls + 1] = line:match("fsync%(%d+<(.-)>%)") or line:match("rename%b()")
+        end
+        return out, calls
+      end
+
+      it("content first, then its name", function()
+        local dir = helper.tmpdir()
+        local out, calls = traced(dir, dir .. "/f", "")
+        assert.equal("true\ttrue\ttrue\ttrue\n", out)
+        assert.same({ "DIR/TEMP", 'rename("DIR/TEMP", "DIR/f")', "DIR" }, calls)
+      end)
+
+      it("not so with fsync = false", function()
+        local dir = helper.tmpdir()
+        local _, calls = traced(dir, dir .. "/f", ", fsync = false")
+        assert.same({ 'rename("DIR/TEMP", "DIR/f")' }, calls)
+      end)
+
+      it("an error of it is told, with the folder", function()
+        local dir = helper.tmpdir()
+        local out = traced(dir, dir .. "/f", "", "fsync:error=EIO:when=2")
+        assert.equal(("OSError: EIO: i/o error: fsync '%s'\tEIO\t%s\tfsync\n"):format(dir, dir), out)
+        local text <close> = assert(io.open(dir .. "/f"))
+        assert.equal("new", text:read("a"))
+        assert.equal("f\n", select(2, helper.sh("ls -A " .. dir)))
+      end)
+
+      it("a file system that cannot do it is no error", function()
+        local dir = helper.tmpdir()
+        assert.equal("true\ttrue\ttrue\ttrue\n", (traced(dir, dir .. "/f", "", "fsync:error=EINVAL:when=2")))
+      end)
+
+      it("an error of the file's leaves the old one", function()
+        local dir = helper.tmpdir()
+        local out = traced(dir, dir .. "/f", "", "fsync:error=EIO:when=1")
+        assert.truthy(out:find("^OSError: EIO: i/o error: fsync '"), out)
+        assert.equal("", select(2, helper.sh("ls -A " .. dir)))
+      end)
+    end)
   end)
 
   it("says what is wrong with arguments", function()

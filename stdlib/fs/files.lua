@@ -184,7 +184,7 @@ local write_atomic = async(function(name, data, perm, sync)
   if sync then await(file:fsync()) end
   temp.file = nil
   await(file:close())
-  await(fs.rename(temp.path, target))
+  await((sync and fs.rename_synced or fs.rename)(temp.path, target))
   temp.path = nil
 end, "fs.write_file")
 
@@ -197,7 +197,8 @@ end, "fs.write_file")
 local write_options = { "atomic", "append", "exclusive", "mode", "fsync" }
 
 --- Writes a file: it is replaced, or appended to, or (`exclusive`) must not be there. With `atomic` there is at any
---- time the old or the new content under its name, whatever happens: it is written beside it, synced and renamed.
+--- time the old or the new content under its name, whatever happens: it is written beside it, synced and renamed, and its
+--- folder is synced.
 ---@param name string
 ---@param data string|number
 ---@param opts? table {atomic, append, exclusive, mode = permissions, fsync}
