@@ -197,7 +197,7 @@ end, "fs.write_file")
 local write_options = { "atomic", "append", "exclusive", "mode", "fsync" }
 
 --- Writes a file: it is replaced, or appended to, or (`exclusive`) must not be there. With `atomic` there is at any
---- time the old or the new content under its name, whatever happens: it is written beside it, synced and renamed, and its
+--- time the old or the new content under its name, whatever happens: it is written beside it, synced, renamed, and its
 --- folder is synced.
 ---@param name string
 ---@param data string|number
