@@ -27,7 +27,8 @@ static int shown_newindex(lua_State *L) {
   return 0;
 }
 
-void ml__guard_metatable(lua_State *L) {
+/* [metatable] -> [metatable, what is shown of it] */
+static void push_shown(lua_State *L) {
   lua_newtable(L);
   lua_createtable(L, 0, 3);
   lua_pushvalue(L, -3);
@@ -39,7 +40,46 @@ void ml__guard_metatable(lua_State *L) {
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");
   lua_setmetatable(L, -2);
+}
+
+void ml__guard_metatable(lua_State *L) {
+  push_shown(L);
   lua_setfield(L, -2, "__metatable");
+}
+
+static const char views_key = 'v'; /* in the registry: metatable -> what is shown of it */
+
+/* Replaces the metatable on top, which is C code's. With a meter, or in a sandbox, a finalizer that
+** a script put there would run where nobody can stop it. The metatable itself stays as it is: it may
+** be one of a host's state. */
+static void show_view(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &views_key);
+  lua_pushvalue(L, -2);
+  if (lua_rawget(L, -2) == LUA_TNIL) {
+    lua_pop(L, 1);
+    lua_insert(L, -2);
+    push_shown(L);
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -5);
+  }
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+static bool views(const ml_engine *e) {
+  return e->config.meter != ML_METER_OFF || e->sandbox != NULL;
+}
+
+/* getmetatable, with a meter or in a sandbox */
+static int base_getmetatable(lua_State *L) {
+  luaL_checkany(L, 1);
+  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL) return 1;
+  if (!lua_getmetatable(L, 1))
+    lua_pushnil(L);
+  else if (lua_type(L, 1) == LUA_TUSERDATA)
+    show_view(L);
+  return 1;
 }
 
 /* ---- objects ---- */
@@ -48,6 +88,10 @@ static int db_getmetatable(lua_State *L) {
   luaL_checkany(L, 1);
   if (ml__toobject(L, 1) != NULL && luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL) return 1;
   if (!lua_getmetatable(L, 1)) lua_pushnil(L);
+  if (lua_type(L, 1) == LUA_TUSERDATA && lua_istable(L, -1) && views(ml__engine(L))) {
+    show_view(L);
+    return 1;
+  }
   if (lua_istable(L, -1)) { /* that of the view of the registry, of a shown metatable */
     lua_pushliteral(L, "__metatable");
     if (lua_rawget(L, -2) == LUA_TBOOLEAN)
@@ -223,10 +267,27 @@ static bool is_ours(lua_State *L, int idx) {
   return k > LUA_RIDX_LAST && k <= ML_R_TYPES + ML_T_USER;
 }
 
+/* Of an entry, on top: metatables of C code's have a name; a table with a finalizer is Lua's list
+** of C libraries, or the like. */
+static void show_entry(lua_State *L) {
+  if (!lua_istable(L, -1) || !views(ml__engine(L))) return;
+  lua_pushliteral(L, "__name");
+  if (lua_rawget(L, -2) != LUA_TNIL) {
+    lua_pop(L, 1);
+    show_view(L);
+    return;
+  }
+  lua_pop(L, 1);
+  if (luaL_getmetafield(L, -1, "__gc") == LUA_TNIL) return;
+  lua_pop(L, 2);
+  lua_pushboolean(L, 1);
+}
+
 static int registry_index(lua_State *L) {
   lua_settop(L, 2);
   if (is_ours(L, 2)) return 0;
   lua_rawget(L, LUA_REGISTRYINDEX);
+  show_entry(L);
   return 1;
 }
 
@@ -245,7 +306,10 @@ static int registry_newindex(lua_State *L) {
 static int registry_next(lua_State *L) {
   lua_settop(L, 2);
   while (lua_next(L, LUA_REGISTRYINDEX)) {
-    if (!is_ours(L, -2)) return 2;
+    if (!is_ours(L, -2)) {
+      show_entry(L);
+      return 2;
+    }
     lua_pop(L, 1);
   }
   lua_pushnil(L);
@@ -290,6 +354,16 @@ void ml__open_guard(lua_State *L) {
                                  {"setupvalue", db_setupvalue},
                                  {NULL, NULL}};
   int top = lua_gettop(L);
+  if (views(ml__engine(L))) {
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &views_key);
+    lua_pushcfunction(L, base_getmetatable);
+    lua_setglobal(L, "getmetatable");
+  }
   if (lua_getglobal(L, "debug") != LUA_TTABLE) {
     lua_settop(L, top);
     return;

@@ -172,32 +172,15 @@ int ml__push_embedded(lua_State *L, const char *name) {
 
 /* ---- the host's modules ---- */
 
-static int buf_gc(lua_State *L) {
-  ml_buf_free(lua_touserdata(L, 1));
-  return 0;
-}
-
-/* Pushes a buffer that goes with its userdata. */
-static ml_buf *new_buf(lua_State *L) {
-  ml_buf *b = lua_newuserdatauv(L, sizeof *b, 0);
-  memset(b, 0, sizeof *b);
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, buf_gc);
-  lua_setfield(L, -2, "__gc");
-  ml__guard_metatable(L);
-  lua_setmetatable(L, -2);
-  return b;
-}
-
 static int host_failed(lua_State *L, int rc, const char *name) {
   return ml__error(L, "OSError", "module '%s': the host cannot give it: %s", name, ml_strerror(rc));
 }
 
-/* What resolve and load of ml_config say. */
-static int search_host(lua_State *L) {
+/* [name, buffer] what resolve and load of ml_config say */
+static int ask_host(lua_State *L) {
   const char *name = luaL_checkstring(L, 1), *id = name;
   const ml_config *c = &ml__engine(L)->config;
-  ml_buf *b = new_buf(L);
+  ml_buf *b = lua_touserdata(L, 2);
   int rc = 1;
   if (c->resolve != NULL) {
     rc = c->resolve(c->ud, name, b);
@@ -215,11 +198,24 @@ static int search_host(lua_State *L) {
   lua_pushfstring(L, "@%s", id);
   rc = luaL_loadbufferx(L, b->data != NULL ? b->data : "", b->len, lua_tostring(L, -1),
                         ml__load_mode(L));
-  ml_buf_free(b);
   if (rc != LUA_OK)
     return luaL_error(L, "error loading module '%s':\n\t%s", name, lua_tostring(L, -1));
   lua_pushvalue(L, -3); /* the id, as what require gives second */
   return 2;
+}
+
+/* The buffer is freed here, whatever fails: a finalizer may find no memory for its call. */
+static int search_host(lua_State *L) {
+  ml_buf b;
+  int rc;
+  memset(&b, 0, sizeof b);
+  lua_settop(L, 1);
+  lua_pushcfunction(L, ask_host);
+  lua_insert(L, 1);
+  lua_pushlightuserdata(L, &b);
+  rc = lua_pcall(L, 2, LUA_MULTRET, 0);
+  ml_buf_free(&b);
+  return rc == LUA_OK ? lua_gettop(L) : lua_error(L);
 }
 
 bool ml__issearcher(lua_State *L, int idx) {

@@ -120,6 +120,54 @@ static void at_the_end(ml_meter_mode meter) {
   expect_ok(ml_close(e, 0));
 }
 
+/* The metatables of C code's userdata are shown, and cannot be given a finalizer that nobody stops. */
+static void c_metatables(ml_engine *e, const char *registry) {
+  char out[512], source[2048];
+  snprintf(source, sizeof source,
+           "local function refused(mt)\n"
+           "  assert(mt.__name == 'FILE*' and mt.__index.write == io.stdout.write)\n"
+           "  assert(mt.__gc == nil and rawget(mt, '__name') == nil and next(mt) == nil)\n"
+           "  assert(getmetatable(mt) == false)\n"
+           "  local ok, e = pcall(function() mt.__gc = function() while true do end end end)\n"
+           "  assert(not ok and e:find('cannot be altered', 1, true), e)\n"
+           "  rawset(mt, '__gc', function() while true do end end)\n" /* which alters nothing */
+           "  mt = nil\n"
+           "end\n"
+           "local mt = getmetatable(io.stdout)\n"
+           "assert(mt == getmetatable(io.stderr))\n"
+           "assert(mt == debug.getmetatable(io.stdout))\n"
+           "assert(getmetatable('').__index == string and getmetatable({}) == nil)\n"
+           "assert(getmetatable(print) == nil and not pcall(getmetatable))\n"
+           "assert(getmetatable(setmetatable({}, {__metatable = 7})) == 7)\n"
+           "%s\n"
+           "refused(mt)\n"
+           "for i = 1, 10 do local f = io.open('/dev/null') end\n"
+           "collectgarbage()\n"
+           "return 'whole'",
+           registry);
+  run(e, source, out, sizeof out);
+  if (strcmp(out, "whole") != 0) fprintf(stderr, "%s\n", out);
+  expect(strcmp(out, "whole") == 0);
+  expect_ok(ml_close(e, 0));
+}
+
+static void finalizers_of_c(void) {
+  static const char registry[] =
+      "local r = debug.getregistry()\n"
+      "assert(r['FILE*'] == mt and r._CLIBS == true and type(r._LOADED) == 'table')\n"
+      "local seen\n"
+      "for k, v in pairs(r) do if k == 'FILE*' then seen = v end end\n"
+      "assert(seen == mt)";
+  ml_config c;
+  ml_engine *e;
+  c_metatables(engine(ML_METER_WATCHDOG), registry);
+  c_metatables(engine(ML_METER_COUNTED), registry);
+  ml_config_init(&c);
+  c.profile = ML_PROFILE_NO_NET;
+  expect_ok(ml_new(&c, &e));
+  c_metatables(e, "");
+}
+
 /* Random patterns on random texts have the results and errors that they have in Lua. */
 static const char alike[] =
     "math.randomseed(SEED)\n"
@@ -233,5 +281,6 @@ int main(void) {
   finalizers(ML_METER_COUNTED);
   at_the_end(ML_METER_WATCHDOG);
   at_the_end(ML_METER_COUNTED);
+  finalizers_of_c();
   return 0;
 }
