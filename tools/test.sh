@@ -129,6 +129,7 @@ list() {
       ;;
     oom)
       echo "embed_program spec/embed/oom.c static"
+      echo "embed_program spec/embed/oom_calls.c static"
       echo "run_spec spec/scripts/hosts_sweep_spec.lua"
       ;;
     *) echo "test.sh: what is '$w'?" >&2 ;;

@@ -290,13 +290,15 @@ static double seconds(void) {
 
 /* A server that could not be closed is a live handle: where there may be one, the
 ** script is driven until it has ended, and not until nothing is left. */
+static double patience = 0.2; /* seconds */
+
 static int drive(ml_engine *e, ml_task *t, int steps) {
   int rc;
   if (!steps) {
     while ((rc = ml_run(e)) == ML_ESCRIPT) continue;
     return rc;
   }
-  for (double end = seconds() + 0.2; ml_task_status(t) == ML_PENDING;) {
+  for (double end = seconds() + patience; ml_task_status(t) == ML_PENDING;) {
     rc = ml_step(e, 0);
     if (rc < 0 && rc != ML_ESCRIPT) return rc;
     if (seconds() > end) return ML_ESTUCK;
@@ -462,6 +464,21 @@ static int check(int which, int refusals, long n, int *ended) {
   return 1;
 }
 
+/* With all memory. On a busy machine the virtual clock may jump to a script's timeout before another
+** process has answered: then it is run again. */
+static void whole_run(int which, limits *whole) {
+  patience = 20;
+  for (int tries = 0;; tries++) {
+    *whole = (limits){-1, 0, 0, 0, 0};
+    int ended = attempt(whole, which);
+    expect(whole->blocks == 0 && whole->bytes == 0);
+    if (ended == ENDED_WELL) break;
+    fprintf(stderr, "%s does not run even with memory: %s\n", doing, why);
+    if (tries >= 50 || !(scripts[which].how & STEPS)) exit(1);
+  }
+  patience = 0.2;
+}
+
 /* oom [SECONDS for all sweeps [SCRIPT [MODE N]]] */
 int main(int argc, char **argv) {
   static const struct {
@@ -474,16 +491,12 @@ int main(int argc, char **argv) {
   int ended;
   signal(SIGALRM, too_long);
   for (int s = 0; s < SCRIPTS; s++) {
-    limits whole = {-1, 0, 0, 0, 0};
+    limits whole;
     /* what comes before the script is swept once, with the first; and attaching */
     long from = scripts[s].how & ATTACHED ? 0 : base;
     double start = seconds(), each;
     snprintf(doing, sizeof doing, "%s", scripts[s].name);
-    if (attempt(&whole, s) != ENDED_WELL) {
-      fprintf(stderr, "%s does not run even with memory: %s\n", doing, why);
-      return 1;
-    }
-    expect(whole.blocks == 0 && whole.bytes == 0);
+    whole_run(s, &whole);
     each = seconds() - start;
     for (int m = 0; m < MODES; m++) {
       long step = 1 + (long)((double)(whole.asked - from) * each / limit), early = 0, tried = 0;
