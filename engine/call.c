@@ -253,7 +253,7 @@ static void close_gate(lua_State *L, ml_closer *closer) {
 static ml_gate *gate_of(ml_evloop *l) {
   ml_gate *g = l->gate;
   if (g != NULL) return g;
-  if (ml__loop_uv(l) == NULL) return NULL;
+  if (l->closed || ml__loop_uv(l) == NULL) return NULL;
   g = calloc(1, sizeof *g);
   if (g == NULL || pthread_mutex_init(&g->lock, NULL) != 0) {
     free(g);
