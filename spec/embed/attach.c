@@ -172,6 +172,24 @@ static void once_more(void) {
 }
 
 /* lua_close without ml_close: clean-up runs, the engine's end is told. */
+static int never_run(ml_call *c, void *ud) {
+  (void)c, (void)ud;
+  abort();
+}
+
+static void functions_after_close(void) {
+  lua_State *L = luaL_newstate();
+  ml_engine *e;
+  luaL_openlibs(L);
+  e = attach(L);
+  expect_ok(ml_def(e, "host.fn", never_run, NULL));
+  run(L, "KEPT = host.fn");
+  expect_ok(ml_close(e, 0));
+  run(L, "local ok, e = pcall(KEPT) assert(not ok)"
+         "assert(tostring(e):find('host.fn: the engine is closed', 1, true), tostring(e))");
+  lua_close(L);
+}
+
 static void state_closed_first(void) {
   pool o = {0, 0};
   lua_State *L = lua_newstate(pool_alloc, &o);
@@ -337,6 +355,7 @@ int main(void) {
   leaves_no_trace();
   what_scripts_keep();
   once_more();
+  functions_after_close();
   state_closed_first();
   never_awaited();
   inside_a_script();
