@@ -368,6 +368,10 @@ void ml__engine_shut(ml_engine *e, int grace_ms) {
   ml_restore_terminal(e);
   ml__host_close(e);
   e->closing = 2; /* finalizers of scripts run from now on: no more loops */
+  for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) { /* made by what ran meanwhile */
+    ml_evloop *l = ml__containerof(k, ml_evloop, link);
+    if (!l->closed) ml__loop_close(e->L, l);
+  }
 }
 
 void ml__engine_free(ml_engine *e) {

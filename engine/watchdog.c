@@ -18,7 +18,7 @@
 #include "core.h"
 
 /* With the time that a thread takes to wake, a slice's end is seen within 1 ms. */
-#define INTERVAL 600000 /* ns */
+#define INTERVAL 850000 /* ns */
 /* Looks at idle engines before the watchdog sleeps until one runs. */
 #define IDLE_LOOKS 20
 #define MAX_SIGNALS 8
@@ -33,6 +33,8 @@ struct ml_dog {
   _Atomic uint64_t due; /* the slice that is over; 0: none */
   atomic_bool poked;    /* ml_interrupt wants the thread to look */
   atomic_bool ask;      /* and to raise KeyboardInterrupt */
+  /* when scripts began to run while the watchdog slept: it takes some time to wake */
+  uint64_t woken_serial, woken_at, woken_cpu;
   /* the watchdog's own */
   uint64_t seen;     /* the slice that it saw last; 0: none */
   uint64_t seen_at;  /* when it saw that first, ns; UINT64_MAX: told */
@@ -88,10 +90,19 @@ static void on_signal(int sig, siginfo_t *info, void *context) {
   errno = saved;
 }
 
+static uint64_t cpu_time(const ml_dog *d) {
+  struct timespec t;
+  if (clock_gettime(d->clock, &t) != 0) return 0;
+  return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 bool ml__dog_on(ml_dog *d) {
   bool was = atomic_exchange(&d->busy, true);
   if (!was && ml__watchdog.asleep) {
     pthread_mutex_lock(&ml__watchdog.lock);
+    d->woken_serial = atomic_load_explicit(&d->e->meter.serial, memory_order_relaxed);
+    d->woken_at = uv_hrtime();
+    d->woken_cpu = cpu_time(d);
     pthread_cond_broadcast(&ml__watchdog.wake);
     pthread_mutex_unlock(&ml__watchdog.lock);
   }
@@ -108,12 +119,6 @@ void ml__dog_poke(ml_dog *d, bool interrupt) {
 
 /* ---- the watchdog's thread ---- */
 
-static uint64_t cpu_time(const ml_dog *d) {
-  struct timespec t;
-  if (clock_gettime(d->clock, &t) != 0) return 0;
-  return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 /* When to look at the engine next. */
 static uint64_t look(ml_dog *d, uint64_t now) {
   ml_meter *m = &d->e->meter;
@@ -124,9 +129,11 @@ static uint64_t look(ml_dog *d, uint64_t now) {
     return now + INTERVAL;
   }
   if (serial != d->seen) {
+    bool first = d->woken_at != 0 && serial == d->woken_serial + 1;
     d->seen = serial;
-    d->seen_at = now;
-    d->seen_cpu = cpu_time(d);
+    d->seen_at = first ? d->woken_at : now;
+    d->seen_cpu = first ? d->woken_cpu : cpu_time(d);
+    d->woken_at = 0;
   }
   if (d->seen_at == UINT64_MAX) return now + INTERVAL;
   end = d->seen_at + m->slice_ns;
@@ -156,6 +163,7 @@ static void *watch(void *arg) {
   unsigned epoch = (unsigned)(uintptr_t)arg;
   int idle = 0;
   pthread_mutex_lock(&ml__watchdog.lock);
+  if (epoch == ml__watchdog.epoch) ml__watchdog.asleep = false;
   while (epoch == ml__watchdog.epoch) {
     uint64_t now = uv_hrtime(), next = now + INTERVAL;
     bool any = false;
@@ -230,6 +238,7 @@ static int start_thread(void) {
   }
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
+  ml__watchdog.asleep = true; /* until it runs: that takes a while, too */
   err = pthread_create(&ml__watchdog.thread, NULL, watch, (void *)(uintptr_t)ml__watchdog.epoch);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   return err == 0 ? 0 : uv_translate_sys_error(err);
