@@ -340,13 +340,28 @@ static bool busy(const ml_engine *e) {
 ** be ready for ever. */
 #define LATE_ROUNDS 1000
 
+static bool is_shut(const ml_evloop *l) {
+  return l->closed && ml__list_empty(&l->closers) && !l->uv_ready;
+}
+
+static int close_loop(lua_State *L) {
+  ml__loop_close(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+/* Closes the loop, also one that a script has closed as far as memory went. */
+static void shut_loop(ml_engine *e, ml_evloop *l) {
+  for (int i = 0; i < 3 && !is_shut(l); i++) call_c(e->L, close_loop, l);
+  if (!is_shut(l)) ml__loop_close(e->L, l);
+}
+
 void ml__engine_shut(ml_engine *e, int grace_ms) {
   uint64_t end = uv_hrtime() + (uint64_t)(grace_ms > 0 ? grace_ms : 0) * 1000000u;
   e->closing = 1;
   for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) {
     ml_evloop *l = ml__containerof(k, ml_evloop, link);
-    if (l->closed) continue;
-    if (l->ntasks > 0) {
+    if (is_shut(l)) continue;
+    if (l->ntasks > 0 && !l->closed) {
       int late = 0;
       call_c(e->L, cancel_all, l);
       do {
@@ -361,7 +376,7 @@ void ml__engine_shut(ml_engine *e, int grace_ms) {
       } while (uv_hrtime() < end || (!ml__list_empty(&l->ready) && ++late < LATE_ROUNDS));
     }
     call_c(e->L, shut, l);
-    ml__loop_close(e->L, l);
+    shut_loop(e, l);
   }
   call_c(e->L, flush_reports, NULL);
   ml_flush(e);
@@ -370,7 +385,7 @@ void ml__engine_shut(ml_engine *e, int grace_ms) {
   e->closing = 2; /* finalizers of scripts run from now on: no more loops */
   for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) { /* made by what ran meanwhile */
     ml_evloop *l = ml__containerof(k, ml_evloop, link);
-    if (!l->closed) ml__loop_close(e->L, l);
+    if (!is_shut(l)) shut_loop(e, l);
   }
 }
 
