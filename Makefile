@@ -51,44 +51,57 @@ UV_SHARED := $(shell $(PKG_CONFIG) --libs libuv)
 UV_STATIC := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir libuv)/libuv_a.a))
 endif
 
-# TLS (OpenSSL 3): WITH_TLS=0 leaves it out.
-WITH_TLS ?= 1
-TLS_PC  := $(if $(filter-out 0,$(WITH_TLS)),openssl)
-ifneq (,$(TLS_PC))
-TLS_FOUND  := $(shell $(PKG_CONFIG) --exists 'openssl >= 3' 2>/dev/null && echo 1)
-TLS_CFLAGS := -DML_WITH_TLS $(shell $(PKG_CONFIG) --cflags openssl 2>/dev/null)
-TLS_SHARED := $(or $(shell $(PKG_CONFIG) --libs openssl 2>/dev/null),-lssl -lcrypto)
-TLS_LIBDIR := $(shell $(PKG_CONFIG) --variable=libdir openssl 2>/dev/null)
-TLS_STATIC := $(and $(wildcard $(TLS_LIBDIR)/libssl.a),$(wildcard $(TLS_LIBDIR)/libcrypto.a))
-endif
+# What single bindings stand on: WITH_X=0 leaves one out, and the bindings with it.
+WITH_TLS    ?= 1# OpenSSL 3
+WITH_HTTP   ?= 1# llhttp, whose C sources Debian's node-llhttp has
+WITH_HTTP2  ?= $(WITH_HTTP)# nghttp2
+WITH_ZLIB   ?= 1# gzip and deflate
+WITH_BROTLI ?= 1# br
+LLHTTP_DIR  ?= /usr/share/llhttp
+LLHTTP_INCLUDE ?= /usr/share/include/llhttp
+on = $(filter-out 0,$(strip $(1)))
+EXT_PC := $(if $(call on,$(WITH_TLS)),openssl) $(if $(call on,$(WITH_HTTP2)),libnghttp2) \
+          $(if $(call on,$(WITH_ZLIB)),zlib) $(if $(call on,$(WITH_BROTLI)),libbrotlienc libbrotlidec)
+EXT_PC := $(strip $(EXT_PC))
+EXT_MISSING := $(strip $(foreach p,$(EXT_PC),$(if $(shell $(PKG_CONFIG) --exists '$(p)$(if $(filter openssl,$(p)), >= 3)' 2>/dev/null && echo 1),,$(p))) \
+               $(if $(call on,$(WITH_HTTP)),$(if $(wildcard $(LLHTTP_DIR)/llhttp.c),,llhttp)))
+EXT_CFLAGS := $(if $(call on,$(WITH_TLS)),-DML_WITH_TLS) $(if $(call on,$(WITH_HTTP)),-DML_WITH_HTTP -I$(LLHTTP_INCLUDE)) \
+              $(if $(call on,$(WITH_HTTP2)),-DML_WITH_HTTP2) $(if $(call on,$(WITH_ZLIB)),-DML_WITH_ZLIB) \
+              $(if $(call on,$(WITH_BROTLI)),-DML_WITH_BROTLI) \
+              $(if $(EXT_PC),$(shell $(PKG_CONFIG) --cflags $(EXT_PC) 2>/dev/null))
+EXT_SHARED := $(if $(EXT_PC),$(or $(shell $(PKG_CONFIG) --libs $(EXT_PC) 2>/dev/null),$(if $(call on,$(WITH_TLS)),-lssl -lcrypto)))
 
 comma := ,
 # The command carries Lua and libuv in itself where static libraries exist. All
 # of Lua's API goes in: C modules that scripts load look for it there.
 LUA_LINK := $(if $(LUA_STATIC),-Wl$(comma)--whole-archive $(LUA_STATIC) -Wl$(comma)--no-whole-archive,$(LUA_SHARED))
 UV_LINK  := $(if $(UV_STATIC),$(UV_STATIC),$(UV_SHARED))
-# So does OpenSSL: to load the shared libraries would double the time that an empty
-# script takes. TLS_LINK='-lssl -lcrypto' uses the system's.
-TLS_LINK := $(if $(TLS_STATIC),$(TLS_LIBDIR)/libssl.a $(TLS_LIBDIR)/libcrypto.a,$(TLS_SHARED))
+# So do the others: to load the shared libraries would double the time that an empty
+# script takes. EXT_LINK='$(EXT_SHARED)' uses the system's.
+EXT_NAMES := $(if $(call on,$(WITH_TLS)),ssl crypto) $(if $(call on,$(WITH_HTTP2)),nghttp2) $(if $(call on,$(WITH_ZLIB)),z) \
+             $(if $(call on,$(WITH_BROTLI)),brotlienc brotlidec brotlicommon)
+EXT_DIRS  := $(sort $(foreach p,$(EXT_PC),$(shell $(PKG_CONFIG) --variable=libdir $(p) 2>/dev/null)))
+EXT_LINK  := $(foreach n,$(EXT_NAMES),$(or $(firstword $(wildcard $(EXT_DIRS:%=%/lib$(n).a))),-l$(n)))
 SYS_LIBS := -lpthread -ldl -lrt -lm
 
 # ---- sources --------------------------------------------------------------
 
-LIB_SRC := $(sort $(wildcard engine/*.c bindings/*.c))
-ifeq (,$(TLS_PC))
-LIB_SRC := $(filter-out bindings/tls%.c,$(LIB_SRC))
-endif
+LIB_SRC := $(sort $(wildcard engine/*.c bindings/*.c bindings/*/*.c))
+LIB_SRC := $(filter-out $(if $(call on,$(WITH_TLS)),,bindings/tls%.c) $(if $(call on,$(WITH_HTTP)),,bindings/http/%.c) \
+             $(if $(call on,$(WITH_HTTP2)),,bindings/http2/%.c) $(if $(call on,$(WITH_ZLIB)),,bindings/compress/zlib.c) \
+             $(if $(call on,$(WITH_BROTLI)),,bindings/compress/brotli.c),$(LIB_SRC))
 CLI_SRC := $(sort $(wildcard engine/cli/*.c))
 STDLIB  := $(sort $(shell find stdlib -name '*.lua' 2>/dev/null))
 
 GEN     := $(BUILD)/gen
-LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/gen/stdlib.o
-PIC_OBJ := $(LIB_SRC:%.c=$(BUILD)/pic/%.o) $(BUILD)/pic/gen/stdlib.o
+LLHTTP  := $(if $(call on,$(WITH_HTTP)),$(addprefix llhttp/,api.o http.o llhttp.o))
+LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/obj/%.o) $(addprefix $(BUILD)/obj/,gen/stdlib.o $(LLHTTP))
+PIC_OBJ := $(LIB_SRC:%.c=$(BUILD)/pic/%.o) $(addprefix $(BUILD)/pic/,gen/stdlib.o $(LLHTTP))
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/obj/%.o)
 
 CC      ?= cc
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
-CPPFLAGS_ALL := -D_GNU_SOURCE -DML_BUILD -Iengine $(LUA_CFLAGS) $(UV_CFLAGS) $(TLS_CFLAGS) \
+CPPFLAGS_ALL := -D_GNU_SOURCE -DML_BUILD -Iengine -Ibindings $(LUA_CFLAGS) $(UV_CFLAGS) $(EXT_CFLAGS) \
            $(if $(STDLIB_DIR),-DML_STDLIB_DIR='"$(abspath $(STDLIB_DIR))"') $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(WARN) -fvisibility=hidden $(EXTRA_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := $(EXTRA_LDFLAGS) $(LDFLAGS)
@@ -120,7 +133,7 @@ endef
 .PHONY: force
 force:
 $(BUILD)/flags: force
-	$(call stamp,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LUA_LINK) $(UV_LINK) $(TLS_LINK))
+	$(call stamp,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(LUA_LINK) $(UV_LINK) $(EXT_LINK))
 $(GEN)/stdlib.list: force
 	$(call stamp,$(STDLIB))
 $(GEN)/sources.list: force
@@ -128,7 +141,7 @@ $(GEN)/sources.list: force
 
 .PHONY: needs
 needs:
-	@test -n "$(LUA_PC)" -a -n "$(UV_PC)" -a -n "$(or $(TLS_FOUND),$(if $(TLS_PC),,1))" || { echo "make: $(if $(LUA_PC),,lua5.4 )$(if $(UV_PC),,libuv )$(if $(TLS_PC),$(if $(TLS_FOUND),,openssl ))not found by $(PKG_CONFIG): run 'make setup'" >&2; exit 1; }
+	@test -n "$(LUA_PC)" -a -n "$(UV_PC)" -a -z "$(EXT_MISSING)" || { echo "make: $(if $(LUA_PC),,lua5.4 )$(if $(UV_PC),,libuv )$(if $(EXT_MISSING),$(EXT_MISSING) )not found: run 'make setup'" >&2; exit 1; }
 
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags | needs
 	@mkdir -p $(@D)
@@ -136,6 +149,19 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags | needs
 $(BUILD)/pic/%.o: %.c $(BUILD)/flags | needs
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -fPIC -MMD -MP -c -o $@ $<
+# llhttp is not ours: compiled as it comes, under names of ours, so that a host may have its own.
+$(GEN)/llhttp.h: $(wildcard $(LLHTTP_DIR)/*.c) $(BUILD)/flags | needs
+	@mkdir -p $(@D)
+	$(call say,GEN)for f in $(basename $(notdir $(LLHTTP))); do $(CC) -I$(LLHTTP_INCLUDE) -w -c -o $(GEN)/$$f.o $(LLHTTP_DIR)/$$f.c || exit 1; done; \
+	  nm -g --defined-only $(patsubst %,$(GEN)/%.o,$(basename $(notdir $(LLHTTP)))) | awk '$$3 ~ /^llhttp/ { print "#define " $$3 " ml__" $$3 }' > $@
+$(BUILD)/obj/llhttp/%.o: $(LLHTTP_DIR)/%.c $(BUILD)/flags $(GEN)/llhttp.h | needs
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -include $(GEN)/llhttp.h -I$(LLHTTP_INCLUDE) $(CFLAGS_ALL) -w -MMD -MP -c -o $@ $<
+$(BUILD)/pic/llhttp/%.o: $(LLHTTP_DIR)/%.c $(BUILD)/flags $(GEN)/llhttp.h | needs
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) -include $(GEN)/llhttp.h -I$(LLHTTP_INCLUDE) $(CFLAGS_ALL) -w -fPIC -MMD -MP -c -o $@ $<
+$(BUILD)/obj/bindings/http/%.o $(BUILD)/pic/bindings/http/%.o: CPPFLAGS_ALL += -include $(GEN)/llhttp.h
+$(patsubst %.c,$(BUILD)/obj/%.o,$(filter bindings/http/%,$(LIB_SRC))) $(patsubst %.c,$(BUILD)/pic/%.o,$(filter bindings/http/%,$(LIB_SRC))): $(GEN)/llhttp.h
 $(BUILD)/obj/gen/stdlib.o: $(GEN)/stdlib.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
@@ -155,19 +181,19 @@ $(BUILD)/libmoonloop.a: $(LIB_OBJ) $(GEN)/sources.list
 	$(call say,AR)ar rcs $@ $(LIB_OBJ)
 
 $(BUILD)/$(SHARED): $(PIC_OBJ) $(GEN)/sources.list
-	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so.$(SOVERSION) -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(TLS_SHARED) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-soname,libmoonloop.so.$(SOVERSION) -o $@ $(PIC_OBJ) $(LDFLAGS_ALL) $(LUA_SHARED) $(UV_SHARED) $(EXT_SHARED) $(SYS_LIBS)
 $(BUILD)/libmoonloop.so.$(SOVERSION) $(BUILD)/libmoonloop.so: $(BUILD)/$(SHARED)
 	@ln -sf $(SHARED) $@
 
 $(BUILD)/moonloop: $(CLI_OBJ) $(BUILD)/libmoonloop.a tools/exports.txt
-	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(TLS_LINK) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(EXT_LINK) $(SYS_LIBS)
 
 # For interpreters of Lua 5.4: require "asyncio". It has Lua from whoever loads it, and is
 # never unloaded: the state's last blocks are freed by its code.
 .PHONY: lua-module
 lua-module: $(BUILD)/asyncio.so ## build/asyncio.so: require "asyncio" in a stock lua5.4
 $(BUILD)/asyncio.so: $(PIC_OBJ) $(BUILD)/pic/engine/stock/asyncio.o $(GEN)/sources.list tools/module.map
-	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-z,nodelete -Wl,--version-script=tools/module.map -o $@ $(filter %.o,$^) $(LDFLAGS_ALL) $(UV_SHARED) $(TLS_SHARED) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -shared -Wl,-z,nodelete -Wl,--version-script=tools/module.map -o $@ $(filter %.o,$^) $(LDFLAGS_ALL) $(UV_SHARED) $(EXT_SHARED) $(SYS_LIBS)
 
 # For hosts built against this tree. The library is named by file, so that the
 # host needs no run path; Lua and libuv are the system's.
@@ -176,7 +202,7 @@ $(BUILD)/moonloop.pc: $(BUILD)/include/moonloop.h $(BUILD)/flags Makefile
 	  'Name: moonloop' \
 	  'Description: Lua 5.4 with async/await on libuv (uninstalled tree)' \
 	  'Version: $(VERSION)' \
-	  'Requires: $(LUA_PC) libuv $(TLS_PC)' \
+	  'Requires: $(LUA_PC) libuv $(EXT_PC)' \
 	  'Cflags: -I$${pcfiledir}/include' \
 	  'Libs: $${pcfiledir}/libmoonloop.a $(strip $(PC_LIBS) $(SYS_LIBS))' > $@
 $(BUILD)/include/moonloop.h: engine/moonloop.h
@@ -261,7 +287,7 @@ fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_S
 	@build/asan/moonloop spec/fuzz/reader_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/unpack_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/sockets_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
-	$(if $(TLS_PC),@MOONLOOP=build/asan/moonloop build/asan/moonloop spec/fuzz/tls_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
+	$(if $(call on,$(WITH_TLS)),@MOONLOOP=build/asan/moonloop build/asan/moonloop spec/fuzz/tls_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	@ASAN_OPTIONS=detect_leaks=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 MOONLOOP=build/asan/moonloop \
 	  build/asan/moonloop spec/fuzz/scripts_fuzz.lua $(FUZZ_SECONDS)
 coverage: ## which lines of C the specs reach (build/coverage/report.txt)
@@ -306,7 +332,7 @@ docs: all ## write the reference from the sources' comments (build/docs)
 .PHONY: install install-lua-module uninstall clean help
 installer = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' LUADIR='$(LUADIR)' INCLUDEDIR='$(INCLUDEDIR)' \
   MANDIR='$(MANDIR)' DOCDIR='$(DOCDIR)' RELOCATABLE='$(RELOCATABLE)' VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' \
-  REQUIRES='$(strip $(LUA_PC) libuv $(TLS_PC))' LIBS='$(strip $(LUA_SHARED) $(UV_SHARED) $(TLS_SHARED))' SYS_LIBS='$(SYS_LIBS)' \
+  REQUIRES='$(strip $(LUA_PC) libuv $(EXT_PC))' LIBS='$(strip $(LUA_SHARED) $(UV_SHARED) $(EXT_SHARED))' SYS_LIBS='$(SYS_LIBS)' \
   tools/install.sh
 install: all ## install below PREFIX (/usr/local), staged in DESTDIR
 	@$(installer) install $(BUILD)

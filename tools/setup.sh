@@ -34,6 +34,10 @@ check() {
       need 'Lua 5.4 with headers' liblua5.4-dev have_pc lua5.4 lua-5.4 lua54 'lua >= 5.4'
       need 'libuv with headers' libuv1-dev have_pc libuv
       [ "${WITH_TLS:-1}" = 0 ] || need 'OpenSSL 3 with headers' libssl-dev have_pc 'openssl >= 3'
+      [ "${WITH_HTTP:-1}" = 0 ] || need 'the sources of llhttp' node-llhttp test -e "${LLHTTP_DIR:-/usr/share/llhttp}/llhttp.c"
+      [ "${WITH_HTTP2:-${WITH_HTTP:-1}}" = 0 ] || need 'nghttp2 with headers' libnghttp2-dev have_pc libnghttp2
+      [ "${WITH_ZLIB:-1}" = 0 ] || need 'zlib with headers' zlib1g-dev have_pc zlib
+      [ "${WITH_BROTLI:-1}" = 0 ] || need 'Brotli with headers' libbrotli-dev have_pc libbrotlienc
       ;;
     test)
       need 'the Lua 5.4 interpreter' lua5.4 have lua5.4

@@ -82,8 +82,8 @@ end)
 
 -- Functions and objects of the C library that reach beyond an engine, and which objects may use them for what.
 local watched = {
-  -- never
-  abort = {}, exit = {}, _Exit = {}, quick_exit = {}, atexit = {}, __assert_fail = {}, raise = {}, system = {},
+  -- never (llhttp: in states of its generated machine that cannot be)
+  abort = { "llhttp", "api" }, exit = {}, _Exit = {}, quick_exit = {}, atexit = {}, __assert_fail = {}, raise = {}, system = {},
   printf = {}, __printf_chk = {}, puts = {}, putchar = {}, putc = {}, perror = {}, psignal = {}, vprintf = {},
   setlocale = {}, uselocale = {}, setvbuf = {}, setbuf = {}, freopen = {}, signal = {}, sigaltstack = {},
   setitimer = {}, alarm = {}, timer_create = {}, pthread_atfork = {}, setenv = {}, putenv = {}, unsetenv = {},
@@ -106,8 +106,8 @@ local watched = {
   tcsetattr = { "tty" },
   -- warnings and reports of an engine whose host gave no `log`
   -- limits: and print where output is limited
-  fprintf = { "error", "limits" }, fwrite = { "error", "limits" }, fputc = { "error" }, fputs = { "error" }, __fprintf_chk = { "error", "limits" },
-  stderr = { "error", "launch", "limits" },
+  fprintf = { "error", "limits", "api" }, fwrite = { "error", "limits" }, fputc = { "error" }, fputs = { "error" }, __fprintf_chk = { "error", "limits" },
+  stderr = { "error", "launch", "limits", "api" }, -- api: llhttp's own, which prints for its debugger alone
   -- print of an engine whose host gave no `print` is Lua's own. What is queued there is written before a child that
   -- inherits it runs and before asyncio.stdout writes; pipe, sendfile: a script's own file
   stdout = { "launch", "limits", "stdout" }, fflush = { "launch", "limits", "stdout", "pipe", "sendfile" },
