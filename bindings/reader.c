@@ -109,6 +109,7 @@ static void fed(ml_reader *r) {
 }
 
 static void taken(ml_reader *r) {
+  if (r->source != NULL && r->source->taken != NULL) r->source->taken(r->source);
   if ((r->obj.flags & ML_RD_PAUSED) && r->in.len <= r->limit) set_paused(r, false);
 }
 
@@ -599,6 +600,8 @@ static int r_gc(lua_State *L) {
   if (r->net != NULL) ml__bytes_free(r->net, &r->in);
   r->waiter = NULL;
   r->s = NULL;
+  if (r->source != NULL && r->source->gone != NULL) r->source->gone(r->source);
+  r->source = NULL;
   if (s == NULL) return 0;
   if (s->target == r) s->target = NULL;
   ml__stream_unref(s);

@@ -292,6 +292,8 @@ struct ml_readsource {
   ** once; < 0: failed. */
   int (*want)(ml_readsource *src, ml_evloop *loop);
   void (*error)(lua_State *L, ml_readsource *src); /* pushes why it failed */
+  void (*taken)(ml_readsource *src);               /* NULL, or bytes were taken: r->in is shorter */
+  void (*gone)(ml_readsource *src);                /* NULL, or the reader is collected */
   bool again;                                      /* a terminal: after its end it can be read on */
 };
 /* For sources. UV_ENOMEM: nothing was taken. */
