@@ -165,6 +165,35 @@ static int e_recv(lua_State *L) {
   return 1;
 }
 
+/* The iterator of datagrams(): what is kept is given without an operation; else it awaits recv(). */
+static int next_datagram(lua_State *L) {
+  const ml_packet *p;
+  ml_dgram *d;
+  lua_settop(L, 0);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  d = check(L)->d;
+  p = d->first;
+  if (p == NULL) {
+    e_recv(L);
+    lua_replace(L, 1);
+    lua_settop(L, 1);
+    return ml__await(L);
+  }
+  lua_pushlstring(L, p->data, p->len);
+  ml__dgram_push_address(L, 1, d, &p->from);
+  ml__dgram_take(d);
+  return 2;
+}
+
+/* datagrams() -> an iterator over datagrams and their senders' addresses, until the endpoint is
+** closed. It awaits by itself. */
+static int e_datagrams(lua_State *L) {
+  check(L);
+  lua_settop(L, 1);
+  lua_pushcclosure(L, next_datagram, 1);
+  return 1;
+}
+
 /* recv_nowait() -> data, address; nothing: there is none now */
 static int e_recv_nowait(lua_State *L) {
   ml_dgram *d = check(L)->d;
@@ -304,10 +333,15 @@ static int e_gc(lua_State *L) {
 }
 
 void ml__dgendpoint_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"recv", e_recv},       {"recv_nowait", e_recv_nowait},
-                                     {"send", e_send},       {"drain", e_drain},
-                                     {"dropped", e_dropped}, {"wait_closed", e_wait_closed},
-                                     {"qsize", e_qsize},     {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"recv", e_recv},
+                                     {"recv_nowait", e_recv_nowait},
+                                     {"send", e_send},
+                                     {"drain", e_drain},
+                                     {"datagrams", e_datagrams},
+                                     {"dropped", e_dropped},
+                                     {"wait_closed", e_wait_closed},
+                                     {"qsize", e_qsize},
+                                     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", e_gc}, {NULL, NULL}};
   ml__newtype(L, ML_T_DGENDPOINT, "DatagramEndpoint", methods, meta);
   ml__dgram_install(L, ML_T_DGENDPOINT);

@@ -152,12 +152,6 @@ end
 
 local Endpoint = net.DatagramEndpoint
 
---- Iterates over datagrams and their senders' addresses until the endpoint is closed. Awaits by itself.
----@return fun(): string?, table?
-function Endpoint:datagrams()
-  return function() return await(self:recv()) end
-end
-
 function Endpoint:__aiter()
   return self
 end
