@@ -230,8 +230,16 @@ static inline void ml__meter_leave(ml_engine *e, lua_State *prev) {
   if (e->meter.armed && prev != NULL) ml__meter_arm(e, prev);
 }
 static inline void ml__meter_next(ml_engine *e) {
-  uint64_t serial = atomic_load_explicit(&e->meter.serial, memory_order_relaxed) + 1;
-  atomic_store_explicit(&e->meter.serial, serial, memory_order_relaxed);
+  ml_meter *m = &e->meter;
+  uint64_t serial = atomic_load_explicit(&m->serial, memory_order_relaxed) + 1;
+  uint32_t in = atomic_load_explicit(&m->stamp.in, memory_order_relaxed) - 1;
+  atomic_store_explicit(&m->serial, serial, memory_order_relaxed);
+  atomic_store_explicit(&m->stamp.in, in, memory_order_relaxed);
+  if (in == 0) ml__meter_stamp(m);
+}
+/* The next slice begins after a pause: it gets a stamp. */
+static inline void ml__meter_paused(ml_engine *e) {
+  atomic_store_explicit(&e->meter.stamp.in, 1, memory_order_relaxed);
 }
 /* The same, for what begins a slice unless it is inside one. */
 static inline lua_State *ml__meter_begin(ml_engine *e, lua_State *L) {

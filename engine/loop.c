@@ -209,6 +209,7 @@ bool ml__loop_alive(ml_evloop *l) {
 /* Blocks in libuv for at most ms (< 0: until something happens). */
 static void poll_uv(ml_evloop *l, double ms) {
   struct ml_dog *dog = l->engine->meter.dog;
+  uint64_t before = uv_now(l->uv);
   if (ms == 0) {
     bool quiet = l->soft > 0 && !uv_loop_alive(l->uv); /* then libuv would not look */
     if (quiet) uv_ref((uv_handle_t *)&l->async);
@@ -232,6 +233,7 @@ static void poll_uv(ml_evloop *l, double ms) {
     uv_run(l->uv, UV_RUN_ONCE);
   uv_unref((uv_handle_t *)&l->uvtimer);
   if (ms > 0) uv_timer_stop(&l->uvtimer);
+  if (uv_now(l->uv) != before) ml__meter_paused(l->engine);
   if (dog != NULL) ml__dog_on(dog);
 }
 
@@ -434,6 +436,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
   int rc = ML_RUN_STOPPED;
   bool collected = false;
   e->running = l;
+  ml__meter_paused(e);
   atomic_store_explicit(&e->live, l, memory_order_release);
   if (e->on_drive != NULL && outer == NULL) e->on_drive(e, true);
   e->task = NULL;

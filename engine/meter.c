@@ -18,6 +18,11 @@
 #define COUNT 1000
 #define SLICE_LEAST 100     /* us */
 #define SLICE_DEFAULT 10000 /* us */
+/* The clock is read every so many slices, or so often (ns): in between the watchdog knows
+** well enough when a slice began. */
+#define STRIDE_MOST 64
+#define SHORT 20000
+#define STALE 100000
 /* Slices that a task may go on for where it cannot be suspended. */
 #define PATIENCE 10
 
@@ -234,11 +239,37 @@ bool ml__meter_preempted(lua_State *co) {
   return strcmp(ar.what, "C") != 0;
 }
 
+/* ---- the watchdog's part ---- */
+
+void ml__meter_stamp(ml_meter *m) {
+  struct ml_stamp *s = &m->stamp;
+  uint64_t now, elapsed;
+  if (m->dog == NULL) return;
+  now = uv_hrtime();
+  elapsed = now - atomic_load_explicit(&s->at, memory_order_relaxed);
+  if (elapsed >= STALE)
+    s->stride = 1;
+  else if (elapsed < SHORT && s->stride < STRIDE_MOST)
+    s->stride *= 2;
+  atomic_store_explicit(&s->serial, 0, memory_order_relaxed);
+  atomic_thread_fence(memory_order_release);
+  atomic_store_explicit(&s->at, now, memory_order_relaxed);
+  if (now - s->cpu_at >= STALE) {
+    s->cpu_at = now;
+    atomic_store_explicit(&s->cpu, cpu_time(), memory_order_relaxed);
+  }
+  atomic_store_explicit(&s->serial, serial(m), memory_order_release);
+  atomic_store_explicit(&s->in, s->stride, memory_order_relaxed);
+}
+
 /* ---- the host's part ---- */
 
 ml_metered ml__meter_open(ml_engine *e, lua_State *L) {
   ml_metered was = {NULL, false};
-  if (e->meter.dog != NULL) was.watched = ml__dog_on(e->meter.dog);
+  if (e->meter.dog != NULL) {
+    was.watched = ml__dog_on(e->meter.dog);
+    if (!was.watched) ml__meter_paused(e);
+  }
   was.prev = ml__meter_begin(e, L);
   return was;
 }
@@ -252,6 +283,7 @@ int ml__meter_init(ml_engine *e) {
   const ml_config *c = &e->config;
   ml_meter *m = &e->meter;
   atomic_init(&m->serial, 1);
+  m->stamp.stride = 1;
   if ((unsigned)c->meter > ML_METER_COUNTED || (unsigned)c->overrun > ML_OVERRUN_PREEMPT)
     return ML_EINVAL;
   if (c->slice_us != 0 && (c->slice_us < SLICE_LEAST || c->slice_us > UINT64_C(1) << 40))

@@ -27,6 +27,14 @@ typedef struct ml_meter {
   lua_State *_Atomic hot;       /* the Lua thread that runs a script now; NULL: none does */
   _Atomic uint64_t serial;      /* of the slice; never 0 */
   _Atomic uint64_t kill_serial; /* of the slice that ml_interrupt stops; 0: none */
+  struct ml_stamp {             /* for the watchdog: when a slice began */
+    _Atomic uint32_t in;        /* slices until the next */
+    uint32_t stride;            /* between two of them, while slices are short */
+    _Atomic uint64_t serial;    /* which slice; 0: it is being written */
+    _Atomic uint64_t at;        /* ns */
+    _Atomic uint64_t cpu;       /* the thread's processor time then, or up to STALE before it, ns */
+    uint64_t cpu_at;            /* when that was read */
+  } stamp;
   volatile sig_atomic_t armed;  /* the phase is not FREE, or a kill is wanted: hooks are set */
   volatile sig_atomic_t phase;  /* ml_meterphase */
   volatile sig_atomic_t killed; /* not the slice but the host is why */
@@ -69,6 +77,8 @@ typedef struct ml_metered {
 } ml_metered;
 ml_metered ml__meter_open(struct ml_engine *e, lua_State *L);
 void ml__meter_close(struct ml_engine *e, lua_State *L, ml_metered was);
+/* The clock is read for the watchdog. */
+void ml__meter_stamp(ml_meter *m);
 /* What ml_new does of it. 0, or a code. */
 int ml__meter_init(struct ml_engine *e);
 /* From a handler of signals on the engine's thread. */

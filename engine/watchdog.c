@@ -1,10 +1,12 @@
 /* The watchdog: one thread for all engines of the process that want one.
 **
-** An engine's thread does nothing but to count its slices. The watchdog looks at the
-** counts, every INTERVAL while scripts run and not at all while none does. When one has
-** stood still for a slice (of the thread's processor time: a machine that is busy with
-** something else is not the script's fault), it sends the engine's thread a signal, whose handler sets
-** the hook: on that thread, which is the only one that may.
+** An engine's thread counts its slices, and notes now and then when one began
+** (ml__meter_stamp). The watchdog looks at the counts about once in a slice while scripts
+** run: one that begins after a look is not over before the next. It sleeps while none
+** runs. When a count has stood still for a slice (of the thread's processor time: a
+** machine that is busy with something else is not the script's fault), it sends the
+** engine's thread a signal, whose handler sets the hook: on that thread, which is the only
+** one that may.
 **
 ** The handler of a signal belongs to the process, so what is known of it does, too: the one
 ** mutable global of the library. `lock` guards it. A thread's own engines are listed
@@ -17,10 +19,12 @@
 
 #include "core.h"
 
-/* With the time that a thread takes to wake, a slice's end is seen within 1 ms. */
-#define INTERVAL 850000 /* ns */
+/* ns. With the time that a thread takes to wake, a slice's end is seen within 1 ms. */
+#define INTERVAL 850000 /* the least between two looks that find nothing wrong */
+#define CLOSE 400000    /* a stamp as young tells well enough when a slice began */
+#define STALE 100000    /* what a stamp's processor time may be behind it */
 /* Looks at idle engines before the watchdog sleeps until one runs. */
-#define IDLE_LOOKS 20
+#define IDLE_LOOKS 4
 #define MAX_SIGNALS 8
 
 struct ml_dog {
@@ -33,12 +37,10 @@ struct ml_dog {
   _Atomic uint64_t due; /* the slice that is over; 0: none */
   atomic_bool poked;    /* ml_interrupt wants the thread to look */
   atomic_bool ask;      /* and to raise KeyboardInterrupt */
-  /* when scripts began to run while the watchdog slept: it takes some time to wake */
-  uint64_t woken_serial, woken_at, woken_cpu;
   /* the watchdog's own */
-  uint64_t seen;     /* the slice that it saw last; 0: none */
-  uint64_t seen_at;  /* when it saw that first, ns; UINT64_MAX: told */
-  uint64_t seen_cpu; /* the thread's processor time then, ns */
+  uint64_t seen;  /* the slice that it saw last; 0: none */
+  uint64_t began; /* when that began, ns; UINT64_MAX: told */
+  uint64_t cpu;   /* the thread's processor time then, ns */
   clockid_t clock;
 };
 
@@ -90,19 +92,11 @@ static void on_signal(int sig, siginfo_t *info, void *context) {
   errno = saved;
 }
 
-static uint64_t cpu_time(const ml_dog *d) {
-  struct timespec t;
-  if (clock_gettime(d->clock, &t) != 0) return 0;
-  return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 bool ml__dog_on(ml_dog *d) {
   bool was = atomic_exchange(&d->busy, true);
   if (!was && ml__watchdog.asleep) {
+    ml__meter_paused(d->e);
     pthread_mutex_lock(&ml__watchdog.lock);
-    d->woken_serial = atomic_load_explicit(&d->e->meter.serial, memory_order_relaxed);
-    d->woken_at = uv_hrtime();
-    d->woken_cpu = cpu_time(d);
     pthread_cond_broadcast(&ml__watchdog.wake);
     pthread_mutex_unlock(&ml__watchdog.lock);
   }
@@ -119,33 +113,59 @@ void ml__dog_poke(ml_dog *d, bool interrupt) {
 
 /* ---- the watchdog's thread ---- */
 
+static uint64_t cpu_time(const ml_dog *d) {
+  struct timespec t;
+  if (clock_gettime(d->clock, &t) != 0) return 0;
+  return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* When did this slice begin? By its stamp, or by one that is not much older; else it counts
+** from now, and the next slice is to get a stamp: false. */
+static bool first_seen(ml_dog *d, uint64_t serial, uint64_t now) {
+  struct ml_stamp *s = &d->e->meter.stamp;
+  uint64_t of = atomic_load_explicit(&s->serial, memory_order_acquire);
+  uint64_t at = atomic_load_explicit(&s->at, memory_order_relaxed);
+  uint64_t cpu = atomic_load_explicit(&s->cpu, memory_order_relaxed);
+  atomic_thread_fence(memory_order_acquire);
+  d->seen = serial;
+  if (of == serial && of == atomic_load_explicit(&s->serial, memory_order_relaxed)) {
+    d->began = at;
+    d->cpu = cpu + STALE;
+    return true;
+  }
+  d->began = now;
+  d->cpu = cpu_time(d);
+  if (now - at < CLOSE) return true;
+  ml__meter_paused(d->e);
+  return false;
+}
+
+/* No slice that begins now is over before this. */
+static uint64_t soonest(const ml_dog *d, uint64_t now) {
+  return now + (d->e->meter.slice_ns > INTERVAL ? d->e->meter.slice_ns : INTERVAL);
+}
+
 /* When to look at the engine next. */
 static uint64_t look(ml_dog *d, uint64_t now) {
   ml_meter *m = &d->e->meter;
   uint64_t serial = atomic_load_explicit(&m->serial, memory_order_relaxed);
-  uint64_t end;
+  uint64_t later = soonest(d, now), end;
   if (atomic_load_explicit(&m->hot, memory_order_relaxed) == NULL) {
     d->seen = 0;
-    return now + INTERVAL;
+    return later;
   }
-  if (serial != d->seen) {
-    bool first = d->woken_at != 0 && serial == d->woken_serial + 1;
-    d->seen = serial;
-    d->seen_at = first ? d->woken_at : now;
-    d->seen_cpu = first ? d->woken_cpu : cpu_time(d);
-    d->woken_at = 0;
+  if (serial != d->seen && !first_seen(d, serial, now)) return now + INTERVAL;
+  if (d->began == UINT64_MAX) return later;
+  end = d->began + m->slice_ns;
+  if (now >= end && now < d->began + ML_REAL_SLICES * m->slice_ns) {
+    uint64_t used = cpu_time(d) - d->cpu;
+    if ((int64_t)used < (int64_t)m->slice_ns) end = now + m->slice_ns - used;
   }
-  if (d->seen_at == UINT64_MAX) return now + INTERVAL;
-  end = d->seen_at + m->slice_ns;
-  if (now >= end && now < d->seen_at + ML_REAL_SLICES * m->slice_ns) {
-    uint64_t used = cpu_time(d) - d->seen_cpu;
-    if (used < m->slice_ns) end = now + m->slice_ns - used;
-  }
-  if (now < end) return end < now + INTERVAL ? end : now + INTERVAL;
-  d->seen_at = UINT64_MAX;
+  if (now < end) return end < later ? end : later;
+  d->began = UINT64_MAX;
   d->due = serial;
   pthread_kill(d->thread, d->sig);
-  return now + INTERVAL;
+  return later;
 }
 
 static bool any_busy(void) {
@@ -165,13 +185,12 @@ static void *watch(void *arg) {
   pthread_mutex_lock(&ml__watchdog.lock);
   if (epoch == ml__watchdog.epoch) ml__watchdog.asleep = false;
   while (epoch == ml__watchdog.epoch) {
-    uint64_t now = uv_hrtime(), next = now + INTERVAL;
+    uint64_t now = uv_hrtime(), next = UINT64_MAX;
     bool any = false;
     for (ml_dog *d = ml__watchdog.dogs; d != NULL; d = d->next) {
-      uint64_t at;
-      if (!atomic_load_explicit(&d->busy, memory_order_relaxed)) continue;
-      any = true;
-      at = look(d, now);
+      bool busy = atomic_load_explicit(&d->busy, memory_order_relaxed);
+      uint64_t at = busy ? look(d, now) : soonest(d, now);
+      if (busy) any = true;
       if (at < next) next = at;
     }
     idle = any ? 0 : idle + 1;
@@ -264,6 +283,7 @@ int ml__dog_new(ml_engine *e, int sig, ml_dog **out) {
     ml__watchdog.dogs = d;
     d->mine = my_dogs;
     my_dogs = d;
+    pthread_cond_broadcast(&ml__watchdog.wake); /* its slices may be shorter than the others' */
   }
   pthread_mutex_unlock(&ml__watchdog.lock);
   if (err != 0) {
