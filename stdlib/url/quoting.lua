@@ -20,7 +20,8 @@ end
 
 local function check(text, what)
   if type(text) == "string" then return end
-  misuse.raise(core.TypeError, ("url.%s: a string was expected, got %s"):format(what, misuse.describe(text)), 3)
+  local got = misuse.describe(text)
+  misuse.raise(core.TypeError, ("url.%s: a string was expected, got %s"):format(what, got), 3)
 end
 
 --- The pattern of what is to be escaped when these stay as they are besides letters, digits and _.-~
