@@ -5,6 +5,12 @@
 #ifdef ML_WITH_TLS
 int ml__open_tls(lua_State *L);
 #endif
+#ifdef ML_WITH_ZLIB
+int ml__open_zlib(lua_State *L);
+#endif
+#ifdef ML_WITH_BROTLI
+int ml__open_brotli(lua_State *L);
+#endif
 int ml__open_pickle(lua_State *L);
 int ml__open_workers(lua_State *L);
 
@@ -15,6 +21,12 @@ const ml_module ml__bindings[] = {
     {"fs.core", ml__open_fs},
 #ifdef ML_WITH_TLS
     {"asyncio.tls", ml__open_tls},
+#endif
+#ifdef ML_WITH_ZLIB
+    {"zlib.core", ml__open_zlib},
+#endif
+#ifdef ML_WITH_BROTLI
+    {"brotli.core", ml__open_brotli},
 #endif
     {"time", ml__open_time},
     {"signal", ml__open_signal},

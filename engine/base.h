@@ -70,6 +70,10 @@ typedef enum {
   ML_T_OUTPUT, /* standard output, standard error */
   ML_T_SOCKET,
   ML_T_BUFFER,
+  ML_T_ZCOMPRESS,
+  ML_T_ZDECOMPRESS,
+  ML_T_BRCOMPRESS,
+  ML_T_BRDECOMPRESS,
   ML_T_HOSTED, /* an object of the host's */
   ML_T_USER    /* bindings may count on from here */
 } ml_objtype;
