@@ -6,10 +6,13 @@
 ---@return table M
 return function(M, parts, name)
   local function lookup(t, key)
-    if type(key) ~= "string" then return nil end
+    if type(key) ~= "string" or not key:find("^[%w_]+$") then return nil end
+    local pattern = "%s" .. key .. "%s"
     for part, names in next, parts do
-      if names:find(" " .. key .. " ", 1, true) then
-        local value = require(part)[key]
+      if names:find(pattern) then
+        local module = require(part)
+        local value = module[key]
+        if value == nil and rawget(module, "__name") == key then value = module end -- a module that is a class
         rawset(t, key, value)
         return value
       end

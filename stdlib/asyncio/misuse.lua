@@ -17,6 +17,27 @@ function M.raise(class, message, level)
   error(class(message), 0)
 end
 
+--- Where the first caller stands that is no part of the standard library: "app.lua:12"; nil if nobody is known.
+---@return string?
+function M.place()
+  for level = 2, 50 do
+    local info = getinfo(level, "Sl")
+    if not info then return nil end
+    local source = info.source
+    if info.currentline > 0 and source:sub(1, 10) ~= "@moonloop/" and source:sub(1, 8) ~= "@stdlib/" then
+      return ("%s:%d"):format(info.short_src, info.currentline)
+    end
+  end
+end
+
+--- Raises an error of `class` that begins with that place.
+---@param class table the error class
+---@param message string
+function M.blame(class, message)
+  local place = M.place()
+  error(class(place and place .. ": " .. message or message), 0)
+end
+
 --- What a value is, for messages: "nil", "a number", "a Task".
 ---@param value any
 ---@return string

@@ -1,0 +1,79 @@
+--- From a route to one function of the request: handlers of all kinds, with the middlewares around them. Built once,
+--- when the application is frozen; what they give has been awaited.
+
+local core = require "asyncio.core"
+local errors = require "http.web.errors"
+local resources = require "http.web.resources"
+
+local async, await, isawaitable = core.async, core.await, core.isawaitable
+
+local M = {}
+
+-- What a plain function gave: a coroutine is awaited.
+local function settle(value)
+  if type(value) ~= "table" then
+    if isawaitable(value) then return await(value) end
+  elseif isawaitable(value) then
+    return await(value)
+  end
+  return value
+end
+
+local function view_handler(view)
+  return function(request)
+    local method = request.method
+    local name = resources.methods[method] and method:lower()
+    local f = name and view[name] or method == "HEAD" and view.get
+    if not f then error(errors.HTTPMethodNotAllowed(method, resources.view_methods(view)), 0) end
+    return settle(f(view(request)))
+  end
+end
+
+local function callable(handler)
+  if type(handler) == "table" and rawget(handler, "__view") then return view_handler(handler) end
+  local body = core.coroutinebody(handler)
+  if type(body) == "function" then return body end
+  return function(request) return settle(handler(request)) end
+end
+
+local function wrap(middleware, inner)
+  local body, handler = core.coroutinebody(middleware), async(inner, "handler")
+  if type(body) == "function" then
+    return function(request) return body(request, handler) end
+  end
+  return function(request) return settle(middleware(request, handler)) end
+end
+
+--- The function that answers a route's requests: the middlewares of the outermost application first, of each
+--- application the first of the list first.
+---@param route http.web.Route
+---@return fun(request: http.web.Request): any
+function M.compile(route)
+  local call, apps = callable(route.handler), route.apps
+  for i = #apps, 1, -1 do
+    local list = apps[i].middlewares
+    for k = #list, 1, -1 do call = wrap(list[k], call) end
+  end
+  return call
+end
+
+-- A route that stands for the lack of one.
+local function system(app, apps, handler)
+  local route = resources.Route._make("*", handler, nil, app)
+  route.apps, route.system = apps, true
+  route.call = M.compile(route)
+  return route
+end
+
+--- The routes of an application for requests that it has no route for.
+---@return { not_found: http.web.Route, not_allowed: http.web.Route }
+function M.missing(app, apps)
+  return {
+    not_found = system(app, apps, function() error(errors.HTTPNotFound(), 0) end),
+    not_allowed = system(app, apps, function(request)
+      error(errors.HTTPMethodNotAllowed(request.method, request._allowed), 0)
+    end),
+  }
+end
+
+return M

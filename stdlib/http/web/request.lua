@@ -1,0 +1,400 @@
+--- Request: what a client asks, over an exchange (`_x`). A request holds four fields when it is made; everything else
+--- is computed when it is asked for. What a script puts into it (`request.user = user`, `request["db"] = db`) stays.
+
+local class = require "http.web.class"
+local core = require "asyncio.core"
+local errors = require "http.web.errors"
+local http_core = require "http.core"
+local misuse = require "asyncio.misuse"
+
+local async, await = core.async, core.await
+
+---@class http.web.Request
+---@field method string
+---@field version string "1.0", "1.1", "2"
+---@field path string decoded, without the query
+---@field path_qs string as it was sent
+---@field raw_path string the same
+---@field query any MultiDict of the query string
+---@field query_string string decoded
+---@field rel_url any URL of path and query
+---@field url any URL with scheme and host
+---@field scheme string "http" or "https"
+---@field secure boolean
+---@field host string as the client named it
+---@field remote string? the peer's address
+---@field headers any Headers: case-insensitive, multi-valued
+---@field cookies table<string, string>
+---@field match_info table<string, string> what the path's parameters matched; also `route`, `handler`, `get(name, default)`
+---@field app table the application whose route it is
+---@field config_dict table the application's state, else that of those above it
+---@field content any StreamReader of the body
+---@field content_type string
+---@field charset string?
+---@field content_length integer?
+---@field body_exists boolean
+---@field can_read_body boolean
+---@field keep_alive boolean
+---@field forwarded table[] elements of Forwarded headers
+---@field if_modified_since integer? seconds since 1970
+---@field if_unmodified_since integer?
+---@field if_range integer?
+---@field if_match table[]? { value, is_weak }
+---@field if_none_match table[]?
+local Request = class.define("Request")
+
+local get = Request.__get
+
+--- For the server.
+---@param x any the exchange
+---@param route table
+---@param params table|false
+function Request._make(x, route, params)
+  return setmetatable({ _x = x, app = route.app, _route = route, _params = params }, Request)
+end
+
+function Request.new()
+  misuse.blame(core.TypeError, "requests are made by the server; in tests by http.testing.make_mocked_request")
+end
+
+-- ---- the request line ----
+
+function get.method(self) return self._x:method() end
+
+function get.version(self) return self._x:version() end
+
+function get.scheme(self) return self._x:scheme() end
+
+function get.secure(self) return self.scheme == "https" end
+
+function get.raw_path(self) return rawget(self, "_target") or self._x:target() end
+
+get.path_qs = get.raw_path
+
+-- Path and query as they were sent.
+local function raw_parts(self)
+  local target = rawget(self, "_target")
+  if not target then return self._x:path(), self._x:query() end
+  local path, query = target:match("^([^?]*)%??(.*)$")
+  return path, query
+end
+
+function get._raw_path_only(self) return (raw_parts(self)) end
+
+function get.path(self)
+  local path = raw_parts(self)
+  if path:find("%", 1, true) then path = require("url").unquote(path) end
+  rawset(self, "path", path)
+  return path
+end
+
+function get.raw_query_string(self)
+  local _, query = raw_parts(self)
+  return query or ""
+end
+
+function get.query_string(self)
+  local query = self.raw_query_string
+  return query:find("[%%+]") and require("url").unquote((query:gsub("%+", " "))) or query
+end
+
+function get.query(self)
+  local query = require("url").parse_qs(self.raw_query_string)
+  rawset(self, "query", query)
+  return query
+end
+
+function get.rel_url(self)
+  local url = require("url").URL(self.raw_path)
+  rawset(self, "rel_url", url)
+  return url
+end
+
+function get.host(self)
+  local host = self._x:authority()
+  if host and host ~= "" then return host end
+  local address = self._x:sockname()
+  return type(address) == "table" and address[1] or "localhost"
+end
+
+function get.url(self)
+  local target = self.raw_path
+  if not target:find("^/") then target = target:match("^%a[%w+.-]*://[^/?#]*([^#]*)") or "/" end
+  local url = require("url").URL(self.scheme .. "://" .. self.host .. target)
+  rawset(self, "url", url)
+  return url
+end
+
+function get.remote(self)
+  local address = self._x:peername()
+  return type(address) == "table" and address[1] or address or nil
+end
+
+function get.keep_alive(self) return self._x:keep_alive() end
+
+function get.task() return core.current_task() end
+
+function get.loop() return core.get_running_loop() end
+
+-- ---- headers ----
+
+function get.headers(self)
+  local headers = self._x:headers()
+  rawset(self, "headers", headers)
+  return headers
+end
+
+function get.cookies(self)
+  local lines = self.headers:getall("Cookie")
+  local cookies = #lines > 0 and require("http.cookies").parse(table.concat(lines, "; ")) or {}
+  rawset(self, "cookies", cookies)
+  return cookies
+end
+
+function get.content_type(self)
+  local value = self.headers["Content-Type"]
+  return value and value:match("^%s*([^;%s]*)"):lower() or "application/octet-stream"
+end
+
+function get.charset(self)
+  local value = self.headers["Content-Type"]
+  local charset = value and value:match(";%s*[cC][hH][aA][rR][sS][eE][tT]=\"?([^;\"%s]+)")
+  return charset and charset:lower()
+end
+
+function get.content_length(self)
+  local value = self.headers["Content-Length"]
+  return value and math.tointeger(tonumber(value)) or nil
+end
+
+local function date_of(name)
+  return function(self) return require("http.dates").parse(self.headers[name]) end
+end
+
+get.if_modified_since = date_of("If-Modified-Since")
+get.if_unmodified_since = date_of("If-Unmodified-Since")
+get.if_range = date_of("If-Range")
+
+-- RFC 9110, 8.8.3. A list of entity tags; nil if there is no header.
+local function etags_of(name)
+  return function(self)
+    local lines = self.headers:getall(name)
+    if #lines == 0 then return nil end
+    local value, list = table.concat(lines, ","), {}
+    if value:match("^%s*%*%s*$") then return { { value = "*", is_weak = false } } end
+    for weak, tag in value:gmatch('(W?/?)"([^"]*)"') do list[#list + 1] = { value = tag, is_weak = weak == "W/" } end
+    return list
+  end
+end
+
+get.if_match = etags_of("If-Match")
+get.if_none_match = etags_of("If-None-Match")
+
+-- One element of a Forwarded header (RFC 7239, 4): names in lower case, values unquoted.
+local function forwarded_element(text)
+  local element = {}
+  for name, value in text:gmatch("([%w!#$%%&'*+.^_`|~-]+)=([^;]*)") do
+    local quoted = value:match('^%s*"(.*)"%s*$')
+    element[name:lower()] = quoted and quoted:gsub("\\(.)", "%1") or value:match("^%s*(.-)%s*$")
+  end
+  return element
+end
+
+function get.forwarded(self)
+  local list = {}
+  for _, line in ipairs(self.headers:getall("Forwarded")) do
+    local hidden = {} -- commas within quotes separate nothing
+    line = line:gsub('"[^"]*"', function(s)
+      hidden[#hidden + 1] = s
+      return "\0" .. #hidden .. "\0"
+    end)
+    for part in line:gmatch("[^,]+") do
+      local text = part:gsub("%z(%d+)%z", function(i) return hidden[tonumber(i)] end)
+      list[#list + 1] = forwarded_element(text)
+    end
+  end
+  return list
+end
+
+-- ---- the route and the application ----
+
+function get.match_info(self)
+  local route = self._route
+  local params = setmetatable(self._params or {}, route.match_meta)
+  rawset(self, "match_info", params)
+  return params
+end
+
+function get._apps(self) return self._route.apps end
+
+function get.config_dict(self)
+  local apps = self._apps
+  return setmetatable({}, {
+    __index = function(_, key)
+      for i = #apps, 1, -1 do
+        local value = rawget(apps[i], key)
+        if value ~= nil then return value end
+      end
+    end,
+  })
+end
+
+function get.client_max_size(self) return self.app and self.app.client_max_size or 0 end
+
+--- What is known of the connection: "peername", "sockname", "ssl_object", ...
+---@param name string
+---@param default any
+function Request:get_extra_info(name, default)
+  local value = self._x:transport_info(name)
+  if value == nil then return default end
+  return value
+end
+
+function get.transport(self)
+  return { get_extra_info = function(_, name, default) return self:get_extra_info(name, default) end }
+end
+
+-- ---- the body ----
+
+function get.body_exists(self) return self._x:has_body() and true or false end
+
+get.can_read_body = get.body_exists
+
+function get.content(self) return self._x:content() end
+
+local function too_large(limit, err)
+  return errors.HTTPRequestEntityTooLarge(limit, type(err) == "table" and rawget(err, "actual_size") or nil)
+end
+
+-- The whole body, once.
+local function read(self)
+  local body = rawget(self, "_body")
+  if body then return body end
+  local limit = self.client_max_size
+  local ok, data = pcall(await, self._x:read(limit))
+  if not ok then
+    if core.isinstance(data, http_core.PayloadTooLarge) then data = too_large(limit, data) end
+    error(data, 0)
+  end
+  rawset(self, "_body", data)
+  return data
+end
+
+--- The whole body. Awaits to a string; HTTPRequestEntityTooLarge (413) if it is more than the application's
+--- client_max_size, OSError or IncompleteReadError if the client goes away.
+---@return any awaitable
+Request.read = async(read, "Request.read")
+
+-- ISO 8859-1 as UTF-8.
+local function from_latin1(s)
+  return (s:gsub("[\128-\255]", function(c) return utf8.char(c:byte()) end))
+end
+
+local decoders = {
+  ["utf-8"] = false, utf8 = false, ["us-ascii"] = false, ascii = false,
+  ["iso-8859-1"] = from_latin1, ["latin-1"] = from_latin1, latin1 = from_latin1, ["iso8859-1"] = from_latin1,
+}
+
+local function text_of(self)
+  local body, charset = read(self), self.charset
+  if not charset then return body end
+  local decode = decoders[charset]
+  if decode == nil then
+    error(errors.HTTPUnsupportedMediaType { text = ("415: the charset %q is not known"):format(charset) }, 0)
+  end
+  return decode and decode(body) or body
+end
+
+--- The whole body as text, in UTF-8. HTTPUnsupportedMediaType (415) for a charset that is not known.
+---@return any awaitable
+Request.text = async(text_of, "Request.text")
+
+--- The whole body, decoded as JSON. HTTPBadRequest (400) says where it is malformed; its `cause` is json's error.
+---@param opts? { loads: fun(text: string): any }
+---@return any awaitable
+Request.json = async(function(self, opts)
+  core.options(opts, { "loads" }, "json")
+  local ok, value = pcall(opts and opts.loads or require("json").decode, text_of(self))
+  if ok then return value end
+  local text = type(value) == "table" and value.message or tostring(value)
+  local err = errors.HTTPBadRequest { text = "400: the body is not JSON: " .. tostring(text) }
+  err.cause = value
+  error(err, 0)
+end, "Request.json")
+
+local form_types = { [""] = true, ["application/x-www-form-urlencoded"] = true, ["multipart/form-data"] = true }
+local form_methods = { POST = true, PUT = true, PATCH = true, TRACE = true, DELETE = true, QUERY = true }
+
+--- The fields of a form that was posted (urlencoded or multipart): a MultiDict of strings and FileFields, the files
+--- of which are in temporary files. Other bodies give an empty one. HTTPRequestEntityTooLarge (413), HTTPBadRequest
+--- (400).
+---@return any awaitable
+Request.post = async(function(self)
+  local form = rawget(self, "_post")
+  if form then return form end
+  local kind = self.headers["Content-Type"]
+  if not form_methods[self.method] or not form_types[kind and self.content_type or ""] or not self.body_exists then
+    form = require("http.multidict").MultiDict()
+  elseif rawget(self, "_body") then
+    form = require("url").parse_qs(self._body)
+  else
+    local forms = require "http.forms"
+    local limit = self.client_max_size
+    local ok, value = pcall(await, forms.read(kind or "application/x-www-form-urlencoded", self._x:content(), { client_max_size = limit }))
+    if not ok then
+      if core.isinstance(value, forms.TooLarge) then
+        value = too_large(limit, value)
+      elseif core.isinstance(value, core.ValueError) then
+        local err = errors.HTTPBadRequest { text = "400: " .. tostring(value.message) }
+        err.cause = value
+        value = err
+      end
+      error(value, 0)
+    end
+    form = value
+  end
+  rawset(self, "_post", form)
+  return form
+end, "Request.post")
+
+--- A reader of the parts of a multipart body, one after the other.
+---@return any awaitable of a MultipartReader; ValueError if the body is not multipart
+Request.multipart = async(function(self)
+  return require("http.multipart").MultipartReader(self.headers, self._x:content())
+end, "Request.multipart")
+
+--- Lets the rest of the body go.
+---@return any awaitable
+Request.release = async(function(self)
+  local content = self.body_exists and self.content
+  while content and await(content:read(65536)) do end
+end, "Request.release")
+
+-- ---- copies ----
+
+local clonable = { "method", "rel_url", "headers", "scheme", "host", "remote", "client_max_size" }
+
+--- A request with something replaced, on the same exchange.
+---@param opts table {method, rel_url, headers, scheme, host, remote, client_max_size}
+function Request:clone(opts)
+  core.options(opts, clonable, "clone")
+  local copy = setmetatable({}, Request)
+  for key, value in next, self do rawset(copy, key, value) end
+  for _, key in ipairs(clonable) do
+    if opts and opts[key] ~= nil then rawset(copy, key, opts[key]) end
+  end
+  if opts and opts.rel_url ~= nil then
+    copy._target = tostring(opts.rel_url)
+    rawset(copy, "rel_url", nil)
+    for _, key in ipairs { "path", "query", "url" } do rawset(copy, key, nil) end
+  end
+  if opts and opts.headers ~= nil then
+    rawset(copy, "headers", http_core.Headers(opts.headers))
+    rawset(copy, "cookies", nil)
+  end
+  return copy
+end
+
+function Request:__tostring() return ("<Request %s %s >"):format(self.method, self.raw_path) end
+
+return Request

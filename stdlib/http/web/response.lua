@@ -1,0 +1,171 @@
+--- Response: one whose body is known, sent in one piece; and json_response.
+
+local StreamResponse = require "http.web.stream"
+local class = require "http.web.class"
+local core = require "asyncio.core"
+local misuse = require "asyncio.misuse"
+
+local async, await = core.async, core.await
+local head_of, signal_prepare, stream_send = StreamResponse._head, StreamResponse._signal_prepare, StreamResponse._send
+
+---@class http.web.Response : http.web.StreamResponse
+---@field text string
+---@field body string
+local Response = class.define("Response", StreamResponse)
+Response.__open = true
+
+local known = {
+  text = true, body = true, status = true, reason = true, headers = true, content_type = true, charset = true,
+}
+
+--- Takes the options of a response into an object that is being made.
+function Response._fill(self, opts, name)
+  local text, body = opts.text, opts.body
+  for key in next, opts do
+    if not known[key] then core.options(opts, { "text", "body", "status", "reason", "headers", "content_type", "charset" }, name) end
+  end
+  if text ~= nil then
+    if body ~= nil then misuse.blame(core.ValueError, name .. ": body and text were both given") end
+    if type(text) ~= "string" then
+      misuse.blame(core.TypeError, name .. ": text: a string was expected, got " .. misuse.describe(text))
+    end
+    self._body = text
+  elseif body ~= nil then
+    if type(body) ~= "string" then
+      misuse.blame(core.TypeError, name .. ": body: a string was expected, got " .. misuse.describe(body))
+    end
+    self._body = body
+  end
+  if opts.status ~= nil then self.status = StreamResponse._check_status(opts.status, name) end
+  if opts.reason ~= nil then self.reason = opts.reason end
+  if opts.headers ~= nil then self._headers = StreamResponse._make_headers(opts.headers, name) end
+  if opts.content_type or opts.charset then
+    local charset = opts.charset
+    if text and not charset and not tostring(opts.content_type):find("charset=", 1, true) then charset = "utf-8" end
+    local kind = opts.content_type or text and "text/plain"
+    StreamResponse._set_type(self, kind, charset, name)
+  elseif not self._headers or not self._headers["Content-Type"] then
+    self._type = text and "text/plain; charset=utf-8" or body and "application/octet-stream" or false
+  end
+end
+
+local fill = Response._fill
+local text_type = "text/plain; charset=utf-8"
+
+---@param opts? { text: string, body: string, status: integer, reason: string, headers: table, content_type: string, charset: string }
+function Response.new(cls, opts)
+  if type(opts) == "table" then
+    local text = opts.text
+    if type(text) == "string" and next(opts) == "text" and next(opts, "text") == nil then
+      return setmetatable(
+        { status = 200, _body = text, _type = text_type, _headers = false, _cookies = false, _x = false, _more = false },
+        cls
+      )
+    end
+  elseif opts ~= nil then
+    misuse.blame(core.TypeError, "Response: a table of keyword arguments was expected, got " .. misuse.describe(opts))
+  end
+  local self = setmetatable(
+    { status = 200, _body = "", _type = false, _headers = false, _cookies = false, _x = false, _more = false },
+    cls
+  )
+  if opts then fill(self, opts, "Response") end
+  return self
+end
+
+-- ---- fields ----
+
+local get, set = Response.__get, Response.__set
+
+function get.body(self) return self._body end
+
+function get.text(self) return self._body end
+
+function set.body(self, body)
+  if body ~= nil and type(body) ~= "string" then
+    misuse.blame(core.TypeError, "body: a string was expected, got " .. misuse.describe(body))
+  end
+  self._body = body or ""
+  if body and not self._type and not (self._headers and self._headers["Content-Type"]) then
+    self._type = "application/octet-stream"
+  end
+end
+
+function set.text(self, text)
+  if text ~= nil and type(text) ~= "string" then
+    misuse.blame(core.TypeError, "text: a string was expected, got " .. misuse.describe(text))
+  end
+  self._body = text or ""
+  if text and not self._type and not (self._headers and self._headers["Content-Type"]) then self._type = text_type end
+end
+
+function get.content_length(self) return #self._body end
+
+function set.content_length()
+  misuse.blame(core.RuntimeError, "content_length of a Response is that of its body")
+end
+
+function get.body_length(self) return #self._body end
+
+-- ---- sending ----
+
+--- For the server: the whole response leaves in one write.
+function Response._send(self, request, x)
+  if self._x == x then return stream_send(self, request) end
+  if request.app._has_prepare then signal_prepare(self, request) end
+  local reason
+  if self._more then
+    reason = self._reason
+    if self._compression then require("http.web.compression").start(self, request) end
+    if self._close then x:set_keep_alive(false) end
+  end
+  local drain = x:respond(self.status, reason, head_of(self), self._body)
+  if drain then await(drain) end
+end
+
+Response._prepare = async(function(self, request)
+  return StreamResponse._start(self, request, #self._body)
+end, "Response.prepare")
+
+--- Sends the body, after prepare.
+---@return any awaitable
+Response.write_eof = async(function(self)
+  if self._x and not self._eof and not self._body_sent then
+    rawset(self, "_body_sent", true)
+    await(StreamResponse.write(self, self._body))
+  end
+  await(StreamResponse.write_eof(self))
+end, "Response.write_eof")
+
+local M = { Response = Response }
+
+--- A Response of a value as JSON.
+---@param data any
+---@param opts? table {text, body, status, reason, headers, content_type = "application/json", dumps}
+---@return http.web.Response
+function M.json_response(data, opts)
+  if opts == nil then
+    local self = Response.new(Response)
+    self._body = require("json").encode(data)
+    self._type = "application/json; charset=utf-8"
+    return self
+  elseif type(opts) ~= "table" then
+    misuse.blame(core.TypeError, "json_response: a table of keyword arguments was expected, got " .. misuse.describe(opts))
+  end
+  local all = {}
+  for key, value in next, opts do all[key] = value end
+  local dumps = all.dumps or require("json").encode
+  all.dumps = nil
+  if data ~= nil then
+    if all.text ~= nil or all.body ~= nil then
+      misuse.blame(core.ValueError, "json_response: only one of data, text and body may be given")
+    end
+    all.text = dumps(data)
+  elseif all.text == nil and all.body == nil then
+    all.text = dumps(data)
+  end
+  all.content_type = all.content_type or "application/json"
+  return Response.new(Response, all)
+end
+
+return M

@@ -1,0 +1,267 @@
+--- From connections to handlers: what runs as the task of a connection. For each exchange: its route, its handler, its
+--- response; an error becomes one, too, and harms no other connection.
+
+local Request = require "http.web.request"
+local Response = require("http.web.response").Response
+local core = require "asyncio.core"
+local errors = require "http.web.errors"
+local misuse = require "asyncio.misuse"
+local pages = require "http.web.pages"
+
+local async, await, current_task, create_task = core.async, core.await, core.current_task, core.create_task
+local getmetatable, setmetatable, xpcall = getmetatable, setmetatable, xpcall
+local send_plain = Response._send
+
+local M = {}
+
+-- ---- errors ----
+
+--- An error of a handler, with where it was raised.
+local Failure = {}
+
+-- The library's own frames say nothing to who wrote a handler.
+local function traceback_of(err)
+  local before = core.traceback(err)
+  local lines = {}
+  for line in debug.traceback("", 3):gmatch("[^\n]+") do
+    if not line:find("^%s*moonloop/http/") and not line:find("^%s*stdlib/http/") and not line:find("[C]: in ?", 1, true) then
+      lines[#lines + 1] = line
+    end
+  end
+  local here = table.concat(lines, "\n")
+  return before and before .. "\nawaited at:\n" .. here or here
+end
+
+-- The handler of xpcall: HTTP errors are responses, and nobody asks where they come from.
+local function on_error(err)
+  if type(err) == "table" and err.is_http_exception then return err end
+  return setmetatable({ err = err, traceback = traceback_of(err) }, Failure)
+end
+
+local function passes(err)
+  return core.isinstance(err, core.KeyboardInterrupt) or core.isinstance(err, core.SystemExit)
+    or core.isinstance(err, core.Terminated)
+end
+
+local function text_of(err)
+  local ok, text = pcall(tostring, err)
+  return ok and text or "(an error that cannot be shown)"
+end
+
+local function report(request, failure)
+  core.get_running_loop():call_exception_handler {
+    message = "Error handling request",
+    exception = failure.err,
+    traceback = failure.traceback,
+    request = request and ("%s %s from %s"):format(request.method, request.raw_path, tostring(request.remote)) or nil,
+  }
+end
+
+-- What a handler gave that is no response, in words.
+local function nonsense(route, value)
+  local what = misuse.describe(value)
+  if type(value) == "string" or type(value) == "number" or type(value) == "boolean" then
+    local text = type(value) == "string" and ("%q"):format(value:sub(1, 60)) or tostring(value)
+    what = ("%s (%s)"):format(what, text)
+  elseif value == nil then
+    what = "nothing: is a return missing?"
+  end
+  local place = route.place and (" (%s)"):format(route.place) or ""
+  return core.TypeError(("the handler of %s%s returned %s A Response was expected"):format(
+    route.resource and ("%s %s"):format(route.method, route.resource.canonical) or "a request without route", place,
+    what:find("%?$") and what or what .. "."))
+end
+
+-- ---- one exchange ----
+
+-- Anything but a plain Response of this request: other kinds of responses, HTTP errors that were returned, nonsense.
+local function finish(response, request, x)
+  local mt = type(response) == "table" and getmetatable(response)
+  if not mt or not mt.is_response then error(nonsense(request._route, response), 0) end
+  if response._x ~= x and x:started() then
+    error(core.RuntimeError(("a response was begun, and the handler returned another one: %s"):format(text_of(response))), 0)
+  end
+  return response:_send(request, x)
+end
+
+-- The route of a request that is not that of a plain path.
+local function find(app, x, method, path)
+  local route, params, allowed, owner = app.router:_resolve(method, path, x:authority())
+  if route then return Request._make(x, route, params) end
+  local missing = owner._missing
+  local request = Request._make(x, allowed[1] and missing.not_allowed or missing.not_found, false)
+  request._allowed = allowed
+  return request
+end
+
+--- Answers with the response of an error, or drops the connection if one was begun.
+---@return table? response what was sent
+local function fail(app, options, x, request, err)
+  local failure = getmetatable(err) == Failure and err
+  if failure and passes(failure.err) then error(failure.err, 0) end
+  if x:lost() then
+    if failure and not core.isinstance(failure.err, core.OSError) then report(request, failure) end
+    return nil
+  end
+  if failure then report(request, failure) end
+  if x:started() then
+    x:abort()
+    return nil
+  end
+  local response = err
+  if failure then
+    local show = options.debug
+    if show == nil then show = app.debug or core.get_running_loop():get_debug() end
+    response = pages.internal_error(request, text_of(failure.err), failure.traceback, show)
+  end
+  if not request then request = Request._make(x, app._missing.not_found, false) end
+  local ok, again = xpcall(response._send, on_error, response, request, x)
+  if ok then return response end
+  if getmetatable(again) == Failure then report(request, again) end
+  if not x:started() and not x:lost() then
+    local drain = x:respond(500, nil, { "Content-Type", "text/plain; charset=utf-8" }, "500: Internal Server Error")
+    if drain then pcall(await, drain) end
+  else
+    x:abort()
+  end
+  return nil
+end
+
+-- ---- connections ----
+
+--- `access_log`, in order of the calls: a request that has been answered.
+local function log_line(log, state, response)
+  local request, x = state.request, state.x
+  if not request then return end
+  local bytes = x.sent and x:sent() or response and response.body_length or 0
+  log(request, response and response.status or 500, bytes, core.get_running_loop():time() - state.start, response)
+end
+
+-- The loops below differ in what they do around a handler: the plain one does nothing.
+local function plain_loop(app)
+  local paths = app.router._plain
+  local make_meta = Request
+
+  local function one(state, x)
+    local method, path = x:method(), x:path()
+    local resource = paths[path]
+    local route = resource and resource.routes[method]
+    local request
+    if route then
+      request = setmetatable({ _x = x, app = route.app, _route = route, _params = false }, make_meta)
+    else
+      request = find(app, x, method, path)
+      route = request._route
+    end
+    state.x, state.request = x, request
+    local response = route.call(request)
+    if getmetatable(response) == Response then
+      send_plain(response, request, x)
+    else
+      finish(response, request, x)
+    end
+    state.x, state.request = false, false
+  end
+
+  return function(conn, state)
+    while true do
+      local x = await(conn:next())
+      if not x then return end
+      one(state, x)
+    end
+  end, one
+end
+
+local function full_one(app, options, log)
+  local cancelling = options.handler_cancellation
+  return function(state, x)
+    state.x, state.start = x, core.get_running_loop():time()
+    local request = find(app, x, x:method(), x:path())
+    state.request = request
+    if cancelling then x:on_lost(current_task()) end
+    local response = request._route.call(request)
+    finish(response, request, x)
+    if cancelling then x:on_lost(nil) end
+    if log then log_line(log, state, response) end
+    state.x, state.request = false, false
+  end
+end
+
+-- An exchange in a task of its own (HTTP/2).
+local function in_task(app, options, log, one)
+  return async(function(x)
+    local state = { x = x, request = false, start = core.get_running_loop():time() }
+    local ok, err = xpcall(one, on_error, state, x)
+    if ok then return end
+    local response = fail(app, options, x, state.request, err)
+    if log then log_line(log, state, response) end
+  end, "handle_request")
+end
+
+-- Many exchanges at once on one connection: the tasks are cancelled if this one is.
+local function many(conn, first, task_of)
+  local tasks = {}
+  local guard <close> = setmetatable({}, {
+    __close = function(_, err)
+      for task in next, tasks do
+        if err ~= nil then task:cancel() end
+      end
+      for task in next, tasks do pcall(await, task) end
+    end,
+  })
+  local _ = guard
+  local x = first
+  while x do
+    local task = create_task(task_of(x))
+    tasks[task] = true
+    task:add_done_callback(function(done) tasks[done] = nil end)
+    x = await(conn:next())
+  end
+end
+
+local option_names = { "access_log", "access_log_format", "handler_cancellation", "debug" }
+
+--- The coroutine function that serves a connection for an application, which is frozen by this. Options: `access_log`
+--- (true, a function of the line, or a file), `access_log_format`, `handler_cancellation` (a handler is cancelled when
+--- its client goes away), `debug` (pages of errors show tracebacks).
+---@param app http.web.Application
+---@param options? table
+---@return fun(conn: any): any
+function M.handler(app, options)
+  core.options(options, option_names, "handler")
+  options = options or {}
+  app:freeze()
+  local log = options.access_log and require("http.web.log").logger(options.access_log, options.access_log_format)
+  local serve, one = plain_loop(app)
+  if log or options.handler_cancellation then
+    one = full_one(app, options, log)
+    serve = function(conn, state)
+      while true do
+        local x = await(conn:next())
+        if not x then return end
+        one(state, x)
+      end
+    end
+  end
+  local task_of = in_task(app, options, log, one)
+
+  return async(function(conn)
+    local first = await(conn:next())
+    if not first then return end
+    if first.multiplexed and first:multiplexed() then return many(conn, first, task_of) end
+    local state = { x = false, request = false, start = 0 }
+    local ok, err = xpcall(one, on_error, state, first)
+    first = nil
+    if ok then ok, err = xpcall(serve, on_error, conn, state) end
+    while not ok do
+      local x, request = state.x, state.request
+      if not x then error(getmetatable(err) == Failure and err.err or err, 0) end
+      local response = fail(app, options, x, request, err)
+      if log then log_line(log, state, response) end
+      state.x, state.request, x, request, response = false, false, nil, nil, nil
+      ok, err = xpcall(serve, on_error, conn, state)
+    end
+  end, "serve_connection")
+end
+
+return M
