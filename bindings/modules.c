@@ -11,6 +11,9 @@ int ml__open_zlib(lua_State *L);
 #ifdef ML_WITH_BROTLI
 int ml__open_brotli(lua_State *L);
 #endif
+#ifdef ML_WITH_HTTP
+int ml__open_ws(lua_State *L);
+#endif
 int ml__open_pickle(lua_State *L);
 int ml__open_workers(lua_State *L);
 
@@ -27,6 +30,9 @@ const ml_module ml__bindings[] = {
 #endif
 #ifdef ML_WITH_BROTLI
     {"brotli.core", ml__open_brotli},
+#endif
+#ifdef ML_WITH_HTTP
+    {"http.ws", ml__open_ws},
 #endif
     {"time", ml__open_time},
     {"signal", ml__open_signal},

@@ -74,6 +74,7 @@ typedef enum {
   ML_T_ZDECOMPRESS,
   ML_T_BRCOMPRESS,
   ML_T_BRDECOMPRESS,
+  ML_T_WEBSOCKET,
   ML_T_HOSTED, /* an object of the host's */
   ML_T_USER    /* bindings may count on from here */
 } ml_objtype;
