@@ -1,7 +1,7 @@
 /*
-** load [udp] CONNECTIONS BYTES SECONDS COMMAND...: starts an echo server and loads it:
+** load [udp | ws] CONNECTIONS BYTES SECONDS COMMAND...: starts an echo server and loads it:
 ** each connection sends a message, waits until all of it has come back and sends
-** the next. Prints the server's CPU microseconds for each message, `us`, and the
+** the next. With ws these are WebSocket messages. Prints the server's CPU microseconds for each message, `us`, and the
 ** messages of a second, `rate`.
 **
 ** There is a short round to warm up. Each round ends when the last message is
@@ -35,7 +35,8 @@ typedef struct load {
   long n, waiting; /* connections; those whose message is not back */
   long messages;   /* back so far in this round */
   char *message;
-  size_t size;
+  size_t size, answer; /* bytes there and back */
+  int websocket;
 } load;
 
 static char input[1 << 18];
@@ -67,8 +68,8 @@ static int receive(load *l, connection *c) {
   if (n == 0) errno = ECONNRESET;
   if (n == 0 || (n < 0 && errno != EAGAIN)) bench_die("receive");
   if (n > 0) c->received += (size_t)n;
-  if (c->received < l->size) return 0;
-  if (c->received > l->size || input[n - 1] != 'x') {
+  if (c->received < l->answer) return 0;
+  if (c->received > l->answer || input[n - 1] != 'x') {
     errno = EPROTO;
     bench_die("wrong echo");
   }
@@ -102,12 +103,54 @@ static void settle(void) {
   nanosleep(&pause, NULL);
 }
 
+/* The head of a WebSocket frame with that payload; returns its size. */
+static size_t frame_head(char *head, size_t payload, int masked) {
+  size_t n = 2, extra = payload < 126 ? 0 : payload <= 0xFFFF ? 2 : 8;
+  head[0] = (char)0x82;
+  head[1] = (char)((extra == 0 ? payload : extra == 2 ? 126 : 127) | (masked ? 0x80 : 0));
+  for (size_t i = extra; i > 0; i--) head[n++] = (char)(payload >> (8 * (i - 1)));
+  return n;
+}
+
+/* The message as a client's frame: its mask is "mask". */
+static void make_frame(load *l) {
+  size_t payload = l->size, n;
+  char *frame = malloc(payload + 14), head[14];
+  n = frame_head(frame, payload, 1);
+  memcpy(frame + n, "mask", 4);
+  n += 4;
+  for (size_t i = 0; i < payload; i++) frame[n + i] = l->message[i] ^ "mask"[i % 4];
+  free(l->message);
+  l->message = frame;
+  l->size = n + payload;
+  l->answer = payload + frame_head(head, payload, 0);
+}
+
+/* Asks for a WebSocket; the connection still blocks. */
+static void open_websocket(int fd) {
+  static const char request[] =
+      "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+  char answer[4096];
+  size_t have = 0;
+  if (send(fd, request, sizeof request - 1, 0) != (ssize_t)sizeof request - 1) bench_die("send");
+  do {
+    ssize_t n = recv(fd, answer + have, sizeof answer - 1 - have, 0);
+    if (n <= 0) bench_die("handshake");
+    have += (size_t)n;
+    answer[have] = 0;
+  } while (strstr(answer, "\r\n\r\n") == NULL);
+  errno = EPROTO;
+  if (strncmp(answer, "HTTP/1.1 101 ", 13) != 0) bench_die("handshake");
+}
+
 static void open_connections(load *l, const server *s) {
   l->epoll = epoll_create1(EPOLL_CLOEXEC);
   l->connections = calloc((size_t)l->n, sizeof *l->connections);
   for (long i = 0; i < l->n; i++) {
     connection *c = &l->connections[i];
     c->fd = server_connect(s);
+    if (l->websocket) open_websocket(c->fd);
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
     watch(l, c, EPOLL_CTL_ADD);
   }
@@ -115,15 +158,18 @@ static void open_connections(load *l, const server *s) {
 
 int main(int argc, char **argv) {
   int udp = argc > 1 && strcmp(argv[1], "udp") == 0;
-  argc -= udp;
-  argv += udp;
+  int ws = argc > 1 && strcmp(argv[1], "ws") == 0;
+  argc -= udp + ws;
+  argv += udp + ws;
   if (argc < 5) {
-    fprintf(stderr, "usage: load [udp] CONNECTIONS BYTES SECONDS COMMAND...\n");
+    fprintf(stderr, "usage: load [udp | ws] CONNECTIONS BYTES SECONDS COMMAND...\n");
     return 2;
   }
-  load l = {.n = atol(argv[1]), .size = (size_t)atol(argv[2])};
+  load l = {.n = atol(argv[1]), .size = (size_t)atol(argv[2]), .websocket = ws};
   l.message = malloc(l.size);
   memset(l.message, 'x', l.size);
+  l.answer = l.size;
+  if (ws) make_frame(&l);
   server s = {.type = udp ? SOCK_DGRAM : SOCK_STREAM};
   server_start(&s, argc - 4, argv + 4);
   open_connections(&l, &s);
