@@ -12,6 +12,7 @@
 #define AHEAD (256 * 1024)   /* read at once of a file that is read in sequence */
 #define GATHER (1024 * 1024) /* reads from here on go into a block of their own */
 #define PIECE (1024 * 1024)  /* the most that is copied and written at once */
+#define POLLED (64 * 1024)   /* the most that is read at once on the loop */
 
 static const char *const verbs[] = {"read",  "read",   "readline", "write", "seek",
                                     "pread", "pwrite", "truncate", "fsync", "datasync",
@@ -74,6 +75,8 @@ static void forget(ml_file *f) {
 }
 
 void ml__file_destroy(ml_file *f) {
+  ml__fswait_close(&f->wait);
+  ml__fswait_close(&f->retry);
   ml__list_remove(&f->link);
   if (f->fd >= 0) close(f->fd);
   free(f->cur.base);
@@ -124,27 +127,91 @@ static void absorb(ml_file *f) {
   }
 }
 
-static void on_done(uv_work_t *w, int status) {
-  ml_file *f = ml__containerof(w, ml_file, work);
-  if (status < 0) f->status = status;
-  f->busy = false;
+/* The job is over. */
+static void end_job(ml_file *f) {
+  f->busy = f->waiting = false;
   if (f->engine != NULL) f->engine->nstats_inflight--;
   absorb(f);
+}
+
+static void settle(ml_file *f) {
+  end_job(f);
   if (f->object == NULL)
     ml__file_destroy(f);
   else
     wake_first(f);
 }
 
+void ml__file_withdraw(ml_file *f) {
+  ml__fswait_close(&f->retry);
+  if (f->wait != NULL) ml__fswait_stop(f->wait);
+  f->status = f->kind == ML_FILE_WRITE && f->put > 0 ? (ssize_t)f->put : UV_ECANCELED;
+  end_job(f);
+}
+
+static void on_done(uv_work_t *w, int status);
+
+static void on_retry(void *owner, int status) {
+  ml_file *f = owner;
+  f->waiting = false;
+  if (status == 0) status = uv_queue_work(f->work.loop, &f->work, ml__file_work, on_done);
+  if (status == 0) return;
+  f->status = status;
+  settle(f);
+}
+
+/* Others have the lock: it is tried for again later. */
+static bool locked_out(ml_file *f) {
+  int rc;
+  if (f->kind != ML_FILE_LOCK || f->status != UV_EAGAIN || atomic_load(&f->cancelled)) return false;
+  rc = ml__fswait_again(&f->retry, f->work.loop, f->tries++, on_retry, f);
+  if (rc < 0) f->status = rc;
+  return f->waiting = rc == 0;
+}
+
+static void on_done(uv_work_t *w, int status) {
+  ml_file *f = ml__containerof(w, ml_file, work);
+  if (status < 0) f->status = status;
+  if (!locked_out(f)) settle(f);
+}
+
+/* A polled file is ready. */
+static void on_ready(void *owner, int status) {
+  ml_file *f = owner;
+  f->status = status == UV_ECANCELED ? status : ml__file_try(f);
+  if (f->status == UV_EAGAIN) {
+    f->loop->stirred = true;
+    if (status == 0) return;
+    f->status = status;
+  }
+  if (f->wait != NULL) ml__fswait_stop(f->wait);
+  settle(f);
+}
+
 /* UV_E* if it cannot be started */
+static int start_job(ml_file *f, uv_loop_t *uv) {
+  int rc;
+  if (f->kind == ML_FILE_CLOSE) ml__fswait_close(&f->wait); /* its duplicate keeps pipes open */
+  if (f->polled && (f->kind == ML_FILE_FILLING || f->kind == ML_FILE_WRITE)) {
+    rc = ml__fswait_poll(&f->wait, uv, f->fd, f->kind == ML_FILE_WRITE ? UV_WRITABLE : UV_READABLE,
+                         on_ready, f);
+    f->waiting = rc == 0;
+    if (rc != UV_EPERM) return rc;
+    f->polled = false; /* a device that never makes one wait, but may take long */
+  }
+  return uv_queue_work(uv, &f->work, ml__file_work, on_done);
+}
+
 static int start(lua_State *L, ml_file *f, ml_filekind kind) {
   ml_engine *e = ml__engine(L);
   uv_loop_t *uv = ml__loop_uv(e->running);
   int rc;
   f->kind = kind;
   f->loop = e->running;
+  f->put = 0;
+  f->tries = 0;
   atomic_store(&f->cancelled, false);
-  rc = uv == NULL ? UV_ENOMEM : uv_queue_work(uv, &f->work, ml__file_work, on_done);
+  rc = uv == NULL ? UV_ENOMEM : start_job(f, uv);
   if (rc < 0) return rc;
   f->busy = true;
   e->nstats_inflight++;
@@ -211,7 +278,9 @@ static int take_nothing(lua_State *L, ml_fileop *op) {
 static int need(lua_State *L, ml_fileop *op, size_t n) {
   ml_file *f = op->f;
   size_t least = f->fills >= 2 && f->regular ? AHEAD : FILL;
-  int rc = start_fill(L, f, n > least ? n : least);
+  int rc;
+  if (f->polled && n > POLLED) n = POLLED;
+  rc = start_fill(L, f, n > least ? n : least);
   op->worked = true;
   if (rc < 0) {
     finish(op, 0);
@@ -501,14 +570,17 @@ static int op_wake(lua_State *L, ml_op *o) {
   return op->f->ops.next == &op->link ? step(L, op) : ML_PARK;
 }
 
-/* A job that has not begun is withdrawn, one that waits in vain is told to stop. Closing
-** goes on. */
+/* A job that has not begun or waits is withdrawn, one that a thread has is told to stop.
+** Closing goes on. */
 static void op_cancel(ml_op *o) {
   ml_fileop *op = (ml_fileop *)o;
   ml_file *f = op->f;
   if (f->busy && op->worked && f->ops.next == &op->link && op->kind != ML_FILE_CLOSE) {
     atomic_store(&f->cancelled, true);
-    uv_cancel((uv_req_t *)&f->work);
+    if (f->waiting)
+      ml__file_withdraw(f);
+    else
+      uv_cancel((uv_req_t *)&f->work);
   }
   leave(op);
 }

@@ -2,7 +2,8 @@
 ** they were awaited, each on a thread.
 **
 ** The descriptor, the buffers and what a thread works on are in ml_file, a block of its
-** own that outlives its userdata until the thread is done. Of the operations in
+** own that outlives its userdata until the thread is done. No thread waits: pipes and
+** terminals are polled by the loop, and locks tried for again by a timer. Of the operations in
 ** f->ops the first is the one that acts; at most one job is under way (f->busy), and it
 ** may belong to nobody: reading ahead, or left behind by a cancelled operation. What
 ** it reads stays in the buffers, so that a cancelled read loses nothing.
@@ -50,6 +51,8 @@ struct ml_file {
   int fd, flags;
   bool busy;     /* a job is under way */
   bool seekable; /* a regular file or the like: read by position */
+  bool polled;   /* a pipe or terminal: read and written on the loop when it is ready */
+  bool waiting;  /* the job under way is not a thread's: see wait and retry */
   bool regular, closing, closed;
   bool eof;      /* the last fill met the end */
   uint8_t fills; /* in sequence */
@@ -58,11 +61,14 @@ struct ml_file {
   ml_block block;            /* what ML_FILE_READ_ALL and ML_FILE_PREAD have read */
   char *path;
   /* the job */
+  ml_fswait *wait;  /* of a polled file: made once */
+  ml_fswait *retry; /* of a lock that others have */
+  unsigned tries;
   atomic_bool cancelled;
   ml_filekind kind;
   int64_t a, b;
   double atime, mtime;
-  size_t n;
+  size_t n, put; /* put: bytes written of n */
   ssize_t status;
   uv_stat_t st;
 };
@@ -87,6 +93,10 @@ typedef struct ml_fileobject {
 
 /* On a thread: what f->kind says. */
 void ml__file_work(uv_work_t *w);
+/* On the loop: reads or writes what a polled file takes. Status as a job's. */
+ssize_t ml__file_try(ml_file *f);
+/* Nobody waits for the job under way any more, which is `waiting`. */
+void ml__file_withdraw(ml_file *f);
 /* Closes the descriptor if it is open, and frees all. Nothing is under way. */
 void ml__file_destroy(ml_file *f);
 extern const ml_opclass ml__file_classes[]; /* by ml_filekind */

@@ -230,6 +230,7 @@ static int f_close_now(lua_State *L) {
   f->closing = true;
   if (f->busy) return 0; /* it is closed when it is collected */
   f->closed = true;
+  ml__fswait_close(&f->wait);
   close(f->fd);
   f->fd = -1;
   return 0;
@@ -270,6 +271,7 @@ static int f_gc(lua_State *L) {
     ml__log(f->engine, "ResourceWarning: unclosed <File '%s'>: call close()", f->path);
   f->closing = true;
   f->object = NULL;
+  if (f->waiting) ml__file_withdraw(f);
   if (!f->busy) ml__file_destroy(f);
   return 0;
 }
@@ -299,6 +301,7 @@ void ml__file_push(lua_State *L, int fd, int flags, const uv_stat_t *st, const c
   f->path = copy;
   f->regular = S_ISREG(st->st_mode);
   f->seekable = f->regular || S_ISBLK(st->st_mode);
+  f->polled = !f->seekable;
   if ((flags & O_APPEND) && f->regular) f->pos = (int64_t)st->st_size;
   ml__list_init(&f->ops);
   ml__list_append(&fs->files, &f->link);
@@ -316,9 +319,11 @@ void ml__files_orphan(ml_fs *fs, ml_evloop *l) {
   for (ml_link *n = fs->files.next, *next; n != &fs->files; n = next) {
     ml_file *f = ml__containerof(n, ml_file, link);
     next = n->next;
+    if (l != NULL && !f->busy && ml__fswait_on(f->wait, l->uv)) ml__fswait_close(&f->wait);
     if (l != NULL && !(f->busy && f->loop == l)) continue;
     if (f->object != NULL) f->object->f = NULL;
     f->object = NULL;
+    if (f->waiting) ml__file_withdraw(f);
     if (!f->busy) {
       ml__file_destroy(f);
       continue;

@@ -1,6 +1,6 @@
 /* The threads' part of File: reading, writing and the rest, on one descriptor. A thread
 ** touches the job's fields of ml_file, the buffer that it fills or empties, and
-** nothing of Lua.
+** nothing of Lua. What would wait for others answers UV_EAGAIN.
 */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ static ssize_t fill(ml_file *f) {
   size_t got = 0;
   while (got < f->n) {
     ssize_t rc = ml__fs_read(f->fd, f->next.base + got, f->n - got,
-                             f->seekable ? f->a + (int64_t)got : -1, &f->cancelled);
+                             f->seekable ? f->a + (int64_t)got : -1);
     if (rc < 0) return got > 0 ? (ssize_t)got : rc;
     if (rc == 0) break;
     got += (size_t)rc;
@@ -27,36 +27,38 @@ static ssize_t fill(ml_file *f) {
   return (ssize_t)got;
 }
 
-/* status: bytes written, and in b the error that ended it */
+/* status: bytes written, and in b the error that ended it. Goes on behind f->put. */
 static ssize_t write_out(ml_file *f, bool by_position) {
-  size_t put = 0;
   f->b = 0;
-  while (put < f->n) {
-    ssize_t rc = ml__fs_write(f->fd, f->out.base + put, f->n - put,
-                              by_position ? f->a + (int64_t)put : -1, &f->cancelled);
+  while (f->put < f->n) {
+    ssize_t rc = ml__fs_write(f->fd, f->out.base + f->put, f->n - f->put,
+                              by_position ? f->a + (int64_t)f->put : -1);
+    if (rc == UV_EAGAIN && f->polled) return rc;
     if (rc < 0) {
       f->b = rc;
-      if (put == 0) return rc;
+      if (f->put == 0) return rc;
       break;
     }
-    put += (size_t)rc;
+    f->put += (size_t)rc;
   }
   if ((f->flags & O_APPEND) && f->seekable) {
     off_t end = lseek(f->fd, 0, SEEK_CUR);
     f->a = end < 0 ? f->a : (int64_t)end;
   }
-  return (ssize_t)put;
+  return (ssize_t)f->put;
 }
 
-/* a: LOCK_SH or LOCK_EX or LOCK_UN; b: do not wait */
+ssize_t ml__file_try(ml_file *f) {
+  return f->kind == ML_FILE_WRITE ? write_out(f, false) : fill(f);
+}
+
+/* a: LOCK_SH or LOCK_EX or LOCK_UN; b: do not wait. UV_EAGAIN: others have it. */
 static ssize_t lock(ml_file *f) {
-  while (!atomic_load(&f->cancelled)) {
-    if (flock(f->fd, (int)f->a | LOCK_NB) == 0) return 1;
-    if (errno != EWOULDBLOCK && errno != EINTR) return last_error();
-    if (f->b) return 0;
-    usleep(10000);
-  }
-  return UV_ECANCELED;
+  int rc;
+  do rc = flock(f->fd, (int)f->a | LOCK_NB);
+  while (rc < 0 && errno == EINTR);
+  if (rc == 0) return 1;
+  return f->b && errno == EWOULDBLOCK ? 0 : last_error();
 }
 
 static ssize_t stat_file(ml_file *f) {

@@ -20,6 +20,7 @@ static const char fs_key;
 /* ---- jobs ---- */
 
 static void release(ml_fsjob *j) {
+  ml__fswait_close(&j->wait);
   if (j->engine != NULL && j->counted) j->engine->nstats_inflight--;
   ml__list_remove(&j->link);
   if (j->fd >= 0) close(j->fd);
@@ -48,7 +49,8 @@ static int pin(ml_fsjob *j) {
 
 static void run_pinned(ml_fsjob *j) {
   char *path = j->path, *dest = j->dest;
-  if (!j->undoing && (j->status = pin(j)) < 0) return;
+  bool resumed = j->waits == ML_FSJOB_READS;
+  if (!j->undoing && !resumed && (j->status = pin(j)) < 0) return;
   if (j->pins[0].fd >= 0) j->path = j->pins[0].path;
   if (j->pins[1].fd >= 0) j->dest = j->pins[1].path;
   if (j->undoing)
@@ -57,6 +59,7 @@ static void run_pinned(ml_fsjob *j) {
     j->cls->run(j);
   j->path = path;
   j->dest = dest;
+  for (int i = 0; j->waits == ML_FSJOB_TRIES && i < 2; i++) ml__path_unpin(&j->pins[i]);
 }
 
 static void run_work(uv_work_t *w) {
@@ -82,13 +85,47 @@ static void discard(ml_fsjob *j, uv_loop_t *uv) {
   release(j);
 }
 
-static void on_done(uv_work_t *w, int status) {
-  ml_fsjob *j = ml__containerof(w, ml_fsjob, work);
-  if (status < 0 && !j->undoing) j->status = status;
+static void settle(ml_fsjob *j) {
   if (j->op != NULL)
     ml__op_wake(&j->op->op);
   else
-    discard(j, w->loop);
+    discard(j, j->work.loop);
+}
+
+/* The job goes on; after an error of the descriptor in a while. */
+static void on_ready(void *owner, int status) {
+  ml_fsjob *j = owner;
+  uv_loop_t *uv = j->work.loop;
+  j->loop->stirred = true;
+  j->waiting = status < 0 && status != UV_ECANCELED;
+  if (j->wait != NULL) ml__fswait_stop(j->wait);
+  if (j->waiting) {
+    ml__fswait_close(&j->wait);
+    status = ml__fswait_again(&j->wait, uv, j->tries++, on_ready, j);
+  } else if (status == 0)
+    status = uv_queue_work(uv, &j->work, run_work, on_done);
+  if (status == 0) return;
+  j->waiting = false;
+  j->status = status;
+  settle(j);
+}
+
+/* Did the job say that it has to wait? UV_EPERM: for what is always ready. */
+static bool must_wait(ml_fsjob *j) {
+  uv_loop_t *uv = j->work.loop;
+  int rc = UV_EPERM;
+  if (j->waits == ML_FSJOB_GOES || j->status != UV_EAGAIN || j->op == NULL) return false;
+  if (j->waits == ML_FSJOB_READS)
+    rc = ml__fswait_poll(&j->wait, uv, j->fd, UV_READABLE, on_ready, j);
+  if (rc == UV_EPERM) rc = ml__fswait_again(&j->wait, uv, j->tries++, on_ready, j);
+  if (rc < 0) j->status = rc;
+  return j->waiting = rc == 0;
+}
+
+static void on_done(uv_work_t *w, int status) {
+  ml_fsjob *j = ml__containerof(w, ml_fsjob, work);
+  if (status < 0 && !j->undoing) j->status = status;
+  if (!must_wait(j)) settle(j);
 }
 
 static char *keep(char **at, const char *s, size_t n) {
@@ -117,6 +154,7 @@ int ml__fsop_begin(lua_State *L, ml_op *o) {
   if (path != NULL) j->path = keep(&at, path, npath);
   if (dest != NULL) j->dest = keep(&at, dest, ndest);
   j->engine = fs->engine;
+  j->loop = fs->engine->running;
   j->sandbox = ml__sandbox_ref(fs->engine->sandbox);
   j->how = op->how;
   j->cls = (const ml_fsclass *)op->op.cls;
@@ -193,7 +231,10 @@ void ml__fsop_cancel(ml_op *o) {
   j->op = NULL;
   op->job = NULL;
   atomic_store(&j->cancelled, true);
-  uv_cancel((uv_req_t *)&j->work); /* on_done follows, sooner or later */
+  if (j->waiting)
+    release(j);
+  else
+    uv_cancel((uv_req_t *)&j->work); /* on_done follows, sooner or later */
 }
 
 static void check_path(lua_State *L, const char *name, int idx) {
@@ -322,7 +363,10 @@ static void orphan_jobs(ml_fs *fs, ml_evloop *l) {
     if (j->counted) j->engine->nstats_inflight--;
     j->engine = NULL;
     j->op = NULL;
-    uv_cancel((uv_req_t *)&j->work);
+    if (j->waiting)
+      release(j);
+    else
+      uv_cancel((uv_req_t *)&j->work);
   }
 }
 

@@ -3,7 +3,8 @@
 ** A job (ml_fsjob) is a block of its own, outside the Lua heap: it owns copies
 ** of its arguments and what the thread writes to, and outlives the operation
 ** that started it, the loop's tasks, and on a host's loop the engine too.
-** Threads touch nothing but their job.
+** Threads touch nothing but their job. None waits for others: what would block answers
+** UV_EAGAIN, and the loop sends it again when it is worth a try.
 */
 #ifndef ML_FS_H
 #define ML_FS_H
@@ -14,6 +15,7 @@ typedef struct ml_fs ml_fs;
 typedef struct ml_fsjob ml_fsjob;
 typedef struct ml_fsop ml_fsop;
 typedef struct ml_file ml_file;
+typedef struct ml_fswait ml_fswait;
 
 /* The engine's part: one userdata in the registry. */
 struct ml_fs {
@@ -37,10 +39,14 @@ typedef struct ml_fsclass {
   unsigned how, how_dest; /* ML_PATH_*: what it needs of path and dest; how 0: the operation's */
 } ml_fsclass;
 
+/* What a job that answered UV_EAGAIN waits for. */
+typedef enum { ML_FSJOB_GOES, ML_FSJOB_READS, ML_FSJOB_TRIES } ml_fsjobwait;
+
 struct ml_fsjob {
   uv_work_t work; /* first */
   ml_link link;
   ml_engine *engine; /* NULL: closed */
+  ml_evloop *loop;   /* not for what outlives the engine */
   ml_fsop *op;       /* NULL: cancelled */
   const ml_fsclass *cls;
   atomic_bool cancelled; /* for threads that work in steps */
@@ -49,7 +55,11 @@ struct ml_fsjob {
   ml_pathpin *pins;    /* in a sandbox, where path and dest are held; or NULL */
   unsigned how;
   signed char denied; /* 1: path, 2: dest is not allowed */
-  ssize_t status;     /* >= 0, or UV_E* */
+  ml_fsjobwait waits; /* READS: fd can be read; TRIES: some time */
+  ml_fswait *wait;
+  bool waiting; /* the loop waits; no thread has the job */
+  unsigned tries;
+  ssize_t status; /* >= 0, or UV_E* */
   /* what was asked */
   char *path, *dest; /* in `text`; in a sandbox, while it runs, those of the pins */
   int64_t a, b;
@@ -58,10 +68,10 @@ struct ml_fsjob {
     uv_stat_t st;
     uv_statfs_t statfs;
   } u;
-  char *out; /* malloc'd */
-  size_t nout;
-  void *dir; /* DIR* */
-  int fd;    /* -1: none; closed with the job */
+  char *out;        /* malloc'd */
+  size_t nout, got; /* got: bytes in out while more are waited for */
+  void *dir;        /* DIR* */
+  int fd;           /* -1: none; closed with the job */
   char text[];
 };
 
@@ -109,17 +119,34 @@ typedef struct ml_block {
 #define ML_BLOCK_HEAD ML_STRING_HEAD
 
 /* On a thread: reads from fd at `offset` (< 0: where it stands) at most n bytes, until the
-** end. Leaves `front` bytes free before them. Status as a job's. */
+** end. Leaves `front` bytes free before them; goes on behind b->len, if that is more. Status
+** as a job's; UV_EAGAIN: b has what there was. */
 ssize_t ml__fs_gather(int fd, int64_t offset, uint64_t n, size_t front, ml_block *b,
                       atomic_bool *cancelled);
 /* Pushes the block's bytes as a string, which takes the block over if it can. Frees it
 ** in any case; protected calls only. */
 void ml__fs_pushblock(lua_State *L, ml_block *b);
 
-/* On a thread: one read or write at `offset` (< 0: where it stands). Waits for what is no
-** regular file until it is ready or `cancelled` is set (UV_ECANCELED). */
-ssize_t ml__fs_read(int fd, char *p, size_t n, int64_t offset, atomic_bool *cancelled);
-ssize_t ml__fs_write(int fd, const char *p, size_t n, int64_t offset, atomic_bool *cancelled);
+/* One read or write at `offset` (< 0: where it stands). UV_EAGAIN: it is not ready. */
+ssize_t ml__fs_read(int fd, char *p, size_t n, int64_t offset);
+ssize_t ml__fs_write(int fd, const char *p, size_t n, int64_t offset);
+
+/* ---- waiting on the loop, see fswait.c ---- */
+
+/* status < 0: UV_ECANCELED: the loop is closed, as is the wait; else of the descriptor, which
+** is not polled any more: a try will tell. */
+typedef void (*ml_fswait_cb)(void *owner, int status);
+
+/* Tells whenever fd is ready for `events` (UV_READABLE, UV_WRITABLE), until it is stopped or
+** closed. A wait that is in the slot is used again. UV_EPERM: it is always ready. */
+int ml__fswait_poll(ml_fswait **slot, uv_loop_t *uv, int fd, int events, ml_fswait_cb ready,
+                    void *owner);
+void ml__fswait_stop(ml_fswait *w);
+/* Tells once, when it is time for another try; the wait is closed by then. */
+int ml__fswait_again(ml_fswait **slot, uv_loop_t *uv, unsigned tries, ml_fswait_cb ready,
+                     void *owner);
+void ml__fswait_close(ml_fswait **slot); /* no-op when the slot is empty */
+bool ml__fswait_on(const ml_fswait *w, const uv_loop_t *uv);
 
 /* ---- open files ---- */
 

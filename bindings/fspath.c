@@ -248,8 +248,17 @@ static int hold_new(ml_pathpin *pin) {
   return 0;
 }
 
+static bool is_fifo(const char *path) {
+  struct stat st;
+  return stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 static void run_copyfile(ml_fsjob *j) {
   uv_fs_t r;
+  if (is_fifo(j->path) || is_fifo(j->dest)) { /* libuv would wait for its other end */
+    j->status = UV_EINVAL;
+    return;
+  }
   if (j->pins != NULL && !j->pins[1].exists && !(j->a & UV_FS_COPYFILE_EXCL)) {
     j->status = hold_new(&j->pins[1]);
     if (j->status < 0) return;

@@ -2,7 +2,7 @@
 ** path's parents, listing a folder in batches, removing a tree.
 **
 ** They look at `cancelled` between their steps. What is not a regular file is opened
-** and read without blocking the thread for good: see ml__fs_read.
+** and read without blocking: what is not ready is left to the loop (ML_FSJOB_*).
 */
 #include <dirent.h>
 #include <errno.h>
@@ -22,28 +22,23 @@
 
 static int last_error(void) { return uv_translate_sys_error(errno); }
 
-/* ---- reading and writing on a thread ---- */
+/* ---- reading and writing ---- */
 
-/* How long a thread waits before it looks whether it is still wanted, ms. */
-#define PATIENCE 50
-
-static int wait_ready(int fd, short events, atomic_bool *cancelled) {
-  struct pollfd p = {.fd = fd, .events = events};
-  for (;;) {
-    int n = poll(&p, 1, PATIENCE);
-    if (n > 0 || (n < 0 && errno != EINTR)) return 0;
-    if (atomic_load(cancelled)) return UV_ECANCELED;
-  }
+/* A FIFO that had no writer yet reads as if it were at its end; poll knows better. */
+static bool readable(int fd) {
+  struct pollfd p = {.fd = fd, .events = POLLIN};
+  int n;
+  do n = poll(&p, 1, 0);
+  while (n < 0 && errno == EINTR);
+  return n != 0;
 }
 
-ssize_t ml__fs_read(int fd, char *p, size_t n, int64_t offset, atomic_bool *cancelled) {
-  for (;;) {
-    ssize_t got;
-    if (offset < 0 && wait_ready(fd, POLLIN, cancelled) < 0) return UV_ECANCELED;
-    got = offset < 0 ? read(fd, p, n) : pread(fd, p, n, (off_t)offset);
-    if (got >= 0) return got;
-    if (errno != EINTR && errno != EAGAIN) return last_error();
-  }
+ssize_t ml__fs_read(int fd, char *p, size_t n, int64_t offset) {
+  ssize_t got;
+  if (offset < 0 && !readable(fd)) return UV_EAGAIN;
+  do got = offset < 0 ? read(fd, p, n) : pread(fd, p, n, (off_t)offset);
+  while (got < 0 && errno == EINTR);
+  return got < 0 ? last_error() : got;
 }
 
 /* write(2); a pipe without readers is an error and no signal. */
@@ -63,15 +58,11 @@ static ssize_t write_quietly(int fd, const char *p, size_t n) {
   return put;
 }
 
-ssize_t ml__fs_write(int fd, const char *p, size_t n, int64_t offset, atomic_bool *cancelled) {
-  for (;;) {
-    ssize_t put = offset < 0 ? write_quietly(fd, p, n) : pwrite(fd, p, n, (off_t)offset);
-    if (put >= 0) return put;
-    if (errno == EAGAIN) {
-      if (wait_ready(fd, POLLOUT, cancelled) < 0) return UV_ECANCELED;
-    } else if (errno != EINTR)
-      return last_error();
-  }
+ssize_t ml__fs_write(int fd, const char *p, size_t n, int64_t offset) {
+  ssize_t put;
+  do put = offset < 0 ? write_quietly(fd, p, n) : pwrite(fd, p, n, (off_t)offset);
+  while (put < 0 && errno == EINTR);
+  return put < 0 ? last_error() : put;
 }
 
 /* ---- gathering ---- */
@@ -104,7 +95,7 @@ static size_t expected(int fd, int64_t offset, uint64_t n) {
 
 ssize_t ml__fs_gather(int fd, int64_t offset, uint64_t n, size_t front, ml_block *b,
                       atomic_bool *cancelled) {
-  size_t want = expected(fd, offset, n), got = 0;
+  size_t want = expected(fd, offset, n), got = b->len > front ? b->len - front : 0;
   /* one byte more: room to learn that it is the end */
   if (!block_grow(b, front + (want > 0 ? want + 1 : 4096))) return UV_ENOMEM;
   while (got < n) {
@@ -118,10 +109,11 @@ ssize_t ml__fs_gather(int fd, int64_t offset, uint64_t n, size_t front, ml_block
     if (step > GATHER_STEP) step = GATHER_STEP;
     if (atomic_load(cancelled)) return UV_ECANCELED;
     rc = ml__fs_read(fd, b->base + ML_BLOCK_HEAD + front + got, step,
-                     offset < 0 ? -1 : offset + (int64_t)got, cancelled);
+                     offset < 0 ? -1 : offset + (int64_t)got);
     if (rc < 0) return rc;
     if (rc == 0) break;
     got += (size_t)rc;
+    b->len = front + got;
   }
   b->len = front + got;
   return (ssize_t)got;
@@ -129,20 +121,18 @@ ssize_t ml__fs_gather(int fd, int64_t offset, uint64_t n, size_t front, ml_block
 
 /* ---- opening ---- */
 
-/* A FIFO that nobody reads can not be opened for writing yet: tries until it can. */
-static int open_patiently(const char *path, int flags, int mode, atomic_bool *cancelled) {
-  for (;;) {
-    int fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
-    struct stat st;
-    int error = errno;
-    if (fd >= 0) return fd;
-    if (error == EINTR) continue;
-    if (error != ENXIO || (flags & O_ACCMODE) != O_WRONLY || stat(path, &st) < 0 ||
-        !S_ISFIFO(st.st_mode))
-      return uv_translate_sys_error(error);
-    if (atomic_load(cancelled)) return UV_ECANCELED;
-    poll(NULL, 0, 10);
-  }
+/* UV_EAGAIN: a FIFO that nobody reads can not be opened for writing yet. */
+static int open_at_once(const char *path, int flags, int mode) {
+  struct stat st;
+  int fd, error;
+  do fd = open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
+  while (fd < 0 && errno == EINTR);
+  if (fd >= 0) return fd;
+  error = errno;
+  if (error == ENXIO && (flags & O_ACCMODE) == O_WRONLY && stat(path, &st) == 0 &&
+      S_ISFIFO(st.st_mode))
+    return UV_EAGAIN;
+  return uv_translate_sys_error(error);
 }
 
 /* Of a path that is held: a file is there and made, or a name in a folder, which is not to be a
@@ -157,8 +147,9 @@ static void run_open(ml_fsjob *j) {
   uv_fs_t r;
   int rc = j->pins != NULL && j->pins[0].exists && (j->a & O_EXCL) && (j->a & O_CREAT)
                ? UV_EEXIST
-               : open_patiently(j->path, pinned_flags(j), (int)j->b, &j->cancelled);
+               : open_at_once(j->path, pinned_flags(j), (int)j->b);
   j->status = rc;
+  j->waits = rc == UV_EAGAIN ? ML_FSJOB_TRIES : ML_FSJOB_GOES;
   if (rc < 0) return;
   j->fd = rc;
   rc = uv_fs_fstat(NULL, &r, j->fd, NULL);
@@ -218,26 +209,28 @@ static int f_open(lua_State *L) {
 
 /* ---- a file as one string ---- */
 
+/* Again and again for what is no regular file, with more of it. */
 static void run_read_file(ml_fsjob *j) {
-  ml_block b = {NULL, 0, 0};
+  ml_block b = {j->out, j->got, j->nout};
   struct stat st;
-  int fd = open_patiently(j->path, O_RDONLY, 0, &j->cancelled);
-  j->status = fd;
-  if (fd < 0) return;
-  j->status = fstat(fd, &st) < 0 ? last_error() : S_ISDIR(st.st_mode) ? UV_EISDIR : 0;
+  if (j->fd < 0) j->fd = open_at_once(j->path, O_RDONLY, 0);
+  j->status = j->fd;
+  if (j->fd < 0) return;
+  j->status = fstat(j->fd, &st) < 0 ? last_error() : S_ISDIR(st.st_mode) ? UV_EISDIR : 0;
   if (j->status == 0)
-    j->status = ml__fs_gather(fd, S_ISREG(st.st_mode) ? 0 : -1, SIZE_MAX / 4, 0, &b, &j->cancelled);
-  close(fd);
-  if (j->status < 0) {
-    free(b.base);
-    return;
-  }
+    j->status = ml__fs_gather(j->fd, S_ISREG(st.st_mode) ? 0 : -1, SIZE_MAX / 4, 0, &b,
+                              &j->cancelled);
   j->out = b.base;
   j->nout = b.cap;
+  j->got = b.len;
+  j->waits = j->status == UV_EAGAIN ? ML_FSJOB_READS : ML_FSJOB_GOES;
+  if (j->waits == ML_FSJOB_READS) return;
+  close(j->fd);
+  j->fd = -1;
 }
 
 static int push_read_file(lua_State *L, ml_fsjob *j) {
-  ml_block b = {j->out, (size_t)j->status, j->nout};
+  ml_block b = {j->out, j->got, j->nout};
   j->out = NULL;
   ml__fs_pushblock(L, &b);
   return 1;

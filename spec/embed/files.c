@@ -20,22 +20,29 @@ static ml_engine *engine(uv_loop_t *loop) {
   return e;
 }
 
-/* Reads that wait, large ones, writes, a watch, a lock, jobs of all kinds; then the end. */
+/* Reads, an opening and a lock that wait, large reads, writes, a watch, a lock, jobs of all kinds; then the end. */
 static const char *script =
     "local asyncio, fs = require 'asyncio', require 'fs'\n"
     "dir = await(fs.mkdtemp())\n"
-    "os.execute('mkfifo ' .. dir .. '/fifo; mkdir ' .. dir .. '/d')\n"
+    "os.execute('cd ' .. dir .. '; mkfifo fifo silent; mkdir d')\n"
     "pipe = await(fs.open(dir .. '/fifo', 'r+'))\n"
     "zero = await(fs.open('/dev/zero'))\n"
     "out = await(fs.open(dir .. '/out', 'w+'))\n"
     "for i = 1, 4 do await(out:write(('x'):rep(70000))) end\n"
     "ahead = await(fs.open(dir .. '/out'))\n"
     "for i = 1, 3 do await(ahead:read(20000)) end\n"
+    "silent = await(fs.open(dir .. '/silent'))\n"
+    "pcall(await, asyncio.wait_for(silent:read(1), 0.001))\n"
+    "await(silent:close())\n"
+    "still = await(fs.open(dir .. '/fifo', 'r+'))\n"
+    "pcall(await, asyncio.wait_for(still:read(1), 0.001))\n"
+    "await(out:lock())\n"
     "local function go(op) asyncio.create_task(op) end\n"
     "for i = 1, 3 do\n"
     "  go(pipe:read(1)); go(zero:read(1 << 16)); go(out:write(('y'):rep(100000)))\n"
     "  go(fs.read_file(dir .. '/out')); go(fs.stat(dir)); go(fs.open(dir .. '/new' .. i, 'x'))\n"
     "  go(fs.listdir('/proc')); go(fs.write_file(dir .. '/atomic', 'z', { atomic = true }))\n"
+    "  go(fs.open(dir .. '/silent', 'w')); go(fs.read_file(dir .. '/silent')); go(ahead:lock())\n"
     "end\n"
     "asyncio.create_task(async(function() for _ in fs.watch(dir, { recursive = true }) do end "
     "end)())\n"
