@@ -65,7 +65,7 @@ EXT_PC := $(if $(call on,$(WITH_TLS)),openssl) $(if $(call on,$(WITH_HTTP2)),lib
 EXT_PC := $(strip $(EXT_PC))
 EXT_MISSING := $(strip $(foreach p,$(EXT_PC),$(if $(shell $(PKG_CONFIG) --exists '$(p)$(if $(filter openssl,$(p)), >= 3)' 2>/dev/null && echo 1),,$(p))) \
                $(if $(call on,$(WITH_HTTP)),$(if $(wildcard $(LLHTTP_DIR)/llhttp.c),,llhttp)))
-EXT_CFLAGS := $(if $(call on,$(WITH_TLS)),-DML_WITH_TLS) $(if $(call on,$(WITH_HTTP)),-DML_WITH_HTTP -I$(LLHTTP_INCLUDE)) \
+EXT_CFLAGS := $(if $(call on,$(WITH_TLS)),-DML_WITH_TLS) $(if $(call on,$(WITH_HTTP)),-DML_WITH_HTTP -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INCLUDE)) \
               $(if $(call on,$(WITH_HTTP2)),-DML_WITH_HTTP2) $(if $(call on,$(WITH_ZLIB)),-DML_WITH_ZLIB) \
               $(if $(call on,$(WITH_BROTLI)),-DML_WITH_BROTLI) \
               $(if $(EXT_PC),$(shell $(PKG_CONFIG) --cflags $(EXT_PC) 2>/dev/null))
@@ -156,10 +156,10 @@ $(GEN)/llhttp.h: $(wildcard $(LLHTTP_DIR)/*.c) $(BUILD)/flags | needs
 	  nm -g --defined-only $(patsubst %,$(GEN)/%.o,$(basename $(notdir $(LLHTTP)))) | awk '$$3 ~ /^llhttp/ { print "#define " $$3 " ml__" $$3 }' > $@
 $(BUILD)/obj/llhttp/%.o: $(LLHTTP_DIR)/%.c $(BUILD)/flags $(GEN)/llhttp.h | needs
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) -include $(GEN)/llhttp.h -I$(LLHTTP_INCLUDE) $(CFLAGS_ALL) -w -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) -include $(GEN)/llhttp.h -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INCLUDE) $(CFLAGS_ALL) -w -MMD -MP -c -o $@ $<
 $(BUILD)/pic/llhttp/%.o: $(LLHTTP_DIR)/%.c $(BUILD)/flags $(GEN)/llhttp.h | needs
 	@mkdir -p $(@D)
-	$(call say,CC)$(CC) -include $(GEN)/llhttp.h -I$(LLHTTP_INCLUDE) $(CFLAGS_ALL) -w -fPIC -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) -include $(GEN)/llhttp.h -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INCLUDE) $(CFLAGS_ALL) -w -fPIC -MMD -MP -c -o $@ $<
 $(BUILD)/obj/bindings/http/%.o $(BUILD)/pic/bindings/http/%.o: CPPFLAGS_ALL += -include $(GEN)/llhttp.h
 $(patsubst %.c,$(BUILD)/obj/%.o,$(filter bindings/http/%,$(LIB_SRC))) $(patsubst %.c,$(BUILD)/pic/%.o,$(filter bindings/http/%,$(LIB_SRC))): $(GEN)/llhttp.h
 $(BUILD)/obj/gen/stdlib.o: $(GEN)/stdlib.c $(BUILD)/flags

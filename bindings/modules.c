@@ -13,6 +13,7 @@ int ml__open_brotli(lua_State *L);
 #endif
 #ifdef ML_WITH_HTTP
 int ml__open_ws(lua_State *L);
+int ml__open_http(lua_State *L);
 #endif
 int ml__open_pickle(lua_State *L);
 int ml__open_workers(lua_State *L);
@@ -33,6 +34,7 @@ const ml_module ml__bindings[] = {
 #endif
 #ifdef ML_WITH_HTTP
     {"http.ws", ml__open_ws},
+    {"http.core", ml__open_http},
 #endif
     {"time", ml__open_time},
     {"signal", ml__open_signal},

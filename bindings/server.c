@@ -17,7 +17,7 @@
 
 /* User values: 1: the handler (a coroutine function), or a protocol factory;
 ** 2: the array of sockets; 3: nil, or a function that gets the Transport of what came
-** in and calls _established when it is ready (TLS). */
+** in and calls _established when it is ready (TLS); 4: nil, or an ml_maker. */
 struct ml_server {
   ml_object obj; /* flags: SV_* */
   ml_net *net;
@@ -31,6 +31,7 @@ struct ml_server {
   int backlog;
   int error; /* accepting failed */
   size_t limit;
+  ml_maker *maker; /* or NULL: the handler gets reader and writer */
 };
 enum { SV_SERVING = 1, SV_CLOSED = 2, SV_PROTOCOLS = 4 };
 
@@ -218,10 +219,16 @@ static bool follow_handlers(ml_net *net, ml_evloop *l) {
 /* The server's object is at idx. */
 static void start_handler(lua_State *L, ml_server *v, int idx, ml_stream *s) {
   ml_fiber *t;
+  int n = 2;
   if (!follow_handlers(v->net, v->loop)) luaL_error(L, "not enough memory");
   lua_getiuservalue(L, idx, 1);
-  ml__streams_push(L, s, v->limit);
-  lua_call(L, 2, 1);
+  if (v->maker != NULL) {
+    lua_getiuservalue(L, idx, 4);
+    n = v->maker->make(L, s, lua_gettop(L));
+    lua_remove(L, -1 - n);
+  } else
+    ml__streams_push(L, s, v->limit);
+  lua_call(L, n, 1);
   t = ml__task_new(L, -1, v->loop);
   s->task = ml__pin(L, -1);
   s->handled.run = run_handled;
@@ -348,13 +355,14 @@ static void on_connection(uv_stream_t *h, int status) {
 
 /* ---- making ---- */
 
-/* new_server(handler, protocols, limit, backlog [, accept]) */
+/* new_server(handler, protocols, limit, backlog [, accept [, maker]]) */
 static int f_new_server(lua_State *L) {
   ml_evloop *loop = ml__loop_get(L);
   ml_net *net = ml__net(L);
   ml_server *v;
-  lua_settop(L, 5);
-  v = ml__newobject(L, ML_T_SERVER, sizeof *v, 3);
+  lua_settop(L, 6);
+  if (!lua_isnil(L, 6)) ml__checkobject(L, 6, ML_T_MAKER);
+  v = ml__newobject(L, ML_T_SERVER, sizeof *v, 4);
   ml__list_init(&v->listeners);
   ml__list_init(&v->accepted);
   ml__list_init(&v->clients);
@@ -372,6 +380,9 @@ static int f_new_server(lua_State *L) {
   lua_setiuservalue(L, -2, 2);
   lua_pushvalue(L, 5);
   lua_setiuservalue(L, -2, 3);
+  v->maker = lua_touserdata(L, 6);
+  lua_pushvalue(L, 6);
+  lua_setiuservalue(L, -2, 4);
   return 1;
 }
 

@@ -301,6 +301,13 @@ int ml__reader_feed(ml_reader *r, const char *p, size_t n);
 void ml__reader_end(ml_reader *r);
 void ml__reader_fail(ml_reader *r);
 
+/* What begins like this makes what a server's handler gets for a stream that came in, in the place
+** of reader and writer: pushes it and gives the number of values; the maker is at idx. */
+typedef struct ml_maker {
+  ml_object obj;
+  int (*make)(lua_State *L, ml_stream *s, int idx);
+} ml_maker;
+
 void ml__server_detach(ml_stream *s);
 int ml__server_add(ml_server *v, int fd, bool local); /* listens on fd, which it takes if it is 0 */
 void ml__listeners_close(ml_net *net, ml_evloop *l);

@@ -75,6 +75,10 @@ typedef enum {
   ML_T_BRCOMPRESS,
   ML_T_BRDECOMPRESS,
   ML_T_WEBSOCKET,
+  ML_T_MAKER,    /* what makes a server's connections: see stream.h */
+  ML_T_HTTPCONN, /* of HTTP/1: a connection */
+  ML_T_EXCHANGE, /* a request and its response */
+  ML_T_HEADERS,
   ML_T_HOSTED, /* an object of the host's */
   ML_T_USER    /* bindings may count on from here */
 } ml_objtype;

@@ -364,7 +364,7 @@ local function make_server(handler, protocols, limit, opts, tls)
   local accept = tls and require("asyncio.secure").acceptor(tls, function(transport)
     server:_established(transport)
   end)
-  server = net.new_server(handler, protocols, limit, opts.backlog or 100, accept)
+  server = net.new_server(handler, protocols, limit, opts.backlog or 100, accept, opts.http)
   return server
 end
 

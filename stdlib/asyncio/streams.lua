@@ -195,10 +195,10 @@ M.Server = setmetatable({ methods = Server }, { __name = "class Server" })
 -- ---- connections ----
 
 local open_known = connections.join({ "limit" }, connections.connect_options, connections.tls_options)
-local serve_known = connections.join({ "limit" }, connections.server_options, connections.tls_options)
+local serve_known = connections.join({ "limit", "http" }, connections.server_options, connections.tls_options)
 local unix_known = connections.join({ "limit", "sock" }, connections.tls_options)
 local unix_serve_known =
-  connections.join({ "limit", "backlog", "start_serving", "cleanup_socket", "sock" }, connections.tls_options)
+  connections.join({ "limit", "http", "backlog", "start_serving", "cleanup_socket", "sock" }, connections.tls_options)
 
 local open = async(function(host, port, limit, opts, locals, tls)
   return net.streams(connections.connect(host, port, opts, locals, tls), limit)

@@ -1,0 +1,253 @@
+/* What the units of http.core share: settings, connections of HTTP/1, requests.
+**
+** A connection (ml_hconn) is the sink of a stream: libuv's callback hands the bytes to
+** llhttp, and no Lua runs. When a request's head is complete it is copied into one block,
+** and the task that waits in conn:next() is woken, once; the block becomes part of the
+** exchange, the userdata which scripts have of a request and its response. A body lies
+** with the connection until somebody asks for it.
+**
+** One exchange at a time is the current one (its serial is the connection's). Older ones
+** still answer what was asked for, but nothing can be done with them.
+*/
+#ifndef ML_HTTP_H
+#define ML_HTTP_H
+
+#include <llhttp.h>
+
+#include "stream.h"
+
+#define ML_HTTP_MAXFIELDS 1000
+
+typedef struct ml_hfield { /* offsets into the head's text */
+  uint32_t name, nname;
+  uint32_t value, nvalue;
+} ml_hfield;
+
+/* A part of the head's text. */
+typedef struct ml_hspan {
+  uint32_t at, n;
+} ml_hspan;
+
+enum {
+  ML_HH_LENGTH = 1,    /* has Content-Length */
+  ML_HH_CHUNKED = 2,   /* has a body in chunks */
+  ML_HH_CONTINUE = 4,  /* the peer waits for 100 Continue */
+  ML_HH_KEEP = 8,      /* the connection may be used again */
+  ML_HH_UPGRADE = 16,  /* asks for another protocol */
+  ML_HH_ABSOLUTE = 32, /* the target was a whole URL */
+  ML_HH_QUERY = 64
+};
+
+/* A request's head: one block. The fields, then the text, follow it. */
+typedef struct ml_hhead {
+  uint32_t ntext;
+  uint16_t nfields;
+  uint8_t minor; /* HTTP/1.minor */
+  uint8_t flags; /* ML_HH_* */
+  ml_hspan method, target, path, query, host;
+  uint64_t length; /* of the body, if it is known */
+  ml_hfield fields[];
+} ml_hhead;
+
+static inline const char *ml__hhead_text(const ml_hhead *h) {
+  return (const char *)(h->fields + h->nfields);
+}
+static inline size_t ml__hhead_size(const ml_hhead *h) {
+  return sizeof *h + h->nfields * sizeof *h->fields + h->ntext;
+}
+
+/* What is known while a head is parsed. */
+typedef struct ml_hparse {
+  const char *chunk; /* what llhttp reads */
+  uint32_t base;     /* bytes of the head before it */
+  uint32_t nfields;
+  ml_hspan target;
+  uint8_t last; /* what the last callback told of: ML_HP_* */
+  bool complete;
+} ml_hparse;
+enum { ML_HP_NONE, ML_HP_TARGET, ML_HP_NAME, ML_HP_VALUE };
+
+/* A head that is not there yet in full. */
+typedef struct ml_hpartial {
+  ml_hparse parse;
+  ml_hfield *fields;
+  uint32_t capfields, captext;
+  char *text;
+} ml_hpartial;
+
+/* The engine's part of HTTP: one userdata in the registry. */
+typedef struct ml_http {
+  ml_net *net;
+  ml_hparse parse;
+  ml_hfield *fields; /* ML_HTTP_MAXFIELDS: of the head that is being parsed */
+  char *out;         /* a response's head is made here */
+  size_t nout, capout;
+  int64_t date_at; /* the second that date tells */
+  char date[40];   /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
+} ml_http;
+
+ml_http *ml__http(lua_State *L);
+/* "Date: ...\r\n", 37 bytes, of this second */
+const char *ml__http_date(ml_http *h);
+
+/* ---- settings: a userdata, made once for many connections ---- */
+
+typedef struct ml_hsettings {
+  ml_maker maker; /* first */
+  uint32_t max_line, max_head, max_headers;
+  uint32_t max_discard; /* bytes of a body that nobody has read, for the sake of keep-alive */
+  double header_timeout, keepalive_timeout, body_timeout, send_timeout, lingering_time;
+  ml_link conns;    /* ml_hconn.all */
+  char server[128]; /* "Server: NAME\r\n", or "" */
+  size_t nserver;
+} ml_hsettings;
+enum { ML_HS_ON_BAD = 1 }; /* user values */
+
+ml_hsettings *ml__checkhsettings(lua_State *L, int idx);
+
+/* ---- connections ---- */
+
+enum {                        /* ml_hconn.flags */
+       ML_HC_BUSY = 1,        /* an exchange was handed out and is not over */
+       ML_HC_STARTED = 2,     /* of it: the response has begun */
+       ML_HC_ANSWERED = 4,    /* it has ended */
+       ML_HC_BODY = 8,        /* the request's body is not there in full */
+       ML_HC_DISCARD = 16,    /* nobody wants what comes of it */
+       ML_HC_KEEP = 32,       /* the connection may be used again */
+       ML_HC_CONTINUE = 64,   /* the peer waits for 100 Continue */
+       ML_HC_CHUNKED = 128,   /* the response goes out in chunks */
+       ML_HC_LENGTH = 256,    /* its length was told: `left` */
+       ML_HC_NOBODY = 512,    /* it has none: HEAD, 204, 304 */
+       ML_HC_SHUTDOWN = 1024, /* graceful end was asked for */
+       ML_HC_LINGER = 2048,   /* closing: what still comes is dropped */
+       ML_HC_PAUSED = 4096,   /* the sink wants no more for now */
+       ML_HC_OVER = 8192,     /* the stream is gone or goes */
+       ML_HC_PEER_ENDED = 1 << 14,
+       ML_HC_LATE = 1 << 15,     /* the deadline has passed */
+       ML_HC_READING = 1 << 16,  /* a task waits for the body */
+       ML_HC_READER = 1 << 17,   /* the body goes to `reader` */
+       ML_HC_UPGRADED = 1 << 18, /* the stream has another sink now */
+       ML_HC_TOOBIG = 1 << 19,
+       ML_HC_OLD = 1 << 20,  /* the request is one of HTTP/1.0 */
+       ML_HC_HTTP2 = 1 << 21 /* the peer has sent the preface of HTTP/2 */
+};
+
+struct ml_hconn;
+typedef struct ml_hop { /* an operation: conn:next(), x:read() or a drain */
+  ml_op op;
+  struct ml_hconn *c; /* user value 1 */
+  uint32_t serial;    /* x:read: its exchange's */
+  size_t limit;       /* x:read: 0: none */
+} ml_hop;
+
+typedef struct ml_hconn {
+  ml_object obj; /* first */
+  ml_http *http;
+  ml_stream *s;
+  ml_hsettings *settings; /* user value 1 */
+  ml_link all;            /* in settings->conns */
+  uint32_t flags;
+  uint32_t serial; /* of the current exchange */
+  uint16_t bad;    /* status to answer with, or 0 */
+  uint8_t minor;
+  const char *why; /* of bad */
+  llhttp_t parser;
+  ml_hpartial *partial; /* or NULL */
+  ml_hhead *head;       /* complete, not handed out yet; or NULL */
+  ml_bytes in;          /* not parsed yet */
+  ml_bytes body;        /* not asked for yet */
+  uint64_t got;         /* bytes of the body so far */
+  uint64_t expected;    /* its length, if it is known; or UINT64_MAX */
+  uint32_t beside;      /* bytes that came with it: extensions of chunks, trailers */
+  uint64_t left;        /* bytes that the response still has to have */
+  ml_hop *next;         /* the operation that waits in conn:next(), or NULL */
+  ml_hop *reading;      /* in x:read(), or NULL */
+  ml_link drains;       /* ml_waitop */
+  ml_reader *reader;    /* user value 2; or NULL */
+  ml_readsource source; /* of that */
+  ml_timer timer;
+  double deadline; /* loop time, or INFINITY; the timer may fire before it */
+  size_t queued;   /* what was to be written when that was looked at last */
+  ml_job gone;     /* cancels the task at `gone_pin` */
+  int gone_pin;
+} ml_hconn;
+/* User values. */
+enum { ML_HC_UV_SETTINGS = 1, ML_HC_UV_READER, ML_HC_UV_NEXT };
+
+ml_hconn *ml__checkhconn(lua_State *L, int idx);
+/* Pushes a connection that takes over a stream, which has no sink yet. */
+ml_hconn *ml__hconn_push(lua_State *L, ml_stream *s, int settings);
+void ml__hconn_deadline(ml_hconn *c, double seconds); /* from now; < 0: none */
+/* The request that waits cannot be served: the status and a reason. */
+void ml__hconn_bad(ml_hconn *c, int status, const char *why);
+void ml__hconn_wake(ml_hconn *c); /* who waits in conn:next() */
+void ml__hconn_pause(ml_hconn *c, bool pause);
+void ml__hconn_close(ml_hconn *c); /* after what is queued; lingers if need be */
+void ml__hconn_shutdown(ml_hconn *c);
+int ml__hconn_detach(lua_State *L); /* a method */
+/* The stream's sink is another one from now on; gives what has come already. */
+void ml__hconn_leave(ml_hconn *c, ml_bytes *rest);
+extern const ml_sink ml__http_sink;
+
+/* ---- parsing (http_parse.c) ---- */
+
+void ml__hparse_init(ml_hconn *c);
+void ml__hparse_feed(ml_hconn *c, const char *p, size_t n); /* what has come */
+void ml__hparse_next(ml_hconn *c); /* goes on with c->in, after an exchange */
+void ml__hparse_free(ml_hconn *c);
+
+/* ---- bodies (http_body.c) ---- */
+
+void ml__hbody_add(ml_hconn *c, const char *p, size_t n);
+void ml__hbody_end(ml_hconn *c); /* it is complete, or never will be: c->bad, lost */
+void ml__hbody_reset(lua_State *L, ml_hconn *c,
+                     int idx); /* the exchange is over; idx: the connection */
+extern const luaL_Reg ml__hbody_methods[];
+
+/* ---- exchanges ---- */
+
+typedef struct ml_exchange {
+  ml_object obj; /* first */
+  ml_hconn *c;   /* user value 1 */
+  uint32_t serial;
+  ml_hhead head; /* last */
+} ml_exchange;
+
+ml_exchange *ml__checkexchange(lua_State *L, int idx);
+/* The exchange at 1, if it is the current one: else raises. */
+ml_hconn *ml__checkcurrent(lua_State *L, const char *fname);
+/* Pushes an exchange of c->head, which is freed. The connection is at idx. */
+int ml__exchange_path(lua_State *L, const ml_exchange *x); /* pushes it */
+ml_exchange *ml__exchange_push(lua_State *L, ml_hconn *c, int idx);
+extern const luaL_Reg ml__respond_methods[], ml__upgrade_methods[];
+
+/* ---- responses (http_respond.c) ---- */
+
+const char *ml__http_reason(int status);
+/* The short answer to a request that cannot be served. */
+void ml__respond_bad(lua_State *L, ml_hconn *c);
+/* Pushes nil, or what waits until the peer has read most of what was written. The connection
+** is at idx. */
+int ml__hconn_drain(lua_State *L, ml_hconn *c, int idx);
+/* x:upgrade: sends the answer. */
+ml_hconn *ml__respond_upgrade(lua_State *L);
+/* A response was sent to its end. */
+void ml__hconn_answered(ml_hconn *c);
+
+/* ---- headers ---- */
+
+bool ml__name_equals(const char *a, size_t na, const char *b, size_t nb); /* ASCII case aside */
+bool ml__token_ok(const char *s, size_t n);
+bool ml__field_ok(const char *s, size_t n); /* no CR, LF, NUL */
+/* Pushes a Headers object of a head's fields. */
+void ml__headers_of(lua_State *L, const ml_hhead *h);
+/* The array of names and values at idx, or of the Headers there: pushes it. */
+void ml__headers_array(lua_State *L, int idx, const char *fname);
+
+/* units' openers: add to the table on top */
+void ml__open_hconn(lua_State *L);
+void ml__open_exchange(lua_State *L);
+void ml__open_hheaders(lua_State *L);
+void ml__open_hbody(lua_State *L);
+
+#endif

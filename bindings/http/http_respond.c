@@ -1,0 +1,490 @@
+/* Responses: a head is put together in a buffer of the engine's, a small body behind it, and
+** both leave in one write, which is tried at once.
+**
+** What frames a message (Content-Length, Transfer-Encoding, Connection) is the connection's
+** affair: a script's headers may tell the length and ask for the end, and are checked, so
+** that no name and no value can begin a line of its own.
+*/
+#include <stdio.h>
+#include <string.h>
+
+#include "http.h"
+
+#define SMALL 4096 /* bodies up to here are copied behind the head */
+
+/* ---- the buffer ---- */
+
+static void room(lua_State *L, ml_http *h, size_t n) {
+  size_t cap = h->capout;
+  char *p;
+  if (h->nout + n <= cap) return;
+  while (cap < h->nout + n) cap = cap == 0 ? 8192 : 2 * cap;
+  p = ml__alloc(h->net->engine->alloc, h->out, h->capout, cap);
+  if (p == NULL) luaL_error(L, "not enough memory");
+  h->out = p;
+  h->capout = cap;
+}
+
+/* There is room for it. */
+static inline void put(ml_http *h, const char *p, size_t n) {
+  memcpy(h->out + h->nout, p, n);
+  h->nout += n;
+}
+#define PUT(h, literal) put(h, literal, sizeof(literal) - 1)
+
+static void put_number(ml_http *h, uint64_t v) {
+  char buf[24], *p = buf + sizeof buf;
+  do *--p = (char)('0' + v % 10);
+  while ((v /= 10) > 0);
+  put(h, p, (size_t)(buf + sizeof buf - p));
+}
+
+static void put_hex(ml_http *h, size_t v) {
+  char buf[24], *p = buf + sizeof buf;
+  do *--p = "0123456789abcdef"[v & 15];
+  while ((v >>= 4) > 0);
+  put(h, p, (size_t)(buf + sizeof buf - p));
+}
+
+/* Sends the buffer and what is behind it. */
+static void send_out(lua_State *L, ml_hconn *c, const char *p, size_t n, const char *end,
+                     size_t nend) {
+  ml_http *h = c->http;
+  uv_buf_t bufs[3] = {{.base = h->out, .len = h->nout},
+                      {.base = (char *)p, .len = n},
+                      {.base = (char *)end, .len = nend}};
+  unsigned k = n == 0 ? 1 : nend == 0 ? 2 : 3;
+  int rc;
+  if (n + nend <= SMALL) {
+    room(L, h, n + nend);
+    put(h, p, n);
+    put(h, end, nend);
+    bufs[0] = (uv_buf_t){.base = h->out, .len = h->nout};
+    k = 1;
+  }
+  h->nout = 0;
+  if ((c->flags & ML_HC_OVER) || (c->s->flags & ML_S_CLOSING)) return;
+  rc = ml__stream_write(L, c->s, bufs, k);
+  if (rc < 0) luaL_error(L, "not enough memory");
+}
+
+/* ---- heads ---- */
+
+/* What a script's headers have told. */
+typedef struct told {
+  bool length, date, server, connection, close;
+  uint64_t n; /* Content-Length */
+} told;
+
+static bool parse_length(const char *s, size_t n, uint64_t *v) {
+  *v = 0;
+  if (n == 0 || n > 18) return false;
+  for (size_t i = 0; i < n; i++) {
+    if (s[i] < '0' || s[i] > '9') return false;
+    *v = *v * 10 + (uint64_t)(s[i] - '0');
+  }
+  return true;
+}
+
+/* Is the token in the comma-separated list? */
+static bool has_token(const char *s, size_t n, const char *token) {
+  size_t k = strlen(token);
+  for (size_t i = 0; i < n;) {
+    size_t end;
+    while (i < n && (s[i] == ' ' || s[i] == '\t' || s[i] == ',')) i++;
+    for (end = i; end < n && s[end] != ',' && s[end] != ' ' && s[end] != '\t';) end++;
+    if (end - i == k && ml__name_equals(s + i, k, token, k)) return true;
+    i = end;
+    if (k == 0) break;
+  }
+  return false;
+}
+
+/* Headers that are the connection's affair as well. */
+static void note(lua_State *L, const char *fname, const char *name, size_t nname, const char *v,
+                 size_t nv, told *t) {
+  switch (nname) {
+  case 4:
+    if (ml__name_equals(name, 4, "date", 4)) t->date = true;
+    break;
+  case 6:
+    if (ml__name_equals(name, 6, "server", 6)) t->server = true;
+    break;
+  case 10:
+    if (!ml__name_equals(name, 10, "connection", 10)) break;
+    t->connection = true;
+    if (has_token(v, nv, "close")) t->close = true;
+    break;
+  case 14:
+    if (!ml__name_equals(name, 14, "content-length", 14)) break;
+    if (t->length || !parse_length(v, nv, &t->n))
+      ml__misuse(L, "ValueError", "%s: Content-Length must be one number, got '%s'", fname, v);
+    t->length = true;
+    break;
+  case 17:
+    if (ml__name_equals(name, 17, "transfer-encoding", 17))
+      ml__misuse(L, "ValueError", "%s: Transfer-Encoding is set by the connection", fname);
+    break;
+  default: break;
+  }
+}
+
+/* The array of names and values at idx, or nothing. */
+static void put_headers(lua_State *L, ml_http *h, int idx, const char *fname, told *t) {
+  lua_Integer n;
+  memset(t, 0, sizeof *t);
+  if (lua_isnoneornil(L, idx)) return;
+  if (!lua_istable(L, idx)) {
+    ml__headers_array(L, idx, fname);
+    lua_replace(L, idx);
+  }
+  n = (lua_Integer)lua_rawlen(L, idx);
+  if (n % 2 != 0)
+    ml__misuse(L, "ValueError", "%s: headers must be name, value, name, value...: %d items came",
+               fname, (int)n);
+  for (lua_Integer i = 1; i < n; i += 2) {
+    size_t nn, nv;
+    const char *name, *v;
+    if (lua_rawgeti(L, idx, i) != LUA_TSTRING || lua_rawgeti(L, idx, i + 1) != LUA_TSTRING)
+      ml__misuse(L, "TypeError", "%s: headers must be strings, got %s", fname,
+                 luaL_typename(L, -1));
+    name = lua_tolstring(L, -2, &nn);
+    v = lua_tolstring(L, -1, &nv);
+    if (!ml__token_ok(name, nn))
+      ml__misuse(L, "ValueError", "%s: '%s' is no name of a header", fname, name);
+    if (!ml__field_ok(v, nv))
+      ml__misuse(L, "ValueError", "%s: the value of %s has a line break or NUL in it", fname, name);
+    note(L, fname, name, nn, v, nv, t);
+    room(L, h, nn + nv + 4);
+    put(h, name, nn);
+    PUT(h, ": ");
+    put(h, v, nv);
+    PUT(h, "\r\n");
+    lua_pop(L, 2);
+  }
+}
+
+static int check_status(lua_State *L, int idx, const char *fname, int least) {
+  int ok;
+  lua_Integer n = lua_tointegerx(L, idx, &ok);
+  if (!ok || n < least || n > 999)
+    ml__misuse(L, "ValueError", "%s: a status of %d to 999 was expected, got %s", fname, least,
+               luaL_tolstring(L, idx, NULL));
+  return (int)n;
+}
+
+static void put_status(lua_State *L, ml_http *h, int status, int reason, const char *fname) {
+  size_t n;
+  const char *text;
+  h->nout = 0;
+  if (status == 200 && lua_isnoneornil(L, reason)) {
+    room(L, h, 256);
+    PUT(h, "HTTP/1.1 200 OK\r\n");
+    return;
+  }
+  if (lua_isnoneornil(L, reason)) {
+    text = ml__http_reason(status);
+    n = strlen(text);
+  } else {
+    text = luaL_checklstring(L, reason, &n);
+    if (!ml__field_ok(text, n))
+      ml__misuse(L, "ValueError", "%s: the reason has a line break or NUL in it", fname);
+  }
+  room(L, h, n + 256);
+  PUT(h, "HTTP/1.1 ");
+  put_number(h, (uint64_t)status);
+  PUT(h, " ");
+  put(h, text, n);
+  PUT(h, "\r\n");
+}
+
+/* Will there be another request on this connection, by what is known now? */
+static void decide_keep(ml_hconn *c, const told *t) {
+  bool unread = (c->flags & ML_HC_BODY) &&
+                ((c->flags & ML_HC_CONTINUE) ||
+                 (c->expected != UINT64_MAX && c->expected - c->got > c->settings->max_discard));
+  if (t->close || unread || (c->flags & ML_HC_SHUTDOWN) || c->bad != 0)
+    c->flags &= ~(uint32_t)ML_HC_KEEP;
+}
+
+/* What the connection adds, and the empty line. */
+static void put_rest(lua_State *L, ml_hconn *c, const told *t) {
+  ml_http *h = c->http;
+  room(L, h, 256 + c->settings->nserver);
+  if (!t->date) put(h, ml__http_date(h), 37);
+  if (!t->server) put(h, c->settings->server, c->settings->nserver);
+  if (!(c->flags & ML_HC_KEEP)) {
+    if (!t->close) PUT(h, "Connection: close\r\n");
+  } else if ((c->flags & ML_HC_OLD) && !t->connection)
+    PUT(h, "Connection: keep-alive\r\n");
+  PUT(h, "\r\n");
+}
+
+static bool bodiless(int status) { return status < 200 || status == 204 || status == 304; }
+
+static ml_hconn *check_unstarted(lua_State *L, const char *fname) {
+  ml_hconn *c = ml__checkcurrent(L, fname);
+  if (c->flags & (ML_HC_STARTED | ML_HC_UPGRADED))
+    ml__misuse(L, "RuntimeError", "%s(): the response has been started", fname);
+  return c;
+}
+
+void ml__hconn_answered(ml_hconn *c) {
+  c->flags |= ML_HC_STARTED | ML_HC_ANSWERED;
+  ml__hconn_wake(c);
+}
+
+/* x:respond(status, reason, headers, body) */
+static int x_respond(lua_State *L) {
+  ml_hconn *c = check_unstarted(L, "respond");
+  ml_http *h = c->http;
+  int status = check_status(L, 2, "respond", 200);
+  size_t n = 0;
+  const char *body = NULL;
+  told t;
+  lua_settop(L, 5);
+  if (!lua_isnil(L, 5)) {
+    if (lua_type(L, 5) != LUA_TSTRING)
+      ml__misuse(L, "TypeError", "respond: the body must be a string, got %s", luaL_typename(L, 5));
+    body = lua_tolstring(L, 5, &n);
+  }
+  put_status(L, h, status, 3, "respond");
+  put_headers(L, h, 4, "respond", &t);
+  decide_keep(c, &t);
+  if (bodiless(status)) {
+    n = 0;
+  } else if (!t.length) {
+    room(L, h, 64);
+    PUT(h, "Content-Length: ");
+    put_number(h, n);
+    PUT(h, "\r\n");
+  } else if (t.n != n && !(c->flags & ML_HC_NOBODY))
+    ml__misuse(L, "ValueError", "respond: Content-Length tells of %I bytes, the body has %I",
+               (LUAI_UACINT)t.n, (LUAI_UACINT)n);
+  put_rest(L, c, &t);
+  if (c->flags & ML_HC_NOBODY) n = 0;
+  c->flags &= ~(uint32_t)ML_HC_CONTINUE;
+  send_out(L, c, body, n, NULL, 0);
+  ml__hconn_answered(c);
+  return ml__hconn_drain(L, c, 1);
+}
+
+/* ---- in parts ---- */
+
+/* x:start(status, reason, headers [, length]) */
+static int x_start(lua_State *L) {
+  ml_hconn *c = check_unstarted(L, "start");
+  ml_http *h = c->http;
+  int status = check_status(L, 2, "start", 200);
+  lua_Integer length = luaL_optinteger(L, 5, -1);
+  told t;
+  lua_settop(L, 5);
+  put_status(L, h, status, 3, "start");
+  put_headers(L, h, 4, "start", &t);
+  if (t.length && length >= 0 && t.n != (uint64_t)length)
+    ml__misuse(L, "ValueError", "start: Content-Length tells of %I bytes, the length is %I",
+               (LUAI_UACINT)t.n, (LUAI_UACINT)length);
+  if (t.length) length = (lua_Integer)t.n;
+  c->flags &= ~(uint32_t)(ML_HC_CHUNKED | ML_HC_LENGTH);
+  if (bodiless(status)) {
+    c->flags |= ML_HC_NOBODY;
+  } else if (length >= 0) {
+    c->flags |= ML_HC_LENGTH;
+    c->left = (uint64_t)length;
+    room(L, h, 64);
+    if (!t.length) {
+      PUT(h, "Content-Length: ");
+      put_number(h, (uint64_t)length);
+      PUT(h, "\r\n");
+    }
+  } else if (c->flags & ML_HC_OLD) {
+    if (!(c->flags & ML_HC_NOBODY))
+      c->flags &= ~(uint32_t)ML_HC_KEEP; /* its end is the connection's */
+  } else {
+    c->flags |= ML_HC_CHUNKED;
+    room(L, h, 64);
+    PUT(h, "Transfer-Encoding: chunked\r\n");
+  }
+  decide_keep(c, &t);
+  put_rest(L, c, &t);
+  c->flags &= ~(uint32_t)ML_HC_CONTINUE;
+  c->flags |= ML_HC_STARTED;
+  send_out(L, c, NULL, 0, NULL, 0);
+  return ml__hconn_drain(L, c, 1);
+}
+
+static ml_hconn *check_open(lua_State *L, const char *fname) {
+  ml_hconn *c = ml__checkcurrent(L, fname);
+  if (!(c->flags & ML_HC_STARTED))
+    ml__misuse(L, "RuntimeError", "%s(): the response has not been started", fname);
+  if (c->flags & ML_HC_ANSWERED)
+    ml__misuse(L, "RuntimeError", "%s(): the response has ended", fname);
+  if (!(c->flags & ML_HC_OVER) && !(c->s->flags & ML_S_CLOSING)) return c;
+  ml__error_new(L, "OSError", "%s: the peer has gone", fname);
+  lua_pushliteral(L, "ECONNRESET");
+  lua_setfield(L, -2, "code");
+  lua_error(L);
+  return NULL;
+}
+
+/* x:write(data) */
+static int x_write(lua_State *L) {
+  ml_hconn *c = check_open(L, "write");
+  size_t n;
+  const char *p;
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return ml__misuse(L, "TypeError", "write: data must be a string, got %s", luaL_typename(L, 2));
+  if (c->s->flags & ML_S_LENT)
+    return ml__misuse(L, "RuntimeError", "write(): sendfile is in progress");
+  p = lua_tolstring(L, 2, &n);
+  lua_settop(L, 2);
+  if (c->flags & ML_HC_LENGTH) {
+    if (n > c->left)
+      return ml__misuse(L, "ValueError", "write: %I bytes more than the response's length",
+                        (LUAI_UACINT)(n - c->left));
+    c->left -= n;
+  }
+  if ((c->flags & ML_HC_NOBODY) || n == 0) {
+    lua_pushnil(L);
+    return 1;
+  }
+  c->http->nout = 0;
+  room(L, c->http, 32);
+  if (c->flags & ML_HC_CHUNKED) {
+    put_hex(c->http, n);
+    PUT(c->http, "\r\n");
+    send_out(L, c, p, n, "\r\n", 2);
+  } else
+    send_out(L, c, p, n, NULL, 0);
+  return ml__hconn_drain(L, c, 1);
+}
+
+/* x:finish([trailers]) */
+static int x_finish(lua_State *L) {
+  ml_hconn *c = check_open(L, "finish");
+  ml_http *h = c->http;
+  told t;
+  lua_settop(L, 2);
+  if (c->s->flags & ML_S_LENT)
+    return ml__misuse(L, "RuntimeError", "finish(): sendfile is in progress");
+  if ((c->flags & ML_HC_LENGTH) && !(c->flags & ML_HC_NOBODY) && c->left > 0) {
+    uint64_t left = c->left;
+    ml__stream_fail(c->s, 0);
+    return ml__misuse(L, "RuntimeError",
+                      "finish(): the response lacks %I of its bytes: the connection was dropped",
+                      (LUAI_UACINT)left);
+  }
+  if ((c->flags & (ML_HC_CHUNKED | ML_HC_NOBODY)) == ML_HC_CHUNKED) {
+    h->nout = 0;
+    room(L, h, 16);
+    PUT(h, "0\r\n");
+    put_headers(L, h, 2, "finish", &t);
+    room(L, h, 16);
+    PUT(h, "\r\n");
+    send_out(L, c, NULL, 0, NULL, 0);
+  }
+  ml__hconn_answered(c);
+  return ml__hconn_drain(L, c, 1);
+}
+
+/* x:inform(status, headers): an answer before the answer; 1.0 knows none */
+static int x_inform(lua_State *L) {
+  ml_hconn *c = check_unstarted(L, "inform");
+  int status = check_status(L, 2, "inform", 100);
+  told t;
+  lua_settop(L, 3);
+  if (status > 199 || status == 101)
+    return ml__misuse(L, "ValueError", "inform: a status of 100 or 102 to 199 was expected, got %d",
+                      status);
+  lua_pushnil(L);
+  lua_insert(L, 3);
+  put_status(L, c->http, status, 3, "inform");
+  put_headers(L, c->http, 4, "inform", &t);
+  room(L, c->http, 16);
+  PUT(c->http, "\r\n");
+  if (status == 100) c->flags &= ~(uint32_t)ML_HC_CONTINUE;
+  if (!(c->flags & ML_HC_OLD)) send_out(L, c, NULL, 0, NULL, 0);
+  return 0;
+}
+
+/* x:upgrade([headers]): 101, and what the request asked for */
+ml_hconn *ml__respond_upgrade(lua_State *L) {
+  ml_hconn *c = check_unstarted(L, "upgrade");
+  const ml_exchange *x = lua_touserdata(L, 1);
+  told t;
+  lua_settop(L, 2);
+  if (!(x->head.flags & ML_HH_UPGRADE))
+    ml__misuse(L, "RuntimeError", "upgrade(): the request does not ask for another protocol");
+  if (c->flags & ML_HC_BODY)
+    ml__misuse(L, "RuntimeError", "upgrade(): the request's body was not read");
+  if ((c->flags & ML_HC_OVER) || (c->s->flags & ML_S_CLOSING))
+    ml__misuse(L, "OSError", "upgrade(): the peer has gone");
+  lua_pushnil(L);
+  put_status(L, c->http, 101, 3, "upgrade");
+  put_headers(L, c->http, 2, "upgrade", &t);
+  room(L, c->http, 256);
+  if (!t.connection) PUT(c->http, "Connection: Upgrade\r\n");
+  if (!t.date) put(c->http, ml__http_date(c->http), 37);
+  PUT(c->http, "\r\n");
+  send_out(L, c, NULL, 0, NULL, 0);
+  c->flags |= ML_HC_STARTED | ML_HC_ANSWERED;
+  return c;
+}
+
+/* ---- what cannot be served ---- */
+
+void ml__respond_bad(lua_State *L, ml_hconn *c) {
+  ml_http *h = c->http;
+  const told none = {0};
+  char body[200];
+  int n = snprintf(body, sizeof body, "%d %s: %s\n", c->bad, ml__http_reason(c->bad), c->why);
+  lua_pushnil(L);
+  put_status(L, h, c->bad, lua_gettop(L), "respond");
+  lua_pop(L, 1);
+  PUT(h, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
+  put_number(h, (uint64_t)n);
+  PUT(h, "\r\n");
+  c->flags &= ~(uint32_t)ML_HC_KEEP;
+  put_rest(L, c, &none);
+  send_out(L, c, body, (size_t)n, NULL, 0);
+}
+
+/* ---- waiting for the peer ---- */
+
+static int drain_begin(lua_State *L, ml_op *op) {
+  ml_waitop *w = (ml_waitop *)op;
+  ml_hconn *c = w->on;
+  (void)L;
+  if (!(c->s->flags & ML_S_FULL) || (c->flags & ML_HC_OVER)) return 0;
+  c->queued = ml__stream_pending(c->s);
+  ml__hconn_deadline(c, c->settings->send_timeout);
+  ml__list_append(&c->drains, &w->link);
+  return ML_PARK;
+}
+
+static int drain_wake(lua_State *L, ml_op *op) {
+  (void)L;
+  ml__list_remove(&((ml_waitop *)op)->link);
+  return 0;
+}
+
+static const ml_opclass drain_class = {"Exchange.drain", drain_begin, drain_wake,
+                                       ml__waitop_cancel};
+
+int ml__hconn_drain(lua_State *L, ml_hconn *c, int idx) {
+  ml_waitop *w;
+  if (!(c->s->flags & ML_S_FULL) || (c->flags & ML_HC_OVER)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  w = ml__op_new(L, &drain_class, sizeof *w, 1);
+  w->on = c;
+  ml__list_init(&w->link);
+  lua_getiuservalue(L, idx, 1);
+  lua_setiuservalue(L, -2, 1);
+  return 1;
+}
+
+const luaL_Reg ml__respond_methods[] = {{"respond", x_respond}, {"start", x_start},
+                                        {"write", x_write},     {"finish", x_finish},
+                                        {"inform", x_inform},   {NULL, NULL}};
