@@ -160,6 +160,7 @@ typedef struct ml_hconn {
   uint64_t expected;    /* its length, if it is known; or UINT64_MAX */
   uint32_t beside;      /* bytes that came with it: extensions of chunks, trailers */
   uint64_t left;        /* bytes that the response still has to have */
+  uint64_t sent;        /* bytes of the response's body */
   ml_hop *next;         /* the operation that waits in conn:next(), or NULL */
   ml_hop *reading;      /* in x:read(), or NULL */
   ml_link drains;       /* ml_waitop */

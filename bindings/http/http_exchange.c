@@ -159,6 +159,21 @@ static int x_finished(lua_State *L) {
   return 1;
 }
 
+/* x:sent(): bytes of the response's body so far */
+static int x_sent(lua_State *L) {
+  const ml_exchange *x = ml__checkexchange(L, 1);
+  bool begun = is_current(x) && (x->c->flags & ML_HC_STARTED);
+  lua_pushinteger(L, begun ? (lua_Integer)x->c->sent : 0);
+  return 1;
+}
+
+/* x:multiplexed(): may others be served meanwhile on the same connection? HTTP/2's may. */
+static int x_multiplexed(lua_State *L) {
+  ml__checkexchange(L, 1);
+  lua_pushboolean(L, 0);
+  return 1;
+}
+
 static int x_keep_alive(lua_State *L) {
   const ml_exchange *x = ml__checkexchange(L, 1);
   lua_pushboolean(L, is_current(x) && (x->c->flags & ML_HC_KEEP));
@@ -234,6 +249,8 @@ void ml__open_exchange(lua_State *L) {
                                      {"transport_info", x_transport_info},
                                      {"started", x_started},
                                      {"finished", x_finished},
+                                     {"sent", x_sent},
+                                     {"multiplexed", x_multiplexed},
                                      {"keep_alive", x_keep_alive},
                                      {"set_keep_alive", x_set_keep_alive},
                                      {"lost", x_lost},

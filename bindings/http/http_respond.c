@@ -264,6 +264,7 @@ static int x_respond(lua_State *L) {
   put_rest(L, c, &t);
   if (c->flags & ML_HC_NOBODY) n = 0;
   c->flags &= ~(uint32_t)ML_HC_CONTINUE;
+  c->sent = n;
   send_out(L, c, body, n, NULL, 0);
   ml__hconn_answered(c);
   return ml__hconn_drain(L, c, 1);
@@ -309,6 +310,7 @@ static int x_start(lua_State *L) {
   put_rest(L, c, &t);
   c->flags &= ~(uint32_t)ML_HC_CONTINUE;
   c->flags |= ML_HC_STARTED;
+  c->sent = 0;
   send_out(L, c, NULL, 0, NULL, 0);
   return ml__hconn_drain(L, c, 1);
 }
@@ -348,6 +350,7 @@ static int x_write(lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
+  c->sent += n;
   c->http->nout = 0;
   room(L, c->http, 32);
   if (c->flags & ML_HC_CHUNKED) {
