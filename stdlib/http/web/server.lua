@@ -4,7 +4,6 @@
 local Request = require "http.web.request"
 local Response = require("http.web.response").Response
 local core = require "asyncio.core"
-local errors = require "http.web.errors"
 local misuse = require "asyncio.misuse"
 local pages = require "http.web.pages"
 
@@ -133,22 +132,20 @@ end
 local function log_line(log, state, response)
   local request, x = state.request, state.x
   if not request then return end
-  local bytes = x.sent and x:sent() or response and response.body_length or 0
+  local bytes = x:sent()
   log(request, response and response.status or 500, bytes, core.get_running_loop():time() - state.start, response)
 end
 
--- The loops below differ in what they do around a handler: the plain one does nothing.
-local function plain_loop(app)
+-- Without anything around the handler.
+local function plain_one(app)
   local paths = app.router._plain
-  local make_meta = Request
-
-  local function one(state, x)
+  return function(state, x)
     local method, path = x:method(), x:path()
     local resource = paths[path]
     local route = resource and resource.routes[method]
     local request
     if route then
-      request = setmetatable({ _x = x, app = route.app, _route = route, _params = false }, make_meta)
+      request = setmetatable({ _x = x, app = route.app, _route = route, _params = false }, Request)
     else
       request = find(app, x, method, path)
       route = request._route
@@ -162,14 +159,6 @@ local function plain_loop(app)
     end
     state.x, state.request = false, false
   end
-
-  return function(conn, state)
-    while true do
-      local x = await(conn:next())
-      if not x then return end
-      one(state, x)
-    end
-  end, one
 end
 
 local function full_one(app, options, log)
@@ -201,15 +190,14 @@ end
 -- Many exchanges at once on one connection: the tasks are cancelled if this one is.
 local function many(conn, first, task_of)
   local tasks = {}
-  local guard <close> = setmetatable({}, {
+  local _guard <close> = setmetatable({}, {
     __close = function(_, err)
       for task in next, tasks do
         if err ~= nil then task:cancel() end
       end
-      for task in next, tasks do pcall(await, task) end
+      for task in next, tasks do core.catch(await, task) end
     end,
   })
-  local _ = guard
   local x = first
   while x do
     local task = create_task(task_of(x))
@@ -232,35 +220,39 @@ function M.handler(app, options)
   options = options or {}
   app:freeze()
   local log = options.access_log and require("http.web.log").logger(options.access_log, options.access_log_format)
-  local serve, one = plain_loop(app)
-  if log or options.handler_cancellation then
-    one = full_one(app, options, log)
-    serve = function(conn, state)
-      while true do
-        local x = await(conn:next())
-        if not x then return end
-        one(state, x)
-      end
-    end
-  end
+  local one = (log or options.handler_cancellation) and full_one(app, options, log) or plain_one(app)
   local task_of = in_task(app, options, log, one)
 
-  return async(function(conn)
-    local first = await(conn:next())
-    if not first then return end
-    if first.multiplexed and first:multiplexed() then return many(conn, first, task_of) end
-    local state = { x = false, request = false, start = 0 }
-    local ok, err = xpcall(one, on_error, state, first)
-    first = nil
-    if ok then ok, err = xpcall(serve, on_error, conn, state) end
-    while not ok do
-      local x, request = state.x, state.request
-      if not x then error(getmetatable(err) == Failure and err.err or err, 0) end
-      local response = fail(app, options, x, request, err)
-      if log then log_line(log, state, response) end
-      state.x, state.request, x, request, response = false, false, nil, nil, nil
-      ok, err = xpcall(serve, on_error, conn, state)
+  -- While a connection is idle nothing of its last request is on the stack.
+  local function serve(conn, state)
+    while true do
+      local x = await(conn:next())
+      if not x then return end
+      one(state, x)
     end
+  end
+
+  local function begin(conn, state)
+    local x = await(conn:next())
+    if not x then return end
+    if x:multiplexed() then return many(conn, x, task_of) end
+    one(state, x)
+    return serve(conn, state)
+  end
+
+  local function attempt(loop, conn, state)
+    local ok, err = xpcall(loop, on_error, conn, state)
+    if ok then return true end
+    if not state.x then error(getmetatable(err) == Failure and err.err or err, 0) end
+    local response = fail(app, options, state.x, state.request, err)
+    if log then log_line(log, state, response) end
+    state.x, state.request = false, false
+  end
+
+  return async(function(conn)
+    local state = { x = false, request = false, start = 0 }
+    if attempt(begin, conn, state) then return end
+    while not attempt(serve, conn, state) do end
   end, "serve_connection")
 end
 
