@@ -25,14 +25,15 @@ function M.exchange(method, target, opts)
   local path, query = target:match("^([^?#]*)%??([^#]*)")
   local headers = http_core.Headers(opts.headers or {})
   if not headers["Host"] then headers["Host"] = "localhost" end
-  local body = opts.body
+  local body, peer = opts.body, opts.peername
+  if peer == nil then peer = { "127.0.0.1", 50000 } end
   if body and not headers["Content-Length"] and not headers["Transfer-Encoding"] then
     headers["Content-Length"] = tostring(#body)
   end
   return setmetatable({
     _method = method, _target = target, _path = path, _query = target:find("?", 1, true) and query or nil,
     _headers = headers, _body = body, _version = opts.version or "1.1", _scheme = opts.scheme or "http",
-    _peer = opts.peername or { "127.0.0.1", 50000 }, _sock = opts.sockname or { "127.0.0.1", 8080 },
+    _peer = peer or nil, _sock = opts.sockname or { "127.0.0.1", 8080 },
     _info = opts.transport_info or {}, _keep = opts.keep_alive ~= false,
     informed = {}, pieces = {},
   }, Exchange)

@@ -190,29 +190,36 @@ end
 get.if_match = etags_of("If-Match")
 get.if_none_match = etags_of("If-None-Match")
 
--- One element of a Forwarded header (RFC 7239, 4): names in lower case, values unquoted.
-local function forwarded_element(text)
-  local element = {}
-  for name, value in text:gmatch("([%w!#$%%&'*+.^_`|~-]+)=([^;]*)") do
-    local quoted = value:match('^%s*"(.*)"%s*$')
-    element[name:lower()] = quoted and quoted:gsub("\\(.)", "%1") or value:match("^%s*(.-)%s*$")
+-- The elements of a Forwarded header (RFC 7239, 4): names in lower case, values unquoted. What is malformed ends it.
+local function forwarded_elements(line, list)
+  local element, i = nil, 1
+  while true do
+    local name, at = line:match("^[ \t]*([%w!#$%%&'*+.^_`|~-]+)=()", i)
+    if not name then return end
+    local value, stop = line:match('^"([^"\\]*)"()', at)
+    if not value then
+      local quoted, rest = line:match('^(%b"")()', at)
+      if quoted then
+        value, stop = quoted:sub(2, -2):gsub("\\(.)", "%1"), rest
+      else
+        value, stop = line:match("^([^,; \t]*)()", at)
+      end
+    end
+    if not element then
+      element = {}
+      list[#list + 1] = element
+    end
+    element[name:lower()] = value
+    local separator
+    separator, i = line:match("^[ \t]*([,;])()", stop)
+    if not separator then return end
+    if separator == "," then element = nil end
   end
-  return element
 end
 
 function get.forwarded(self)
   local list = {}
-  for _, line in ipairs(self.headers:getall("Forwarded")) do
-    local hidden = {} -- commas within quotes separate nothing
-    line = line:gsub('"[^"]*"', function(s)
-      hidden[#hidden + 1] = s
-      return "\0" .. #hidden .. "\0"
-    end)
-    for part in line:gmatch("[^,]+") do
-      local text = part:gsub("%z(%d+)%z", function(i) return hidden[tonumber(i)] end)
-      list[#list + 1] = forwarded_element(text)
-    end
-  end
+  for _, line in ipairs(self.headers:getall("Forwarded")) do forwarded_elements(line, list) end
   return list
 end
 

@@ -1,0 +1,231 @@
+local asyncio = require "asyncio"
+local helper = require "spec.helper"
+local testing = require "http.testing"
+local web = require "http.web"
+
+local function make(method, path, opts) return testing.make_mocked_request(method, path, opts) end
+
+local function raises_http(class, f, ...)
+  return helper.raises(class, f, ...)
+end
+
+describe("Request", function()
+  it("has the request line", function()
+    local r = make("POST", "/a%20b/c?x=1&y=%20z&x=2")
+    assert.same({ "POST", "/a b/c", "/a%20b/c?x=1&y=%20z&x=2", "1.1", "http" },
+      { r.method, r.path, r.path_qs, r.version, r.scheme })
+    assert.equal("x=1&y= z&x=2", r.query_string)
+    assert.equal("x=1&y=%20z&x=2", r.raw_query_string)
+    assert.equal("1", r.query.x)
+    assert.same({ "1", "2" }, r.query:getall("x"))
+    assert.equal(" z", r.query.y)
+    assert.is_nil(r.query.z)
+    assert.equal("/a%20b/c?x=1&y=%20z&x=2", r.raw_path)
+    assert.equal("<Request POST /a%20b/c?x=1&y=%20z&x=2 >", tostring(r))
+    assert.is_false(r.secure)
+    assert.equal("", make("GET", "/").query_string)
+    assert.equal(0, #make("GET", "/").query)
+  end)
+
+  it("knows the host and the peer", function()
+    local r = make("GET", "/", { headers = { Host = "example.com:8080" } })
+    assert.equal("example.com:8080", r.host)
+    assert.equal("127.0.0.1", r.remote)
+    assert.same({ "127.0.0.1", 50000 }, r:get_extra_info("peername"))
+    assert.equal("none", r:get_extra_info("nothing", "none"))
+    assert.equal("none", r.transport:get_extra_info("nothing", "none"))
+    assert.is_nil(make("GET", "/", { peername = false }).remote)
+  end)
+
+  it("has headers and what follows from them", function()
+    local r = make("GET", "/", { headers = {
+      ["Content-Type"] = 'Text/HTML; Charset="UTF-8"', ["X-A"] = { "1", "2" }, Cookie = "a=1; b=2",
+      ["If-Modified-Since"] = "Sun, 06 Nov 1994 08:49:37 GMT", ["If-None-Match"] = '"x", W/"y"', ["If-Match"] = "*",
+      ["If-Unmodified-Since"] = "nonsense",
+    } })
+    assert.equal("text/html", r.content_type)
+    assert.equal("utf-8", r.charset)
+    assert.equal("1", r.headers["x-a"])
+    assert.same({ "1", "2" }, r.headers:getall("X-A"))
+    assert.same({ a = "1", b = "2" }, r.cookies)
+    assert.equal(784111777, r.if_modified_since)
+    assert.is_nil(r.if_unmodified_since)
+    assert.same({ { value = "x", is_weak = false }, { value = "y", is_weak = true } }, r.if_none_match)
+    assert.same({ { value = "*", is_weak = false } }, r.if_match)
+    r = make("GET", "/")
+    assert.same({ "application/octet-stream", nil, nil, nil }, { r.content_type, r.charset, r.content_length, r.if_none_match })
+    assert.same({}, r.cookies)
+  end)
+
+  it("reads Forwarded", function()
+    local r = make("GET", "/", { headers = {
+      Forwarded = { 'for="[2001:db8::1]:80";proto=https, For=192.0.2.43', 'by=_x;host="a,b;c"' },
+    } })
+    assert.same({ { ["for"] = "[2001:db8::1]:80", proto = "https" }, { ["for"] = "192.0.2.43" }, { by = "_x", host = "a,b;c" } }, r.forwarded)
+  end)
+
+  it("has what the path's parameters match", function()
+    local app = web.Application()
+    local f = function() end
+    app.router:add_get("/{name}/{route}", f)
+    local r = make("GET", "/x/y", { app = app })
+    assert.equal("x", r.match_info.name)
+    assert.equal("y", r.match_info.route)
+    assert.equal("x", r.match_info:get("name", "Anonymous"))
+    assert.equal("Anonymous", r.match_info:get("other", "Anonymous"))
+    assert.equal(f, r.match_info.handler)
+    local names = {}
+    for name in pairs(r.match_info) do names[#names + 1] = name end
+    assert.equal(2, #names)
+    r = make("GET", "/", { match_info = { id = "7" } })
+    assert.equal("7", r.match_info.id)
+    r = make("GET", "/nowhere")
+    assert.is_nil(r.match_info.id)
+    assert.is_true(r.match_info.route.system)
+  end)
+
+  it("keeps what a script puts into it, but not over its own", function()
+    local r = make("GET", "/")
+    r["user"] = "jane"
+    r.n = 1
+    assert.same({ "jane", 1 }, { r.user, r.n })
+    helper.raises("Request.path cannot be set", function() r.path = "/x" end)
+    helper.raises("Request.json cannot be set", function() r.json = "/x" end)
+    helper.raises("requests are made by the server", web.Request)
+  end)
+
+  it("looks for state in its application, then in those above", function()
+    local app, sub = web.Application(), web.Application()
+    app.db, app.name, sub.name = "db", "app", "sub"
+    local key = web.AppKey("key")
+    app[key] = 1
+    sub.router:add_get("/", function() end)
+    app:add_subapp("/sub", sub)
+    local r = make("GET", "/sub/", { app = app })
+    assert.equal(sub, r.app)
+    assert.same({ "db", "sub", 1, nil }, { r.config_dict.db, r.config_dict.name, r.config_dict[key], r.config_dict.none })
+  end)
+
+  it("reads its body once", function()
+    local r = make("POST", "/", { body = "h\xe9llo", headers = { ["Content-Type"] = "text/plain; charset=ISO-8859-1" } })
+    assert.is_true(r.body_exists)
+    assert.equal(5, r.content_length)
+    helper.run(function()
+      assert.equal("h\xe9llo", await(r:read()))
+      assert.equal("h\xe9llo", await(r:read()))
+      assert.equal("héllo", await(r:text()))
+    end)
+    r = make("POST", "/", { body = "x", headers = { ["Content-Type"] = "text/plain; charset=klingon" } })
+    helper.run(function() raises_http(web.HTTPUnsupportedMediaType, function() await(r:text()) end) end)
+    r = make("GET", "/")
+    assert.is_false(r.body_exists)
+    helper.run(function() assert.equal("", await(r:read())) end)
+  end)
+
+  it("gives its body as a stream", function()
+    local r = make("POST", "/", { body = "a\nb\n" })
+    helper.run(function()
+      assert.equal("a\n", await(r.content:readline()))
+      assert.equal("b\n", await(r.content:read()))
+    end)
+    r = make("POST", "/", { body = ("x"):rep(100) })
+    helper.run(function()
+      await(r:release())
+      assert.equal("", await(r:read()))
+    end)
+  end)
+
+  it("refuses a body that is larger than the application allows", function()
+    local app = web.Application { client_max_size = 4 }
+    local r = make("POST", "/", { body = "12345", app = app })
+    helper.run(function()
+      local err = raises_http(web.HTTPRequestEntityTooLarge, function() await(r:read()) end)
+      assert(err.text:find("Maximum request body size 4 exceeded", 1, true))
+    end)
+    r = make("POST", "/", { body = "12345", app = web.Application { client_max_size = 0 } })
+    helper.run(function() assert.equal("12345", await(r:read())) end)
+    r = make("POST", "/", { body = "12345", app = app }):clone { client_max_size = 10 }
+    helper.run(function() assert.equal("12345", await(r:read())) end)
+  end)
+
+  it("decodes JSON, and says where it is none", function()
+    helper.run(function()
+      assert.same({ a = 1 }, await(make("POST", "/", { body = '{"a": 1}' }):json()))
+      assert.equal("!", await(make("POST", "/", { body = "x" }):json { loads = function() return "!" end }))
+      local err = raises_http(web.HTTPBadRequest, function() await(make("POST", "/", { body = "{" }):json()) end)
+      assert(err.text:find("the body is not JSON", 1, true))
+      assert(err.cause)
+      helper.raises("unexpected keyword argument", function() await(make("POST", "/", { body = "1" }):json { x = 1 }) end)
+    end)
+  end)
+
+  it("reads forms", function()
+    local form = { headers = { ["Content-Type"] = "application/x-www-form-urlencoded" }, body = "a=1&b=x+y%21&a=2" }
+    helper.run(function()
+      local r = make("POST", "/", form)
+      local post = await(r:post())
+      assert.same({ "1", "x y!" }, { post.a, post.b })
+      assert.same({ "1", "2" }, post:getall("a"))
+      assert.equal(post, await(r:post()))
+      assert.equal(0, #await(make("GET", "/", form):post()))
+      assert.equal(0, #await(make("POST", "/", { body = "{}", headers = { ["Content-Type"] = "application/json" } }):post()))
+      assert.equal(0, #await(make("POST", "/"):post()))
+      r = make("POST", "/", form)
+      await(r:read())
+      assert.equal("1", (await(r:post())).a)
+    end)
+  end)
+
+  it("reads multipart forms, with files", function()
+    local body = table.concat({
+      "--xx", 'Content-Disposition: form-data; name="a"', "", "1",
+      "--xx", 'Content-Disposition: form-data; name="f"; filename="x.txt"', "Content-Type: text/plain", "", "file\r\ntext",
+      "--xx--", "" }, "\r\n")
+    local opts = { body = body, headers = { ["Content-Type"] = "multipart/form-data; boundary=xx" } }
+    helper.run(function()
+      local post = await(make("POST", "/", opts):post())
+      assert.equal("1", post.a)
+      assert.equal("x.txt", post.f.filename)
+      assert.equal("file\r\ntext", post.f.file:read("a"))
+      post.f.file:close()
+    end)
+  end)
+
+  it("refuses malformed forms with 400 and large ones with 413", function()
+    local opts = { body = "--yy\r\nnonsense", headers = { ["Content-Type"] = "multipart/form-data; boundary=xx" } }
+    helper.run(function()
+      raises_http(web.HTTPBadRequest, function() await(make("POST", "/", opts):post()) end)
+      opts.headers = { ["Content-Type"] = "multipart/form-data" }
+      raises_http(web.HTTPBadRequest, function() await(make("POST", "/", opts):post()) end)
+      raises_http(web.HTTPRequestEntityTooLarge, function()
+        await(make("POST", "/", { body = "a=" .. ("x"):rep(100), app = web.Application { client_max_size = 10 },
+          headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } }):post())
+      end)
+    end)
+  end)
+
+  it("can be cloned with something replaced", function()
+    local r = make("GET", "/a?x=1", { headers = { Cookie = "a=1" } })
+    local _ = r.path, r.query, r.cookies
+    local copy = r:clone { method = "POST", rel_url = "/b%20c?y=2", headers = { ["X-A"] = "1" }, host = "h", scheme = "https", remote = "::1" }
+    assert.same({ "POST", "/b c", "2", nil, "1", "h", "https", "::1", true },
+      { copy.method, copy.path, copy.query.y, copy.query.x, copy.headers["x-a"], copy.host, copy.scheme, copy.remote, copy.secure })
+    assert.same({}, copy.cookies)
+    assert.same({ "GET", "/a" }, { r.method, r.path })
+    helper.raises("unexpected keyword argument 'path'", r.clone, r, { path = "/" })
+  end)
+
+  it("has a URL", function()
+    local r = make("GET", "/a%20b?x=1", { headers = { Host = "example.com:81" } })
+    assert.equal("http://example.com:81/a%20b?x=1", tostring(r.url))
+    assert.equal("/a%20b?x=1", tostring(r.rel_url))
+  end)
+end)
+
+describe("make_mocked_request", function()
+  it("refuses what it does not know", function()
+    helper.raises("a method and a path were expected", testing.make_mocked_request, "GET")
+    helper.raises("unexpected keyword argument 'hdrs'", testing.make_mocked_request, "GET", "/", { hdrs = 1 })
+    helper.raises(asyncio.TypeError, testing.make_mocked_request, 1, "/")
+  end)
+end)
