@@ -52,17 +52,83 @@ end
 ---@return any awaitable of the exchange
 M.answer = async(function(app, x, opts)
   local handler = require("http.web.server").handler(app, opts)
-  local given = false
-  await(handler {
-    next = function()
-      return async(function()
-        if given then return nil end
-        given = true
-        return x
-      end)()
-    end,
-  })
+  local left = 1
+  await(handler(function()
+    left = left - 1
+    if left == 0 then return x, x:method(), x:path() end
+  end))
   return x
 end, "answer")
+
+-- ---- servers ----
+
+local class = require "http.web.class"
+
+--- A server of an application on a port of its own.
+---@class http.testing.TestServer
+---@field app http.web.Application
+---@field host string
+---@field port integer? once it has been started
+---@field scheme string
+local TestServer = class.define("TestServer")
+TestServer.__open = true
+M.TestServer = TestServer
+
+local server_options = {
+  "host", "port", "ssl", "settings", "access_log", "access_log_format", "handler_cancellation", "debug",
+}
+
+---@param app http.web.Application
+---@param opts? table {host = "127.0.0.1", port = 0, ssl, settings (http.core's), access_log, access_log_format, handler_cancellation, debug}
+function TestServer.new(cls, app, opts)
+  core.options(opts, server_options, "TestServer")
+  if not class.is(app, require("http.web").Application) then
+    misuse.blame(core.TypeError, "TestServer: an Application was expected, got " .. misuse.describe(app))
+  end
+  opts = opts or {}
+  return setmetatable({
+    app = app, host = opts.host or "127.0.0.1", scheme = opts.ssl and "https" or "http", opts = opts, port = nil,
+  }, cls)
+end
+
+--- Starts the application and listens.
+---@return any awaitable of the server
+TestServer.start_server = async(function(self)
+  if self.server then return self end
+  local opts = self.opts
+  local handler = require("http.web.server").handler(self.app, {
+    access_log = opts.access_log, access_log_format = opts.access_log_format,
+    handler_cancellation = opts.handler_cancellation, debug = opts.debug,
+  })
+  await(self.app:startup())
+  self.settings = require("http.core").settings(opts.settings or {})
+  self.server = await(require("asyncio").start_server(handler, self.host, opts.port or 0, { http = self.settings, ssl = opts.ssl }))
+  self.port = self.server.sockets[1]:getsockname()[2]
+  return self
+end, "TestServer.start_server")
+
+--- The URL of a path.
+---@param path string
+---@return string
+function TestServer:make_url(path)
+  if not self.port then misuse.blame(core.RuntimeError, "make_url: the server has not been started") end
+  local host = self.host:find(":", 1, true) and "[" .. self.host .. "]" or self.host
+  return ("%s://%s:%d%s"):format(self.scheme, host, self.port, path or "/")
+end
+
+--- Stops listening, lets the requests under way end, and the application. A second time nothing happens.
+---@return any awaitable
+TestServer.close = async(function(self)
+  local server = self.server
+  if not server or self.closed then return end
+  self.closed = true
+  server:close()
+  await(self.app:shutdown())
+  self.settings:shutdown()
+  await(server:wait_closed())
+  await(self.app:cleanup())
+end, "TestServer.close")
+
+function TestServer:__close() await(self:close()) end
 
 return M

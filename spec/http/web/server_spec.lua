@@ -17,16 +17,14 @@ local function answer(handler, opts, target)
   return x, reports
 end
 
--- A connection that gives these exchanges.
-local function connection(list)
-  return {
-    next = function()
-      return async(function()
-        await(asyncio.sleep(0))
-        return table.remove(list, 1)
-      end)()
-    end,
-  }
+-- A connection that gives these exchanges, then what `last` awaits to.
+local function connection(list, last)
+  return function()
+    await(asyncio.sleep(0))
+    local x = table.remove(list, 1)
+    if x then return x, x:method(), x:path() end
+    return last and await(last())
+  end
 end
 
 describe("the server", function()
@@ -179,9 +177,7 @@ describe("the server", function()
       list[i].multiplexed = function() return true end
     end
     helper.run(function()
-      local conn = connection(list)
-      local next = conn.next
-      conn.next = function(self) return #list > 0 and next(self) or asyncio.sleep(3600) end
+      local conn = connection(list, function() return asyncio.sleep(3600) end)
       local task = asyncio.create_task(server.handler(app)(conn))
       await(asyncio.sleep(1))
       task:cancel()

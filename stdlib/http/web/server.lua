@@ -139,8 +139,7 @@ end
 -- Without anything around the handler.
 local function plain_one(app)
   local paths = app.router._plain
-  return function(state, x)
-    local method, path = x:method(), x:path()
+  return function(state, x, method, path)
     local resource = paths[path]
     local route = resource and resource.routes[method]
     local request
@@ -163,9 +162,9 @@ end
 
 local function full_one(app, options, log)
   local cancelling = options.handler_cancellation
-  return function(state, x)
+  return function(state, x, method, path)
     state.x, state.start = x, core.get_running_loop():time()
-    local request = find(app, x, x:method(), x:path())
+    local request = find(app, x, method, path)
     state.request = request
     if cancelling then x:on_lost(current_task()) end
     local response = request._route.call(request)
@@ -178,9 +177,9 @@ end
 
 -- An exchange in a task of its own (HTTP/2).
 local function in_task(app, options, log, one)
-  return async(function(x)
+  return async(function(x, method, path)
     local state = { x = x, request = false, start = core.get_running_loop():time() }
-    local ok, err = xpcall(one, on_error, state, x)
+    local ok, err = xpcall(one, on_error, state, x, method, path)
     if ok then return end
     local response = fail(app, options, x, state.request, err)
     if log then log_line(log, state, response) end
@@ -188,7 +187,7 @@ local function in_task(app, options, log, one)
 end
 
 -- Many exchanges at once on one connection: the tasks are cancelled if this one is.
-local function many(conn, first, task_of)
+local function many(conn, task_of, x, method, path)
   local tasks = {}
   local _guard <close> = setmetatable({}, {
     __close = function(_, err)
@@ -198,12 +197,11 @@ local function many(conn, first, task_of)
       for task in next, tasks do core.catch(await, task) end
     end,
   })
-  local x = first
   while x do
-    local task = create_task(task_of(x))
+    local task = create_task(task_of(x, method, path))
     tasks[task] = true
     task:add_done_callback(function(done) tasks[done] = nil end)
-    x = await(conn:next())
+    x, method, path = conn()
   end
 end
 
@@ -226,17 +224,17 @@ function M.handler(app, options)
   -- While a connection is idle nothing of its last request is on the stack.
   local function serve(conn, state)
     while true do
-      local x = await(conn:next())
+      local x, method, path = conn()
       if not x then return end
-      one(state, x)
+      one(state, x, method, path)
     end
   end
 
   local function begin(conn, state)
-    local x = await(conn:next())
+    local x, method, path = conn()
     if not x then return end
-    if x:multiplexed() then return many(conn, x, task_of) end
-    one(state, x)
+    if x:multiplexed() then return many(conn, task_of, x, method, path) end
+    one(state, x, method, path)
     return serve(conn, state)
   end
 
