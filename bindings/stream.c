@@ -196,7 +196,7 @@ static void plain_read_stop(ml_stream *s) {
 
 ssize_t ml__plain_recv(ml_stream *s, char *buf, size_t n) {
   uv_os_fd_t fd;
-  ssize_t got = uv_fileno(&s->u.handle, &fd);
+  ssize_t got = ml__stream_fd(s, &fd);
   bool socket = !(s->flags & ML_S_PIPE) || (s->flags & ML_S_UNIX);
   if (got < 0) return got;
   do /* recv goes past the kernel's file layer */

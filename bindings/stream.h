@@ -170,28 +170,31 @@ enum {
 
 struct ml_stream {
   ml_handlehead head; /* first */
+  /* what each message touches */
   const ml_streamops *ops;
   const ml_sink *sink;
   void *target; /* of the sink: ml_reader or protocol; NULL: collected */
   ml_net *net;
   ml_evloop *loop;
+  ml_watch watch; /* of sockets without a filter */
+  uint32_t flags;
+  uint32_t high, low; /* water marks */
+  uint32_t drops;     /* writes after the end */
+  ml_chunk *first;    /* waiting to be written */
+  size_t queued;      /* bytes in them */
+  ml_link waiters;    /* ml_waitop: drain and wait_closed */
+  /* the rest */
+  ml_chunk *last;
   ml_link all;       /* in net->streams */
   ml_server *server; /* or NULL */
   ml_link peers;     /* in the server's clients, or accepted */
-  uint32_t flags;
   int refs;
-  int error;          /* what it was lost to, or 0 */
-  uint32_t drops;     /* writes after the end */
-  uint32_t high, low; /* water marks */
-  ml_job lost;        /* calls connection_lost */
-  ml_job handled;     /* the server's handler task is done */
-  int task;           /* pin of that task */
+  int error;      /* what it was lost to, or 0 */
+  ml_job lost;    /* calls connection_lost */
+  ml_job handled; /* the server's handler task is done */
+  int task;       /* pin of that task */
   ml_addr peer, name;
-  ml_chunk *first, *last;   /* waiting to be written */
-  size_t queued;            /* bytes in them */
   struct ml_poller *writer; /* tells when more can be written, or NULL */
-  ml_watch watch;           /* of sockets without a filter */
-  ml_link waiters;          /* ml_waitop: drain and wait_closed */
   void *filter;             /* of ops, or NULL */
   union {                   /* last: only what is needed of it is allocated */
     uv_handle_t handle;
@@ -201,6 +204,12 @@ struct ml_stream {
   } u;
 };
 
+/* Its descriptor: 0, or UV_EBADF. */
+static inline int ml__stream_fd(const ml_stream *s, uv_os_fd_t *fd) {
+  if (s->watch.fd < 0) return uv_fileno(&s->u.handle, fd);
+  *fd = s->watch.fd;
+  return 0;
+}
 /* A new connection with a handle initialised for it, with one reference.
 ** NULL and *err: no memory or descriptors. */
 ml_stream *ml__stream_new(lua_State *L, ml_evloop *loop, uint32_t kind, int family, int *err);

@@ -76,7 +76,7 @@ _Static_assert(sizeof(uv_buf_t) == sizeof(struct iovec) &&
 
 static int try_write(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
   uv_os_fd_t fd;
-  int rc = uv_fileno(&s->u.handle, &fd);
+  int rc = ml__stream_fd(s, &fd);
   if (rc < 0) return rc;
   return send_bufs(s, fd, (const struct iovec *)(const void *)bufs, n < IOV_MAX ? n : IOV_MAX);
 }

@@ -9,7 +9,7 @@
 #include "stream.h"
 
 /* User values of writers. */
-enum { UV_READER = 1, UV_TRANSPORT, UV_DRAIN };
+enum { UV_READER = 1, UV_TRANSPORT };
 
 ml_endpoint *ml__checkendpoint(lua_State *L, int idx) {
   ml_object *o = lua_touserdata(L, idx);
@@ -138,7 +138,11 @@ static int drain_wait(lua_State *L, ml_waitop *w) {
     lua_setfield(L, -2, "code");
     return drain_end(&w->op, ML_RAISE);
   }
-  if (!(s->flags & ML_S_FULL)) return drain_end(&w->op, 0);
+  if (!(s->flags & ML_S_FULL)) {
+    lua_pushnil(L);
+    lua_setiuservalue(L, 1, 1); /* the operation waits for its next writer */
+    return drain_end(&w->op, 0);
+  }
   w->op.obj.n = WAITING;
   ml__list_append(&s->waiters, &w->link);
   return ML_PARK;
@@ -185,21 +189,23 @@ static ml_endpoint *check_writer(lua_State *L) {
   return e->obj.type == ML_T_WRITER ? e : ml__checkobject(L, 1, ML_T_WRITER);
 }
 
-/* A writer keeps its last drain, and uses it again when that is done with. */
+/* The last drain is kept, and used again by any writer when it is done with. */
 static int w_drain(lua_State *L) {
   ml_endpoint *e = check_writer(L);
-  if (lua_getiuservalue(L, 1, UV_DRAIN) == LUA_TUSERDATA) {
-    ml_waitop *w = lua_touserdata(L, -1);
-    if (w->op.obj.n == DONE && w->op.obj.state == ML_CO_AWAITED) {
-      w->op.obj.state = ML_CO_NEW;
-      w->op.obj.flags = 0;
-      w->op.obj.n = BUSY;
-      return 1;
-    }
+  ml_waitop *w = lua_touserdata(L, lua_upvalueindex(1));
+  if (w != NULL && w->op.obj.n == DONE && w->op.obj.state == ML_CO_AWAITED) {
+    w->op.obj.state = ML_CO_NEW;
+    w->op.obj.flags = 0;
+    w->on = e;
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, 1);
+  } else {
+    w = new_wait(L, &ml__drain_class, e);
+    lua_pushvalue(L, -1);
+    lua_replace(L, lua_upvalueindex(1));
   }
-  new_wait(L, &ml__drain_class, e)->op.obj.n = BUSY;
-  lua_pushvalue(L, -1);
-  lua_setiuservalue(L, 1, UV_DRAIN);
+  w->op.obj.n = BUSY;
   return 1;
 }
 
@@ -312,7 +318,7 @@ static int w_gc(lua_State *L) {
 void ml__streams_push(lua_State *L, ml_stream *s, size_t limit) {
   ml_endpoint *w;
   ml_reader *r = ml__reader_push(L, s->net, s, limit);
-  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_DRAIN);
+  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_TRANSPORT);
   w->s = s;
   ml__stream_ref(s);
   lua_pushvalue(L, -2);
@@ -325,7 +331,7 @@ static int f_new_writer(lua_State *L) {
   ml_endpoint *t = ml__checkobject(L, 1, ML_T_TRANSPORT), *w;
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) ml__checkobject(L, 2, ML_T_READER);
-  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_DRAIN);
+  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_TRANSPORT);
   w->s = t->s;
   ml__stream_ref(w->s);
   lua_pushvalue(L, 2);
@@ -345,12 +351,14 @@ const luaL_Reg ml__endpoint_methods[] = {{"write", w_write},
                                          {NULL, NULL}};
 
 void ml__open_writer(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"drain", w_drain}, {"wait_closed", w_wait_closed}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"wait_closed", w_wait_closed}, {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__tostring", ml__endpoint_tostring}, {"__gc", w_gc}, {NULL, NULL}};
   ml__newtype(L, ML_T_WRITER, "StreamWriter", methods, meta);
   luaL_setfuncs(L, ml__endpoint_methods, 0);
+  lua_pushnil(L);
+  lua_pushcclosure(L, w_drain, 1);
+  lua_setfield(L, -2, "drain");
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "transport");
   ml__ref_get(L, ML_R_TYPES + ML_T_WRITER);
