@@ -429,5 +429,6 @@ int ml__open_fs(lua_State *L) {
   ml__open_fswhole(L);
   ml__open_file(L);
   ml__open_fswatch(L);
+  ml__open_fsbelow(L);
   return 1;
 }

@@ -161,6 +161,7 @@ void ml__open_fspaths(lua_State *L);
 void ml__open_fswhole(lua_State *L);
 void ml__open_file(lua_State *L);
 void ml__open_fswatch(lua_State *L);
+void ml__open_fsbelow(lua_State *L);
 int ml__open_fs(lua_State *L); /* module fs.core */
 
 #endif
