@@ -36,7 +36,8 @@ local function eligible(response, headers)
 end
 
 -- An encoded body is another one: a strong entity tag is not its.
-local function mark(headers, name)
+--- Says that the body is encoded so.
+function M.mark(headers, name)
   headers["Content-Encoding"] = name
   headers["Content-Length"] = nil
   local etag = headers["ETag"]
@@ -87,11 +88,11 @@ function M.start(response, request)
     data = data .. encoder:finish()
     if #data >= #body and response._compression == true then return nil end
     rawset(response, "_plain", { body = body, etag = response.headers["ETag"] })
-    mark(response.headers, name)
+    M.mark(response.headers, name)
     response._body = data
     return nil
   end
-  mark(response.headers, name)
+  M.mark(response.headers, name)
   if request.method == "HEAD" then return nil end
   return setmetatable({ encoder = encodings.encoder(name) }, StreamEncoder)
 end
