@@ -1,12 +1,12 @@
 --- add_static: the files below a folder. Nothing outside of it is ever opened: see fs.open_below.
 
 local FileResponse = require("http.web.file").FileResponse
-local compression = require "http.web.compression"
 local core = require "asyncio.core"
 local errors = require "http.web.errors"
 local fs = require "fs.core"
 local misuse = require "asyncio.misuse"
 local path = require "fs.path"
+local trees = require "fs.trees"
 local url = require "url"
 
 local async, await = core.async, core.await
@@ -45,7 +45,7 @@ local style = "body{font:16px/1.5 sans-serif;margin:2em}ul{list-style:none;paddi
 -- The page that lists a folder.
 local function index_page(self, name, shown)
   local folders, files = {}, {}
-  for entry, kind in fs_scandir(self.directory .. "/" .. name) do
+  for entry, kind in trees.scandir(self.directory .. "/" .. name) do
     if kind == "directory" then folders[#folders + 1] = entry .. "/" else files[#files + 1] = entry end
   end
   table.sort(folders)
@@ -178,14 +178,12 @@ function M.resource(prefix, directory, options)
     misuse.blame(core.ValueError, ("add_static: there is no folder %q"):format(directory))
   end
   local self = setmetatable({
-    prefix = prefix, directory = real == "/" and "" or real, show_index = options.show_index or false,
+    prefix = prefix, directory = real, show_index = options.show_index or false,
     follow_symlinks = options.follow_symlinks or false, append_version = options.append_version or false,
     index = list_of(options.index), max_age = age, compress = options.compress or false,
   }, Static)
   self.handler = async(function(request) return handle(self, request) end, "static")
   return self
 end
-
-M.vary = compression.vary
 
 return M
