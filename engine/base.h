@@ -325,6 +325,12 @@ static inline void ml__finalized(lua_State *L) {
 /* Pushes the loader of a module that is in the binary, and what it is given after its name. */
 int ml__push_embedded(lua_State *L, const char *name);
 bool ml__issearcher(lua_State *L, int idx); /* loader.c: in package.searchers, one of ours */
+/* Pushes package.searchers; raises if that is no table. `package`: index of the library. */
+void ml__push_searchers(lua_State *L, int package);
+/* Asks the searchers on top, which what it pushes takes the place of: the module's loader and
+** what the searcher has for it; or false, and the text that says where it was looked for. Raises
+** what a searcher raises. */
+bool ml__find_loader(lua_State *L, const char *name);
 /* Places in the table ML_R_ATTACHED. */
 enum {
   ML_AT_META = 1, /* of sentinels */

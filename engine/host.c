@@ -599,26 +599,10 @@ static void set_arg(lua_State *L, const main_arg *m) {
 static void push_module(lua_State *L, const char *module) {
   int top = lua_gettop(L);
   lua_getglobal(L, "package");
-  lua_getfield(L, top + 1, "searchers");
-  lua_pushliteral(L, "");
-  for (int i = 1; lua_rawgeti(L, top + 2, i) != LUA_TNIL; i++) {
-    lua_pushstring(L, module);
-    lua_call(L, 1, 2);
-    if (lua_isfunction(L, -2)) {
-      lua_pop(L, 1);
-      lua_replace(L, top + 1);
-      lua_settop(L, top + 1);
-      return;
-    }
-    lua_pop(L, 1);
-    if (lua_isstring(L, -1)) {
-      lua_pushliteral(L, "\n\t");
-      lua_insert(L, -2);
-      lua_concat(L, 3);
-    } else
-      lua_pop(L, 1);
-  }
-  luaL_error(L, "module '%s' not found:%s", module, lua_tostring(L, top + 3));
+  ml__push_searchers(L, top + 1);
+  lua_replace(L, top + 1);
+  if (!ml__find_loader(L, module)) lua_error(L);
+  lua_pop(L, 1); /* what the searcher has for the loader: the program's arguments take its place */
 }
 
 /* [main_arg] -> the program's function and its arguments */

@@ -225,18 +225,24 @@ bool ml__issearcher(lua_State *L, int idx) {
 
 /* ---- require ---- */
 
-/* Pushes the searchers, the loader and its data. The text of what was tried is no luaL_Buffer:
-** its box is closed by its place on the stack, which the caller rearranges. */
-static void find_loader(lua_State *L, const char *name) {
-  if (lua_getfield(L, lua_upvalueindex(1), "searchers") != LUA_TTABLE)
+void ml__push_searchers(lua_State *L, int package) {
+  if (!lua_istable(L, package) || lua_getfield(L, package, "searchers") != LUA_TTABLE)
     luaL_error(L, "'package.searchers' must be a table");
-  lua_pushliteral(L, ""); /* 4 */
-  for (int i = 1;; i++) {
-    if (lua_rawgeti(L, 3, i) == LUA_TNIL)
-      luaL_error(L, "module '%s' not found:%s", name, lua_tostring(L, 4));
+}
+
+/* The text of what was tried is no luaL_Buffer: its box is closed by its place on the stack,
+** which callers rearrange. */
+bool ml__find_loader(lua_State *L, const char *name) {
+  int searchers = lua_gettop(L);
+  lua_pushfstring(L, "module '%s' not found:", name);
+  for (int i = 1; lua_rawgeti(L, searchers, i) != LUA_TNIL; i++) {
     lua_pushstring(L, name);
     lua_call(L, 1, 2);
-    if (lua_isfunction(L, -2)) break;
+    if (lua_isfunction(L, -2)) {
+      lua_replace(L, searchers + 1); /* data */
+      lua_replace(L, searchers);
+      return true;
+    }
     lua_pop(L, 1);
     if (lua_isstring(L, -1)) {
       lua_pushliteral(L, "\n\t");
@@ -245,7 +251,9 @@ static void find_loader(lua_State *L, const char *name) {
     } else
       lua_pop(L, 1);
   }
-  lua_remove(L, 4);
+  lua_pop(L, 1);
+  lua_replace(L, searchers);
+  return false;
 }
 
 /* Stack: 1 name, 2 LOADED, 3 the future of those who wait (or nil), 4 loader
@@ -314,10 +322,9 @@ static int ml_require(lua_State *L) {
     return waited_k(L, LUA_OK, 0);
   }
   lua_settop(L, 2);
-  find_loader(L, name); /* 3 searchers, ..., loader, data */
-  lua_insert(L, 3);     /* data */
-  lua_insert(L, 3);     /* loader */
-  lua_settop(L, 4);
+  ml__push_searchers(L, lua_upvalueindex(1));
+  if (!ml__find_loader(L, name)) return lua_error(L);
+  lua_settop(L, 4); /* 3 loader, 4 data */
   if (e->task != NULL) {
     ml_future *f = ml__future_new(L, e->task->fut.loop);
     (void)f;

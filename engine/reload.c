@@ -170,34 +170,18 @@ static int apply(lua_State *L) {
 /* Pushes the module's loader and what is passed to it, or raises an error. */
 static void push_loader(lua_State *L, const char *name) {
   ml_engine *e = ml__engine(L);
-  int searchers = lua_gettop(L) + 1;
+  int top = lua_gettop(L);
+  bool found;
   e->reload_error = ML_EINVAL;
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  if (lua_getfield(L, -1, "package") != LUA_TTABLE ||
-      lua_getfield(L, -1, "searchers") != LUA_TTABLE)
-    luaL_error(L, "'package.searchers' must be a table");
-  lua_replace(L, searchers);
-  lua_settop(L, searchers);
-  lua_pushliteral(L, "");
-  for (int i = 1; lua_rawgeti(L, searchers, i) != LUA_TNIL; i++) {
-    lua_pushstring(L, name);
-    e->reload_error = ML_ESYNTAX;
-    lua_call(L, 1, 2);
-    e->reload_error = ML_EINVAL;
-    if (lua_isfunction(L, -2)) {
-      lua_remove(L, searchers);
-      lua_remove(L, searchers);
-      return;
-    }
-    lua_pop(L, 1);
-    if (lua_isstring(L, -1)) {
-      lua_pushliteral(L, "\n\t");
-      lua_insert(L, -2);
-      lua_concat(L, 3);
-    } else
-      lua_pop(L, 1);
-  }
-  luaL_error(L, "module '%s' not found:%s", name, lua_tostring(L, searchers + 1));
+  lua_getfield(L, -1, "package");
+  ml__push_searchers(L, top + 2);
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+  e->reload_error = ML_ESYNTAX; /* if a searcher raises */
+  found = ml__find_loader(L, name);
+  e->reload_error = ML_EINVAL;
+  if (!found) lua_error(L);
 }
 
 static int reloaded_k(lua_State *L, int status, lua_KContext ctx) {
