@@ -595,6 +595,9 @@ int ml__loop_report_stuck(lua_State *L, ml_evloop *l);
 ml_evloop *ml__engine_loop(ml_engine *e);
 /* host.c */
 int ml__set_last_error(ml_engine *e, lua_State *L, int code); /* the error on top (popped) */
+/* Calls f(arg as light userdata) on L under lua_pcall: 0 and its results, or the code of the
+** last error that was recorded: ML_ENOMEM, or `code` if the error has none of its own. */
+int ml__protected(ml_engine *e, lua_State *L, lua_CFunction f, void *arg, int nresults, int code);
 void ml__host_close(ml_engine *e);
 void ml__known_free(ml_engine *e);
 int ml__host_pending_error(lua_State *L);

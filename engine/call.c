@@ -498,17 +498,9 @@ bool ml__name_ok(const char *s) {
 
 static int def(ml_engine *e, const char *name, ml_fn fn, void *ud, bool async) {
   define_arg a = {name, fn, ud, async};
-  lua_State *L;
-  int st;
   if (e == NULL || name == NULL || fn == NULL || !ml__name_ok(name)) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
-  L = ml__state(e);
-  if (!lua_checkstack(L, 4)) return ML_ENOMEM;
-  lua_pushcfunction(L, define);
-  lua_pushlightuserdata(L, &a);
-  st = lua_pcall(L, 1, 0, 0);
-  if (st == LUA_OK) return 0;
-  return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
+  return ml__protected(e, ml__state(e), define, &a, 0, ML_EINVAL);
 }
 
 int ml_def(ml_engine *e, const char *name, ml_fn fn, void *ud) {

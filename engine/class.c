@@ -426,16 +426,6 @@ static bool class_ok(const ml_class *c) {
   return true;
 }
 
-static int call(ml_engine *e, lua_CFunction f, void *a) {
-  lua_State *L = ml__state(e);
-  int st;
-  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
-  lua_pushcfunction(L, f);
-  lua_pushlightuserdata(L, a);
-  st = lua_pcall(L, 1, 0, 0);
-  return st == LUA_OK ? 0 : ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
-}
-
 int ml_def_class(ml_engine *e, const ml_class *cls) {
   class_arg a;
   if (e == NULL || cls == NULL) return ML_EINVAL;
@@ -443,7 +433,8 @@ int ml_def_class(ml_engine *e, const ml_class *cls) {
   a.key = cls;
   if (!ml__struct_read(&a.cls, sizeof a.cls, cls, offsetof(ml_class, parent))) return ML_EINVAL;
   if (!class_ok(&a.cls)) return ML_EINVAL;
-  return ml__refusal(e) < 0 ? ml__refusal(e) : call(e, define_class, &a);
+  return ml__refusal(e) < 0 ? ml__refusal(e)
+                            : ml__protected(e, ml__state(e), define_class, &a, 0, ML_EINVAL);
 }
 
 /* ---- objects for the host ---- */
@@ -470,7 +461,7 @@ int ml_object_new(ml_engine *e, const ml_class *cls, void *object, ml_value *out
   if (out != NULL) memset(out, 0, sizeof *out);
   if (e == NULL || cls == NULL || object == NULL || out == NULL) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
-  rc = call(e, new_object, &a);
+  rc = ml__protected(e, ml__state(e), new_object, &a, 0, ML_EINVAL);
   if (rc < 0) memset(out, 0, sizeof *out);
   return rc;
 }
@@ -493,7 +484,7 @@ int ml_object_gone(ml_engine *e, const ml_class *cls, void *object) {
   if (e == NULL || cls == NULL || object == NULL) return ML_EINVAL;
   if (e->collecting) return ML_EBUSY;
   if (e->closing > 1) return ML_ECLOSED;
-  rc = call(e, lose_object, &a);
+  rc = ml__protected(e, ml__state(e), lose_object, &a, 0, ML_EINVAL);
   return rc < 0 ? rc : a.known;
 }
 

@@ -120,6 +120,15 @@ int ml__set_last_error(ml_engine *e, lua_State *L, int code) {
   return e->last_error->error.code;
 }
 
+int ml__protected(ml_engine *e, lua_State *L, lua_CFunction f, void *arg, int nresults, int code) {
+  int st;
+  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
+  lua_pushcfunction(L, f);
+  lua_pushlightuserdata(L, arg);
+  st = lua_pcall(L, 1, nresults, 0);
+  return st == LUA_OK ? 0 : ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : code);
+}
+
 const ml_error *ml_last_error(ml_engine *e, int *exit_status) {
   const struct ml_lasterror *last = e != NULL ? e->last_error : NULL;
   if (exit_status != NULL) *exit_status = last != NULL ? last->exit_status : 1;
@@ -198,13 +207,7 @@ static int compile(lua_State *L) {
 /* Pushes the compiled chunk on L, or records why not. */
 static int load_chunk(ml_engine *e, lua_State *L, const char *name, const char *src, size_t n) {
   chunk_arg c = {name, src, n};
-  int st;
-  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
-  lua_pushcfunction(L, compile);
-  lua_pushlightuserdata(L, &c);
-  st = lua_pcall(L, 1, 1, 0);
-  if (st == LUA_OK) return 0;
-  return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_ESYNTAX);
+  return ml__protected(e, L, compile, &c, 1, ML_ESYNTAX);
 }
 
 typedef struct open_failure {
@@ -369,18 +372,14 @@ static int prepare_call(lua_State *L) {
 static int spawn_call(ml_engine *e, call_arg *a, ml_task **out) {
   ml_metered was;
   lua_State *L;
-  int st;
+  int rc;
   if ((a->argv == NULL && a->n > 0) || a->n > 200) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
   L = ml__state(e);
-  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   was = ml__meter_open(e, L);
-  lua_pushcfunction(L, prepare_call);
-  lua_pushlightuserdata(L, a);
-  st = lua_pcall(L, 1, 1, 0);
+  rc = ml__protected(e, L, prepare_call, a, 1, ML_EINVAL);
   ml__meter_close(e, L, was);
-  if (st != LUA_OK) return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
-  return start_task(e, L, out);
+  return rc < 0 ? rc : start_task(e, L, out);
 }
 
 int ml_spawn(ml_engine *e, const char *fn, const ml_value *argv, size_t n, ml_task **out) {

@@ -30,24 +30,13 @@ static int do_unpack(lua_State *L) {
   return 0;
 }
 
-static int call(ml_engine *e, lua_CFunction f, pack_arg *a) {
-  lua_State *L = ml__state(e);
-  int st;
-  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
-  lua_pushcfunction(L, f);
-  lua_pushlightuserdata(L, a);
-  st = lua_pcall(L, 1, 0, 0);
-  if (st == LUA_OK) return 0;
-  return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
-}
-
 int ml_pack(ml_engine *e, const ml_value *v, ml_buf *out) {
   pack_arg a = {.in = v, .buf = out};
   size_t len = out != NULL ? out->len : 0;
   int rc;
   if (e == NULL || v == NULL || out == NULL) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
-  rc = call(e, do_pack, &a);
+  rc = ml__protected(e, ml__state(e), do_pack, &a, 0, ML_EINVAL);
   if (rc < 0) out->len = len;
   return rc;
 }
@@ -57,5 +46,5 @@ int ml_unpack(ml_engine *e, const void *p, size_t n, ml_value *out) {
   if (out != NULL) memset(out, 0, sizeof *out);
   if (e == NULL || p == NULL || out == NULL) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
-  return call(e, do_unpack, &a);
+  return ml__protected(e, ml__state(e), do_unpack, &a, 0, ML_EINVAL);
 }

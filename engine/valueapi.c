@@ -18,18 +18,12 @@ typedef struct value_arg {
 } value_arg;
 
 static int call(ml_engine *e, lua_CFunction f, value_arg *a) {
-  lua_State *L;
-  int st;
+  int rc;
   if (e == NULL) return ML_EINVAL;
   if (e->collecting) return ML_EBUSY;
   if (e->closing > 1) return ML_ECLOSED;
-  L = ml__state(e);
-  if (!lua_checkstack(L, 8)) return ML_ENOMEM;
-  lua_pushcfunction(L, f);
-  lua_pushlightuserdata(L, a);
-  st = lua_pcall(L, 1, 0, 0);
-  if (st == LUA_OK) return a->found;
-  return ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : ML_EINVAL);
+  rc = ml__protected(e, ml__state(e), f, a, 0, ML_EINVAL);
+  return rc < 0 ? rc : a->found;
 }
 
 /* ---- global names ---- */
