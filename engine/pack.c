@@ -76,12 +76,7 @@ static void put_byte(packer *P, int c) {
   P->out->len++;
 }
 
-static void put_int(packer *P, uint64_t v) {
-  unsigned char *p = (unsigned char *)reserve(P, 10), *q = p;
-  for (; v >= 0x80; v >>= 7) *q++ = (unsigned char)(v | 0x80);
-  *q++ = (unsigned char)v;
-  P->out->len += (size_t)(q - p);
-}
+static void put_int(packer *P, uint64_t v) { P->out->len += ml__put_varint(reserve(P, 10), v); }
 
 static void put_string(packer *P, int idx) {
   size_t n;
@@ -511,22 +506,7 @@ static bool pack_function(packer *P, int idx) {
 /* ---- values and bodies ---- */
 
 static void put_number(packer *P, int idx) {
-  lua_State *L = P->L;
-  if (lua_isinteger(L, idx)) {
-    uint64_t v = (uint64_t)lua_tointeger(L, idx);
-    if (v < 128)
-      put_byte(P, PT_SMALL + (int)v);
-    else {
-      put_byte(P, PT_INT);
-      put_int(P, (v << 1) ^ (v >> 63 ? ~UINT64_C(0) : 0));
-    }
-    return;
-  }
-  double d = lua_tonumber(L, idx);
-  uint64_t bits;
-  memcpy(&bits, &d, sizeof bits);
-  put_byte(P, PT_FLOAT);
-  for (int i = 0; i < 8; i++) put_byte(P, (int)(bits >> (8 * i)) & 255);
+  P->out->len += ml__put_number(P->L, idx, reserve(P, PACK_NUMBER));
 }
 
 static bool pack_value(packer *P, int idx) {

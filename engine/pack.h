@@ -9,6 +9,8 @@
 #ifndef ML_PACK_H
 #define ML_PACK_H
 
+#include <string.h>
+
 #include "core.h"
 
 enum {
@@ -91,6 +93,61 @@ enum {
   PT_SHORT = 0x40, /* + length: a string of up to 63 bytes */
   PT_SMALL = 0x80  /* + n: an integer of 0 to 127 */
 };
+
+#define PACK_NUMBER 11 /* bytes of the longest number: a tag and a varint */
+
+/* Writes a varint, of at most 10 bytes; how many. */
+static inline size_t ml__put_varint(char *p, uint64_t v) {
+  size_t n = 0;
+  for (; v >= 0x80; v >>= 7) p[n++] = (char)(v | 0x80);
+  p[n++] = (char)v;
+  return n;
+}
+
+/* Behind the varint at p, which ends before `end`; NULL: it does not, or is too long. */
+static inline const unsigned char *ml__get_varint(const unsigned char *p, const unsigned char *end,
+                                                  uint64_t *v) {
+  *v = 0;
+  for (int shift = 0; p < end && shift < 64; shift += 7) {
+    *v |= (uint64_t)(*p & 0x7f) << shift;
+    if (*p++ < 0x80) return p;
+  }
+  return NULL;
+}
+
+/* The varint of PT_INT stands for this. */
+static inline lua_Integer ml__unzigzag(uint64_t v) {
+  return (lua_Integer)((v >> 1) ^ (v & 1 ? ~UINT64_C(0) : 0));
+}
+
+/* The 8 bytes of PT_FLOAT stand for this. */
+static inline double ml__get_float(const unsigned char *p) {
+  uint64_t bits = 0;
+  double d;
+  for (int i = 0; i < 8; i++) bits |= (uint64_t)p[i] << (8 * i);
+  memcpy(&d, &bits, sizeof d);
+  return d;
+}
+
+/* Writes the number at idx and its tag, at most PACK_NUMBER bytes; how many. */
+static inline size_t ml__put_number(lua_State *L, int idx, char *p) {
+  double d;
+  uint64_t v;
+  if (lua_isinteger(L, idx)) {
+    v = (uint64_t)lua_tointeger(L, idx);
+    if (v < 128) {
+      p[0] = (char)(PT_SMALL + v);
+      return 1;
+    }
+    p[0] = PT_INT;
+    return 1 + ml__put_varint(p + 1, (v << 1) ^ (v >> 63 ? ~UINT64_C(0) : 0));
+  }
+  d = lua_tonumber(L, idx);
+  memcpy(&v, &d, sizeof v);
+  p[0] = PT_FLOAT;
+  for (int i = 0; i < 8; i++) p[1 + i] = (char)(v >> (8 * i));
+  return 9;
+}
 
 #define PACK_ID 16         /* bytes of an identity */
 #define PACK_MAX_CHAIN 100 /* classes derived from one another */

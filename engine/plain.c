@@ -7,34 +7,6 @@
 
 #include "pack.h"
 
-/* The longest scalar but a string: a tag and 10 bytes. */
-#define SCALAR 11
-
-static size_t put_int(char *p, uint64_t v) {
-  size_t n = 0;
-  for (; v >= 0x80; v >>= 7) p[n++] = (char)(v | 0x80);
-  p[n++] = (char)v;
-  return n;
-}
-
-static size_t put_number(lua_State *L, int idx, char *p) {
-  if (lua_isinteger(L, idx)) {
-    uint64_t v = (uint64_t)lua_tointeger(L, idx);
-    if (v < 128) {
-      p[0] = (char)(PT_SMALL + v);
-      return 1;
-    }
-    p[0] = PT_INT;
-    return 1 + put_int(p + 1, (v << 1) ^ (v >> 63 ? ~UINT64_C(0) : 0));
-  }
-  double d = lua_tonumber(L, idx);
-  uint64_t bits;
-  memcpy(&bits, &d, sizeof bits);
-  p[0] = PT_FLOAT;
-  for (int i = 0; i < 8; i++) p[1 + i] = (char)(bits >> (8 * i));
-  return 9;
-}
-
 uint32_t ml__kept(lua_State *L, int idx, int known) {
   int top = lua_gettop(L);
   uint32_t id = 0;
@@ -66,11 +38,11 @@ size_t ml__pack_plain(lua_State *L, int first, int n, int known, const ml_lastke
   p[5] = (char)n;
   p += 6;
   for (int i = first; i < first + n; i++) {
-    if (end - p < SCALAR) return 0;
+    if (end - p < PACK_NUMBER) return 0;
     switch (lua_type(L, i)) {
     case LUA_TNIL: *p++ = PT_NIL; break;
     case LUA_TBOOLEAN: *p++ = lua_toboolean(L, i) ? PT_TRUE : PT_FALSE; break;
-    case LUA_TNUMBER: p += put_number(L, i, p); break;
+    case LUA_TNUMBER: p += ml__put_number(L, i, p); break;
     case LUA_TSTRING: {
       size_t len;
       const char *s = lua_tolstring(L, i, &len);
@@ -87,7 +59,7 @@ size_t ml__pack_plain(lua_State *L, int first, int n, int known, const ml_lastke
         id = known != 0 ? ml__kept(L, i, known) : 0;
       if (id == 0) return 0;
       *p++ = PT_KEPT;
-      p += put_int(p, id);
+      p += ml__put_varint(p, id);
       break;
     default: return 0;
     }
@@ -95,21 +67,10 @@ size_t ml__pack_plain(lua_State *L, int first, int n, int known, const ml_lastke
   return (size_t)(p - out);
 }
 
-/* A varint that ends before `end`; NULL: it does not. */
-static const unsigned char *get_int(const unsigned char *p, const unsigned char *end, uint64_t *v) {
-  *v = 0;
-  for (int shift = 0; p < end && shift < 64; shift += 7) {
-    *v |= (uint64_t)(*p & 0x7f) << shift;
-    if (*p++ < 0x80) return p;
-  }
-  return NULL;
-}
-
 /* Pushes the value at p; the byte behind it, or NULL if it is not plain. */
 static const unsigned char *push_value(lua_State *L, const unsigned char *p,
                                        const unsigned char *end, int known) {
   uint64_t v;
-  double d;
   int tag = *p++;
   if (tag >= PT_SMALL) {
     lua_pushinteger(L, tag - PT_SMALL);
@@ -120,18 +81,15 @@ static const unsigned char *push_value(lua_State *L, const unsigned char *p,
   case PT_FALSE:
   case PT_TRUE: lua_pushboolean(L, tag == PT_TRUE); return p;
   case PT_INT:
-    p = get_int(p, end, &v);
-    if (p != NULL) lua_pushinteger(L, (lua_Integer)((v >> 1) ^ (v & 1 ? ~UINT64_C(0) : 0)));
+    p = ml__get_varint(p, end, &v);
+    if (p != NULL) lua_pushinteger(L, ml__unzigzag(v));
     return p;
   case PT_FLOAT:
     if (end - p < 8) return NULL;
-    v = 0;
-    for (int i = 0; i < 8; i++) v |= (uint64_t)p[i] << (8 * i);
-    memcpy(&d, &v, sizeof d);
-    lua_pushnumber(L, d);
+    lua_pushnumber(L, ml__get_float(p));
     return p + 8;
   case PT_KEPT:
-    p = known != 0 ? get_int(p, end, &v) : NULL;
+    p = known != 0 ? ml__get_varint(p, end, &v) : NULL;
     if (p == NULL || lua_rawgeti(L, known, (lua_Integer)v) == LUA_TFUNCTION) return p;
     return NULL;
   default: return NULL;

@@ -33,13 +33,11 @@ static int get_byte(unpacker *U) {
 }
 
 static uint64_t get_int(unpacker *U) {
-  uint64_t v = 0;
-  for (int shift = 0; shift < 64; shift += 7) {
-    uint64_t c = (uint64_t)get_byte(U);
-    v |= (c & 0x7f) << shift;
-    if (c < 0x80) return v;
-  }
-  return (uint64_t)bad(U, "a number is too long");
+  uint64_t v;
+  const unsigned char *p = ml__get_varint(U->p, U->end, &v);
+  if (p == NULL) return (uint64_t)bad(U, left(U) < 10 ? "it ends early" : "a number is too long");
+  U->p = p;
+  return v;
 }
 
 /* A length of something that takes at least a byte each. */
@@ -243,13 +241,9 @@ static void module(unpacker *U) {
 /* ---- values and bodies ---- */
 
 static void get_float(unpacker *U) {
-  uint64_t bits = 0;
-  double d;
   if (left(U) < 8) bad(U, "it ends early");
-  for (int i = 0; i < 8; i++) bits |= (uint64_t)U->p[i] << (8 * i);
+  lua_pushnumber(U->L, ml__get_float(U->p));
   U->p += 8;
-  memcpy(&d, &bits, sizeof d);
-  lua_pushnumber(U->L, d);
 }
 
 static void unpack_code(unpacker *U, int tag) {
@@ -289,11 +283,7 @@ static void unpack_value(unpacker *U) {
   case PT_NIL: lua_pushnil(L); break;
   case PT_FALSE: lua_pushboolean(L, 0); break;
   case PT_TRUE: lua_pushboolean(L, 1); break;
-  case PT_INT: {
-    uint64_t v = get_int(U);
-    lua_pushinteger(L, (lua_Integer)((v >> 1) ^ (v & 1 ? ~UINT64_C(0) : 0)));
-    break;
-  }
+  case PT_INT: lua_pushinteger(L, ml__unzigzag(get_int(U))); break;
   case PT_FLOAT: get_float(U); break;
   case PT_STRING: get_string(U); break;
   case PT_REF: push_object(U); break;
