@@ -201,15 +201,18 @@ static int sync_folder(const char *folder) {
   return error == 0 ? 0 : uv_translate_sys_error(error);
 }
 
-/* "a/b" -> "a", "/b" -> "/", "b" -> "."; malloc'd */
-static char *folder_of(const char *path) {
+/* "a/b" -> "a", "/b" -> "/", "b" -> "."; the first n bytes of what it gives */
+static const char *folder_of(const char *path, size_t *n) {
   const char *slash = strrchr(path, '/');
-  return slash == NULL ? strdup(".") : strndup(path, slash > path ? (size_t)(slash - path) : 1);
+  *n = slash != NULL && slash > path ? (size_t)(slash - path) : 1;
+  return slash == NULL ? "." : path;
 }
 
 /* b: it has its new name */
 static void run_rename_synced(ml_fsjob *j) {
-  char *folder = folder_of(j->dest);
+  size_t n;
+  const char *p = folder_of(j->dest, &n);
+  char *folder = strndup(p, n);
   j->status = UV_ENOMEM;
   if (folder == NULL) return;
   run_rename(j);
@@ -221,10 +224,10 @@ static void run_rename_synced(ml_fsjob *j) {
 }
 
 static bool answer_rename_synced(lua_State *L, ml_fsjob *j) {
-  const char *slash = strrchr(j->dest, '/');
+  size_t n;
+  const char *p = folder_of(j->dest, &n);
   if (j->b == 0) return false;
-  lua_pushlstring(L, j->dest, slash == NULL ? 0 : slash > j->dest ? (size_t)(slash - j->dest) : 1);
-  ml__fs_error(L, (int)j->status, "fsync", slash == NULL ? "." : lua_tostring(L, -1), NULL);
+  ml__fs_error(L, (int)j->status, "fsync", lua_pushlstring(L, p, n), NULL);
   return lua_error(L);
 }
 
