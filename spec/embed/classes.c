@@ -177,16 +177,8 @@ static const ml_class full_class = {.size = sizeof(ml_class),
 static const ml_class plain_class = {.size = sizeof(ml_class), .name = "Plain"};
 
 static ml_engine *engine(void) {
-  ml_engine *e;
-  ml_config c;
-  ml_config_init(&c);
-  c.clock = ML_CLOCK_VIRTUAL;
-  c.print = capture;
-  c.ud = &out;
-  out.n = 0;
-  out.text[0] = '\0';
+  ml_engine *e = captured_engine(&out);
   nmade = finalized = 0;
-  expect_ok(ml_new(&c, &e));
   expect_ok(ml_def_class(e, &entity_class));
   expect_ok(ml_def_class(e, &player_class));
   expect_ok(ml_def_class(e, &full_class));

@@ -26,6 +26,13 @@
     }                                                                              \
   } while (0)
 
+/* ThreadSanitizer holds signals back until a system call, and a script that computes makes none. */
+#ifdef __SANITIZE_THREAD__
+#define HELD_BACK 1
+#else
+#define HELD_BACK 0
+#endif
+
 /* What an engine logged or printed, with a NUL at the end. */
 typedef struct captured {
   char text[8192];
@@ -38,6 +45,20 @@ static inline void capture(void *ud, const char *text, size_t n) {
   memcpy(c->text + c->n, text, n);
   c->n += n;
   c->text[c->n] = '\0';
+}
+
+/* An engine on a virtual clock that prints to *out, which is emptied. */
+static inline ml_engine *captured_engine(captured *out) {
+  ml_engine *e = NULL;
+  ml_config c;
+  ml_config_init(&c);
+  c.clock = ML_CLOCK_VIRTUAL;
+  c.print = capture;
+  c.ud = out;
+  out->n = 0;
+  out->text[0] = '\0';
+  expect_ok(ml_new(&c, &e));
+  return e;
 }
 
 /* Loads a script as a task. */

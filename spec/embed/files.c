@@ -1,24 +1,8 @@
 /* Files of an engine on a loop that the host has: closed in the midst of everything, the
 ** engine leaves nothing that touches its memory, and the host's loop can be closed. */
-#include "expect.h"
-#include <sys/stat.h>
-#include <unistd.h>
-#include <uv.h>
+#include "closed_early.h"
 
 static captured logged;
-
-static void count(uv_handle_t *h, void *arg) { (void)h, ++*(int *)arg; }
-
-static ml_engine *engine(uv_loop_t *loop) {
-  ml_engine *e;
-  ml_config c;
-  ml_config_init(&c);
-  c.loop = loop;
-  c.log = capture;
-  c.ud = &logged;
-  expect_ok(ml_new(&c, &e));
-  return e;
-}
 
 /* Reads, an opening and a lock that wait, large reads, writes, a watch, a lock, jobs of all kinds; then the end. */
 static const char *script =
@@ -49,29 +33,17 @@ static const char *script =
     "return dir\n";
 
 static void closed_early(uv_loop_t *loop, int steps) {
-  ml_engine *e = engine(loop);
+  ml_engine *e = engine_on(loop, &logged);
   const ml_value *v;
   size_t n;
   char command[256];
-  int handles = 0;
   ml_task *t = load(e, script);
-  while (ml_task_status(t) == ML_PENDING) {
-    expect(ml_step(e, 0) >= 0);
-    uv_run(loop, UV_RUN_NOWAIT);
-  }
+  while (ml_task_status(t) == ML_PENDING) step_both(e, loop);
   if (ml_task_status(t) == ML_FAILED) fprintf(stderr, "%s\n", ml_task_error(t)->message);
   expect_ok(ml_task_result(t, &v, &n));
   snprintf(command, sizeof command, "rm -rf '%s'", v[0].u.str.s);
   ml_task_release(t);
-  for (int i = 0; i < steps; i++) {
-    expect(ml_step(e, 0) >= 0);
-    uv_run(loop, UV_RUN_NOWAIT);
-    usleep(500);
-  }
-  expect_ok(ml_close(e, 0));
-  uv_run(loop, UV_RUN_DEFAULT); /* what threads have still to give back */
-  uv_walk(loop, count, &handles);
-  expect(handles == 0);
+  close_early(e, loop, steps);
   expect(strstr(logged.text, "unclosed <File") != NULL);
   logged.n = 0;
   expect(system(command) == 0);

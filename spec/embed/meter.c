@@ -5,13 +5,6 @@
 #include <stdbool.h>
 #include <time.h>
 
-/* ThreadSanitizer holds signals back until a system call, and a script that computes makes none. */
-#ifdef __SANITIZE_THREAD__
-#define HELD_BACK 1
-#else
-#define HELD_BACK 0
-#endif
-
 static captured logged;
 static uint64_t slice_us = 3000;
 

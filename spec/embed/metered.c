@@ -2,13 +2,6 @@
 ** stopped, and that are otherwise as Lua's own. */
 #include "expect.h"
 
-/* ThreadSanitizer holds signals back until a system call, and a script that computes makes none. */
-#ifdef __SANITIZE_THREAD__
-#define HELD_BACK 1
-#else
-#define HELD_BACK 0
-#endif
-
 static captured logged;
 
 static ml_engine *engine(ml_meter_mode meter) {

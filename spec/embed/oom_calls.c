@@ -5,49 +5,10 @@
 #include <lua.h>
 #include <lualib.h>
 #include <signal.h>
-#include <stdalign.h>
 #include <unistd.h>
 
 #include "expect.h"
-
-typedef struct limits {
-  long left;          /* allocations until the failure; -1: none fails */
-  int refusals;       /* how many there will be; -1: no end */
-  long asked;         /* how often something was asked for */
-  long blocks, bytes; /* not given back */
-} limits;
-
-typedef union head {
-  size_t size;
-  max_align_t align;
-} head;
-
-static void *limited(void *ud, void *p, size_t osize, size_t nsize) {
-  limits *b = ud;
-  head *h = p != NULL ? (head *)p - 1 : NULL, *q;
-  size_t had = h != NULL ? h->size : 0;
-  (void)osize;
-  if (nsize == 0) {
-    if (h != NULL) b->blocks--, b->bytes -= (long)had;
-    free(h);
-    return NULL;
-  }
-  if (nsize > had) {
-    b->asked++;
-    if (b->left == 0) {
-      if (b->refusals > 0) b->refusals--;
-      if (b->refusals == 0) b->left = -1;
-      return NULL;
-    }
-    if (b->left > 0) b->left--;
-  }
-  q = realloc(h, nsize + sizeof *q);
-  if (q == NULL) return NULL;
-  if (h == NULL) b->blocks++;
-  b->bytes += (long)nsize - (long)had;
-  q->size = nsize;
-  return q + 1;
-}
+#include "limited.h"
 
 static int failures; /* of calls, in this run */
 static char doing[64];

@@ -3,19 +3,6 @@
 
 static captured out;
 
-static ml_engine *engine(void) {
-  ml_engine *e;
-  ml_config c;
-  ml_config_init(&c);
-  c.clock = ML_CLOCK_VIRTUAL;
-  c.print = capture;
-  c.ud = &out;
-  out.n = 0;
-  out.text[0] = '\0';
-  expect_ok(ml_new(&c, &e));
-  return e;
-}
-
 static void run(ml_engine *e, const char *source) {
   ml_task *t = load(e, source);
   expect_ok(ml_run(e));
@@ -30,7 +17,7 @@ static ml_value string(const char *s) {
 }
 
 static void globals(void) {
-  ml_engine *e = engine();
+  ml_engine *e = captured_engine(&out);
   ml_value v = integer(7), got;
   expect_ok(ml_set(e, "game.level.number", &v));
   v = string("Ada");
@@ -61,7 +48,7 @@ static void globals(void) {
 }
 
 static void tables(void) {
-  ml_engine *e = engine();
+  ml_engine *e = captured_engine(&out);
   ml_value t, inner, v, key, got, nan = {.type = ML_FLOAT, .u.n = 0};
   size_t n;
   int64_t sum = 0;
@@ -121,7 +108,7 @@ static void tables(void) {
 }
 
 static void functions(void) {
-  ml_engine *e = engine();
+  ml_engine *e = captured_engine(&out);
   ml_value f, slow, bad, args[2], res[3], text;
   const ml_value *v;
   ml_task *t;
@@ -178,7 +165,7 @@ static int give(ml_call *c, void *ud) {
 }
 
 static void crossing(void) {
-  ml_engine *e = engine();
+  ml_engine *e = captured_engine(&out);
   ml_task *t;
   const ml_value *v;
   ml_value name;

@@ -1,12 +1,8 @@
 /* Sockets of an engine on a loop that the host has: closed while operations wait, callbacks
 ** are set and a file goes out, the engine leaves nothing on the loop. */
-#include "expect.h"
-#include <unistd.h>
-#include <uv.h>
+#include "closed_early.h"
 
 static captured logged;
-
-static void count(uv_handle_t *h, void *arg) { (void)h, ++*(int *)arg; }
 
 static const char *script =
     "local asyncio, socket = require 'asyncio', require 'socket'\n"
@@ -27,24 +23,9 @@ static const char *script =
     "go(socket.create_connection('localhost', s:getsockname().port))\n";
 
 static void closed_early(uv_loop_t *loop, int steps) {
-  ml_engine *e;
-  ml_config c;
-  int handles = 0;
-  ml_config_init(&c);
-  c.loop = loop;
-  c.log = capture;
-  c.ud = &logged;
-  expect_ok(ml_new(&c, &e));
+  ml_engine *e = engine_on(loop, &logged);
   ml_task_release(load(e, script));
-  for (int i = 0; i < steps; i++) {
-    expect(ml_step(e, 0) >= 0);
-    uv_run(loop, UV_RUN_NOWAIT);
-    usleep(500);
-  }
-  expect_ok(ml_close(e, 0));
-  uv_run(loop, UV_RUN_DEFAULT); /* what threads have still to give back */
-  uv_walk(loop, count, &handles);
-  expect(handles == 0);
+  close_early(e, loop, steps);
   logged.n = 0;
 }
 
