@@ -15,6 +15,7 @@ int ml__open_brotli(lua_State *L);
 int ml__open_ws(lua_State *L);
 int ml__open_http(lua_State *L);
 #endif
+int ml__open_json(lua_State *L);
 int ml__open_pickle(lua_State *L);
 int ml__open_workers(lua_State *L);
 
@@ -22,6 +23,7 @@ const ml_module ml__bindings[] = {
     {"asyncio.net", ml__open_net},
     {"asyncio.workers", ml__open_workers},
     {"pickle", ml__open_pickle},
+    {"json", ml__open_json},
     {"fs.core", ml__open_fs},
 #ifdef ML_WITH_TLS
     {"asyncio.tls", ml__open_tls},

@@ -28,7 +28,8 @@ end
 local function unsafe(safe) return "[^%w_.~" .. gsub(safe, "%W", "%%%0") .. "%-]" end
 
 -- safe -> pattern; those that are used everywhere
-local patterns = { [""] = unsafe(""), [" "] = unsafe(" "), ["/"] = unsafe("/"), ["/:@!$&'()*+,;="] = unsafe("/:@!$&'()*+,;=") }
+local patterns = {}
+for _, safe in ipairs { "", " ", "/", "/ ", "/:@!$&'()*+,;=" } do patterns[safe] = unsafe(safe) end
 
 --- Escapes all but letters, digits, _.-~ and the characters of `safe`. Raises TypeError.
 ---@param text string
