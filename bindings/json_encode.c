@@ -155,12 +155,13 @@ static void fail(json_encoder *e, const char *cls) {
 
 static void fail_deep(json_encoder *e, const void *table) {
   lua_State *L = e->L;
-  int k = 0, again;
-  while (k < e->depth && e->frames[k].table != table) k++;
-  if (k < e->depth) {
-    for (again = k + 1; again < e->depth && e->frames[again].table != table;) again++;
+  int k = e->depth - 1, period;
+  while (k >= 0 && e->frames[k].table != table) k--;
+  period = e->depth - k;
+  if (k >= 0) { /* where it goes round for the first time */
+    for (k = 0; k + period < e->depth && e->frames[k].table != e->frames[k + period].table;) k++;
     push_path(e, k);
-    push_path(e, again);
+    push_path(e, k + period);
     ml__misuse(L, "ValueError", "encode: circular reference: %s is %s again", lua_tostring(L, -1),
                lua_tostring(L, -2));
   }

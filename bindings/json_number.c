@@ -121,10 +121,10 @@ static bool short_digits(double d, uint64_t *digits, int *exponent) {
 #endif
 }
 
-/* The same for any double, with 16 or else 17 digits. */
+/* The same for any double. Below DBL_MIN less than 15 digits may do, too. */
 static void long_digits(double d, uint64_t *digits, int *exponent) {
   char text[40];
-  for (int n = 15; n <= 17; n++) {
+  for (int n = d < DBL_MIN ? 1 : 15; n <= 17; n++) {
     char *e;
     uint64_t m = 0;
     snprintf(text, sizeof text, "%.*e", n - 1, d);
