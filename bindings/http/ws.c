@@ -463,6 +463,24 @@ static int ws_close(lua_State *L) {
   return 1;
 }
 
+/* fail(connection, code, reason): closes it without waiting for anything */
+static int ws_fail(lua_State *L) {
+  ml_ws *ws = check(L);
+  lua_Integer code = luaL_checkinteger(L, 2);
+  const char *reason = luaL_checkstring(L, 3);
+  luaL_argcheck(L, code >= 1000 && ml__ws_code_valid((unsigned)(code & 0xFFFF)), 2, "a close code expected");
+  if (ws->obj.flags & (ML_WS_SENT | ML_WS_GONE)) return 0;
+  ws->obj.flags |= ML_WS_LOCAL;
+  ml__ws_drop_messages(ws);
+  if (ws->receiver != NULL) {
+    ml_wsop *r = ws->receiver;
+    ws->receiver = NULL;
+    ml__wsop_wake(r);
+  }
+  ml__ws_fail(ws, (int)code, reason);
+  return 0;
+}
+
 static int ws_abort(lua_State *L) {
   ml__ws_abort(check(L));
   return 0;
@@ -669,6 +687,7 @@ int ml__open_ws(lua_State *L) {
                                      {"ping", ws_ping},
                                      {"pong", ws_pong},
                                      {"close", ws_close},
+                                     {"fail", ws_fail},
                                      {"abort", ws_abort},
                                      {"closed", ws_closed},
                                      {"close_code", ws_close_code},

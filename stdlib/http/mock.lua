@@ -139,8 +139,11 @@ end, "Exchange.sendfile")
 
 function Exchange:inform(status, headers) self.informed[#self.informed + 1] = { status, flat(headers) } end
 
-function Exchange:upgrade()
-  error(core.RuntimeError("a mocked request has no connection that could be upgraded"), 0)
+--- There is nothing to upgrade: gives no reader and no writer. A WebSocket without a connection is fed by hand.
+function Exchange:upgrade(headers)
+  check_open(self)
+  self._started, self._finished, self.status, self.body = true, true, 101, ""
+  self.sent_headers = flat(headers)
 end
 
 function Exchange:started() return self._started or false end

@@ -103,7 +103,11 @@ local function fail(app, options, x, request, err)
     return nil
   end
   if failure then report(request, failure) end
-  if x:started() then
+  local socket = request and rawget(request, "_websocket")
+  if socket then
+    socket:_fail()
+    return nil
+  elseif x:started() then
     x:abort()
     return nil
   end
@@ -205,6 +209,14 @@ local function many(conn, task_of, x, method, path)
   end
 end
 
+-- Closed with the task of a connection: a WebSocket does not outlive its handler.
+local served = {
+  __close = function(state)
+    local socket = state.request and rawget(state.request, "_websocket")
+    if socket then socket:_fail(1001) end
+  end,
+}
+
 local option_names = { "access_log", "access_log_format", "handler_cancellation", "debug" }
 
 --- The coroutine function that serves a connection for an application, which is frozen by this. Options: `access_log`
@@ -248,7 +260,7 @@ function M.handler(app, options)
   end
 
   return async(function(conn)
-    local state = { x = false, request = false, start = 0 }
+    local state <close> = setmetatable({ x = false, request = false, start = 0 }, served)
     if attempt(begin, conn, state) then return end
     while not attempt(serve, conn, state) do end
   end, "serve_connection")
