@@ -286,7 +286,8 @@ methods.receive_json = async(function(self, options)
     core.options(options, { "timeout", "loads" }, "receive_json")
     options, loads = options.timeout, options.loads
   end
-  return (loads or require("json").decode)(await(connection(self):receive_str(options)))
+  local text = await(connection(self):receive_str(options))
+  return (loads or require("json").decode)(text)
 end)
 
 --- Iterates over the messages until the connection is closed. Awaits by itself.
