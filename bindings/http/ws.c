@@ -177,6 +177,8 @@ static int give(lua_State *L, ml_wsop *op, int at) {
   ml_wsmsg *m = ws->first;
   unsigned type = m->type;
   if (type == ML_WS_CLOSE) {
+    if (ws->obj.flags & ML_WS_AUTOCLOSE)
+      ml__ws_send_close(ws, ws->close_code, m->data + 2, m->len - 2);
     lua_pushinteger(L, (lua_Integer)(uint8_t)m->data[0] << 8 | (uint8_t)m->data[1]);
     if (op->kind == NEXT) lua_pushnil(L);
     if (op->kind == MESSAGE) {

@@ -109,16 +109,25 @@ void ml__ws_abort(ml_ws *ws) {
 }
 
 static void run_linger(ml_evloop *loop, ml_job *job) {
+  ml_ws *ws = ml__containerof(job, ml_ws, linger.job);
   (void)loop;
-  ml__ws_abort(ml__containerof(job, ml_ws, linger.job));
+  if (ws->obj.flags & ML_WS_SENT)
+    ml__ws_abort(ws);
+  else /* the peer has closed, and nobody has received that */
+    ml__ws_send_close(ws, ws->close_code, "", 0);
+}
+
+static void start_linger(ml_ws *ws) {
+  ml__timer_stop(ws->loop, &ws->linger);
+  if (ml__timer_start(ws->loop, &ws->linger, ml__loop_time(ws->loop) + ws->timeout) < 0)
+    ml__ws_abort(ws);
 }
 
 /* The peer has time to read what was sent and to close the connection itself. */
 static void linger(ml_ws *ws) {
-  if (ws->s == NULL || ws->linger.index != 0) return;
+  if (ws->s == NULL || (ws->obj.flags & ML_WS_GONE)) return;
   ml__stream_end(ws->s);
-  if (ml__timer_start(ws->loop, &ws->linger, ml__loop_time(ws->loop) + ws->timeout) < 0)
-    ml__ws_abort(ws);
+  start_linger(ws);
 }
 
 /* Close frames went both ways: the server closes the connection (section 7.1.1). */
@@ -268,7 +277,7 @@ static void on_close_frame(ml_ws *ws) {
   if (ws->obj.flags & ML_WS_SENT)
     closed_both(ws);
   else if (ws->obj.flags & ML_WS_AUTOCLOSE)
-    ml__ws_send_close(ws, (int)code, reason, n > 2 ? n - 2 : 0);
+    start_linger(ws); /* answered when it is received: what came before is still worked on */
 }
 
 static void control_frame(ml_ws *ws) {

@@ -98,16 +98,17 @@ end
 local function fail(app, options, x, request, err)
   local failure = getmetatable(err) == Failure and err
   if failure and passes(failure.err) then error(failure.err, 0) end
-  if x:lost() then
+  local socket = request and rawget(request, "_websocket")
+  if socket then
+    if failure and not (socket.closed and core.isinstance(failure.err, core.OSError)) then report(request, failure) end
+    socket:_fail()
+    return socket
+  elseif x:lost() then
     if failure and not core.isinstance(failure.err, core.OSError) then report(request, failure) end
     return nil
   end
   if failure then report(request, failure) end
-  local socket = request and rawget(request, "_websocket")
-  if socket then
-    socket:_fail()
-    return nil
-  elseif x:started() then
+  if x:started() then
     x:abort()
     return nil
   end
