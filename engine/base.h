@@ -599,6 +599,12 @@ int ml__set_last_error(ml_engine *e, lua_State *L, int code); /* the error on to
 ** last error that was recorded: ML_ENOMEM, or `code` if the error has none of its own. */
 int ml__protected(ml_engine *e, lua_State *L, lua_CFunction f, void *arg, int nresults, int code);
 void ml__host_close(ml_engine *e);
+
+/* program.c */
+/* Pushes the compiled chunk on L, or records why not. */
+int ml__load_chunk(ml_engine *e, lua_State *L, const char *name, const char *src, size_t n);
+/* The whole file, "-": standard input; *out is malloc'd. Or records why not. */
+int ml__read_whole(ml_engine *e, const char *path, char **out, size_t *n);
 void ml__known_free(ml_engine *e);
 int ml__host_pending_error(lua_State *L);
 /* What hosts get for the error at idx: code, or one of its own. */

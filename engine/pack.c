@@ -7,31 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pack.h"
-
-typedef enum { SEG_ROOT, SEG_FIELD, SEG_KEY, SEG_META, SEG_UPVALUE } segment;
-
-typedef struct packer {
-  lua_State *L;
-  const ml_packing *how;
-  ml_buf *out;
-  size_t start;     /* of the message in out */
-  int seen;         /* index: object -> number, variable -> number and upvalue; or nil */
-  int queue;        /* index: number -> object; or nil */
-  int trail;        /* index: 2 * number - 1: who holds it, 2 * number: by what; or nil */
-  lua_Integer nobj; /* numbers given */
-  lua_Integer cur;  /* whose body is written; 0: the values themselves */
-  segment seg;      /* where in it */
-  int key;          /* root: which; field: index of its key; upvalue: which */
-  bool explain;
-  bool metatable;  /* the next table is one */
-  int depth;       /* functions kept inside one another */
-  const char *bad; /* what cannot be copied */
-} packer;
+#include "packer.h"
 
 /* ---- bytes ---- */
 
-static char *reserve(packer *P, size_t n) {
+static char *reserve(ml_packer *P, size_t n) {
   ml_buf *b = P->out;
   if (b->cap - b->len < n) {
     size_t cap = b->cap < 256 ? 256 : b->cap * 2;
@@ -45,142 +25,27 @@ static char *reserve(packer *P, size_t n) {
   return b->data + b->len;
 }
 
-int ml_buf_add(ml_buf *b, const void *p, size_t n) {
-  if (b == NULL || (p == NULL && n > 0)) return ML_EINVAL;
-  if (n > b->cap - b->len) {
-    size_t cap = b->len + n + b->cap / 2 + 256;
-    char *data = cap > n ? realloc(b->data, cap) : NULL;
-    if (data == NULL) return ML_ENOMEM;
-    b->data = data;
-    b->cap = cap;
-  }
-  if (n > 0) memcpy(b->data + b->len, p, n);
-  b->len += n;
-  return 0;
-}
-
-void ml_buf_free(ml_buf *b) {
-  if (b == NULL) return;
-  free(b->data);
-  memset(b, 0, sizeof *b);
-}
-
-static void put_bytes(packer *P, const void *p, size_t n) {
+static void put_bytes(ml_packer *P, const void *p, size_t n) {
   if (n == 0) return;
   memcpy(reserve(P, n), p, n);
   P->out->len += n;
 }
 
-static void put_byte(packer *P, int c) {
+static void put_byte(ml_packer *P, int c) {
   *reserve(P, 1) = (char)c;
   P->out->len++;
 }
 
-static void put_int(packer *P, uint64_t v) { P->out->len += ml__put_varint(reserve(P, 10), v); }
+static void put_int(ml_packer *P, uint64_t v) { P->out->len += ml__put_varint(reserve(P, 10), v); }
 
-static void put_string(packer *P, int idx) {
+static void put_string(ml_packer *P, int idx) {
   size_t n;
   const char *s = lua_tolstring(P->L, idx, &n);
   put_int(P, n);
   put_bytes(P, s, n);
 }
 
-/* ---- where a value is ---- */
-
-static bool identifier(const char *s, size_t n) {
-  for (size_t i = 0; i < n; i++) {
-    char c = s[i];
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-    if (!letter && !(i > 0 && c >= '0' && c <= '9')) return false;
-  }
-  return n > 0;
-}
-
-/* Pushes the current place as text; that of a field begins with "." or "[". */
-static void push_segment(packer *P) {
-  lua_State *L = P->L;
-  size_t n;
-  const char *s;
-  switch (P->seg) {
-  case SEG_ROOT:
-    if (P->key <= P->how->unnamed || P->how->what == NULL)
-      lua_pushliteral(L, "");
-    else
-      lua_pushfstring(L, "%s %d", P->how->what, P->key - P->how->unnamed);
-    break;
-  case SEG_KEY: lua_pushliteral(L, "a key"); break;
-  case SEG_META: lua_pushliteral(L, "metatable"); break;
-  case SEG_UPVALUE:
-    lua_rawgeti(L, P->queue, P->cur);
-    s = lua_getupvalue(L, -1, P->key);
-    lua_pushfstring(L, "upvalue '%s'", s != NULL ? s : "?");
-    lua_replace(L, -3);
-    lua_pop(L, 1);
-    break;
-  case SEG_FIELD:
-    if (lua_type(L, P->key) == LUA_TSTRING) {
-      s = lua_tolstring(L, P->key, &n);
-      lua_pushfstring(L, identifier(s, n) ? ".%s" : "[\"%s\"]", s);
-    } else {
-      luaL_tolstring(L, P->key, NULL); /* of a table with __tostring: never a key here */
-      lua_pushfstring(L, "[%s]", lua_tostring(L, -1));
-      lua_remove(L, -2);
-    }
-    break;
-  }
-}
-
-#define TRAIL_SHOWN 10 /* parts from either end of a long trail */
-
-/* Pushes "argument 1: field 'a.b[3]' (thread)". */
-static void push_place(packer *P) {
-  lua_State *L = P->L;
-  lua_Integer n = 1, id = P->cur;
-  int list;
-  bool field = false, any = false;
-  luaL_Buffer b;
-  luaL_checkstack(L, 20, "pack");
-  lua_newtable(L); /* the trail from here to the root */
-  list = lua_gettop(L);
-  push_segment(P);
-  lua_rawseti(L, list, 1);
-  for (; id > 0; n++) {
-    lua_rawgeti(L, P->trail, 2 * id);
-    lua_rawseti(L, list, n + 1);
-    lua_rawgeti(L, P->trail, 2 * id - 1);
-    id = lua_tointeger(L, -1);
-    lua_pop(L, 1);
-  }
-  luaL_buffinit(L, &b);
-  for (lua_Integer i = n; i >= 1; i--) {
-    const char *s;
-    if (n > 2 * TRAIL_SHOWN && i == n - TRAIL_SHOWN) {
-      luaL_addstring(&b, "...");
-      i = TRAIL_SHOWN;
-    }
-    lua_rawgeti(L, list, i);
-    s = lua_tostring(L, -1); /* the list keeps it */
-    lua_pop(L, 1);
-    bool piece = s[0] == '.' || s[0] == '[';
-    if (field && !piece) luaL_addstring(&b, "'");
-    if (any && s[0] != '\0' && !(field && piece)) luaL_addstring(&b, ": ");
-    if (piece && !field) {
-      luaL_addstring(&b, "field '");
-      if (s[0] == '.') s++;
-    }
-    luaL_addstring(&b, s);
-    any = any || s[0] != '\0';
-    field = piece;
-  }
-  if (field) luaL_addstring(&b, "'");
-  if (!any) luaL_addstring(&b, P->how->unnamed > 0 ? "the function" : "the value");
-  luaL_addstring(&b, " (");
-  luaL_addstring(&b, P->bad);
-  luaL_addstring(&b, ")");
-  luaL_pushresult(&b);
-}
-
-static bool refuse(packer *P, const char *what) {
+static bool refuse(ml_packer *P, const char *what) {
   P->bad = what;
   return false;
 }
@@ -188,7 +53,7 @@ static bool refuse(packer *P, const char *what) {
 /* ---- objects ---- */
 
 /* If the object at idx has a number already, refers to it. */
-static bool known(packer *P, int idx) {
+static bool known(ml_packer *P, int idx) {
   lua_State *L = P->L;
   bool is;
   if (P->nobj == 0) return false;
@@ -203,7 +68,7 @@ static bool known(packer *P, int idx) {
 }
 
 /* The object at idx gets the next number. */
-static void number(packer *P, int idx) {
+static void number(ml_packer *P, int idx) {
   lua_State *L = P->L;
   if (P->nobj++ == 0) {
     lua_newtable(L);
@@ -219,11 +84,11 @@ static void number(packer *P, int idx) {
   if (!P->explain) return;
   lua_pushinteger(L, P->cur);
   lua_rawseti(L, P->trail, 2 * P->nobj - 1);
-  push_segment(P);
+  ml__pack_segment(P);
   lua_rawseti(L, P->trail, 2 * P->nobj);
 }
 
-static bool pack_value(packer *P, int idx);
+static bool pack_value(ml_packer *P, int idx);
 
 /* Has the table at idx this field itself? */
 static bool has(lua_State *L, int idx, const char *key) {
@@ -235,7 +100,7 @@ static bool has(lua_State *L, int idx, const char *key) {
 }
 
 /* The error class at idx; made by extend if kind is 2. Pops what ml__error_class gave. */
-static bool pack_class(packer *P, int idx, int kind) {
+static bool pack_class(ml_packer *P, int idx, int kind) {
   lua_State *L = P->L;
   if (kind == 1) {
     put_byte(P, PT_CLASS);
@@ -272,7 +137,7 @@ static bool is_environment(lua_State *L, const char *name, int idx) {
   return (name != NULL && strcmp(name, "_ENV") == 0) || is_globals(L, idx);
 }
 
-static bool pack_table(packer *P, int idx) {
+static bool pack_table(ml_packer *P, int idx) {
   lua_State *L = P->L;
   bool code = (P->how->flags & ML_PACK_CODE) != 0, metatable = P->metatable;
   int kind;
@@ -311,7 +176,7 @@ static int dump_writer(lua_State *L, const void *p, size_t n, void *ud) {
 }
 
 /* The bytecode of the function at idx, behind its length in four bytes. */
-static void put_code(packer *P, int idx) {
+static void put_code(ml_packer *P, int idx) {
   size_t at, n;
   reserve(P, 4);
   at = P->out->len;
@@ -325,7 +190,7 @@ static void put_code(packer *P, int idx) {
 
 /* Gives what lies behind `mark` to the codebook, takes it off, and returns its number. The
 ** same bytes are kept once. */
-static uint32_t keep(packer *P, size_t mark) {
+static uint32_t keep(ml_packer *P, size_t mark) {
   lua_State *L = P->L;
   const ml_codebook *book = P->how->book;
   uint32_t id;
@@ -348,11 +213,11 @@ static uint32_t keep(packer *P, size_t mark) {
   return id;
 }
 
-static uint32_t kept(packer *P, int idx);
+static uint32_t kept(ml_packer *P, int idx);
 
 /* Writes the upvalue on top if it is of a kind that stays the same in the other state:
 ** globals, modules, functions of libraries, the function itself, one that is kept. */
-static bool put_constant(packer *P, int f, const char *name) {
+static bool put_constant(ml_packer *P, int f, const char *name) {
   lua_State *L = P->L;
   int v = lua_gettop(L), kind;
   uint32_t id;
@@ -394,7 +259,7 @@ static bool put_constant(packer *P, int f, const char *name) {
 
 /* A function all of whose upvalues are constants is kept as a whole: the receiver makes
 ** it once. Returns its number, or 0. */
-static uint32_t kept(packer *P, int idx) {
+static uint32_t kept(ml_packer *P, int idx) {
   lua_State *L = P->L;
   size_t mark = P->out->len;
   int top = lua_gettop(L), type;
@@ -440,7 +305,7 @@ static uint32_t kept(packer *P, int idx) {
 }
 
 /* The code of a function with upvalues of its own: from its second sending on, by number. */
-static void put_function(packer *P, int idx) {
+static void put_function(ml_packer *P, int idx) {
   lua_State *L = P->L;
   uint32_t id = 0;
   size_t mark = P->out->len;
@@ -472,7 +337,7 @@ static void put_function(packer *P, int idx) {
   if (id == 0) put_code(P, idx);
 }
 
-static bool pack_function(packer *P, int idx) {
+static bool pack_function(ml_packer *P, int idx) {
   lua_State *L = P->L;
   uint32_t id;
   if (!(P->how->flags & ML_PACK_CODE)) return refuse(P, "function");
@@ -505,11 +370,11 @@ static bool pack_function(packer *P, int idx) {
 
 /* ---- values and bodies ---- */
 
-static void put_number(packer *P, int idx) {
+static void put_number(ml_packer *P, int idx) {
   P->out->len += ml__put_number(P->L, idx, reserve(P, PACK_NUMBER));
 }
 
-static bool pack_value(packer *P, int idx) {
+static bool pack_value(ml_packer *P, int idx) {
   lua_State *L = P->L;
   switch (lua_type(L, idx)) {
   case LUA_TNIL: put_byte(P, PT_NIL); return true;
@@ -541,7 +406,7 @@ static bool pack_value(packer *P, int idx) {
 }
 
 /* Its metatable, if it has one. */
-static bool body_metatable(packer *P, int t) {
+static bool body_metatable(ml_packer *P, int t) {
   lua_State *L = P->L;
   bool ok;
   if (!lua_getmetatable(L, t)) {
@@ -562,7 +427,7 @@ static bool body_metatable(packer *P, int t) {
 }
 
 /* The table at t: a metatable, the array, pairs. Of a class only what a script gave it. */
-static bool body_table(packer *P, int t) {
+static bool body_table(ml_packer *P, int t) {
   lua_State *L = P->L;
   bool class = has(L, t, "__name") && ml__error_class(L, t) != 0;
   lua_Integer n = class ? 0 : (lua_Integer)lua_rawlen(L, t);
@@ -602,7 +467,7 @@ static bool body_table(packer *P, int t) {
 }
 
 /* The function at f: its upvalues. Variables that functions share are shared there. */
-static bool body_function(packer *P, int f) {
+static bool body_function(ml_packer *P, int f) {
   lua_State *L = P->L;
   lua_Debug ar;
   lua_pushvalue(L, f);
@@ -635,7 +500,7 @@ static bool body_function(packer *P, int f) {
   return true;
 }
 
-static bool pack_all(packer *P, int first, int n) {
+static bool pack_all(ml_packer *P, int first, int n) {
   lua_State *L = P->L;
   static const char magic[] = PACK_MAGIC;
   P->out->len = P->start;
@@ -660,7 +525,7 @@ static bool pack_all(packer *P, int first, int n) {
 }
 
 int ml__pack(lua_State *L, int first, int n, const ml_packing *how, ml_buf *out) {
-  packer P = {.L = L, .how = how, .out = out, .start = out->len};
+  ml_packer P = {.L = L, .how = how, .out = out, .start = out->len};
   int base = lua_gettop(L);
   luaL_checkstack(L, 30, "pack");
   first = lua_absindex(L, first);
@@ -674,7 +539,7 @@ int ml__pack(lua_State *L, int first, int n, const ml_packing *how, ml_buf *out)
     lua_replace(L, P.trail);
     P.explain = true;
     pack_all(&P, first, n);
-    push_place(&P);
+    ml__pack_place(&P);
     out->len = P.start;
     lua_replace(L, base + 1);
     lua_settop(L, base + 1);

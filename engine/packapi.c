@@ -1,4 +1,5 @@
-/* ml_pack and ml_unpack: values between engines for hosts. */
+/* ml_pack and ml_unpack: values between engines for hosts, and the buffers they go in. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "pack.h"
@@ -47,4 +48,26 @@ int ml_unpack(ml_engine *e, const void *p, size_t n, ml_value *out) {
   if (e == NULL || p == NULL || out == NULL) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
   return ml__protected(e, ml__state(e), do_unpack, &a, 0, ML_EINVAL);
+}
+
+/* ---- buffers ---- */
+
+int ml_buf_add(ml_buf *b, const void *p, size_t n) {
+  if (b == NULL || (p == NULL && n > 0)) return ML_EINVAL;
+  if (n > b->cap - b->len) {
+    size_t cap = b->len + n + b->cap / 2 + 256;
+    char *data = cap > n ? realloc(b->data, cap) : NULL;
+    if (data == NULL) return ML_ENOMEM;
+    b->data = data;
+    b->cap = cap;
+  }
+  if (n > 0) memcpy(b->data + b->len, p, n);
+  b->len += n;
+  return 0;
+}
+
+void ml_buf_free(ml_buf *b) {
+  if (b == NULL) return;
+  free(b->data);
+  memset(b, 0, sizeof *b);
 }
