@@ -73,7 +73,7 @@ describe("HTTP errors", function()
   it("of a body that is too large say how large it may be", function()
     assert.equal("Maximum request body size 10 exceeded, actual body size 11", web.HTTPRequestEntityTooLarge(10, 11).text)
     assert.equal("x", web.HTTPRequestEntityTooLarge(10, 11, { text = "x" }).text)
-    assert.equal("413: Request Entity Too Large", web.HTTPRequestEntityTooLarge().text)
+    assert.equal("413: Content Too Large", web.HTTPRequestEntityTooLarge().text)
   end)
 
   it("of what the law forbids have a link", function()
