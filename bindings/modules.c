@@ -14,6 +14,7 @@ int ml__open_brotli(lua_State *L);
 #ifdef ML_WITH_HTTP
 int ml__open_ws(lua_State *L);
 int ml__open_http(lua_State *L);
+int ml__open_httpweb(lua_State *L);
 #endif
 int ml__open_json(lua_State *L);
 int ml__open_pickle(lua_State *L);
@@ -37,6 +38,7 @@ const ml_module ml__bindings[] = {
 #ifdef ML_WITH_HTTP
     {"http.ws", ml__open_ws},
     {"http.core", ml__open_http},
+    {"http.web.core", ml__open_httpweb},
 #endif
     {"time", ml__open_time},
     {"signal", ml__open_signal},

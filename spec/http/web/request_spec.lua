@@ -39,9 +39,9 @@ describe("Request", function()
 
   it("has headers and what follows from them", function()
     local r = make("GET", "/", { headers = {
-      ["Content-Type"] = 'Text/HTML; Charset="UTF-8"', ["X-A"] = { "1", "2" }, Cookie = "a=1; b=2",
-      ["If-Modified-Since"] = "Sun, 06 Nov 1994 08:49:37 GMT", ["If-None-Match"] = '"x", W/"y"', ["If-Match"] = "*",
-      ["If-Unmodified-Since"] = "nonsense",
+      { "Content-Type", 'Text/HTML; Charset="UTF-8"' }, { "X-A", "1" }, { "X-A", "2" }, { "Cookie", "a=1; b=2" },
+      { "If-Modified-Since", "Sun, 06 Nov 1994 08:49:37 GMT" }, { "If-None-Match", '"x", W/"y"' }, { "If-Match", "*" },
+      { "If-Unmodified-Since", "nonsense" },
     } })
     assert.equal("text/html", r.content_type)
     assert.equal("utf-8", r.charset)
@@ -59,7 +59,7 @@ describe("Request", function()
 
   it("reads Forwarded", function()
     local r = make("GET", "/", { headers = {
-      Forwarded = { 'for="[2001:db8::1]:80";proto=https, For=192.0.2.43', 'by=_x;host="a,b;c"' },
+      { "Forwarded", 'for="[2001:db8::1]:80";proto=https, For=192.0.2.43' }, { "Forwarded", 'by=_x;host="a,b;c"' },
     } })
     assert.same({ { ["for"] = "[2001:db8::1]:80", proto = "https" }, { ["for"] = "192.0.2.43" }, { by = "_x", host = "a,b;c" } }, r.forwarded)
   end)

@@ -80,7 +80,7 @@ function M.start(response, request)
   end
   local name = M.negotiate(response, request)
   if not name then return nil end
-  local body = rawget(response, "_body")
+  local body = response._body
   if body then
     if body == "" then return nil end
     local encoder <close> = encodings.encoder(name)

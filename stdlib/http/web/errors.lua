@@ -6,6 +6,8 @@ local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 local phrases = require("http.status").phrases
 
+local STATUS <const>, BODY <const>, TYPE <const>, HEADERS <const> = 1, 2, 3, 4
+
 local M = {}
 
 local fill = Response._fill
@@ -45,18 +47,16 @@ local function make(cls, opts)
   end
   local status = cls.status_code
   if not status then misuse.blame(core.TypeError, name .. " has no status: take a class derived from it") end
-  local self = setmetatable({
-    status = status, _body = "", _type = false, _headers = false, _cookies = false, _x = false, _more = false,
-  }, cls)
+  local self = setmetatable({ status, "", false, false, false, false, false }, cls)
   if opts then
     if opts.status ~= nil then misuse.blame(core.TypeError, name .. ": its status is " .. status) end
     fill(self, opts, name)
   end
   self.message = self.reason
   if not (opts and (opts.text or opts.body)) and not cls.empty_body then
-    self._body = ("%d: %s"):format(status, self.reason)
-    if not self._type and not (self._headers and self._headers["Content-Type"]) then
-      self._type = "text/plain; charset=utf-8"
+    self[BODY] = ("%d: %s"):format(status, self.reason)
+    if not self[TYPE] and not (self[HEADERS] and self[HEADERS]["Content-Type"]) then
+      self[TYPE] = "text/plain; charset=utf-8"
     end
   end
   return self

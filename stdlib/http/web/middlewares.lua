@@ -91,7 +91,7 @@ function M.error_pages(pages)
       return err
     end)
     if ok then
-      local page = type(result) == "table" and pages[rawget(result, "status")]
+      local page = type(result) == "table" and result.is_response and pages[result.status]
       if page and not result.prepared then return show(page, request, result) end
       return result
     end

@@ -1,11 +1,14 @@
---- Request: what a client asks, over an exchange (`_x`). A request holds four fields when it is made; everything else
---- is computed when it is asked for. What a script puts into it (`request.user = user`, `request["db"] = db`) stays.
+--- Request: what a client asks, over an exchange. A request has that (X), its ROUTE and the PARAMS of its path when it
+--- is made (http.web.layout); everything else is computed when it is asked for. What a script puts into it
+--- (`request.user = user`, `request["db"] = db`) stays.
 
 local class = require "http.web.class"
 local core = require "asyncio.core"
 local errors = require "http.web.errors"
 local http_core = require "http.core"
 local misuse = require "asyncio.misuse"
+
+local X <const>, ROUTE <const>, PARAMS <const> = 1, 2, 3
 
 local async, await = core.async, core.await
 
@@ -50,31 +53,37 @@ local get = Request.__get
 ---@param route table
 ---@param params table|false
 function Request._make(x, route, params)
-  return setmetatable({ _x = x, app = route.app, _route = route, _params = params }, Request)
+  return setmetatable({ x, route, params }, Request)
 end
 
 function Request.new()
   misuse.blame(core.TypeError, "requests are made by the server; in tests by http.testing.make_mocked_request")
 end
 
+for i, name in ipairs(require("http.web.layout").request) do
+  get[name] = function(self) return self[i] end
+end
+
+function get.app(self) return self[ROUTE].app end
+
 -- ---- the request line ----
 
-function get.method(self) return self._x:method() end
+function get.method(self) return self[X]:method() end
 
-function get.version(self) return self._x:version() end
+function get.version(self) return self[X]:version() end
 
-function get.scheme(self) return self._x:scheme() end
+function get.scheme(self) return self[X]:scheme() end
 
 function get.secure(self) return self.scheme == "https" end
 
-function get.raw_path(self) return rawget(self, "_target") or self._x:target() end
+function get.raw_path(self) return rawget(self, "_target") or self[X]:target() end
 
 get.path_qs = get.raw_path
 
 -- Path and query as they were sent.
 local function raw_parts(self)
   local target = rawget(self, "_target")
-  if not target then return self._x:path(), self._x:query() end
+  if not target then return self[X]:path(), self[X]:query() end
   local path, query = target:match("^([^?]*)%??(.*)$")
   return path, query
 end
@@ -111,9 +120,9 @@ function get.rel_url(self)
 end
 
 function get.host(self)
-  local host = self._x:authority()
+  local host = self[X]:authority()
   if host and host ~= "" then return host end
-  local address = self._x:sockname()
+  local address = self[X]:sockname()
   return type(address) == "table" and address[1] or "localhost"
 end
 
@@ -126,11 +135,11 @@ function get.url(self)
 end
 
 function get.remote(self)
-  local address = self._x:peername()
+  local address = self[X]:peername()
   return type(address) == "table" and address[1] or address or nil
 end
 
-function get.keep_alive(self) return self._x:keep_alive() end
+function get.keep_alive(self) return self[X]:keep_alive() end
 
 function get.task() return core.current_task() end
 
@@ -139,7 +148,7 @@ function get.loop() return core.get_running_loop() end
 -- ---- headers ----
 
 function get.headers(self)
-  local headers = self._x:headers()
+  local headers = self[X]:headers()
   rawset(self, "headers", headers)
   return headers
 end
@@ -226,13 +235,13 @@ end
 -- ---- the route and the application ----
 
 function get.match_info(self)
-  local route = self._route
-  local params = setmetatable(self._params or {}, route.match_meta)
+  local route = self[ROUTE]
+  local params = setmetatable(self[PARAMS] or {}, route.match_meta)
   rawset(self, "match_info", params)
   return params
 end
 
-function get._apps(self) return self._route.apps end
+function get._apps(self) return self[ROUTE].apps end
 
 function get.config_dict(self)
   local apps = self._apps
@@ -252,7 +261,7 @@ function get.client_max_size(self) return self.app and self.app.client_max_size 
 ---@param name string
 ---@param default any
 function Request:get_extra_info(name, default)
-  local value = self._x:transport_info(name)
+  local value = self[X]:transport_info(name)
   if value == nil then return default end
   return value
 end
@@ -263,11 +272,11 @@ end
 
 -- ---- the body ----
 
-function get.body_exists(self) return self._x:has_body() and true or false end
+function get.body_exists(self) return self[X]:has_body() and true or false end
 
 get.can_read_body = get.body_exists
 
-function get.content(self) return self._x:content() end
+function get.content(self) return self[X]:content() end
 
 local function too_large(limit, err)
   return errors.HTTPRequestEntityTooLarge(limit, type(err) == "table" and rawget(err, "actual_size") or nil)
@@ -278,7 +287,7 @@ local function read(self)
   local body = rawget(self, "_body")
   if body then return body end
   local limit = self.client_max_size
-  local ok, data = pcall(await, self._x:read(limit))
+  local ok, data = pcall(await, self[X]:read(limit))
   if not ok then
     if core.isinstance(data, http_core.PayloadTooLarge) then data = too_large(limit, data) end
     error(data, 0)
@@ -347,7 +356,7 @@ Request.post = async(function(self)
   else
     local forms = require "http.forms"
     local limit = self.client_max_size
-    local ok, value = pcall(await, forms.read(kind or "application/x-www-form-urlencoded", self._x:content(), { client_max_size = limit }))
+    local ok, value = pcall(await, forms.read(kind or "application/x-www-form-urlencoded", self[X]:content(), { client_max_size = limit }))
     if not ok then
       if core.isinstance(value, forms.TooLarge) then
         value = too_large(limit, value)
@@ -367,7 +376,7 @@ end, "Request.post")
 --- A reader of the parts of a multipart body, one after the other.
 ---@return any awaitable of a MultipartReader; ValueError if the body is not multipart
 Request.multipart = async(function(self)
-  return require("http.multipart").MultipartReader(self.headers, self._x:content())
+  return require("http.multipart").MultipartReader(self.headers, self[X]:content())
 end, "Request.multipart")
 
 --- Lets the rest of the body go.

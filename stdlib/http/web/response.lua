@@ -5,6 +5,10 @@ local class = require "http.web.class"
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 
+local STATUS <const>, BODY <const>, TYPE <const>, HEADERS <const> = 1, 2, 3, 4
+local COOKIES <const>, X <const>, MORE <const> = 5, 6, 7
+local REQUEST_ROUTE <const> = 2
+
 local async, await = core.async, core.await
 local head_of, signal_prepare, stream_send = StreamResponse._head, StreamResponse._signal_prepare, StreamResponse._send
 
@@ -29,65 +33,59 @@ function Response._fill(self, opts, name)
     if type(text) ~= "string" then
       misuse.blame(core.TypeError, name .. ": text: a string was expected, got " .. misuse.describe(text))
     end
-    self._body = text
+    self[BODY] = text
   elseif body ~= nil then
     if type(body) ~= "string" then
       misuse.blame(core.TypeError, name .. ": body: a string was expected, got " .. misuse.describe(body))
     end
-    self._body = body
+    self[BODY] = body
   end
-  if opts.status ~= nil then self.status = StreamResponse._check_status(opts.status, name) end
+  if opts.status ~= nil then self[STATUS] = StreamResponse._check_status(opts.status, name) end
   if opts.reason ~= nil then self.reason = opts.reason end
-  if opts.headers ~= nil then self._headers = StreamResponse._make_headers(opts.headers, name) end
+  if opts.headers ~= nil then self[HEADERS] = StreamResponse._make_headers(opts.headers, name) end
   if opts.content_type or opts.charset then
     local charset = opts.charset
     if text and not charset and not tostring(opts.content_type):find("charset=", 1, true) then charset = "utf-8" end
     local kind = opts.content_type or text and "text/plain"
     StreamResponse._set_type(self, kind, charset, name)
-  elseif not self._headers or not self._headers["Content-Type"] then
-    self._type = text and "text/plain; charset=utf-8" or body and "application/octet-stream" or false
+  elseif not self[HEADERS] or not self[HEADERS]["Content-Type"] then
+    self[TYPE] = text and "text/plain; charset=utf-8" or body and "application/octet-stream" or false
   end
 end
 
 local fill = Response._fill
 local text_type = "text/plain; charset=utf-8"
 
----@param opts? { text: string, body: string, status: integer, reason: string, headers: table, content_type: string, charset: string }
+---@param opts? { text: string, body: string, status: integer, reason: string, headers: table, content_type: string,
+--- charset: string }
 function Response.new(cls, opts)
+  local self = setmetatable({ 200, "", false, false, false, false, false }, cls)
   if type(opts) == "table" then
-    local text = opts.text
-    if type(text) == "string" and next(opts) == "text" and next(opts, "text") == nil then
-      return setmetatable(
-        { status = 200, _body = text, _type = text_type, _headers = false, _cookies = false, _x = false, _more = false },
-        cls
-      )
-    end
+    fill(self, opts, "Response")
   elseif opts ~= nil then
     misuse.blame(core.TypeError, "Response: a table of keyword arguments was expected, got " .. misuse.describe(opts))
   end
-  local self = setmetatable(
-    { status = 200, _body = "", _type = false, _headers = false, _cookies = false, _x = false, _more = false },
-    cls
-  )
-  if opts then fill(self, opts, "Response") end
   return self
 end
+
+-- Most responses are made of a text and nothing else: C makes those.
+getmetatable(Response).__call = require("http.web.core").constructor(Response, text_type)
 
 -- ---- fields ----
 
 local get, set = Response.__get, Response.__set
 
-function get.body(self) return self._body end
+function get.body(self) return self[BODY] end
 
-function get.text(self) return self._body end
+function get.text(self) return self[BODY] end
 
 function set.body(self, body)
   if body ~= nil and type(body) ~= "string" then
     misuse.blame(core.TypeError, "body: a string was expected, got " .. misuse.describe(body))
   end
-  self._body = body or ""
-  if body and not self._type and not (self._headers and self._headers["Content-Type"]) then
-    self._type = "application/octet-stream"
+  self[BODY] = body or ""
+  if body and not self[TYPE] and not (self[HEADERS] and self[HEADERS]["Content-Type"]) then
+    self[TYPE] = "application/octet-stream"
   end
 end
 
@@ -95,44 +93,44 @@ function set.text(self, text)
   if text ~= nil and type(text) ~= "string" then
     misuse.blame(core.TypeError, "text: a string was expected, got " .. misuse.describe(text))
   end
-  self._body = text or ""
-  if text and not self._type and not (self._headers and self._headers["Content-Type"]) then self._type = text_type end
+  self[BODY] = text or ""
+  if text and not self[TYPE] and not (self[HEADERS] and self[HEADERS]["Content-Type"]) then self[TYPE] = text_type end
 end
 
-function get.content_length(self) return #self._body end
+function get.content_length(self) return #self[BODY] end
 
 function set.content_length()
   misuse.blame(core.RuntimeError, "content_length of a Response is that of its body")
 end
 
-function get.body_length(self) return #self._body end
+function get.body_length(self) return #self[BODY] end
 
 -- ---- sending ----
 
 --- For the server: the whole response leaves in one write.
 function Response._send(self, request, x)
-  if self._x == x then return stream_send(self, request) end
-  if request.app._has_prepare then signal_prepare(self, request) end
+  if self[X] == x then return stream_send(self, request) end
+  if request[REQUEST_ROUTE].app._has_prepare then signal_prepare(self, request) end
   local reason
-  if self._more then
+  if self[MORE] then
     reason = self._reason
     if self._compression then require("http.web.compression").start(self, request) end
     if self._close then x:set_keep_alive(false) end
   end
-  local drain = x:respond(self.status, reason, head_of(self), self._body)
+  local drain = x:respond(self[STATUS], reason, head_of(self), self[BODY])
   if drain then await(drain) end
 end
 
 Response._prepare = async(function(self, request)
-  return StreamResponse._start(self, request, #self._body)
+  return StreamResponse._start(self, request, #self[BODY])
 end, "Response.prepare")
 
 --- Sends the body, after prepare.
 ---@return any awaitable
 Response.write_eof = async(function(self)
-  if self._x and not self._eof and not self._body_sent then
+  if self[X] and not self._eof and not self._body_sent then
     rawset(self, "_body_sent", true)
-    await(StreamResponse.write(self, self._body))
+    await(StreamResponse.write(self, self[BODY]))
   end
   await(StreamResponse.write_eof(self))
 end, "Response.write_eof")
@@ -146,8 +144,8 @@ local M = { Response = Response }
 function M.json_response(data, opts)
   if opts == nil then
     local self = Response.new(Response)
-    self._body = require("json").encode(data)
-    self._type = "application/json; charset=utf-8"
+    self[BODY] = require("json").encode(data)
+    self[TYPE] = "application/json; charset=utf-8"
     return self
   elseif type(opts) ~= "table" then
     misuse.blame(core.TypeError, "json_response: a table of keyword arguments was expected, got " .. misuse.describe(opts))

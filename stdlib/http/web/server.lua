@@ -149,7 +149,7 @@ local function plain_one(app)
     local route = resource and resource.routes[method]
     local request
     if route then
-      request = setmetatable({ _x = x, app = route.app, _route = route, _params = false }, Request)
+      request = setmetatable({ x, route, false }, Request)
     else
       request = find(app, x, method, path)
       route = request._route

@@ -1,15 +1,19 @@
 --- StreamResponse: status, headers, cookies, and a body that is written piece by piece. Every other response derives
 --- from it.
 ---
---- Headers are made when somebody looks at them: until then a response has its content type (`_type`) and its cookies
---- (`_cookies`: name, line, value, name, line, value...) and nothing else. `_x` is the exchange that a response has
---- been begun on, `_eof` that it is complete.
+--- A response's array part has what every response has (http.web.layout): STATUS; BODY, false if it is written piece by
+--- piece; TYPE, its content type; HEADERS and COOKIES, false until somebody looks at them (cookies: name, line, value,
+--- name, line, value...); X, the exchange that it has been begun on; MORE, true if there is something rare to look at
+--- (`_reason`, `_close`, `_compression`). `_eof` says that it is complete.
 
 local class = require "http.web.class"
 local core = require "asyncio.core"
 local http_core = require "http.core"
 local misuse = require "asyncio.misuse"
 local phrases = require("http.status").phrases
+
+local STATUS <const>, BODY <const>, TYPE <const>, HEADERS <const> = 1, 2, 3, 4
+local COOKIES <const>, X <const>, MORE <const> = 5, 6, 7
 
 local async, await = core.async, core.await
 local Headers = http_core.Headers
@@ -39,7 +43,7 @@ function StreamResponse._check_status(status, name)
   return status
 end
 
---- Headers of what a script gives: a table of names and values (a value may be an array), an array of pairs, or Headers.
+--- Headers of what a script gives: a table of names and values, an array of pairs, or Headers.
 function StreamResponse._make_headers(given, name)
   if given == nil then return Headers() end
   if type(given) ~= "table" and type(given) ~= "userdata" then
@@ -57,22 +61,22 @@ function StreamResponse._set_type(self, content_type, charset, name)
   elseif content_type and charset and content_type:find("charset=", 1, true) then
     misuse.blame(core.ValueError, name .. ": charset must not be in content_type")
   end
-  if self._headers and self._headers["Content-Type"] then
+  if self[HEADERS] and self[HEADERS]["Content-Type"] then
     misuse.blame(core.ValueError, name .. ": both a Content-Type header and content_type or charset were given")
   end
   content_type = content_type or "application/octet-stream"
-  self._type = charset and content_type .. "; charset=" .. charset or content_type
+  self[TYPE] = charset and content_type .. "; charset=" .. charset or content_type
 end
 
 local get, set = StreamResponse.__get, StreamResponse.__set
 
 function StreamResponse.new(cls, opts)
   core.options(opts, { "status", "reason", "headers", "content_type", "charset" }, "StreamResponse")
-  local self = setmetatable({ status = 200, _headers = false, _cookies = false, _type = false, _x = false, _more = false }, cls)
+  local self = setmetatable({ 200, false, false, false, false, false, false }, cls)
   if not opts then return self end
-  if opts.status then self.status = StreamResponse._check_status(opts.status, "StreamResponse") end
+  if opts.status then self[STATUS] = StreamResponse._check_status(opts.status, "StreamResponse") end
   if opts.reason then set.reason(self, opts.reason) end
-  if opts.headers then self._headers = StreamResponse._make_headers(opts.headers, "StreamResponse") end
+  if opts.headers then self[HEADERS] = StreamResponse._make_headers(opts.headers, "StreamResponse") end
   if opts.content_type or opts.charset then
     StreamResponse._set_type(self, opts.content_type, opts.charset, "StreamResponse")
   end
@@ -81,12 +85,17 @@ end
 
 -- ---- fields ----
 
-local function rare(self, name, value)
-  rawset(self, name, value)
-  self._more = true
+for i, name in ipairs(require("http.web.layout").response) do
+  get[name] = function(self) return self[i] end
+  set[name] = function(self, value) self[i] = value end
 end
 
-function get.reason(self) return rawget(self, "_reason") or phrases[self.status] or "" end
+local function rare(self, name, value)
+  rawset(self, name, value)
+  self[MORE] = true
+end
+
+function get.reason(self) return rawget(self, "_reason") or phrases[self[STATUS]] or "" end
 
 function set.reason(self, reason)
   if reason ~= nil and (type(reason) ~= "string" or reason:find("[%c\127]")) then
@@ -96,27 +105,27 @@ function set.reason(self, reason)
 end
 
 function get.headers(self)
-  local headers = self._headers
+  local headers = self[HEADERS]
   if not headers then
     headers = Headers()
-    self._headers = headers
+    self[HEADERS] = headers
   end
-  if self._type then
-    if not headers["Content-Type"] then headers["Content-Type"] = self._type end
-    self._type = false
+  if self[TYPE] then
+    if not headers["Content-Type"] then headers["Content-Type"] = self[TYPE] end
+    self[TYPE] = false
   end
   return headers
 end
 
 -- The Content-Type as it is now, or nil.
-local function full_type(self) return self._headers and self._headers["Content-Type"] or self._type or nil end
+local function full_type(self) return self[HEADERS] and self[HEADERS]["Content-Type"] or self[TYPE] or nil end
 
 local function set_full_type(self, value)
-  if self._headers then
-    self._headers["Content-Type"] = value
-    self._type = false
+  if self[HEADERS] then
+    self[HEADERS]["Content-Type"] = value
+    self[TYPE] = false
   else
-    self._type = value
+    self[TYPE] = value
   end
 end
 
@@ -178,11 +187,11 @@ function set.etag(self, value)
   self.headers["ETag"] = (weak and "W/" or "") .. '"' .. tag .. '"'
 end
 
-function get.prepared(self) return self._x and true or false end
+function get.prepared(self) return self[X] and true or false end
 
 function get.keep_alive(self)
   if self._close then return false end
-  return self._x and self._x:keep_alive() or nil
+  return self[X] and self[X]:keep_alive() or nil
 end
 
 function get.body_length(self) return self._sent or 0 end
@@ -193,7 +202,7 @@ function get.compression(self) return self._compression end
 ---@param status integer
 ---@param reason? string
 function StreamResponse:set_status(status, reason)
-  self.status = StreamResponse._check_status(status, "set_status")
+  self[STATUS] = StreamResponse._check_status(status, "set_status")
   set.reason(self, reason)
 end
 
@@ -221,9 +230,9 @@ function StreamResponse:enable_chunked_encoding() rawset(self, "_chunked", true)
 ---@param opts? table {expires, domain, max_age, path = "/", secure, httponly, samesite}
 function StreamResponse:set_cookie(name, value, opts)
   local line = require("http.web.cookies").line(name, value, opts)
-  local cookies = self._cookies
+  local cookies = self[COOKIES]
   if not cookies then
-    self._cookies = { name, line, value }
+    self[COOKIES] = { name, line, value }
     return
   end
   for i = 1, #cookies, 3 do
@@ -246,7 +255,7 @@ function StreamResponse:del_cookie(name, opts)
 end
 
 function get.cookies(self)
-  local all, cookies = {}, self._cookies or {}
+  local all, cookies = {}, self[COOKIES] or {}
   for i = 1, #cookies, 3 do all[cookies[i]] = cookies[i + 2] end
   return all
 end
@@ -258,7 +267,7 @@ local type_count = 0
 
 --- The headers as an exchange takes them: nil, an array of names and values, or Headers.
 function StreamResponse._head(self)
-  local headers, cookies, ctype = self._headers, self._cookies, self._type
+  local headers, cookies, ctype = self[HEADERS], self[COOKIES], self[TYPE]
   if not headers and not cookies then
     if not ctype then return nil end
     local head = type_only[ctype]
@@ -305,8 +314,8 @@ StreamResponse._signal_prepare = signal_prepare
 -- Begins on the exchange; nil: chunked.
 local function start(self, request, length)
   local x = request._x
-  if self._x then
-    if self._x == x then return self end
+  if self[X] then
+    if self[X] == x then return self end
     error(core.RuntimeError(("%s was prepared for another request"):format(self.__name)), 0)
   end
   if request.app and request.app._has_prepare then signal_prepare(self, request) end
@@ -315,8 +324,8 @@ local function start(self, request, length)
     if self._encoder then length = nil end
   end
   if self._close then x:set_keep_alive(false) end
-  self._x, self._request, self._eof, self._sent = x, request, false, 0
-  x:start(self.status, self._reason, StreamResponse._head(self), not self._chunked and length or nil)
+  self[X], self._request, self._eof, self._sent = x, request, false, 0
+  x:start(self[STATUS], self._reason, StreamResponse._head(self), not self._chunked and length or nil)
   return self
 end
 
@@ -326,8 +335,8 @@ end
 function StreamResponse:prepare(request) return self._prepare(self, request) end
 
 StreamResponse._prepare = async(function(self, request)
-  if not self._type and not (self._headers and self._headers["Content-Type"]) and self.status ~= 204 and self.status ~= 304 then
-    self._type = "application/octet-stream"
+  if not self[TYPE] and not (self[HEADERS] and self[HEADERS]["Content-Type"]) and self[STATUS] ~= 204 and self[STATUS] ~= 304 then
+    self[TYPE] = "application/octet-stream"
   end
   return start(self, request, self._length)
 end, "StreamResponse.prepare")
@@ -340,7 +349,7 @@ StreamResponse._start = start
 StreamResponse.write = async(function(self, data)
   if type(data) ~= "string" then
     error(core.TypeError("write: a string was expected, got " .. misuse.describe(data)), 0)
-  elseif not self._x then
+  elseif not self[X] then
     error(core.RuntimeError("write: the response has not been prepared: await(response:prepare(request)) first"), 0)
   elseif self._eof then
     error(core.RuntimeError("write: write_eof was called before"), 0)
@@ -348,7 +357,7 @@ StreamResponse.write = async(function(self, data)
   if self._encoder then data = self._encoder:compress(data) end
   if #data == 0 then return end
   self._sent = self._sent + #data
-  local drain = self._x:write(data)
+  local drain = self[X]:write(data)
   if drain then await(drain) end
 end, "StreamResponse.write")
 
@@ -357,28 +366,28 @@ end, "StreamResponse.write")
 ---@return any awaitable
 StreamResponse.write_eof = async(function(self, data)
   if self._eof then return end
-  if not self._x then error(core.RuntimeError("write_eof: the response has not been prepared"), 0) end
+  if not self[X] then error(core.RuntimeError("write_eof: the response has not been prepared"), 0) end
   if data and #data > 0 then await(StreamResponse.write(self, data)) end
   self._eof = true
   if self._encoder then
     local rest = self._encoder:finish()
     if #rest > 0 then
-      local drain = self._x:write(rest)
+      local drain = self[X]:write(rest)
       if drain then await(drain) end
     end
   end
-  local drain = self._x:finish()
+  local drain = self[X]:finish()
   if drain then await(drain) end
 end, "StreamResponse.write_eof")
 
 --- For the server: sends what has not been sent.
 function StreamResponse._send(self, request)
-  if not self._x or self._x ~= request._x then await(self:prepare(request)) end
+  if not self[X] or self[X] ~= request._x then await(self:prepare(request)) end
   if not self._eof then await(self:write_eof()) end
 end
 
 function StreamResponse:__tostring()
-  return ("<%s %d %s%s>"):format(self.__name, self.status, self.reason, self._x and " prepared" or "")
+  return ("<%s %d %s%s>"):format(self.__name, self[STATUS], self.reason, self[X] and " prepared" or "")
 end
 
 return StreamResponse
