@@ -240,8 +240,11 @@ void ml__hconn_answered(ml_hconn *c);
 bool ml__name_equals(const char *a, size_t na, const char *b, size_t nb); /* ASCII case aside */
 bool ml__token_ok(const char *s, size_t n);
 bool ml__field_ok(const char *s, size_t n); /* no CR, LF, NUL */
-/* Pushes a Headers object of a head's fields. */
+/* Pushes a Headers object of a head's fields; of the exchange at x: made of its fields when that is needed. */
 void ml__headers_of(lua_State *L, const ml_hhead *h);
+void ml__headers_of_exchange(lua_State *L, int x);
+/* The first field of that name, or NULL. */
+const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n);
 /* The array of names and values at idx, or of the Headers there: pushes it. */
 void ml__headers_array(lua_State *L, int idx, const char *fname);
 

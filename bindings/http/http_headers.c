@@ -1,6 +1,7 @@
 /* Headers: names and values in order, several values of a name, names alike whatever their
 ** case. An array {name, value, name, value...} in the user value of a userdata; there are
-** few of them, so a look-up goes through.
+** few of them, so a look-up goes through. Those of a request have its exchange there, and
+** look into the head as it came, until somebody wants more than single values.
 */
 #include <string.h>
 
@@ -43,6 +44,15 @@ bool ml__name_equals(const char *a, size_t na, const char *b, size_t nb) {
   return true;
 }
 
+const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n) {
+  const char *text = ml__hhead_text(h);
+  for (int i = 0; i < h->nfields; i++) {
+    const ml_hfield *f = &h->fields[i];
+    if (f->nname == n && ml__name_equals(text + f->name, n, name, n)) return f;
+  }
+  return NULL;
+}
+
 /* ---- making ---- */
 
 /* The array on top (popped) becomes a Headers. */
@@ -52,7 +62,8 @@ static void wrap(lua_State *L) {
   lua_setiuservalue(L, -2, 1);
 }
 
-void ml__headers_of(lua_State *L, const ml_hhead *h) {
+/* Pushes the array of a head's fields. */
+static void push_fields(lua_State *L, const ml_hhead *h) {
   const char *text = ml__hhead_text(h);
   luaL_checkstack(L, 6, "headers");
   lua_createtable(L, 2 * h->nfields, 0);
@@ -62,13 +73,40 @@ void ml__headers_of(lua_State *L, const ml_hhead *h) {
     lua_pushlstring(L, text + h->fields[i].value, h->fields[i].nvalue);
     lua_rawseti(L, -2, 2 * i + 2);
   }
+}
+
+void ml__headers_of(lua_State *L, const ml_hhead *h) {
+  push_fields(L, h);
   wrap(L);
+}
+
+void ml__headers_of_exchange(lua_State *L, int x) {
+  lua_pushvalue(L, x);
+  wrap(L);
+}
+
+/* The user value of the Headers at idx is on top: is it an exchange still? */
+static const ml_exchange *is_lazy(lua_State *L) {
+  const ml_object *o = ml__toobject(L, -1);
+  return o != NULL ? (const ml_exchange *)o : NULL;
+}
+
+/* Pushes the array of the Headers at idx, made now if need be. */
+static void push_array(lua_State *L, int idx) {
+  const ml_exchange *x;
+  lua_getiuservalue(L, idx, 1);
+  x = is_lazy(L);
+  if (x == NULL) return;
+  push_fields(L, &x->head);
+  lua_remove(L, -2);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, idx, 1);
 }
 
 void ml__headers_array(lua_State *L, int idx, const char *fname) {
   const ml_object *o = ml__toobject(L, idx);
   if (o != NULL && o->type == ML_T_HEADERS)
-    lua_getiuservalue(L, idx, 1);
+    push_array(L, lua_absindex(L, idx));
   else if (lua_istable(L, idx))
     lua_pushvalue(L, idx);
   else
@@ -110,7 +148,7 @@ static void add_all(lua_State *L, int from, const char *fname) {
   int array = lua_gettop(L), k;
   const ml_object *o = ml__toobject(L, from);
   if (o != NULL && o->type == ML_T_HEADERS) {
-    lua_getiuservalue(L, from, 1);
+    push_array(L, from);
     for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, -1); i <= n; i++) {
       lua_rawgeti(L, -1, i);
       lua_rawseti(L, array, (lua_Integer)lua_rawlen(L, array) + 1);
@@ -152,7 +190,7 @@ static int headers_new(lua_State *L) {
 
 static void check(lua_State *L) {
   ml__checkobject(L, 1, ML_T_HEADERS);
-  lua_getiuservalue(L, 1, 1);
+  push_array(L, 1);
   lua_replace(L, 1); /* the array is at 1 from now on */
 }
 
@@ -177,33 +215,43 @@ static const char *check_name(lua_State *L, int idx, size_t *n, const char *fnam
   return lua_tolstring(L, idx, n);
 }
 
+/* The first value of the name in the Headers at 1: pushed, or what is on top stays. Leaves the
+** rest of the stack as it may be. */
+static int first(lua_State *L, const char *name, size_t n) {
+  const ml_exchange *x;
+  ml__checkobject(L, 1, ML_T_HEADERS);
+  lua_getiuservalue(L, 1, 1);
+  x = is_lazy(L);
+  if (x != NULL) {
+    const ml_hfield *f = ml__hhead_find(&x->head, name, n);
+    lua_pop(L, 1);
+    if (f != NULL) lua_pushlstring(L, ml__hhead_text(&x->head) + f->value, f->nvalue);
+  } else {
+    lua_Integer i;
+    lua_replace(L, 1);
+    i = find(L, name, n, 1);
+    if (i > 0) lua_rawgeti(L, 1, i + 1);
+  }
+  return 1;
+}
+
 static int h_get(lua_State *L) {
   size_t n;
   const char *name = check_name(L, 2, &n, "get");
-  lua_Integer i;
-  lua_settop(L, 3);
-  check(L);
-  i = find(L, name, n, 1);
-  if (i == 0) return 1; /* the default */
-  lua_rawgeti(L, 1, i + 1);
-  return 1;
+  lua_settop(L, 3); /* the default is on top */
+  return first(L, name, n);
 }
 
 /* headers[name]: a method (upvalue 1), or the first value, or nil */
 static int h_index(lua_State *L) {
   size_t n;
   const char *name;
-  lua_Integer i;
   lua_settop(L, 2);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   if (lua_type(L, 2) != LUA_TSTRING) return 1;
   name = lua_tolstring(L, 2, &n);
-  check(L);
-  i = find(L, name, n, 1);
-  if (i == 0) return 1;
-  lua_rawgeti(L, 1, i + 1);
-  return 1;
+  return first(L, name, n); /* else nil, which is on top */
 }
 
 static int h_getall(lua_State *L) {
@@ -326,8 +374,8 @@ static int h_eq(lua_State *L) {
   ml__checkobject(L, 1, ML_T_HEADERS);
   ml__checkobject(L, 2, ML_T_HEADERS);
   lua_settop(L, 2);
-  lua_getiuservalue(L, 1, 1);
-  lua_getiuservalue(L, 2, 1);
+  push_array(L, 1);
+  push_array(L, 2);
   if (lua_rawlen(L, 3) == lua_rawlen(L, 4)) {
     lua_Integer n = (lua_Integer)lua_rawlen(L, 3);
     bool same = true;

@@ -1,8 +1,11 @@
-/* What http.web does most often, in C: making a Response of a text and nothing else.
-** The object is a table with the layout of stdlib/http/web/layout.lua; everything that
-** is not the plain case goes to the class's `new`. Owns nothing, keeps nothing.
+/* What http.web does most often, in C: making a Response of a text and nothing else, and
+** the line of a plain cookie. The response is a table with the layout of
+** stdlib/http/web/layout.lua. Everything that is not the plain case goes to Lua. Owns
+** nothing, keeps nothing.
 */
-#include "core.h"
+#include <string.h>
+
+#include "http.h"
 
 /* Of a response's array part. */
 enum { STATUS = 1, BODY, TYPE, HEADERS, COOKIES, EXCHANGE, MORE };
@@ -57,7 +60,36 @@ static int web_constructor(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"constructor", web_constructor}, {NULL, NULL}};
+static bool value_ok(const char *s, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    unsigned char ch = (unsigned char)s[i];
+    if (ch <= ' ' || ch >= 127 || ch == '"' || ch == ',' || ch == ';' || ch == '\\') return false;
+  }
+  return true;
+}
+
+/* cookie(name, value): the Set-Cookie of a cookie for the whole site, or nil if it needs quotes,
+** is long, or is none (RFC 6265, 4.1.1) */
+static int web_cookie(lua_State *L) {
+  static const char end[] = "; Path=/";
+  char line[256];
+  size_t n, m;
+  const char *name, *value;
+  lua_settop(L, 2);
+  if (lua_type(L, 1) != LUA_TSTRING || lua_type(L, 2) != LUA_TSTRING) return 0;
+  name = lua_tolstring(L, 1, &n);
+  value = lua_tolstring(L, 2, &m);
+  if (n + 1 + m + sizeof end > sizeof line || !ml__token_ok(name, n) || !value_ok(value, m)) return 0;
+  memcpy(line, name, n);
+  line[n] = '=';
+  memcpy(line + n + 1, value, m);
+  memcpy(line + n + 1 + m, end, sizeof end);
+  lua_pushlstring(L, line, n + m + sizeof end);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"constructor", web_constructor}, {"cookie", web_cookie}, {NULL, NULL}};
 
 int ml__open_httpweb(lua_State *L) {
   luaL_newlib(L, functions);

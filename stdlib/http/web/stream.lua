@@ -10,6 +10,7 @@ local class = require "http.web.class"
 local core = require "asyncio.core"
 local http_core = require "http.core"
 local misuse = require "asyncio.misuse"
+local cookie_line = require("http.web.cookies").line
 local phrases = require("http.status").phrases
 
 local STATUS <const>, BODY <const>, TYPE <const>, HEADERS <const> = 1, 2, 3, 4
@@ -229,7 +230,7 @@ function StreamResponse:enable_chunked_encoding() rawset(self, "_chunked", true)
 ---@param value string
 ---@param opts? table {expires, domain, max_age, path = "/", secure, httponly, samesite}
 function StreamResponse:set_cookie(name, value, opts)
-  local line = require("http.web.cookies").line(name, value, opts)
+  local line = cookie_line(name, value, opts)
   local cookies = self[COOKIES]
   if not cookies then
     self[COOKIES] = { name, line, value }
