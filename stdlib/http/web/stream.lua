@@ -282,6 +282,8 @@ function StreamResponse._head(self)
     return head
   elseif headers and not cookies and not ctype then
     return headers
+  elseif cookies and ctype and not headers and #cookies == 3 then
+    return { "Content-Type", ctype, "Set-Cookie", cookies[2] }
   end
   local head, n = {}, 0
   if headers then
