@@ -159,51 +159,6 @@ describe("Request", function()
     end)
   end)
 
-  it("reads forms", function()
-    local form = { headers = { ["Content-Type"] = "application/x-www-form-urlencoded" }, body = "a=1&b=x+y%21&a=2" }
-    helper.run(function()
-      local r = make("POST", "/", form)
-      local post = await(r:post())
-      assert.same({ "1", "x y!" }, { post.a, post.b })
-      assert.same({ "1", "2" }, post:getall("a"))
-      assert.equal(post, await(r:post()))
-      assert.equal(0, #await(make("GET", "/", form):post()))
-      assert.equal(0, #await(make("POST", "/", { body = "{}", headers = { ["Content-Type"] = "application/json" } }):post()))
-      assert.equal(0, #await(make("POST", "/"):post()))
-      r = make("POST", "/", form)
-      await(r:read())
-      assert.equal("1", (await(r:post())).a)
-    end)
-  end)
-
-  it("reads multipart forms, with files", function()
-    local body = table.concat({
-      "--xx", 'Content-Disposition: form-data; name="a"', "", "1",
-      "--xx", 'Content-Disposition: form-data; name="f"; filename="x.txt"', "Content-Type: text/plain", "", "file\r\ntext",
-      "--xx--", "" }, "\r\n")
-    local opts = { body = body, headers = { ["Content-Type"] = "multipart/form-data; boundary=xx" } }
-    helper.run(function()
-      local post = await(make("POST", "/", opts):post())
-      assert.equal("1", post.a)
-      assert.equal("x.txt", post.f.filename)
-      assert.equal("file\r\ntext", post.f.file:read("a"))
-      post.f.file:close()
-    end)
-  end)
-
-  it("refuses malformed forms with 400 and large ones with 413", function()
-    local opts = { body = "--yy\r\nnonsense", headers = { ["Content-Type"] = "multipart/form-data; boundary=xx" } }
-    helper.run(function()
-      raises_http(web.HTTPBadRequest, function() await(make("POST", "/", opts):post()) end)
-      opts.headers = { ["Content-Type"] = "multipart/form-data" }
-      raises_http(web.HTTPBadRequest, function() await(make("POST", "/", opts):post()) end)
-      raises_http(web.HTTPRequestEntityTooLarge, function()
-        await(make("POST", "/", { body = "a=" .. ("x"):rep(100), app = web.Application { client_max_size = 10 },
-          headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } }):post())
-      end)
-    end)
-  end)
-
   it("can be cloned with something replaced", function()
     local r = make("GET", "/a?x=1", { headers = { Cookie = "a=1" } })
     local _ = r.path, r.query, r.cookies
@@ -213,12 +168,6 @@ describe("Request", function()
     assert.same({}, copy.cookies)
     assert.same({ "GET", "/a" }, { r.method, r.path })
     helper.raises("unexpected keyword argument 'path'", r.clone, r, { path = "/" })
-  end)
-
-  it("has a URL", function()
-    local r = make("GET", "/a%20b?x=1", { headers = { Host = "example.com:81" } })
-    assert.equal("http://example.com:81/a%20b?x=1", tostring(r.url))
-    assert.equal("/a%20b?x=1", tostring(r.rel_url))
   end)
 end)
 
