@@ -59,7 +59,8 @@ function M.decompress(data, opts)
   return compression.decompress(codec, data, opts)
 end
 
---- As compress; other tasks run in between. (At quality 10 and 11 Brotli works on large blocks at once: up to a second.)
+--- As compress; other tasks run in between. (At quality 10 and 11 Brotli works on large blocks at once: up to a
+--- second.)
 ---@param data string
 ---@param opts? table
 ---@return any awaitable of a string

@@ -22,8 +22,8 @@ function M.compressobj(opts)
   return zlib.compressobj(opts)
 end
 
---- A stream that decompresses: `d:decompress(data [, max_length])`, `d:flush()`, and the fields `unconsumed_tail` (input
---- that was left for want of room), `unused_data` (what came after the end) and `eof`.
+--- A stream that decompresses: `d:decompress(data [, max_length])`, `d:flush()`, and the fields `unconsumed_tail`
+--- (input that was left for want of room), `unused_data` (what came after the end) and `eof`.
 ---@param opts? integer|table the window bits, or {wbits = 15, zdict}
 ---@return any Decompress; raises ValueError, TypeError
 function M.decompressobj(opts)

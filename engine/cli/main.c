@@ -19,11 +19,14 @@ static ml_engine *engine; /* for signal and exit handlers */
 
 static const char usage[] =
     "Usage: moonloop [options] [script.lua [args...]]\n"
+    "       moonloop [options] run app.lua | serve [DIR] [--help, ...]\n"
     "Runs Lua 5.4 scripts with async and await.\n"
     "\n"
     "  script.lua         run the file; its arguments are in `arg`; - is standard input\n"
     "  -e CODE            run CODE\n"
     "  -m MODULE          run the module, found as require finds it\n"
+    "  run app.lua        run a web application: workers, reload, TLS\n"
+    "  serve [DIR]        serve the files of a folder\n"
     "  --debug            debug mode: slow callbacks, where tasks were made, ...\n"
     "  --virtual-time     time jumps to the next timer when nothing is ready\n"
     "  --seed SEED        the same order of pairs and random numbers in each run\n"
@@ -297,6 +300,13 @@ static int read_limit(ml_config *c, const char *option) {
   return 1;
 }
 
+/* The module that is the command's subcommand of that name, or NULL. (A script of such a name is
+** run as ./run.) */
+static const char *subcommand(const char *name) {
+  if (strcmp(name, "run") == 0) return "commands.run";
+  return strcmp(name, "serve") == 0 ? "commands.serve" : NULL;
+}
+
 static rules allowed;
 
 int main(int argc, char **argv) {
@@ -356,6 +366,7 @@ int main(int argc, char **argv) {
       else
         break;
     }
+  if (code == NULL && module == NULL && (module = subcommand(argv[i])) != NULL) i++;
   complete(&allowed, &c, code == NULL && module == NULL ? argv[i] : NULL);
   rc = ml_new(&c, &engine);
   free_rules(&allowed);

@@ -161,7 +161,8 @@ local function feed(self, data, max)
   local ok, out = pcall(self.feed, coder, data, max)
   if not ok then
     coder:close()
-    error(M.DecodingError(("the body is not %s: %s"):format(self.name, tostring(type(out) == "table" and out.message or out))), 0)
+    local why = type(out) == "table" and out.message or out
+    error(M.DecodingError(("the body is not %s: %s"):format(self.name, tostring(why))), 0)
   end
   self.full = #out == max and not coder.eof
   self.tail = coder.unconsumed_tail
@@ -199,7 +200,8 @@ end
 ---@param encodings string the Content-Encoding header
 ---@return http.DecodingReader
 function M.reader(content, encodings)
-  return setmetatable({ content = content, decoders = decoders_of(encodings), buffer = "", at = 1, ended = false }, Reader)
+  return setmetatable(
+    { content = content, decoders = decoders_of(encodings), buffer = "", at = 1, ended = false }, Reader)
 end
 
 -- One piece from the i-th decoder; nil at the end.

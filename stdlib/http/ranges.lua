@@ -33,7 +33,7 @@ local function element(text, size)
   return first, last and last < size and last or size - 1
 end
 
---- Overlapping ones, and such with small gaps between them, become one. They are sorted then; else they stay as asked for.
+--- Overlapping ones, and such with small gaps between them, become one. They are sorted then; else they stay as asked.
 local function coalesce(list)
   local sorted = table.move(list, 1, #list, 1, {})
   table.sort(sorted, function(a, b) return a[1] < b[1] end)
@@ -155,8 +155,8 @@ function M.condition(get, method, etag, mtime)
   return nil
 end
 
---- Does a Range header count, by what If-Range says (13.1.5)? An entity tag must be the same and strong; a date the very
---- one that was sent as Last-Modified.
+--- Does a Range header count, by what If-Range says (13.1.5)? An entity tag must be the same and strong; a date the
+--- very one that was sent as Last-Modified.
 ---@param header string?
 ---@param etag? string
 ---@param last_modified? string as it is sent

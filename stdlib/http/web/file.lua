@@ -47,13 +47,13 @@ function FileResponse.new(cls, file, opts)
 end
 
 --- For http.web.static: a file below a folder.
-function FileResponse._below(root, name, follow)
+function FileResponse._below(root, name, follow, chunk)
   local self = StreamResponse.new(FileResponse)
   rawset(self, "path", name == "" and root or root .. "/" .. name)
   rawset(self, "_root", root)
   rawset(self, "_name", name)
   rawset(self, "_follow", follow)
-  rawset(self, "_chunk", CHUNK)
+  rawset(self, "_chunk", chunk or CHUNK)
   return self
 end
 
@@ -61,7 +61,8 @@ end
 
 -- Errors that say something about the file, as answers.
 local answers = {
-  ENOENT = 404, ENOTDIR = 404, EXDEV = 404, ELOOP = 404, ENAMETOOLONG = 404, EINVAL = 404, EISDIR = 403, EACCES = 403, EPERM = 403,
+  ENOENT = 404, ENOTDIR = 404, EXDEV = 404, ELOOP = 404, ENAMETOOLONG = 404, EINVAL = 404, EISDIR = 403,
+  EACCES = 403, EPERM = 403,
 }
 
 --- The status for an error of the file system; nil: it is the server's trouble.
@@ -255,7 +256,8 @@ end
 local function answer(self, request, x, found)
   local method, size, mtime = x:method(), found.size, math.floor(found.mtime)
   local prepares = request.app and request.app._has_prepare
-  local list = not self._headers and not self._cookies and not self._type and not prepares and not self._compression and {} or nil
+  local own = self._headers or self._cookies or self._type or prepares or self._compression
+  local list = not own and {} or nil
   local etag, modified = FileResponse._etag(size, found.mtime, found.coding), dates.format(mtime)
   if not list then etag, modified = self.headers["ETag"] or etag, self.headers["Last-Modified"] or modified end
   local plain = self.status == 200
@@ -308,7 +310,8 @@ function FileResponse._send(self, request, x)
   end
   rawset(self, "_asked", self.status)
   self._x, self._request = x, request
-  local small = x:method() ~= "HEAD" and not x:header("If-None-Match") and not x:header("If-Modified-Since") and SMALL or 0
+  local small = SMALL
+  if x:method() == "HEAD" or x:header("If-None-Match") or x:header("If-Modified-Since") then small = 0 end
   local r = table.pack(pcall(open, self, x, small))
   if not r[1] then
     local status = FileResponse._status_of(r[2])
@@ -317,7 +320,7 @@ function FileResponse._send(self, request, x)
   end
   local found = { is_dir = r[2] == "directory", size = r[3], mtime = r[4], coding = r[5], mask = r[6] }
   if type(r[7]) == "string" then found.content = r[7] else found.file = r[7] end
-  local closer <close> = setmetatable({ file = found.file }, Closer)
+  local _ <close> = setmetatable({ file = found.file }, Closer)
   if found.is_dir then
     if self._on_directory then return self._on_directory(self, request, x) end
     return fail(self, x, 403, "Forbidden")

@@ -37,7 +37,8 @@ end
 ---@param peer any
 ---@return string
 function M.bad_line(status, why, peer)
-  local from = type(peer) == "table" and peer[1] and ("%s:%s"):format(peer[1], peer[2]) or tostring(peer or "a unix socket")
+  local from = tostring(peer or "a unix socket")
+  if type(peer) == "table" and peer[1] then from = ("%s:%s"):format(peer[1], peer[2]) end
   return ("moonloop: request from %s refused: %d %s"):format(clean(from), status, clean(why))
 end
 
@@ -89,7 +90,8 @@ end
 ---@param options? table as AppRunner
 function ServerRunner.new(cls, handler, options)
   if type(handler) ~= "function" then
-    misuse.blame(core.TypeError, "ServerRunner: a function of the request was expected, got " .. misuse.describe(handler))
+    misuse.blame(core.TypeError,
+      "ServerRunner: a function of the request was expected, got " .. misuse.describe(handler))
   end
   local self = new(cls, options, "ServerRunner")
   local app = require("http.web.application").Application { client_max_size = 0 }
@@ -104,9 +106,9 @@ local AppRunner = class.define("AppRunner", ServerRunner)
 AppRunner.__open = true
 M.AppRunner = AppRunner
 
---- A runner of an application. Options: `handle_signals` (SIGINT and SIGTERM raise GracefulExit in the task that has set
---- it up), `shutdown_timeout` (60: seconds that requests under way may take when it ends), `access_log`,
---- `access_log_format`, `handler_cancellation`, `debug`, and settings of connections: `keepalive_timeout` (75),
+--- A runner of an application. Options: `handle_signals` (SIGINT and SIGTERM end the loop with GracefulExit),
+--- `shutdown_timeout` (60: seconds that requests under way may take when it ends), `access_log`, `access_log_format`,
+--- `handler_cancellation`, `debug`, and settings of connections: `keepalive_timeout` (75),
 --- `header_timeout`, `body_timeout`, `send_timeout`, `lingering_time`, `max_line`, `max_head`, `max_headers`, `server`,
 --- `on_bad`.
 ---@param app http.web.Application
@@ -155,17 +157,14 @@ end
 
 -- ---- signals ----
 
---- What SIGINT and SIGTERM raise with handle_signals; `signal` is its name.
+--- What SIGINT and SIGTERM raise with handle_signals, out of the run of the loop; `signal` is the signal's name.
 M.GracefulExit = core.SystemExit:extend("GracefulExit")
 
 local function watch_signals(self)
-  local loop, task = core.get_running_loop(), core.current_task()
+  local loop = core.get_running_loop()
   rawset(self, "_loop", loop)
   for _, name in ipairs { "SIGINT", "SIGTERM" } do
-    loop:add_signal_handler(name, function()
-      loop:stop()
-      error(M.GracefulExit { signal = name, task = task }, 0)
-    end)
+    loop:add_signal_handler(name, function() error(M.GracefulExit(name, { signal = name }), 0) end)
   end
 end
 
@@ -261,5 +260,7 @@ function ServerRunner:__close()
 end
 
 function ServerRunner:__tostring() return ("<%s %s sites=%d>"):format(self.__name, self._state, #self._sites) end
+
+AppRunner.__close, AppRunner.__tostring = ServerRunner.__close, ServerRunner.__tostring
 
 return M

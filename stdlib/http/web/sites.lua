@@ -75,6 +75,13 @@ function Site:__close() await(self:stop()) end
 
 function Site:__tostring() return ("<%s %s>"):format(self.__name, self.name) end
 
+local function derive(name)
+  local cls = class.define(name, Site)
+  cls.__open, cls.__close, cls.__tostring = true, Site.__close, Site.__tostring
+  M[name] = cls
+  return cls
+end
+
 local function place(host, port) return (host:find(":", 1, true) and "[%s]:%s" or "%s:%s"):format(host, port) end
 
 -- The address that the first of its sockets has, or nil.
@@ -87,9 +94,7 @@ end
 -- ---- TCP ----
 
 ---@class http.web.TCPSite : http.web.Site
-local TCPSite = class.define("TCPSite", Site)
-M.TCPSite = TCPSite
-TCPSite.__open = true
+local TCPSite = derive("TCPSite")
 
 local tcp_names = connections.join(common, { "reuse_address", "reuse_port" })
 
@@ -123,9 +128,7 @@ end
 -- ---- unix sockets ----
 
 ---@class http.web.UnixSite : http.web.Site
-local UnixSite = class.define("UnixSite", Site)
-M.UnixSite = UnixSite
-UnixSite.__open = true
+local UnixSite = derive("UnixSite")
 
 --- Listens on a unix socket; a path that begins with a zero byte is an abstract name.
 ---@param runner http.web.ServerRunner
@@ -146,9 +149,7 @@ end
 -- ---- sockets that are there already ----
 
 ---@class http.web.SockSite : http.web.Site
-local SockSite = class.define("SockSite", Site)
-M.SockSite = SockSite
-SockSite.__open = true
+local SockSite = derive("SockSite")
 
 --- Listens on a stream socket that is bound already (module socket); it belongs to the site then.
 ---@param runner http.web.ServerRunner
@@ -158,7 +159,9 @@ function SockSite.new(cls, runner, sock, options)
   local self = new(cls, runner, options, common, "SockSite")
   if sock == nil then misuse.blame(core.TypeError, "SockSite: a socket was expected, got nil") end
   local ok, name = pcall(function() return sock:getsockname() end)
-  if not ok then misuse.blame(core.TypeError, "SockSite: a bound socket was expected, got " .. misuse.describe(sock)) end
+  if not ok then
+    misuse.blame(core.TypeError, "SockSite: a bound socket was expected, got " .. misuse.describe(sock))
+  end
   rawset(self, "_sock", sock)
   rawset(self, "_bound", name)
   return self

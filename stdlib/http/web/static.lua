@@ -25,9 +25,10 @@ Static.__name = "Static"
 
 -- What is worth compressing: text, and what is text in truth.
 local texts = {
-  ["application/json"] = true, ["application/xml"] = true, ["application/javascript"] = true, ["application/manifest+json"] = true,
-  ["application/ld+json"] = true, ["application/geo+json"] = true, ["application/wasm"] = true, ["image/svg+xml"] = true,
-  ["application/xhtml+xml"] = true, ["application/rss+xml"] = true, ["application/atom+xml"] = true, ["image/bmp"] = true,
+  ["application/json"] = true, ["application/xml"] = true, ["application/manifest+json"] = true,
+  ["application/ld+json"] = true, ["application/geo+json"] = true, ["application/wasm"] = true,
+  ["image/svg+xml"] = true, ["application/xhtml+xml"] = true, ["application/rss+xml"] = true,
+  ["application/atom+xml"] = true, ["image/bmp"] = true,
   ["font/ttf"] = true, ["font/otf"] = true, ["application/vnd.ms-fontobject"] = true, ["application/x-ndjson"] = true,
 }
 
@@ -38,9 +39,31 @@ end
 
 -- ---- folders ----
 
-local function escape(s) return (s:gsub("[&<>\"']", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" })) end
+local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;", ["'"] = "&#39;" }
 
-local style = "body{font:16px/1.5 sans-serif;margin:2em}ul{list-style:none;padding:0}a{text-decoration:none}a:hover{text-decoration:underline}"
+local function escape(s) return (s:gsub("[&<>\"']", entities)) end
+
+local page = [[
+<!DOCTYPE html>
+<html>
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>%s</title>
+<style>
+body { font: 16px/1.5 sans-serif; margin: 2em }
+ul { list-style: none; padding: 0 }
+a { text-decoration: none }
+a:hover { text-decoration: underline }
+</style>
+</head>
+<body>
+<h1>%s</h1>
+<ul>
+%s</ul>
+</body>
+</html>
+]]
 
 -- The page that lists a folder.
 local function index_page(self, name, shown)
@@ -50,9 +73,7 @@ local function index_page(self, name, shown)
   end
   table.sort(folders)
   table.sort(files)
-  local title = escape("Index of " .. shown)
-  local out = { ("<!DOCTYPE html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n<title>%s</title>\n<style>%s</style>\n</head>\n<body>\n<h1>%s</h1>\n<ul>\n")
-    :format(title, style, title) }
+  local title, out = escape("Index of " .. shown), {}
   if name ~= "" then out[#out + 1] = '<li><a href="../">../</a></li>\n' end
   for _, list in ipairs { folders, files } do
     for _, entry in ipairs(list) do
@@ -60,8 +81,7 @@ local function index_page(self, name, shown)
       out[#out + 1] = ('<li><a href="./%s">%s</a></li>\n'):format(escape(url.quote(entry, "/")), escape(entry))
     end
   end
-  out[#out + 1] = "</ul>\n</body>\n</html>\n"
-  return table.concat(out)
+  return page:format(title, title, table.concat(out))
 end
 
 -- To the same with a slash at the end, so that links of the page lead below it. One slash at the beginning: two would
@@ -87,23 +107,23 @@ local function on_directory(self, response, request, x)
     end
   end
   if not self.show_index then error(errors.HTTPForbidden(), 0) end
-  local ok, page = pcall(index_page, self, name, "/" .. (name == "" and "" or name .. "/"))
+  local ok, text = pcall(index_page, self, name, "/" .. (name == "" and "" or name .. "/"))
   if not ok then
-    local status = FileResponse._status_of(page)
-    if not status then error(page, 0) end
+    local status = FileResponse._status_of(text)
+    if not status then error(text, 0) end
     error(status == 404 and errors.HTTPNotFound() or errors.HTTPForbidden(), 0)
   end
   local web = require("http.web.response")
-  local answer = web.Response { text = page, content_type = "text/html" }
+  local answer = web.Response { text = text, content_type = "text/html" }
   if self.compress then answer:enable_compression() end
   answer:_send(request, x)
-  rawset(response, "body_length", #page)
+  rawset(response, "body_length", #text)
 end
 
 -- ---- files ----
 
 function Static:_response(name)
-  local response = FileResponse._below(self.directory, name, self.follow_symlinks)
+  local response = FileResponse._below(self.directory, name, self.follow_symlinks, self.chunk_size)
   if self.max_age then response.headers["Cache-Control"] = "public, max-age=" .. self.max_age end
   if self.compress and compressible(name) then response:enable_compression() end
   return response
@@ -157,10 +177,10 @@ local function list_of(index)
   return list
 end
 
---- What add_static routes to. Options: `show_index` (folders are listed, else 403), `follow_symlinks` (links may lead out
---- of the folder), `append_version` (url_for adds ?v=...), `index` (true, or names of files that stand for their folder),
---- `max_age` (seconds, for Cache-Control), `compress` (text is compressed while it is sent), `chunk_size`. Raises
---- ValueError if there is no such folder.
+--- What add_static routes to. Options: `show_index` (folders are listed, else 403), `follow_symlinks` (links may lead
+--- out of the folder), `append_version` (url_for adds ?v=...), `index` (true, or names of files that stand for their
+--- folder), `max_age` (seconds, for Cache-Control), `compress` (text is compressed while it is sent), `chunk_size`.
+--- Raises ValueError if there is no such folder.
 ---@param prefix string
 ---@param directory string
 ---@param options table
@@ -181,6 +201,7 @@ function M.resource(prefix, directory, options)
     prefix = prefix, directory = real, show_index = options.show_index or false,
     follow_symlinks = options.follow_symlinks or false, append_version = options.append_version or false,
     index = list_of(options.index), max_age = age, compress = options.compress or false,
+    chunk_size = options.chunk_size,
   }, Static)
   self.handler = async(function(request) return handle(self, request) end, "static")
   return self
