@@ -1,0 +1,161 @@
+local asyncio = require "asyncio"
+local helper = require "spec.helper"
+local testing = require "http.testing"
+local web = require "http.web"
+
+-- Runs f(server, ask) while the application is served. ask(bytes) sends them on a connection of its own, and gives all
+-- that comes until the server closes.
+local function with_server(app, opts, f)
+  asyncio.run(async(function()
+    local server <close> = await(testing.TestServer(app, opts):start_server())
+    local function ask(bytes)
+      local reader, writer <close> = await(asyncio.open_connection(server.host, server.port))
+      writer:write(bytes)
+      return await(asyncio.wait_for(reader:read(), 10))
+    end
+    f(server, ask)
+  end))
+end
+
+local close = "Host: x\r\nConnection: close\r\n\r\n"
+
+local function app_of(routes, opts)
+  local app = web.Application(opts)
+  app:add_routes(routes)
+  return app
+end
+
+describe("TestServer", function()
+  it("serves an application", function()
+    local seen = {}
+    local app = app_of { web.get("/{name}", async(function(request)
+      return web.Response { text = ("%s %s %s"):format(request.match_info.name, request.remote, request.host) }
+    end)) }
+    for _, signal in ipairs { "on_startup", "on_shutdown", "on_cleanup" } do
+      app[signal]:append(function() seen[#seen + 1] = signal end)
+    end
+    with_server(app, nil, function(server, ask)
+      assert.equal(("http://127.0.0.1:%d/a"):format(server.port), server:make_url("/a"))
+      local answer = ask("GET /jane HTTP/1.1\r\n" .. close)
+      assert(answer:find("^HTTP/1%.1 200 OK\r\n"))
+      assert(answer:find("\r\n\r\njane 127.0.0.1 x", 1, true), answer)
+      assert(ask("GET /x/y HTTP/1.1\r\n" .. close):find("^HTTP/1%.1 404 Not Found\r\n.*\r\n\r\n404: Not Found$"))
+      assert(ask("POST /x HTTP/1.1\r\nContent-Length: 0\r\n" .. close):find("405 Method Not Allowed\r\n.*Allow: GET,HEAD\r\n"))
+      assert(ask("HEAD /x HTTP/1.1\r\n" .. close):find("Content%-Length: 13\r\n.*\r\n\r\n$"))
+    end)
+    assert.same({ "on_startup", "on_shutdown", "on_cleanup" }, seen)
+  end)
+
+  it("answers pipelined requests in order, whatever becomes of them", function()
+    local app = app_of {
+      web.get("/slow", async(function()
+        await(asyncio.sleep(0.01))
+        return web.Response { text = "slow" }
+      end)),
+      web.get("/fast", function() return web.Response { text = "fast" } end),
+      web.get("/gone", function() error(web.HTTPGone()) end),
+      web.get("/stream", async(function(request)
+        local response = web.StreamResponse()
+        await(response:prepare(request))
+        for i = 1, 3 do await(response:write("piece" .. i)) end
+        return response
+      end)),
+    }
+    with_server(app, nil, function(_, ask)
+      local requests = {}
+      for _, path in ipairs { "slow", "fast", "gone", "stream", "none" } do
+        requests[#requests + 1] = ("GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"):format(path)
+      end
+      local answer = ask(table.concat(requests) .. "GET /fast HTTP/1.1\r\n" .. close)
+      local order = {}
+      for status in answer:gmatch("HTTP/1%.1 (%d+)") do order[#order + 1] = status end
+      assert.same({ "200", "200", "410", "200", "404", "200" }, order)
+      assert(answer:find("piece1.-piece2.-piece3"))
+    end)
+  end)
+
+  it("refuses a body that is too large, and goes on serving", function()
+    local app = app_of({ web.post("/", async(function(request) return web.Response { text = await(request:text()) } end)) },
+      { client_max_size = 10 })
+    with_server(app, nil, function(_, ask)
+      local answer = ask("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n12345678901")
+      assert(answer:find("^HTTP/1%.1 413 .*Maximum request body size 10 exceeded"), answer)
+      answer = ask("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n")
+      assert(answer:find("\r\n\r\nhelloworld$"), answer)
+    end)
+  end)
+
+  it("answers a handler that fails without harm to others", function()
+    local reports = {}
+    local app = app_of {
+      web.get("/boom", async(function() error("boom") end)),
+      web.get("/half", async(function(request)
+        local response = web.StreamResponse()
+        await(response:prepare(request))
+        await(response:write("half"))
+        error("half")
+      end)),
+      web.get("/nothing", async(function() end)),
+      web.get("/ok", async(function() return web.Response { text = "ok" } end)),
+    }
+    with_server(app, { debug = true }, function(_, ask)
+      asyncio.get_running_loop():set_exception_handler(function(_, context) reports[#reports + 1] = tostring(context.exception) end)
+      local answer = ask("GET /boom HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n")
+      assert(answer:find("^HTTP/1%.1 500 ") and answer:find("<h1>500 Internal Server Error</h1>", 1, true))
+      assert(answer:find("testing_spec.lua:%d+: boom"))
+      answer = ask("GET /half HTTP/1.1\r\nHost: x\r\n\r\n")
+      assert(not answer:find("\r\n0\r\n\r\n$"), "a response that failed looks complete")
+      assert(ask("GET /nothing HTTP/1.1\r\n" .. close):find("returned nothing", 1, true))
+      assert(ask("GET /ok HTTP/1.1\r\n" .. close):find("\r\n\r\nok$"))
+    end)
+    assert.equal(3, #reports)
+  end)
+
+  it("tells a handler whose client is gone, when asked to", function()
+    local ended = asyncio.Event()
+    local app = app_of { web.get("/", async(function()
+      local _ <close> = setmetatable({}, { __close = function() ended:set() end })
+      await(asyncio.sleep(3600))
+    end)) }
+    with_server(app, { handler_cancellation = true }, function(server)
+      local _, writer = await(asyncio.open_connection(server.host, server.port))
+      writer:write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+      await(asyncio.sleep(0.05))
+      writer:close()
+      await(asyncio.wait_for(ended:wait(), 10))
+    end)
+  end)
+
+  it("serves over TLS", function()
+    if not helper.has_tls() then return end
+    local context = require("spec.certs").server()
+    local app = app_of { web.get("/", function(request) return web.Response { text = request.scheme } end) }
+    asyncio.run(async(function()
+      local server <close> = await(testing.TestServer(app, { ssl = context }):start_server())
+      local program = await(asyncio.create_subprocess_exec("curl", "-sk", server:make_url("/"), { stdout = asyncio.PIPE }))
+      assert.equal("https", (await(program:communicate())))
+    end))
+  end)
+
+  it("refuses what it does not know, and may be closed twice", function()
+    helper.raises("an Application was expected", testing.TestServer, {})
+    helper.raises("unexpected keyword argument 'prt'", testing.TestServer, web.Application(), { prt = 1 })
+    asyncio.run(async(function()
+      local server = testing.TestServer(web.Application())
+      helper.raises("has not been started", server.make_url, server, "/")
+      await(server:close())
+      await(server:start_server())
+      await(server:close())
+      await(server:close())
+    end))
+  end)
+end)
+
+describe("unused_port", function()
+  it("is one on which one can listen", function()
+    asyncio.run(async(function()
+      local server <close> = await(asyncio.start_server(function() end, "127.0.0.1", testing.unused_port()))
+      local _ = server
+    end))
+  end)
+end)
