@@ -341,6 +341,36 @@ end, "Request.json")
 local form_types = { [""] = true, ["application/x-www-form-urlencoded"] = true, ["multipart/form-data"] = true }
 local form_methods = { POST = true, PUT = true, PATCH = true, TRACE = true, DELETE = true, QUERY = true }
 
+local MAX_FIELDS <const> = 1000
+
+-- What reading a form raises, as what the client is answered.
+local function form_error(err, limit)
+  local forms = package.loaded["http.forms"]
+  if forms and core.isinstance(err, forms.TooLarge) then return too_large(limit, err) end
+  if not core.isinstance(err, core.ValueError) then return err end
+  local answer = errors.HTTPBadRequest { text = "400: " .. tostring(err.message) }
+  answer.cause = err
+  return answer
+end
+
+-- The body as a stream, also if it has been read.
+local function stream_of(self)
+  local body = rawget(self, "_body")
+  if not body then return self[X]:content() end
+  local reader = require("asyncio").StreamReader()
+  reader:feed_data(body)
+  reader:feed_eof()
+  return reader
+end
+
+local function read_form(self, kind)
+  if kind and self.content_type == "multipart/form-data" then
+    local options = { client_max_size = self.client_max_size, max_fields = MAX_FIELDS }
+    return await(require("http.forms").read(kind, stream_of(self), options))
+  end
+  return require("url").parse_qs(read(self), MAX_FIELDS)
+end
+
 --- The fields of a form that was posted (urlencoded or multipart): a MultiDict of strings and FileFields, the files
 --- of which are in temporary files. Other bodies give an empty one. HTTPRequestEntityTooLarge (413), HTTPBadRequest
 --- (400).
@@ -351,22 +381,9 @@ Request.post = async(function(self)
   local kind = self.headers["Content-Type"]
   if not form_methods[self.method] or not form_types[kind and self.content_type or ""] or not self.body_exists then
     form = require("http.multidict").MultiDict()
-  elseif rawget(self, "_body") then
-    form = require("url").parse_qs(self._body)
   else
-    local forms = require "http.forms"
-    local limit = self.client_max_size
-    local ok, value = pcall(await, forms.read(kind or "application/x-www-form-urlencoded", self[X]:content(), { client_max_size = limit }))
-    if not ok then
-      if core.isinstance(value, forms.TooLarge) then
-        value = too_large(limit, value)
-      elseif core.isinstance(value, core.ValueError) then
-        local err = errors.HTTPBadRequest { text = "400: " .. tostring(value.message) }
-        err.cause = value
-        value = err
-      end
-      error(value, 0)
-    end
+    local ok, value = pcall(read_form, self, kind)
+    if not ok then error(form_error(value, self.client_max_size), 0) end
     form = value
   end
   rawset(self, "_post", form)
