@@ -7,7 +7,9 @@ local web = require "http.web"
 
 local M = {}
 
-local visible = { ipairs = ipairs, pairs = pairs, string = string, table = table, tostring = tostring, escape = web.escape }
+local visible = {
+  ipairs = ipairs, pairs = pairs, string = string, table = table, tostring = tostring, escape = web.escape,
+}
 
 -- The text of a template as a chunk of Lua.
 local function translate(text)

@@ -79,7 +79,8 @@ local server_options = {
 }
 
 ---@param app http.web.Application
----@param opts? table {host = "127.0.0.1", port = 0, ssl, settings (http.core's), access_log, access_log_format, handler_cancellation, debug}
+---@param opts? table {host = "127.0.0.1", port = 0, ssl, settings (http.core's), access_log, access_log_format,
+--- handler_cancellation, debug}
 function TestServer.new(cls, app, opts)
   core.options(opts, server_options, "TestServer")
   if not class.is(app, require("http.web").Application) then
@@ -102,7 +103,8 @@ TestServer.start_server = async(function(self)
   })
   await(self.app:startup())
   self.settings = require("http.core").settings(opts.settings or {})
-  self.server = await(require("asyncio").start_server(handler, self.host, opts.port or 0, { http = self.settings, ssl = opts.ssl }))
+  local how = { http = self.settings, ssl = opts.ssl }
+  self.server = await(require("asyncio").start_server(handler, self.host, opts.port or 0, how))
   self.port = self.server.sockets[1]:getsockname()[2]
   return self
 end, "TestServer.start_server")

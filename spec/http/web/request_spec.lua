@@ -161,7 +161,7 @@ describe("Request", function()
 
   it("can be cloned with something replaced", function()
     local r = make("GET", "/a?x=1", { headers = { Cookie = "a=1" } })
-    local _ = r.path, r.query, r.cookies
+    assert.same({ "/a", "1", "1" }, { r.path, r.query.x, r.cookies.a })
     local copy = r:clone { method = "POST", rel_url = "/b%20c?y=2", headers = { ["X-A"] = "1" }, host = "h", scheme = "https", remote = "::1" }
     assert.same({ "POST", "/b c", "2", nil, "1", "h", "https", "::1", true },
       { copy.method, copy.path, copy.query.y, copy.query.x, copy.headers["x-a"], copy.host, copy.scheme, copy.remote, copy.secure })

@@ -16,7 +16,7 @@ local async, await = core.async, core.await
 ---@field on_shutdown http.web.Signal
 ---@field on_cleanup http.web.Signal
 ---@field on_response_prepare http.web.Signal handlers get request and response
----@field cleanup_ctx http.web.FrozenList functions of the application that yield once: what stands before runs at startup, the rest at cleanup
+---@field cleanup_ctx http.web.FrozenList functions of the application that yield once, between startup and cleanup
 ---@field client_max_size integer bytes of a request's body; 0: as many as come
 ---@field debug boolean? pages of errors show tracebacks
 local Application = class.define("Application")
@@ -29,10 +29,14 @@ function Application.new(cls, opts)
   opts = opts or {}
   local size = opts.client_max_size
   if size ~= nil and (math.type(size) ~= "integer" or size < 0) then
-    misuse.blame(core.ValueError, "Application: client_max_size: a number of bytes was expected, got " .. tostring(size))
+    misuse.blame(
+      core.ValueError, "Application: client_max_size: a number of bytes was expected, got " .. tostring(size)
+    )
   end
   if opts.middlewares ~= nil and type(opts.middlewares) ~= "table" then
-    misuse.blame(core.TypeError, "Application: middlewares: an array was expected, got " .. misuse.describe(opts.middlewares))
+    misuse.blame(
+      core.TypeError, "Application: middlewares: an array was expected, got " .. misuse.describe(opts.middlewares)
+    )
   end
   local self = setmetatable({}, cls)
   rawset(self, "router", UrlDispatcher._make(self))
@@ -221,7 +225,9 @@ function Application:__tostring() return "<Application>" end
 local AppKey = class.define("AppKey")
 
 function AppKey.new(cls, name)
-  if type(name) ~= "string" then misuse.blame(core.TypeError, "AppKey: a name was expected, got " .. misuse.describe(name)) end
+  if type(name) ~= "string" then
+    misuse.blame(core.TypeError, "AppKey: a name was expected, got " .. misuse.describe(name))
+  end
   return setmetatable({ name = name, place = misuse.place() }, cls)
 end
 

@@ -40,7 +40,8 @@ function M.define(name, base)
     return M.define(sub, parent)
   end
 
-  return setmetatable(cls, { __index = base, __name = "class " .. name, __call = function(c, ...) return c.new(c, ...) end })
+  local function call(c, ...) return c.new(c, ...) end
+  return setmetatable(cls, { __index = base, __name = "class " .. name, __call = call })
 end
 
 --- Is the value an object of the class, or of one derived from it?

@@ -40,7 +40,9 @@ end
 
 function UrlDispatcher:_check_open()
   if self._frozen then
-    misuse.blame(core.RuntimeError, "the router is frozen: routes are added before the application runs, or is added to another")
+    misuse.blame(
+      core.RuntimeError, "the router is frozen: routes are added before the application runs, or is added to another"
+    )
   end
 end
 
@@ -227,7 +229,10 @@ function UrlDispatcher:add_routes(routes)
   for i = 1, #routes do
     local route = routes[i]
     if type(route) ~= "table" or type(route.register) ~= "function" then
-      misuse.blame(core.TypeError, ("add_routes: [%d]: what web.get and the like give was expected, got %s"):format(i, misuse.describe(route)))
+      misuse.blame(
+        core.TypeError,
+        ("add_routes: [%d]: what web.get and the like give was expected, got %s"):format(i, misuse.describe(route))
+      )
     end
     route:register(self)
   end

@@ -6,7 +6,7 @@ local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 local phrases = require("http.status").phrases
 
-local STATUS <const>, BODY <const>, TYPE <const>, HEADERS <const> = 1, 2, 3, 4
+local BODY <const>, TYPE <const>, HEADERS <const> = 2, 3, 4
 
 local M = {}
 
@@ -93,7 +93,9 @@ local function make_move(cls, location, opts)
   if location == nil or location == "" then misuse.blame(core.ValueError, cls.name .. ": a location was expected") end
   if type(location) ~= "string" then
     local tostr = type(location) == "table" or type(location) == "userdata"
-    if not tostr then misuse.blame(core.TypeError, cls.name .. ": a location was expected, got " .. misuse.describe(location)) end
+    if not tostr then
+      misuse.blame(core.TypeError, cls.name .. ": a location was expected, got " .. misuse.describe(location))
+    end
     location = tostring(location)
   end
   if location:find("[%c\127]") then

@@ -17,8 +17,8 @@ return require "asyncio.facade"({}, {
   ["http.web.websocket"] = " WebSocketResponse WSMsgType WSCloseCode WebSocketReady ",
   ["http.web.sse"] = " EventSourceResponse ",
   ["http.multipart"] = " FileField ",
-  ["http.web.errors"] = [[ HTTPException HTTPError HTTPRedirection HTTPSuccessful HTTPClientError HTTPServerError HTTPMove
-    HTTPOk HTTPCreated HTTPAccepted HTTPNonAuthoritativeInformation HTTPNoContent HTTPResetContent
+  ["http.web.errors"] = [[ HTTPException HTTPError HTTPRedirection HTTPSuccessful HTTPClientError HTTPServerError
+    HTTPMove HTTPOk HTTPCreated HTTPAccepted HTTPNonAuthoritativeInformation HTTPNoContent HTTPResetContent
     HTTPPartialContent HTTPMultipleChoices HTTPMovedPermanently HTTPFound HTTPSeeOther HTTPNotModified HTTPUseProxy
     HTTPTemporaryRedirect HTTPPermanentRedirect HTTPBadRequest HTTPUnauthorized HTTPPaymentRequired HTTPForbidden
     HTTPNotFound HTTPMethodNotAllowed HTTPNotAcceptable HTTPProxyAuthenticationRequired HTTPRequestTimeout

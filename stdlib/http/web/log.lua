@@ -94,7 +94,9 @@ local function writer(target)
       target:write(line, "\n")
     end
   end
-  misuse.blame(core.TypeError, "access_log: true, a function of the line, or a file was expected, got " .. misuse.describe(target))
+  misuse.blame(
+    core.TypeError, "access_log: true, a function of the line, or a file was expected, got " .. misuse.describe(target)
+  )
 end
 
 --- A function that logs a request.

@@ -14,7 +14,9 @@ local M = {}
 ---@return function
 function M.middleware(f)
   if type(f) ~= "function" then
-    misuse.blame(core.TypeError, "middleware: a function of request and handler was expected, got " .. misuse.describe(f))
+    misuse.blame(
+      core.TypeError, "middleware: a function of request and handler was expected, got " .. misuse.describe(f)
+    )
   end
   return f
 end
@@ -70,11 +72,16 @@ end
 ---@return function
 function M.error_pages(pages)
   if type(pages) ~= "table" then
-    misuse.blame(core.TypeError, "error_pages: a table of functions by status was expected, got " .. misuse.describe(pages))
+    misuse.blame(
+      core.TypeError, "error_pages: a table of functions by status was expected, got " .. misuse.describe(pages)
+    )
   end
   for status, page in next, pages do
     if math.type(status) ~= "integer" or type(page) ~= "function" then
-      misuse.blame(core.TypeError, "error_pages: functions by status were expected, got " .. tostring(status) .. " = " .. misuse.describe(page))
+      misuse.blame(
+        core.TypeError,
+        "error_pages: functions by status were expected, got " .. tostring(status) .. " = " .. misuse.describe(page)
+      )
     end
   end
 

@@ -45,7 +45,8 @@ function M.internal_error(request, message, traceback, debug)
         text = html:format(M.escape(where), M.escape(message), M.escape(traceback or "")),
       }
     else
-      response = Response { status = 500, text = ("500 Internal Server Error\n\n%s\n%s\n"):format(message, traceback or "") }
+      local text = ("500 Internal Server Error\n\n%s\n%s\n"):format(message, traceback or "")
+      response = Response { status = 500, text = text }
     end
   end
   response:force_close()

@@ -28,7 +28,7 @@ local async, await = core.async, core.await
 ---@field remote string? the peer's address
 ---@field headers any Headers: case-insensitive, multi-valued
 ---@field cookies table<string, string>
----@field match_info table<string, string> what the path's parameters matched; also `route`, `handler`, `get(name, default)`
+---@field match_info table<string, string> what the path's parameters are; also `route`, `handler`, `get(name, default)`
 ---@field app table the application whose route it is
 ---@field config_dict table the application's state, else that of those above it
 ---@field content any StreamReader of the body

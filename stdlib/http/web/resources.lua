@@ -11,7 +11,8 @@ local RuntimeError, ValueError, TypeError = core.RuntimeError, core.ValueError, 
 
 --- Methods that views and `web.route` know; "*" is any.
 M.methods = {
-  CONNECT = true, HEAD = true, GET = true, DELETE = true, OPTIONS = true, PATCH = true, POST = true, PUT = true, TRACE = true,
+  CONNECT = true, HEAD = true, GET = true, DELETE = true, OPTIONS = true, PATCH = true, POST = true, PUT = true,
+  TRACE = true,
 }
 
 -- ---- routes ----
@@ -66,7 +67,8 @@ Resource.__open = true
 
 --- For dispatchers.
 function Resource._make(parsed, router, place)
-  return setmetatable({ canonical = parsed.path, parsed = parsed, router = router, routes = {}, name = nil, place = place }, Resource)
+  local resource = { canonical = parsed.path, parsed = parsed, router = router, routes = {}, place = place }
+  return setmetatable(resource, Resource)
 end
 
 function Resource:__len()
@@ -92,7 +94,9 @@ local function check_handler(handler, what)
   local mt = (type(handler) == "table" or type(handler) == "userdata") and getmetatable(handler)
   if type(handler) == "table" and rawget(handler, "__view") ~= nil then return end
   if type(mt) == "table" and mt.__call then return end
-  misuse.blame(TypeError, ("the handler of %s: a function or a View was expected, got %s"):format(what, misuse.describe(handler)))
+  misuse.blame(
+    TypeError, ("the handler of %s: a function or a View was expected, got %s"):format(what, misuse.describe(handler))
+  )
 end
 
 --- Adds the handler of a method ("*": of all that have none).
@@ -102,7 +106,11 @@ end
 ---@return http.web.Route
 function Resource:add_route(method, handler, place)
   if type(method) ~= "string" or not method:find("^[%w!#$%%&'*+.^_`|~-]+$") then
-    misuse.blame(ValueError, "a method's name was expected, got " .. (type(method) == "string" and ("%q"):format(method) or misuse.describe(method)))
+    misuse.blame(
+      ValueError,
+      "a method's name was expected, got "
+        .. (type(method) == "string" and ("%q"):format(method) or misuse.describe(method))
+    )
   end
   method = method:upper()
   check_handler(handler, method .. " " .. self.canonical)
@@ -114,7 +122,7 @@ function Resource:add_route(method, handler, place)
   return route
 end
 
---- The path, with the parameters in their places. ValueError for one that is missing, TypeError for one that there is not.
+--- The path, with the parameters in their places. ValueError for one that is missing, TypeError for one too many.
 ---@param params? table<string, string|number>
 ---@return string
 function Resource:url_for(params)
@@ -127,7 +135,10 @@ function Resource:url_for(params)
       if value == nil then
         misuse.blame(ValueError, ("url_for %s: the parameter %q is missing"):format(self.canonical, part.name))
       elseif type(value) ~= "string" and type(value) ~= "number" then
-        misuse.blame(TypeError, ("url_for %s: %s: a string was expected, got %s"):format(self.canonical, part.name, misuse.describe(value)))
+        misuse.blame(
+          TypeError,
+          ("url_for %s: %s: a string was expected, got %s"):format(self.canonical, part.name, misuse.describe(value))
+        )
       end
       used = used + 1
       pieces[#pieces + 1] = patterns.encode(tostring(value), part.pattern ~= "[^/]+")
@@ -136,7 +147,9 @@ function Resource:url_for(params)
   for key in next, params or {} do
     local known = false
     for _, name in ipairs(self.parsed.names) do known = known or name == key end
-    if not known then misuse.blame(TypeError, ("url_for %s: there is no parameter %q"):format(self.canonical, tostring(key))) end
+    if not known then
+      misuse.blame(TypeError, ("url_for %s: there is no parameter %q"):format(self.canonical, tostring(key)))
+    end
   end
   return table.concat(pieces)
 end

@@ -6,7 +6,7 @@ local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 
 local STATUS <const>, BODY <const>, TYPE <const>, HEADERS <const> = 1, 2, 3, 4
-local COOKIES <const>, X <const>, MORE <const> = 5, 6, 7
+local X <const>, MORE <const> = 6, 7
 local REQUEST_ROUTE <const> = 2
 
 local async, await = core.async, core.await
@@ -18,15 +18,14 @@ local head_of, signal_prepare, stream_send = StreamResponse._head, StreamRespons
 local Response = class.define("Response", StreamResponse)
 Response.__open = true
 
-local known = {
-  text = true, body = true, status = true, reason = true, headers = true, content_type = true, charset = true,
-}
+local known_names, known = { "text", "body", "status", "reason", "headers", "content_type", "charset" }, {}
+for _, name in ipairs(known_names) do known[name] = true end
 
 --- Takes the options of a response into an object that is being made.
 function Response._fill(self, opts, name)
   local text, body = opts.text, opts.body
   for key in next, opts do
-    if not known[key] then core.options(opts, { "text", "body", "status", "reason", "headers", "content_type", "charset" }, name) end
+    if not known[key] then core.options(opts, known_names, name) end
   end
   if text ~= nil then
     if body ~= nil then misuse.blame(core.ValueError, name .. ": body and text were both given") end
@@ -148,7 +147,9 @@ function M.json_response(data, opts)
     self[TYPE] = "application/json; charset=utf-8"
     return self
   elseif type(opts) ~= "table" then
-    misuse.blame(core.TypeError, "json_response: a table of keyword arguments was expected, got " .. misuse.describe(opts))
+    misuse.blame(
+      core.TypeError, "json_response: a table of keyword arguments was expected, got " .. misuse.describe(opts)
+    )
   end
   local all = {}
   for key, value in next, opts do all[key] = value end

@@ -37,14 +37,18 @@ local name_only = { "name" }
 ---@param handler any
 ---@param opts? { name: string }
 ---@return http.web.RouteDef
-function M.route(method, path, handler, opts) return define("route", method, path, handler, opts, name_only, "web.route") end
+function M.route(method, path, handler, opts)
+  return define("route", method, path, handler, opts, name_only, "web.route")
+end
 
 --- A route for GET, and for HEAD unless allow_head is false.
 ---@param path string
 ---@param handler any
 ---@param opts? { name: string, allow_head: boolean }
 ---@return http.web.RouteDef
-function M.get(path, handler, opts) return define("get", "GET", path, handler, opts, { "name", "allow_head" }, "web.get") end
+function M.get(path, handler, opts)
+  return define("get", "GET", path, handler, opts, { "name", "allow_head" }, "web.get")
+end
 
 for _, method in ipairs { "head", "post", "put", "patch", "delete", "options" } do
   M[method] = function(path, handler, opts)

@@ -23,7 +23,8 @@ local function traceback_of(err)
   local before = core.traceback(err)
   local lines = {}
   for line in debug.traceback("", 3):gmatch("[^\n]+") do
-    if not line:find("^%s*moonloop/http/") and not line:find("^%s*stdlib/http/") and not line:find("[C]: in ?", 1, true) then
+    local own = line:find("^%s*moonloop/http/") or line:find("^%s*stdlib/http/") or line:find("[C]: in ?", 1, true)
+    if not own then
       lines[#lines + 1] = line
     end
   end
@@ -78,7 +79,8 @@ local function finish(response, request, x)
   local mt = type(response) == "table" and getmetatable(response)
   if not mt or not mt.is_response then error(nonsense(request._route, response), 0) end
   if response._x ~= x and x:started() then
-    error(core.RuntimeError(("a response was begun, and the handler returned another one: %s"):format(text_of(response))), 0)
+    local text = "a response was begun, and the handler returned another one: " .. text_of(response)
+    error(core.RuntimeError(text), 0)
   end
   return response:_send(request, x)
 end

@@ -13,7 +13,7 @@ local misuse = require "asyncio.misuse"
 local cookie_line = require("http.web.cookies").line
 local phrases = require("http.status").phrases
 
-local STATUS <const>, BODY <const>, TYPE <const>, HEADERS <const> = 1, 2, 3, 4
+local STATUS <const>, TYPE <const>, HEADERS <const> = 1, 3, 4
 local COOKIES <const>, X <const>, MORE <const> = 5, 6, 7
 
 local async, await = core.async, core.await
@@ -215,7 +215,9 @@ function StreamResponse:force_close() rare(self, "_close", true) end
 ---@param force? string
 function StreamResponse:enable_compression(force)
   if force ~= nil and not ({ gzip = 1, deflate = 1, br = 1, identity = 1 })[force] then
-    misuse.blame(core.ValueError, ("enable_compression: gzip, deflate, br or identity was expected, got %s"):format(force))
+    misuse.blame(
+      core.ValueError, ("enable_compression: gzip, deflate, br or identity was expected, got %s"):format(force)
+    )
   end
   rare(self, "_compression", force or true)
 end
@@ -338,7 +340,8 @@ end
 function StreamResponse:prepare(request) return self._prepare(self, request) end
 
 StreamResponse._prepare = async(function(self, request)
-  if not self[TYPE] and not (self[HEADERS] and self[HEADERS]["Content-Type"]) and self[STATUS] ~= 204 and self[STATUS] ~= 304 then
+  local status, headers = self[STATUS], self[HEADERS]
+  if not self[TYPE] and not (headers and headers["Content-Type"]) and status ~= 204 and status ~= 304 then
     self[TYPE] = "application/octet-stream"
   end
   return start(self, request, self._length)
