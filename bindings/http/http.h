@@ -220,7 +220,7 @@ ml_hconn *ml__checkcurrent(lua_State *L, const char *fname);
 /* Pushes an exchange of c->head, which is freed. The connection is at idx. */
 int ml__exchange_path(lua_State *L, const ml_exchange *x); /* pushes it */
 ml_exchange *ml__exchange_push(lua_State *L, ml_hconn *c, int idx);
-extern const luaL_Reg ml__respond_methods[], ml__upgrade_methods[];
+extern const luaL_Reg ml__respond_methods[], ml__upgrade_methods[], ml__hsendfile_methods[];
 
 /* ---- responses (http_respond.c) ---- */
 

@@ -262,5 +262,6 @@ void ml__open_exchange(lua_State *L) {
   luaL_setfuncs(L, ml__hbody_methods, 0);
   luaL_setfuncs(L, ml__respond_methods, 0);
   luaL_setfuncs(L, ml__upgrade_methods, 0);
+  luaL_setfuncs(L, ml__hsendfile_methods, 0);
   lua_setfield(L, -2, "Exchange");
 }

@@ -12,6 +12,7 @@ local mime = require "mime"
 local misuse = require "asyncio.misuse"
 local path = require "fs.path"
 local ranges = require "http.ranges"
+require "http.sendfile"
 
 local async, await = core.async, core.await
 

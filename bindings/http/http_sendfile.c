@@ -1,0 +1,168 @@
+/* Files as bodies of responses, by the kernel. What of a file is in memory goes out on the loop's
+** own thread, as far as the socket takes it; the rest (pages that are on the disk, a socket that
+** is full) is the affair of threads: x:_lend gives them a duplicate of the descriptor. The loop
+** over both is stdlib/http/sendfile.lua.
+*/
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+
+#include "http.h"
+#include "socket.h"
+
+#define STEP ((size_t)128 * 1024) /* what the kernel reads ahead at once */
+#define TURN ((size_t)1 << 20)    /* then others have theirs */
+
+/* Can sendfile be used on the stream at all? */
+static bool is_plain(const ml_stream *s) {
+  return s->ops == &ml__plain_ops && (!(s->flags & ML_S_PIPE) || (s->flags & ML_S_UNIX));
+}
+
+/* Would reading these bytes not wait for a disk? The first and the last of them are tried. */
+static bool in_memory(int fd, off_t at, size_t n) {
+  char c;
+  const struct iovec one = {&c, 1};
+  struct statfs fs;
+  for (int i = 0; i < 2; i++) {
+    if (preadv2(fd, &one, 1, i == 0 ? at : at + (off_t)n - 1, RWF_NOWAIT) >= 0) continue;
+    if (errno != EOPNOTSUPP || fstatfs(fd, &fs) < 0) return false;
+    return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+  }
+  return true;
+}
+
+/* Sends until something is in the way, which it gives: nothing, "full", "cold", "short" (the file
+** has ended), "turn". *rc < 0: it failed. */
+static const char *send_steps(int out, int in, off_t at, size_t n, size_t *sent, int *rc) {
+  const char *why = NULL;
+  *sent = 0;
+  *rc = 0;
+  while (*sent < n && why == NULL) {
+    size_t step = n - *sent < STEP ? n - *sent : STEP;
+    ssize_t put;
+    if (*sent >= TURN) return "turn";
+    if (!in_memory(in, at, step)) return "cold";
+    put = sendfile(out, in, &at, step);
+    if (put > 0)
+      *sent += (size_t)put;
+    else if (put == 0)
+      why = "short";
+    else if (errno == EAGAIN)
+      why = "full";
+    else if (errno == EINVAL || errno == ENOSYS)
+      why = "cold"; /* by hand */
+    else if (errno != EINTR) {
+      *rc = uv_translate_sys_error(errno);
+      return "failed";
+    }
+  }
+  return why;
+}
+
+/* The kernel raises SIGPIPE for sendfile: it is held back and taken. */
+static const char *send_quietly(int out, int in, off_t at, size_t n, size_t *sent, int *rc) {
+  const struct timespec now = {0, 0};
+  const char *why;
+  sigset_t pipe, before;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, &before);
+  why = send_steps(out, in, at, n, sent, rc);
+  if (*rc == UV_EPIPE && !sigismember(&before, SIGPIPE)) sigtimedwait(&pipe, NULL, &now);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return why;
+}
+
+/* The exchange at 1, which has begun its response and not ended it. */
+static ml_hconn *check_sending(lua_State *L) {
+  ml_hconn *c = ml__checkcurrent(L, "sendfile");
+  if (!(c->flags & ML_HC_STARTED) || (c->flags & ML_HC_ANSWERED))
+    ml__misuse(L, "RuntimeError", "sendfile(): the response %s",
+               c->flags & ML_HC_STARTED ? "has ended" : "has not been started");
+  if (!(c->flags & ML_HC_OVER) && !(c->s->flags & ML_S_CLOSING)) return c;
+  ml__error_new(L, "OSError", "sendfile: the peer has gone");
+  lua_pushliteral(L, "ECONNRESET");
+  lua_setfield(L, -2, "code");
+  lua_error(L);
+  return NULL;
+}
+
+/* Counts bytes of the body that another way than x:write has sent. */
+static void count(ml_hconn *c, uint64_t n) {
+  c->sent += n;
+  if (c->flags & ML_HC_LENGTH) c->left -= n < c->left ? n : c->left;
+}
+
+/* x:_sendfile(file, offset, count) -> bytes sent, what is in the way: nil, "turn", "full", "cold",
+** "short", "queued" (what was written before), "copy" (no sendfile here) */
+static int x_sendfile(lua_State *L) {
+  ml_hconn *c = check_sending(L);
+  bool own;
+  int in = ml__checkfileno(L, 2, "sendfile", &own), rc = 0;
+  lua_Integer at = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+  size_t sent = 0;
+  const char *why;
+  uv_os_fd_t out;
+  luaL_argcheck(L, at >= 0 && n >= 0, 3, "a position and a number of bytes expected");
+  if (c->s->flags & ML_S_LENT)
+    return ml__misuse(L, "RuntimeError", "sendfile(): sendfile is in progress");
+  if ((c->flags & ML_HC_LENGTH) && (uint64_t)n > c->left)
+    return ml__misuse(L, "ValueError", "sendfile: %I bytes more than the response's length",
+                      (LUAI_UACINT)(n - (lua_Integer)c->left));
+  if (c->flags & ML_HC_NOBODY) {
+    sent = (size_t)n;
+    why = NULL;
+  } else if ((c->flags & ML_HC_CHUNKED) || !is_plain(c->s) || ml__stream_fd(c->s, &out) < 0) {
+    why = "copy";
+  } else if (c->s->first != NULL) {
+    why = "queued";
+  } else {
+    why = send_quietly(out, in, (off_t)at, (size_t)n, &sent, &rc);
+    if (rc < 0) {
+      c->s->flags |= ML_S_WRITEFAIL;
+      ml__stream_fail(c->s, rc);
+      ml__error_os(L, rc, "sendfile", "sendfile");
+      return lua_error(L);
+    }
+    count(c, sent);
+  }
+  lua_pushinteger(L, (lua_Integer)sent);
+  lua_pushstring(L, why);
+  return 2;
+}
+
+/* x:_lend() -> a Socket of a duplicate of the descriptor; nothing may be written until x:_unlend.
+** nil: something waits to be written. */
+static int x_lend(lua_State *L) {
+  ml_hconn *c = check_sending(L);
+  uv_os_fd_t fd;
+  ml_socket *k;
+  if (c->s->first != NULL || ml__stream_fd(c->s, &fd) < 0) return 0;
+  k = ml__socket_push(L, AF_UNSPEC, SOCK_STREAM, 0);
+  k->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (k->fd < 0) {
+    ml__error_os(L, uv_translate_sys_error(errno), "dup", "sendfile");
+    return lua_error(L);
+  }
+  c->s->flags |= ML_S_LENT;
+  return 1;
+}
+
+/* x:_unlend(n): it is given back, n bytes were sent through it; whatever has become of the exchange */
+static int x_unlend(lua_State *L) {
+  ml_exchange *x = ml__checkexchange(L, 1);
+  lua_Integer n = luaL_checkinteger(L, 2);
+  ml_hconn *c = x->c;
+  c->s->flags &= ~(uint32_t)ML_S_LENT;
+  if (x->serial == c->serial && n > 0) count(c, (uint64_t)n);
+  return 0;
+}
+
+const luaL_Reg ml__hsendfile_methods[] = {
+    {"_sendfile", x_sendfile}, {"_lend", x_lend}, {"_unlend", x_unlend}, {NULL, NULL}};
