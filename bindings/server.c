@@ -139,13 +139,14 @@ static int sv_gc(lua_State *L) {
 
 /* ---- accepting ---- */
 
-/* The handler's task has ended: an error of its is told, and ends the connection. */
+/* The handler's task has ended: an error of its is told, and ends the connection; with it ends
+** one that a maker has made. */
 static int handled(lua_State *L) {
   ml_stream *s = lua_touserdata(L, 1);
   ml_future *f;
   ml__pushpinned(L, s->task);
   f = lua_touserdata(L, 2);
-  if (f->obj.state == ML_F_DONE) return 0;
+  if (f->obj.state == ML_F_DONE && (s->server == NULL || s->server->maker == NULL)) return 0;
   if (f->obj.state == ML_F_FAILED && ml__future_results(L, 2) < 0) {
     lua_createtable(L, 0, 4);
     lua_pushliteral(L, "Unhandled exception in client_connected_cb");

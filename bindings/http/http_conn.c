@@ -19,7 +19,10 @@ ml_hconn *ml__checkhconn(lua_State *L, int idx) { return ml__checkobject(L, idx,
 /* ---- waking ---- */
 
 void ml__hconn_wake(ml_hconn *c) {
-  if (c->next != NULL) ml__op_wake(&c->next->op);
+  ml_hop *op = c->next;
+  if (op == NULL) return;
+  c->next = NULL;
+  ml__op_wake(&op->op);
 }
 
 static void wake_drains(ml_hconn *c) {

@@ -219,7 +219,7 @@ static int x_on_lost(lua_State *L) {
 /* x:abort(): the connection is dropped */
 static int x_abort(lua_State *L) {
   const ml_exchange *x = ml__checkexchange(L, 1);
-  if (is_current(x) && !(x->c->flags & ML_HC_UPGRADED)) ml__stream_fail(x->c->s, 0);
+  if (is_current(x)) ml__stream_fail(x->c->s, 0);
   return 0;
 }
 

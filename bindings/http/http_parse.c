@@ -204,11 +204,12 @@ static void split_target(ml_hhead *h, const char *text) {
   h->query.n = (uint32_t)(end - q - 1);
 }
 
-/* Does each line end with CR LF, and nothing else? llhttp may take a lone LF. */
-static bool ends_ok(const ml_hhead *h, const char *text) {
+/* Has each header a name, and does each line end with CR LF? llhttp may take a lone LF. */
+static bool lines_ok(const ml_hhead *h, const char *text) {
   for (int i = 0; i < h->nfields; i++) {
     uint32_t at = h->fields[i].name;
-    if (at < 2 || text[at - 2] != '\r' || text[at - 1] != '\n') return false;
+    if (at < 2 || h->fields[i].nname == 0 || text[at - 2] != '\r' || text[at - 1] != '\n')
+      return false;
   }
   return h->ntext >= 4 && memcmp(text + h->ntext - 4, "\r\n\r\n", 4) == 0;
 }
@@ -217,7 +218,7 @@ static bool ends_ok(const ml_hhead *h, const char *text) {
 static const char *wrong(ml_hhead *h, const char *text, const counts *k, int *status) {
   *status = 400;
   if (!line_ok(h, text)) return "the request line is malformed";
-  if (!ends_ok(h, text)) return "a line does not end with CR LF";
+  if (!lines_ok(h, text)) return "a header is malformed";
   if (k->hosts > 1) return "the request has more than one Host";
   if (k->hosts == 0 && h->minor > 0) return "the request has no Host";
   if (!host_ok(text + h->host.at, h->host.n)) return "Host is malformed";
@@ -354,7 +355,7 @@ static int unknown_method(const ml_hconn *c, const char *p, size_t n) {
   if (n > sizeof buf - k) n = sizeof buf - k;
   memcpy(buf + k, p, n);
   space = memchr(buf, ' ', k + n);
-  return space != NULL && space > buf && ml__token_ok(buf, (size_t)(space - buf)) ? 501 : 400;
+  return ml__token_ok(buf, space != NULL ? (size_t)(space - buf) : k + n) ? 501 : 400;
 }
 
 static void parse_failed(ml_hconn *c, llhttp_errno_t rc, const char *p, size_t n) {
