@@ -194,7 +194,8 @@ static int give(lua_State *L, ml_wsop *op, int at) {
     }
     push_message(L, at, type);
   } else {
-    if (!push_data(L, ws)) return ws->first != NULL ? give(L, op, at) : push_closed(L, op, at, ML_WS_CLOSED);
+    if (!push_data(L, ws))
+      return ws->first != NULL ? give(L, op, at) : push_closed(L, op, at, ML_WS_CLOSED);
     if (op->kind == MESSAGE || op->kind == NEXT) push_message(L, at, type);
   }
   ml__ws_took(ws);
@@ -215,8 +216,9 @@ static int receive_step(lua_State *L, ml_wsop *op, bool waited) {
       return done(op, ML_RAISE);
     }
     lua_getiuservalue(L, 1, 1);
-    return done(op, push_closed(L, op, lua_gettop(L),
-                                waited && (ws->obj.flags & ML_WS_LOCAL) ? ML_WS_CLOSING : ML_WS_CLOSED));
+    return done(
+        op, push_closed(L, op, lua_gettop(L),
+                        waited && (ws->obj.flags & ML_WS_LOCAL) ? ML_WS_CLOSING : ML_WS_CLOSED));
   }
   if (op->late) {
     ml__error_new(L, "TimeoutError", "%s(): no message within %f seconds", op->name, op->timeout);
@@ -231,9 +233,7 @@ static int receive_step(lua_State *L, ml_wsop *op, bool waited) {
   return park(L, op);
 }
 
-static int receive_begin(lua_State *L, ml_op *o) {
-  return receive_step(L, (ml_wsop *)o, false);
-}
+static int receive_begin(lua_State *L, ml_op *o) { return receive_step(L, (ml_wsop *)o, false); }
 
 static int receive_wake(lua_State *L, ml_op *o) {
   ml_wsop *op = (ml_wsop *)o;
@@ -470,7 +470,8 @@ static int ws_fail(lua_State *L) {
   ml_ws *ws = check(L);
   lua_Integer code = luaL_checkinteger(L, 2);
   const char *reason = luaL_checkstring(L, 3);
-  luaL_argcheck(L, code >= 1000 && ml__ws_code_valid((unsigned)(code & 0xFFFF)), 2, "a close code expected");
+  luaL_argcheck(L, code >= 1000 && ml__ws_code_valid((unsigned)(code & 0xFFFF)), 2,
+                "a close code expected");
   if (ws->obj.flags & (ML_WS_SENT | ML_WS_GONE)) return 0;
   ws->obj.flags |= ML_WS_LOCAL;
   ml__ws_drop_messages(ws);

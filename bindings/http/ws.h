@@ -55,7 +55,7 @@ bool ml__ws_code_valid(unsigned code); /* may a peer close with it? */
 
 typedef struct ml_wszip ml_wszip;
 typedef struct ml_wszipconfig {
-  int in_bits, out_bits;   /* windows: 8 to 15, 9 to 15 */
+  int in_bits, out_bits;    /* windows: 8 to 15, 9 to 15 */
   bool in_reset, out_reset; /* no context takeover */
 } ml_wszipconfig;
 
@@ -117,17 +117,17 @@ typedef struct ml_ws {
   ml_wszip *zip;
   /* messages to be received */
   ml_wsmsg *first, *last;
-  size_t queued;     /* bytes they take */
-  ml_wsop *receiver; /* who waits, or NULL */
-  ml_link senders;   /* who waits for room */
-  ml_link closers;   /* who waits for the peer's close frame */
-  int close_code;    /* 0: open */
-  unsigned overdue;  /* receives since it was closed */
-  double timeout;    /* of closing */
+  size_t queued;          /* bytes they take */
+  ml_wsop *receiver;      /* who waits, or NULL */
+  ml_link senders;        /* who waits for room */
+  ml_link closers;        /* who waits for the peer's close frame */
+  int close_code;         /* 0: open */
+  unsigned overdue;       /* receives since it was closed */
+  double timeout;         /* of closing */
   double receive_timeout; /* < 0: none */
-  ml_timer linger;   /* the peer's end does not come */
-  double heartbeat;  /* 0: none */
-  double heard;      /* when the peer sent something last */
+  ml_timer linger;        /* the peer's end does not come */
+  double heartbeat;       /* 0: none */
+  double heard;           /* when the peer sent something last */
   ml_timer beat;
   uint8_t npong;
   uint8_t pong[ML_WS_CONTROL];
@@ -145,9 +145,9 @@ int ml__ws_send(ml_ws *ws, unsigned first, const char *p, size_t n);
 void ml__ws_send_close(ml_ws *ws, int code, const char *reason, size_t n);
 /* The peer broke a rule. The receiver gets the reason, after the messages before it. */
 void ml__ws_fail(ml_ws *ws, int code, const char *reason);
-void ml__ws_abort(ml_ws *ws);                   /* drops the connection */
-bool ml__ws_full(const ml_ws *ws);              /* are senders to wait? */
-void ml__ws_took(ml_ws *ws);                    /* frees the first message */
+void ml__ws_abort(ml_ws *ws);      /* drops the connection */
+bool ml__ws_full(const ml_ws *ws); /* are senders to wait? */
+void ml__ws_took(ml_ws *ws);       /* frees the first message */
 void ml__ws_drop_messages(ml_ws *ws);
 void ml__ws_free(ml_ws *ws);
 
@@ -168,8 +168,8 @@ void ml__wsop_wake(ml_wsop *op);
 
 /* ---- the handshake's keys (ws_key.c) ---- */
 
-#define ML_WS_KEY 24    /* characters */
-#define ML_WS_ACCEPT 28 /* of the answer */
+#define ML_WS_KEY 24                 /* characters */
+#define ML_WS_ACCEPT 28              /* of the answer */
 int ml__ws_key(char key[ML_WS_KEY]); /* 0, or UV_E*: no random bytes */
 void ml__ws_accept(const char *key, size_t n, char accept[ML_WS_ACCEPT]);
 

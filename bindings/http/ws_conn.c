@@ -502,7 +502,8 @@ const ml_sink ml__ws_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
 static void run_beat(ml_evloop *loop, ml_job *job) {
   ml_ws *ws = ml__containerof(job, ml_ws, beat.job);
   double now = ml__loop_time(loop), due = ws->heard + ws->heartbeat;
-  static const char late[] = "\x03\xee" "no answer to a ping";
+  static const char late[] = "\x03\xee"
+                             "no answer to a ping";
   if (ws->obj.flags & (ML_WS_SENT | DEAF)) return;
   if (ws->obj.flags & ML_WS_PAUSED) { /* nobody listens */
     ws->heard = now;
@@ -524,8 +525,7 @@ static void run_beat(ml_evloop *loop, ml_job *job) {
 
 void ml__ws_start_beat(ml_ws *ws) {
   ws->heard = ml__loop_time(ws->loop);
-  if (ws->heartbeat > 0 &&
-      ml__timer_start(ws->loop, &ws->beat, ws->heard + ws->heartbeat) < 0)
+  if (ws->heartbeat > 0 && ml__timer_start(ws->loop, &ws->beat, ws->heard + ws->heartbeat) < 0)
     ml__ws_abort(ws);
 }
 

@@ -17,7 +17,7 @@ static void sha1_block(uint32_t h[5], const uint8_t *p) {
            p[4 * i + 3];
   for (int i = 16; i < 80; i++) w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
   for (int i = 0; i < 80; i++) {
-    uint32_t f = i < 20             ? (b & c) | (~b & d)
+    uint32_t f = i < 20              ? (b & c) | (~b & d)
                  : i < 40 || i >= 60 ? b ^ c ^ d
                                      : (b & c) | (b & d) | (c & d);
     uint32_t t = rotate(a, 5) + f + e + w[i] + k[i / 20];

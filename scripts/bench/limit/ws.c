@@ -53,7 +53,8 @@ static void send_bytes(peer *p, const char *bytes, size_t n) {
   if (uv_write(&w->request, (uv_stream_t *)&p->tcp, &out, 1, on_write) != 0) free(w);
 }
 
-static ssize_t on_receive(wslay_event_context_ptr ws, uint8_t *buf, size_t n, int flags, void *user) {
+static ssize_t on_receive(wslay_event_context_ptr ws, uint8_t *buf, size_t n, int flags,
+                          void *user) {
   (void)flags;
   (void)user;
   if (n > available - taken) n = available - taken;
@@ -66,7 +67,8 @@ static ssize_t on_receive(wslay_event_context_ptr ws, uint8_t *buf, size_t n, in
   return (ssize_t)n;
 }
 
-static ssize_t on_send(wslay_event_context_ptr ws, const uint8_t *data, size_t n, int flags, void *user) {
+static ssize_t on_send(wslay_event_context_ptr ws, const uint8_t *data, size_t n, int flags,
+                       void *user) {
   (void)ws;
   (void)flags;
   if (gathered + n > sizeof output) {
@@ -82,7 +84,8 @@ static ssize_t on_send(wslay_event_context_ptr ws, const uint8_t *data, size_t n
   return (ssize_t)n;
 }
 
-static void on_message(wslay_event_context_ptr ws, const struct wslay_event_on_msg_recv_arg *arg, void *user) {
+static void on_message(wslay_event_context_ptr ws, const struct wslay_event_on_msg_recv_arg *arg,
+                       void *user) {
   (void)user;
   if (wslay_is_ctrl_frame(arg->opcode)) return;
   struct wslay_event_msg m = {arg->opcode, arg->msg, arg->msg_length};

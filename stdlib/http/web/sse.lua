@@ -78,7 +78,8 @@ end, "EventSourceResponse.prepare")
 -- Text that may not break its line.
 local function line(name, value)
   if type(value) ~= "string" or value:find("[\r\n%z]") then
-    misuse.blame(core.ValueError, ("send: %s: text without line breaks was expected, got %s"):format(name, misuse.describe(value)))
+    misuse.blame(core.ValueError,
+      ("send: %s: text without line breaks was expected, got %s"):format(name, misuse.describe(value)))
   end
   return name .. ": " .. value .. "\n"
 end
@@ -96,7 +97,8 @@ local function event(data, opts)
   end
   if opts.retry ~= nil then
     if math.type(opts.retry) ~= "integer" or opts.retry < 0 then
-      misuse.blame(core.TypeError, "send: retry: a number of milliseconds was expected, got " .. misuse.describe(opts.retry))
+      misuse.blame(core.TypeError,
+        "send: retry: a number of milliseconds was expected, got " .. misuse.describe(opts.retry))
     end
     parts[#parts + 1] = ("retry: %d\n"):format(opts.retry)
   end
@@ -114,7 +116,7 @@ end, "EventSourceResponse.send")
 
 --- Sends an event. Waits while the client is slow; raises OSError (ECONNRESET) when it has gone.
 ---@param data string? several lines are several `data:` fields
----@param opts? {event: string?, id: string?, retry: integer?} retry: milliseconds that the client is to wait before it comes back
+---@param opts? {event: string?, id: string?, retry: integer?} retry: milliseconds until the client comes back
 ---@return any awaitable
 function EventSourceResponse:send(data, opts)
   core.options(opts, { "event", "id", "retry" }, "send")

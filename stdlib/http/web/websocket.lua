@@ -49,7 +49,8 @@ local options = {
 local function check(opts, name, expected, good)
   local value = opts[name]
   if value == nil or good(value) then return value end
-  misuse.blame(core.TypeError, ("WebSocketResponse: %s: %s was expected, got %s"):format(name, expected, misuse.describe(value)))
+  misuse.blame(core.TypeError,
+    ("WebSocketResponse: %s: %s was expected, got %s"):format(name, expected, misuse.describe(value)))
 end
 
 local function is_boolean(value) return type(value) == "boolean" end
@@ -163,7 +164,9 @@ end, "WebSocketResponse.prepare")
 -- ---- the end ----
 
 --- There is no body to write to.
-function WebSocketResponse.write() error(core.RuntimeError("write: a WebSocket sends messages: send_str, send_bytes"), 2) end
+function WebSocketResponse.write()
+  error(core.RuntimeError("write: a WebSocket sends messages: send_str, send_bytes"), 2)
+end
 
 --- Closes it, as the server does when the handler has returned.
 ---@return any awaitable
