@@ -96,6 +96,9 @@ local function tls(name, connections, size, must, aim)
   }
 end
 
+-- Web servers that are loaded by wrk: the program starts both.
+local nobody = { asyncio = false, uvloop = false, Node = false }
+
 -- What a host in C pays: host.c, beside limit/host.c.
 local function host(name, what, args, quick, figure, limit)
   return {
@@ -267,6 +270,26 @@ local rows = {
     { key = "percent", unit = "%", must = 1, aim = 0.5, absolute = true }, false),
   host("host-overrun", "a slice of 10 ms is over until the script is stopped; the limit: a thread that sleeps",
     "overrun 50", "overrun 5", { key = "us", unit = "us", must = 1000, aim = 700, absolute = true }, false),
+  {
+    name = "http-static",
+    what = "a file of 1 MiB, 16 connections, by the rate; the limit: nginx",
+    program = "static",
+    args = "1048576 16 3",
+    quick = "1048576 16 1",
+    limit = ("%s %s/static.lua nginx"):format(ENGINE, here),
+    peers = nobody,
+    figures = { { key = "us", unit = "us", must = 1.43, aim = 1.11 } },
+  },
+  {
+    name = "http-workers",
+    what = "CPU of the busier of two workers for a request of both; the limit: one worker",
+    program = "workers",
+    args = "256 3",
+    quick = "64 1",
+    limit = ("%s %s/workers.lua 1"):format(ENGINE, here),
+    peers = nobody,
+    figures = { { key = "us", unit = "us", must = 0.588, aim = 0.55 } },
+  },
   host("host-memory", "memory of an idle engine over that of a Lua state", "memory 300", "memory 50",
     { key = "memory", unit = "KB", must = 150, aim = 80, absolute = true }),
 }
