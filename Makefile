@@ -286,6 +286,7 @@ fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_S
 	@$(MAKE) BUILD=build/asan OPT='-O1 -g' EXTRA_CFLAGS='$(SAN)' EXTRA_LDFLAGS='-fsanitize=address,undefined' PC_LIBS='-fsanitize=address,undefined' build/asan/moonloop
 	@build/asan/moonloop spec/fuzz/reader_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/unpack_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
+	@build/asan/moonloop spec/fuzz/range_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/sockets_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	$(if $(call on,$(WITH_TLS)),@MOONLOOP=build/asan/moonloop build/asan/moonloop spec/fuzz/tls_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/ws_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))

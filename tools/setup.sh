@@ -79,6 +79,8 @@ check() {
       need 'Python 3' python3 have python3
       need 'uvloop for Python' python3-uvloop /usr/bin/python3 -c 'import uvloop'
       need 'Node.js' nodejs have node
+      need 'wrk' wrk have wrk
+      need 'nginx' nginx have nginx
       ;;
     *)
       echo "setup: no group '$group' (build test demo lint deb valgrind bench)" >&2

@@ -201,13 +201,23 @@ end
 ---@return http.DecodingReader
 function M.reader(content, encodings)
   return setmetatable(
-    { content = content, decoders = decoders_of(encodings), buffer = "", at = 1, ended = false }, Reader)
+    { content = content, decoders = decoders_of(encodings), buffer = "", at = 1, ended = false, came = 0, limit = 0 },
+    Reader)
+end
+
+local function too_long(limit, when)
+  error(M.TooLong(("the body is longer than %d bytes %s it is decoded"):format(limit, when), { limit = limit }), 0)
 end
 
 -- One piece from the i-th decoder; nil at the end.
 local function pull(self, i)
   local decoder = self.decoders[i]
-  if not decoder then return await(self.content:read(PIECE)) end
+  if not decoder then
+    local data = await(self.content:read(PIECE))
+    self.came = self.came + (data and #data or 0)
+    if self.limit > 0 and self.came > self.limit then too_long(self.limit, "before") end
+    return data
+  end
   while true do
     if decoder.tail ~= "" or decoder.full then
       local out = feed(decoder, "", PIECE)
@@ -259,9 +269,7 @@ local function read_all(self, limit)
   repeat
     out[#out + 1] = take(self, have(self))
     n = n + #out[#out]
-    if limit > 0 and n > limit then
-      error(M.TooLong(("the body is longer than %d bytes when it is decoded"):format(limit), { limit = limit }), 0)
-    end
+    if limit > 0 and n > limit then too_long(limit, "when") end
   until not fill(self)
   return table.concat(out)
 end
@@ -276,10 +284,13 @@ Reader.read = async(function(self, n)
   return take(self, n)
 end, "DecodingReader.read")
 
---- All of it, if it is not longer; TooLong else. limit 0: no limit.
+--- All of it, if it is not longer, neither as it came nor decoded; TooLong else. limit 0: no limit.
 ---@param limit integer
 ---@return any awaitable of a string
-Reader.read_limited = async(read_all, "DecodingReader.read_limited")
+Reader.read_limited = async(function(self, limit)
+  self.limit = limit
+  return read_all(self, limit)
+end, "DecodingReader.read_limited")
 
 --- Exactly n bytes; IncompleteReadError with `partial`.
 ---@param n integer

@@ -276,10 +276,47 @@ function get.body_exists(self) return self[X]:has_body() and true or false end
 
 get.can_read_body = get.body_exists
 
-function get.content(self) return self[X]:content() end
+-- Content codings of the body, or nil.
+local function coding_of(self)
+  local value = self[X]:header("Content-Encoding")
+  if not value then return nil end
+  local all = table.concat(self.headers:getall("Content-Encoding"), ", "):lower()
+  return all:find("^[%s,]*$") == nil and all ~= "identity" and all or nil
+end
+
+-- The body as it is to be read: decoded, if the client has encoded it. HTTPUnsupportedMediaType (415) for a coding that
+-- nobody knows.
+local function content_of(self)
+  local coding = coding_of(self)
+  if not coding then return self[X]:content() end
+  local content = rawget(self, "_content")
+  if content then return content end
+  local encodings = require "http.encodings"
+  local ok, reader = pcall(encodings.reader, self[X]:content(), coding)
+  if not ok then
+    if not core.isinstance(reader, encodings.UnknownEncoding) then error(reader, 0) end
+    local err = errors.HTTPUnsupportedMediaType { text = "415: " .. reader.message }
+    err.headers["Accept-Encoding"] = "gzip, deflate, br"
+    error(err, 0)
+  end
+  rawset(self, "_content", reader)
+  return reader
+end
+
+get.content = content_of
 
 local function too_large(limit, err)
   return errors.HTTPRequestEntityTooLarge(limit, type(err) == "table" and rawget(err, "actual_size") or nil)
+end
+
+-- What the decoder of a body has raised, as an answer.
+local function undecoded(err, limit)
+  local encodings = require "http.encodings"
+  if core.isinstance(err, encodings.TooLong) then return too_large(limit, err) end
+  if not core.isinstance(err, encodings.DecodingError) then return err end
+  local bad = errors.HTTPBadRequest { text = "400: " .. err.message }
+  bad.cause = err
+  return bad
 end
 
 -- The whole body, once.
@@ -287,8 +324,11 @@ local function read(self)
   local body = rawget(self, "_body")
   if body then return body end
   local limit = self.client_max_size
-  local ok, data = pcall(await, self[X]:read(limit))
+  local coded = coding_of(self) ~= nil
+  local reading = coded and content_of(self):read_limited(limit) or self[X]:read(limit)
+  local ok, data = pcall(await, reading)
   if not ok then
+    if coded then data = undecoded(data, limit) end
     if core.isinstance(data, http_core.PayloadTooLarge) then data = too_large(limit, data) end
     error(data, 0)
   end
@@ -356,7 +396,7 @@ end
 -- The body as a stream, also if it has been read.
 local function stream_of(self)
   local body = rawget(self, "_body")
-  if not body then return self[X]:content() end
+  if not body then return content_of(self) end
   local reader = require("asyncio").StreamReader()
   reader:feed_data(body)
   reader:feed_eof()
@@ -393,7 +433,7 @@ end, "Request.post")
 --- A reader of the parts of a multipart body, one after the other.
 ---@return any awaitable of a MultipartReader; ValueError if the body is not multipart
 Request.multipart = async(function(self)
-  return require("http.multipart").MultipartReader(self.headers, self[X]:content())
+  return require("http.multipart").MultipartReader(self.headers, content_of(self))
 end, "Request.multipart")
 
 --- Lets the rest of the body go.
