@@ -95,7 +95,16 @@ enum { /* ml_ws.obj.flags */
 
 typedef struct ml_wsop ml_wsop;
 
-/* User values: see ws.c. */
+/* User values. */
+enum {
+  ML_WSUV_WRITER = 1,
+  ML_WSUV_RECEIVE,
+  ML_WSUV_SEND,
+  ML_WSUV_MESSAGE,
+  ML_WSUV_FAILURE,
+  ML_WSUV_ERROR
+};
+
 typedef struct ml_ws {
   ml_object obj;
   ml_net *net;
@@ -151,7 +160,8 @@ void ml__ws_took(ml_ws *ws);       /* frees the first message */
 void ml__ws_drop_messages(ml_ws *ws);
 void ml__ws_free(ml_ws *ws);
 
-/* An operation on it (ws.c). */
+/* ---- operations (ws_ops.c) ---- */
+
 struct ml_wsop {
   ml_op op; /* obj.n: not 0 while it is handed out and not done */
   ml_ws *ws;
@@ -165,6 +175,7 @@ struct ml_wsop {
   bool compress, forced;
 };
 void ml__wsop_wake(ml_wsop *op);
+extern const luaL_Reg ml__ws_operations[];
 
 /* ---- the handshake's keys (ws_key.c) ---- */
 
