@@ -56,6 +56,10 @@ check() {
       need 'zlib with headers' zlib1g-dev have_pc zlib
       need 'Xvfb' xvfb have Xvfb
       need 'names of services (/etc/services)' netbase test -e /etc/services
+      need 'Chromium' chromium have chromium
+      need 'aiohttp for Python' python3-aiohttp /usr/bin/python3 -c 'import aiohttp'
+      need 'Node.js' nodejs have node
+      need 'ws for Node.js' node-ws test -e /usr/share/nodejs/ws
       ;;
     demo)
       need 'Python 3' python3 have python3
@@ -81,6 +85,8 @@ check() {
       need 'Node.js' nodejs have node
       need 'wrk' wrk have wrk
       need 'nginx' nginx have nginx
+      need 'ws for Node.js' node-ws test -e /usr/share/nodejs/ws
+      need 'wslay with headers' libwslay-dev test -e /usr/include/wslay/wslay.h
       ;;
     *)
       echo "setup: no group '$group' (build test demo lint deb valgrind bench)" >&2

@@ -79,6 +79,21 @@ local function udp(name, sockets, must, aim)
   }
 end
 
+-- Each message comes in a masked frame, and goes back in one that is not.
+local function ws(name, connections, size, must, aim)
+  local load = ("load ws %d %d "):format(connections, size)
+  return {
+    name = name,
+    what = ("WebSocket echo of %d bytes on %d connections, CPU of a message"):format(size, connections),
+    program = "ws",
+    under = load .. "1.5",
+    quick_under = load .. "0.2",
+    limit = out .. "ws",
+    peers = { asyncio = false, uvloop = false },
+    figures = { { key = "us", unit = "us", must = must, aim = aim } },
+  }
+end
+
 -- Records are encrypted by the same code everywhere: what is left is how bytes get there and back.
 local function tls(name, connections, size, must, aim)
   local load = ("loadtls %d %d "):format(connections, size)
@@ -184,6 +199,8 @@ local rows = {
   echo("echo-64k", 8, 65536, 1.2, 1.1),
   tls("tls-16k", 64, 16384, 1.25, 1.0),
   tls("tls-64", 64, 64, 1.25, 1.1),
+  ws("ws", 64, 64, 1.4, 1.2),
+  ws("ws-16k", 64, 16384, 1.4, 1.2),
   udp("udp", 1, 1.18, 1.08),
   udp("udp-50", 50, 1.18, 1.08),
   {
@@ -305,6 +322,7 @@ local c_programs = {
   echo = { "echo.c", uv = true },
   processes = { "processes.c", uv = true },
   tls = { "tls.c", uv = true, ssl = true },
+  ws = { "ws.c", uv = true, ssl = true, wslay = true },
   loadtls = { "loadtls.c", "server.c", ssl = true },
   udp = { "udp.c", uv = true },
   executor = { "executor.c", uv = true },
@@ -365,7 +383,7 @@ local function build()
       flags.uv = flags.uv or pkg_config("libuv")
       flags.ssl = flags.ssl or program.ssl and pkg_config("openssl") or nil
       local libraries = (program.lua and flags.lua or "") .. (program.uv and flags.uv or "")
-        .. (program.ssl and flags.ssl or "")
+        .. (program.ssl and flags.ssl or "") .. (program.wslay and " -lwslay" or "")
       if program.engine then
         libraries = pkg_config(("--static %s/moonloop.pc"):format(engine_folder)) .. libraries .. " -lpthread"
       end

@@ -95,6 +95,14 @@ const programs = {
     }).listen({ port, host: '127.0.0.1', backlog: 1024 });
   },
 
+  ws(port) {
+    const { WebSocketServer } = require('/usr/share/nodejs/ws'); // Debian's node-ws
+    new WebSocketServer({ port, host: '127.0.0.1', backlog: 1024 }).on('connection', (socket) => {
+      socket.on('message', (data, binary) => socket.send(data, { binary }));
+      socket.on('error', () => socket.terminate());
+    });
+  },
+
   tls(cert, key, port) {
     const { readFileSync } = require('node:fs');
     require('node:tls').createServer({ noDelay: true, cert: readFileSync(cert), key: readFileSync(key) }, (socket) => {
