@@ -148,9 +148,10 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
   ml_stream *s = h->data;
   if (s->flags & ML_S_READABLE)
     s->flags &= ~(uint32_t)ML_S_READABLE;
-  else if (n > 0)
+  else if (n > 0) {
+    s->loop->stirred = true;
     s->sink->data(s, buf->base, (size_t)n);
-  else if (n < 0)
+  } else if (n < 0)
     take_end(s, (int)n);
 }
 
@@ -173,6 +174,7 @@ static void on_ready(ml_watch *w, bool more) {
       take_end(s, n == 0 ? UV_EOF : (int)n);
       return;
     }
+    s->loop->stirred = true;
     s->sink->data(s, p, (size_t)n);
     if (!(s->flags & ML_S_READING) || (n < ML_SLAB && !more)) return;
   }

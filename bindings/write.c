@@ -119,6 +119,7 @@ static void on_writable(uv_poll_t *h, int status, int events) {
     return;
   }
   rc = flush(s, p->fd); /* tells the error too, if there is one */
+  s->loop->stirred = true;
   if (rc == UV_EAGAIN && status < 0) rc = UV_ECONNRESET;
   if (rc == UV_EAGAIN) return;
   if (s->first == NULL || rc < 0) uv_poll_stop(h);
