@@ -39,7 +39,7 @@ function M.make_mocked_request(method, path, opts)
   if not route then route = app._missing.not_found end
   local copy
   if opts.match_info then
-    copy = {}
+    copy = setmetatable({}, route.match_meta)
     for key, value in next, opts.match_info do copy[key] = value end
   end
   return require("http.web.request")._make(x, route, copy or params or false), x

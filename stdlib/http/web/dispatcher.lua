@@ -9,7 +9,8 @@ local patterns = require "http.web.patterns"
 local resources = require "http.web.resources"
 
 local Resource = resources.Resource
-local match, normalise, decode = string.match, patterns.normalise, patterns.decode
+local find, match, sub = string.find, string.match, string.sub
+local normalise, decode = patterns.normalise, patterns.decode
 
 ---@class http.web.UrlDispatcher
 local UrlDispatcher = class.define("UrlDispatcher")
@@ -246,9 +247,9 @@ local function move(resource, prefix)
 end
 
 -- Puts the routes of a sub-application into this index, below the prefix. All is checked before anything is changed.
-function UrlDispatcher:_mount(prefix, sub)
+function UrlDispatcher:_mount(prefix, other_app)
   self:_check_open()
-  local list = sub.router._list
+  local list = other_app.router._list
   for _, resource in ipairs(list) do
     local parsed = patterns.parse(prefix .. resource.canonical)
     local other = self._shapes[parsed.shape]
@@ -266,17 +267,17 @@ function UrlDispatcher:_mount(prefix, sub)
       insert(self, resource)
     end
   end
-  for _, alias in ipairs(sub.router._aliases) do
+  for _, alias in ipairs(other_app.router._aliases) do
     move(alias, prefix)
     self._aliases[#self._aliases + 1] = alias
   end
-  self:_adopt(sub, self.app)
-  self._subapps[#self._subapps + 1] = { prefix = prefix, app = sub }
+  self:_adopt(other_app, self.app)
+  self._subapps[#self._subapps + 1] = { prefix = prefix, app = other_app }
 end
 
 -- The applications above learn of it: their middlewares and signals are for its routes, too.
-function UrlDispatcher:_adopt(sub, above)
-  for _, route in ipairs(sub.router._routes) do
+function UrlDispatcher:_adopt(other_app, above)
+  for _, route in ipairs(other_app.router._routes) do
     table.insert(route.apps, 1, above)
     self._routes[#self._routes + 1] = route
   end
@@ -284,24 +285,29 @@ end
 
 -- ---- looking up ----
 
--- What the path's parameters are for a route, of the pieces that its resource's pattern has matched.
-local function params_of(route, first, path, parsed)
+-- What the path's parameters are for a route: match_info. `first` is what the first one has matched.
+local function params_of(route, first, path, parsed, escaped)
   local names = route.resource.parsed.names
+  local params
   if #names == 1 then
-    if first:find("%", 1, true) then first = decode(first) end
-    return { [names[1]] = first }
+    params = { [names[1]] = escaped and decode(first) or first }
+  else
+    local values = { match(path, parsed.pattern) }
+    params = {}
+    for i = 1, #names do params[names[i]] = escaped and decode(values[i]) or values[i] end
   end
-  local values, params = { match(path, parsed.pattern) }, {}
-  for i = 1, #names do params[names[i]] = decode(values[i]) end
-  return params
+  return setmetatable(params, route.match_meta)
 end
 
 local function allow(allowed, resource)
+  allowed = allowed or {}
   for method in next, resource.routes do allowed[#allowed + 1] = method end
+  return allowed
 end
 
 -- Of sub-applications with a domain of their own: those of which the host is that.
 local function by_domain(self, method, path, host)
+  if host ~= nil and type(host) ~= "string" then host = host:authority() end
   for _, domain in ipairs(self._domains) do
     if host and match(host, domain.pattern) then
       local route, params, allowed, app = domain.app.router:_resolve(method, path, host)
@@ -310,37 +316,38 @@ local function by_domain(self, method, path, host)
   end
 end
 
---- For the server. Gives the route and its parameters, or nil, nil, the methods that are allowed (an array, empty if
---- there is nothing at the path), and the application whose prefix it is.
+--- For the server. Gives the route and its parameters, or nil, nil, the methods that are allowed (nil if there is
+--- nothing at the path), and the application whose prefix it is.
 ---@param method string
 ---@param path string as it was sent, without the query
----@param host? string for sub-applications by domain
+---@param host any for sub-applications by domain: the host, or the exchange that has it
 ---@return http.web.Route?, table|false|nil, string[]?, table?
 function UrlDispatcher:_resolve(method, path, host)
-  local resource = self._plain[path]
+  local plain, escaped = self._plain, false
+  local resource = plain[path]
+  if not resource and find(path, "%", 1, true) then
+    path, escaped = normalise(path), true
+    resource = plain[path]
+  end
+  local allowed
   if resource then
     local route = resource.routes[method] or resource.routes["*"]
     if route then return route, false end
-  elseif path:find("%", 1, true) then
-    path = normalise(path)
-    resource = self._plain[path]
-    local route = resource and (resource.routes[method] or resource.routes["*"])
-    if route then return route, false end
+    allowed = allow(allowed, resource)
   end
-  local allowed = {}
-  if resource then allow(allowed, resource) end
-  local list = self._pieces[match(path, "^/[^/]*") or ""] or self._general
+  local stop = find(path, "/", 2, true)
+  local list = self._pieces[stop and sub(path, 1, stop - 1) or path] or self._general
   for i = 1, #list do
     resource = list[i]
     local parsed = resource.parsed
     local first = match(path, parsed.pattern)
     if first then
       local route = resource.routes[method] or resource.routes["*"]
-      if route then return route, params_of(route, first, path, parsed) end
-      allow(allowed, resource)
+      if route then return route, params_of(route, first, path, parsed, escaped) end
+      allowed = allow(allowed, resource)
     end
   end
-  if #allowed == 0 and self._domains[1] then
+  if not allowed and self._domains[1] then
     local route, params, others, app = by_domain(self, method, path, host)
     if app then return route, params, others, app end
   end
@@ -349,10 +356,10 @@ end
 
 --- The innermost sub-application below whose prefix a path is, or the application itself.
 function UrlDispatcher:_owner(path)
-  for _, sub in ipairs(self._subapps) do
-    local prefix = sub.prefix
+  for _, part in ipairs(self._subapps) do
+    local prefix = part.prefix
     if path:sub(1, #prefix) == prefix and (#path == #prefix or path:byte(#prefix + 1) == 47) then
-      return sub.app.router:_owner(path:sub(#prefix + 1))
+      return part.app.router:_owner(path:sub(#prefix + 1))
     end
   end
   return self.app

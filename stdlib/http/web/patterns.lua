@@ -126,7 +126,7 @@ function M.parse(path)
     local literal = M.normalise(path:sub(i, (open or 0) - 1))
     if literal ~= "" then
       parts[#parts + 1] = literal
-      lua[#lua + 1] = literal:gsub("%W", "%%%0")
+      lua[#lua + 1] = literal:gsub("[%^$()%%.%[%]*+%-?]", "%%%0")
       shape[#shape + 1] = literal
     end
     if not open then break end

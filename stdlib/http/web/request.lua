@@ -235,9 +235,11 @@ end
 -- ---- the route and the application ----
 
 function get.match_info(self)
-  local route = self[ROUTE]
-  local params = setmetatable(self[PARAMS] or {}, route.match_meta)
-  rawset(self, "match_info", params)
+  local params = self[PARAMS]
+  if not params then
+    params = setmetatable({}, self[ROUTE].match_meta)
+    self[PARAMS] = params
+  end
   return params
 end
 

@@ -136,16 +136,17 @@ end, "Response.write_eof")
 
 local M = { Response = Response }
 
+local encode -- json's, once it is needed
+local json_type <const> = "application/json; charset=utf-8"
+
 --- A Response of a value as JSON.
 ---@param data any
 ---@param opts? table {text, body, status, reason, headers, content_type = "application/json", dumps}
 ---@return http.web.Response
 function M.json_response(data, opts)
+  encode = encode or require("json").encode
   if opts == nil then
-    local self = Response.new(Response)
-    self[BODY] = require("json").encode(data)
-    self[TYPE] = "application/json; charset=utf-8"
-    return self
+    return setmetatable({ 200, encode(data), json_type, false, false, false, false }, Response)
   elseif type(opts) ~= "table" then
     misuse.blame(
       core.TypeError, "json_response: a table of keyword arguments was expected, got " .. misuse.describe(opts)
@@ -153,7 +154,7 @@ function M.json_response(data, opts)
   end
   local all = {}
   for key, value in next, opts do all[key] = value end
-  local dumps = all.dumps or require("json").encode
+  local dumps = all.dumps or encode
   all.dumps = nil
   if data ~= nil then
     if all.text ~= nil or all.body ~= nil then

@@ -9,7 +9,7 @@ local pages = require "http.web.pages"
 
 local async, await, current_task, create_task = core.async, core.await, core.current_task, core.create_task
 local getmetatable, setmetatable, xpcall = getmetatable, setmetatable, xpcall
-local send_plain = Response._send
+local resolve, send_plain = require("http.web.dispatcher")._resolve, Response._send
 
 local M = {}
 
@@ -87,10 +87,10 @@ end
 
 -- The route of a request that is not that of a plain path.
 local function find(app, x, method, path)
-  local route, params, allowed, owner = app.router:_resolve(method, path, x:authority())
+  local route, params, allowed, owner = resolve(app.router, method, path, x)
   if route then return Request._make(x, route, params) end
   local missing = owner._missing
-  local request = Request._make(x, allowed[1] and missing.not_allowed or missing.not_found, false)
+  local request = Request._make(x, allowed and missing.not_allowed or missing.not_found, false)
   request._allowed = allowed
   return request
 end
