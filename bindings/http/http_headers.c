@@ -55,9 +55,15 @@ const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n) {
 
 /* ---- making ---- */
 
-/* The array on top (popped) becomes a Headers. */
-static void wrap(lua_State *L) {
-  ml__newobject(L, ML_T_HEADERS, sizeof(ml_object), 1);
+typedef struct headers {
+  ml_object obj;        /* first */
+  const ml_exchange *x; /* what the user value is as long as there is no array; else NULL */
+} headers;
+
+/* The array on top (popped), or the exchange, becomes a Headers. */
+static void wrap(lua_State *L, const ml_exchange *x) {
+  headers *h = (headers *)ml__newobject(L, ML_T_HEADERS, sizeof *h, 1);
+  h->x = x;
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, 1);
 }
@@ -77,30 +83,26 @@ static void push_fields(lua_State *L, const ml_hhead *h) {
 
 void ml__headers_of(lua_State *L, const ml_hhead *h) {
   push_fields(L, h);
-  wrap(L);
+  wrap(L, NULL);
 }
 
 void ml__headers_of_exchange(lua_State *L, int x) {
+  const ml_exchange *of = ml__checkexchange(L, x);
   lua_pushvalue(L, x);
-  wrap(L);
-}
-
-/* The user value of the Headers at idx is on top: is it an exchange still? */
-static const ml_exchange *is_lazy(lua_State *L) {
-  const ml_object *o = ml__toobject(L, -1);
-  return o != NULL ? (const ml_exchange *)o : NULL;
+  wrap(L, of);
 }
 
 /* Pushes the array of the Headers at idx, made now if need be. */
 static void push_array(lua_State *L, int idx) {
-  const ml_exchange *x;
-  lua_getiuservalue(L, idx, 1);
-  x = is_lazy(L);
-  if (x == NULL) return;
-  push_fields(L, &x->head);
-  lua_remove(L, -2);
+  headers *h = lua_touserdata(L, idx);
+  if (h->x == NULL) {
+    lua_getiuservalue(L, idx, 1);
+    return;
+  }
+  push_fields(L, &h->x->head);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, idx, 1);
+  h->x = NULL;
 }
 
 void ml__headers_array(lua_State *L, int idx, const char *fname) {
@@ -182,7 +184,7 @@ static int headers_new(lua_State *L) {
   lua_settop(L, 1);
   lua_newtable(L);
   if (!lua_isnil(L, 1)) add_all(L, 1, "Headers");
-  wrap(L);
+  wrap(L, NULL);
   return 1;
 }
 
@@ -218,16 +220,13 @@ static const char *check_name(lua_State *L, int idx, size_t *n, const char *fnam
 /* The first value of the name in the Headers at 1: pushed, or what is on top stays. Leaves the
 ** rest of the stack as it may be. */
 static int first(lua_State *L, const char *name, size_t n) {
-  const ml_exchange *x;
-  ml__checkobject(L, 1, ML_T_HEADERS);
-  lua_getiuservalue(L, 1, 1);
-  x = is_lazy(L);
-  if (x != NULL) {
-    const ml_hfield *f = ml__hhead_find(&x->head, name, n);
-    lua_pop(L, 1);
-    if (f != NULL) lua_pushlstring(L, ml__hhead_text(&x->head) + f->value, f->nvalue);
+  const headers *h = (const headers *)ml__checkobject(L, 1, ML_T_HEADERS);
+  if (h->x != NULL) {
+    const ml_hfield *f = ml__hhead_find(&h->x->head, name, n);
+    if (f != NULL) lua_pushlstring(L, ml__hhead_text(&h->x->head) + f->value, f->nvalue);
   } else {
     lua_Integer i;
+    push_array(L, 1);
     lua_replace(L, 1);
     i = find(L, name, n, 1);
     if (i > 0) lua_rawgeti(L, 1, i + 1);
@@ -247,10 +246,13 @@ static int h_index(lua_State *L) {
   size_t n;
   const char *name;
   lua_settop(L, 2);
-  lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
-  if (lua_type(L, 2) != LUA_TSTRING) return 1;
+  if (lua_type(L, 2) != LUA_TSTRING) return 0;
   name = lua_tolstring(L, 2, &n);
+  if (name[0] < 'A' || name[0] > 'Z') { /* a method? */
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  } else
+    lua_pushnil(L);
   return first(L, name, n); /* else nil, which is on top */
 }
 

@@ -1,7 +1,7 @@
-/* What http.web does most often, in C: making a Response of a text and nothing else, and
-** the line of a plain cookie. The response is a table with the layout of
-** stdlib/http/web/layout.lua. Everything that is not the plain case goes to Lua. Owns
-** nothing, keeps nothing.
+/* What http.web does most often, in C: making a Response of a text and nothing else, the
+** line of a plain cookie, and the look-up of what an object of its classes has not itself.
+** The response is a table with the layout of stdlib/http/web/layout.lua. Everything that
+** is not the plain case goes to Lua. Owns nothing, keeps nothing.
 */
 #include <string.h>
 
@@ -60,6 +60,31 @@ static int web_constructor(lua_State *L) {
   return 1;
 }
 
+/* __index of a class (upvalue 1: the class, 2: its getters): what the class has, or what the
+** getter of that name gives. */
+static int class_index(lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  lua_settop(L, 2);
+  lua_pushvalue(L, 2);
+  if (lua_gettable(L, lua_upvalueindex(1)) != LUA_TNIL) return 1; /* the classes above have it */
+  lua_settop(L, 2);
+  if (lua_gettable(L, lua_upvalueindex(2)) == LUA_TNIL) return 1;
+  lua_insert(L, 1);
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+/* index(class, getters): what __index of the class is to be */
+static int web_index(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lua_pushcclosure(L, class_index, 2);
+  return 1;
+}
+
 static bool value_ok(const char *s, size_t n) {
   for (size_t i = 0; i < n; i++) {
     unsigned char ch = (unsigned char)s[i];
@@ -89,7 +114,7 @@ static int web_cookie(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"constructor", web_constructor}, {"cookie", web_cookie}, {NULL, NULL}};
+    {"constructor", web_constructor}, {"cookie", web_cookie}, {"index", web_index}, {NULL, NULL}};
 
 int ml__open_httpweb(lua_State *L) {
   luaL_newlib(L, functions);

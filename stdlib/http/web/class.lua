@@ -4,6 +4,7 @@
 
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
+local web_core = require "http.web.core"
 
 local M = {}
 
@@ -17,12 +18,7 @@ function M.define(name, base)
   local get, set = inherited(base, "__get"), inherited(base, "__set")
   local cls = { __name = name, __get = get, __set = set, __base = base }
 
-  function cls.__index(self, key)
-    local value = cls[key]
-    if value ~= nil then return value end
-    local getter = get[key]
-    if getter then return getter(self) end
-  end
+  cls.__index = web_core.index(cls, get)
 
   function cls.__newindex(self, key, value)
     local setter = set[key]

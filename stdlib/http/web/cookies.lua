@@ -2,8 +2,6 @@
 
 local core = require "asyncio.core"
 
-local cookie = require("http.web.core").cookie
-
 local M = {}
 
 local known = {
@@ -17,8 +15,6 @@ local known = {
 ---@param opts? table {expires, domain, max_age, path = "/", secure, httponly, samesite, version, partitioned}
 ---@return string
 function M.line(name, value, opts)
-  local plain = opts == nil and cookie(name, value)
-  if plain then return plain end
   local serialize = require("http.cookies").serialize
   if opts == nil then return serialize(name, value) .. "; Path=/" end
   core.options(opts, known, "set_cookie")

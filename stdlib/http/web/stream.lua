@@ -12,6 +12,7 @@ local http_core = require "http.core"
 local misuse = require "asyncio.misuse"
 local cookie_line = require("http.web.cookies").line
 local phrases = require("http.status").phrases
+local plain_cookie = require("http.web.core").cookie
 
 local STATUS <const>, TYPE <const>, HEADERS <const> = 1, 3, 4
 local COOKIES <const>, X <const>, MORE <const> = 5, 6, 7
@@ -232,7 +233,7 @@ function StreamResponse:enable_chunked_encoding() rawset(self, "_chunked", true)
 ---@param value string
 ---@param opts? table {expires, domain, max_age, path = "/", secure, httponly, samesite}
 function StreamResponse:set_cookie(name, value, opts)
-  local line = cookie_line(name, value, opts)
+  local line = opts == nil and plain_cookie(name, value) or cookie_line(name, value, opts)
   local cookies = self[COOKIES]
   if not cookies then
     self[COOKIES] = { name, line, value }
