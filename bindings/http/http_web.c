@@ -85,6 +85,26 @@ static int web_index(lua_State *L) {
   return 1;
 }
 
+/* headers(request): those of its exchange, kept in its field `headers` */
+static int web_headers(lua_State *L) {
+  const ml_object *o;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  lua_rawgeti(L, 1, 1);
+  o = ml__toobject(L, 2);
+  if (o != NULL && o->type == ML_T_EXCHANGE)
+    ml__headers_of_exchange(L, 2);
+  else {
+    lua_getfield(L, 2, "headers");
+    lua_insert(L, 2);
+    lua_call(L, 1, 1);
+  }
+  lua_pushvalue(L, lua_upvalueindex(1)); /* "headers" */
+  lua_pushvalue(L, -2);
+  lua_rawset(L, 1);
+  return 1;
+}
+
 static bool value_ok(const char *s, size_t n) {
   for (size_t i = 0; i < n; i++) {
     unsigned char ch = (unsigned char)s[i];
@@ -104,7 +124,8 @@ static int web_cookie(lua_State *L) {
   if (lua_type(L, 1) != LUA_TSTRING || lua_type(L, 2) != LUA_TSTRING) return 0;
   name = lua_tolstring(L, 1, &n);
   value = lua_tolstring(L, 2, &m);
-  if (n + 1 + m + sizeof end > sizeof line || !ml__token_ok(name, n) || !value_ok(value, m)) return 0;
+  if (n + 1 + m + sizeof end > sizeof line || !ml__token_ok(name, n) || !value_ok(value, m))
+    return 0;
   memcpy(line, name, n);
   line[n] = '=';
   memcpy(line + n + 1, value, m);
@@ -118,5 +139,8 @@ static const luaL_Reg functions[] = {
 
 int ml__open_httpweb(lua_State *L) {
   luaL_newlib(L, functions);
+  lua_pushliteral(L, "headers");
+  lua_pushcclosure(L, web_headers, 1);
+  lua_setfield(L, -2, "headers");
   return 1;
 }

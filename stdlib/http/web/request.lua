@@ -147,11 +147,7 @@ function get.loop() return core.get_running_loop() end
 
 -- ---- headers ----
 
-function get.headers(self)
-  local headers = self[X]:headers()
-  rawset(self, "headers", headers)
-  return headers
-end
+get.headers = require("http.web.core").headers
 
 function get.cookies(self)
   local lines = self.headers:getall("Cookie")

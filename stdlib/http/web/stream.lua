@@ -2,8 +2,8 @@
 --- from it.
 ---
 --- A response's array part has what every response has (http.web.layout): STATUS; BODY, false if it is written piece by
---- piece; TYPE, its content type; HEADERS and COOKIES, false until somebody looks at them (cookies: name, line, value,
---- name, line, value...); X, the exchange that it has been begun on; MORE, true if there is something rare to look at
+--- piece; TYPE, its content type; HEADERS and COOKIES, false until somebody looks at them (cookies: the line of one, or
+--- name, line, value, name, line, value... of several); X, the exchange that it has been begun on; MORE, true if there is something rare to look at
 --- (`_reason`, `_close`, `_compression`). `_eof` says that it is complete.
 
 local class = require "http.web.class"
@@ -228,16 +228,30 @@ function StreamResponse:enable_chunked_encoding() rawset(self, "_chunked", true)
 
 -- ---- cookies ----
 
+-- Name, line and value of a plain cookie of which there is the line.
+local function one_cookie(line)
+  local name, value = line:match("^([^=]*)=([^;]*)")
+  return { name, line, value }
+end
+
 --- Sets a cookie.
 ---@param name string
 ---@param value string
 ---@param opts? table {expires, domain, max_age, path = "/", secure, httponly, samesite}
 function StreamResponse:set_cookie(name, value, opts)
-  local line = opts == nil and plain_cookie(name, value) or cookie_line(name, value, opts)
   local cookies = self[COOKIES]
+  local line = opts == nil and plain_cookie(name, value)
+  if line and not cookies then
+    self[COOKIES] = line -- one plain cookie is its line
+    return
+  end
+  line = line or cookie_line(name, value, opts)
   if not cookies then
     self[COOKIES] = { name, line, value }
     return
+  elseif type(cookies) == "string" then
+    cookies = one_cookie(cookies)
+    self[COOKIES] = cookies
   end
   for i = 1, #cookies, 3 do
     if cookies[i] == name then
@@ -260,6 +274,7 @@ end
 
 function get.cookies(self)
   local all, cookies = {}, self[COOKIES] or {}
+  if type(cookies) == "string" then cookies = one_cookie(cookies) end
   for i = 1, #cookies, 3 do all[cookies[i]] = cookies[i + 2] end
   return all
 end
@@ -285,8 +300,9 @@ function StreamResponse._head(self)
     return head
   elseif headers and not cookies and not ctype then
     return headers
-  elseif cookies and ctype and not headers and #cookies == 3 then
-    return { "Content-Type", ctype, "Set-Cookie", cookies[2] }
+  elseif type(cookies) == "string" then
+    if ctype and not headers then return { "Content-Type", ctype, "Set-Cookie", cookies } end
+    cookies = one_cookie(cookies)
   end
   local head, n = {}, 0
   if headers then
