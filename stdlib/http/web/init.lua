@@ -16,7 +16,7 @@ return require "asyncio.facade"({}, {
   ["http.web.file"] = " FileResponse ",
   ["http.web.websocket"] = " WebSocketResponse WSMsgType WSCloseCode WebSocketReady ",
   ["http.web.sse"] = " EventSourceResponse ",
-  ["http.multipart"] = " FileField ",
+  ["http.forms"] = " FileField ",
   ["http.web.errors"] = [[ HTTPException HTTPError HTTPRedirection HTTPSuccessful HTTPClientError HTTPServerError
     HTTPMove HTTPOk HTTPCreated HTTPAccepted HTTPNonAuthoritativeInformation HTTPNoContent HTTPResetContent
     HTTPPartialContent HTTPMultipleChoices HTTPMovedPermanently HTTPFound HTTPSeeOther HTTPNotModified HTTPUseProxy
