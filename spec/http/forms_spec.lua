@@ -73,6 +73,21 @@ describe("forms.read", function()
     helper.raises(asyncio.OSError, multipart, { dir = dir .. "/none" }, file("f", "x", "1"))
   end)
 
+  it("lets go of forgotten files without a word", function()
+    local status, out, err = helper.cli({ "-e", [[
+      local text = '--b\r\nContent-Disposition: form-data; name=f; filename=x\r\n\r\nhello\r\n--b--'
+      local reader = require("asyncio").StreamReader()
+      reader:feed_data(text)
+      reader:feed_eof()
+      local form = await(require("http.forms").read("multipart/form-data; boundary=b", reader))
+      print(form.f.size)
+      form = nil
+      collectgarbage()
+      collectgarbage()
+    ]] })
+    assert.same({ 0, "5\n", "" }, { status, out, err })
+  end)
+
   it("undoes transfer encodings and character sets", function()
     local form = multipart(nil,
       part('Content-Disposition: form-data; name="a"\r\nContent-Transfer-Encoding: base64', "aGVsbG8="),

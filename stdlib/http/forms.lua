@@ -58,6 +58,11 @@ function FileField:close() return self.file:close() end
 
 function FileField:__close() await(self.file:close()) end
 
+--- Who forgets it gets no warning: it is a copy without a name, and gone with its descriptor.
+function FileField:__gc()
+  if self.file then pcall(self.file._close, self.file) end
+end
+
 function FileField:__tostring()
   return ("FileField(%q, %d bytes)"):format(self.filename, self.size)
 end
@@ -181,7 +186,7 @@ end, "forms.read")
 --- Reads a form.
 ---@param content_type string the header's value: urlencoded or multipart/form-data
 ---@param stream any what has `read(n)`: a StreamReader
----@param opts? {client_max_size: integer?, max_fields: integer?, dir: string?} 1 MiB (0: no limit); 1000; where files go
+---@return any awaitable of a MultiDict; raises TooLarge, ValueError (no form or malformed), OSError
 ---@return any awaitable of a MultiDict; raises TooLarge, ValueError (no form, or malformed), OSError
 function M.read(content_type, stream, opts)
   core.options(opts, { "client_max_size", "max_fields", "dir" }, "forms.read")
