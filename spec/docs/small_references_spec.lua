@@ -2,12 +2,12 @@
 
 local blocks = require "spec.docs.blocks"
 
-for _, name in ipairs { "reload", "task" } do
+for _, name in ipairs { "brotli", "mime", "reload", "task", "zlib" } do
   describe("docs/reference/" .. name .. ".md", function()
     it("names what there is", function()
       local module, named = require(name), {}
       for span in blocks.read("docs/reference/" .. name .. ".md"):gmatch("`([^`\n]+)`") do
-        local field = span:match("^" .. name .. "%.([%a_]+)")
+        local field = span:match("^" .. name .. "%.([%a_][%w_]*)")
         if field then named[field] = true end
       end
       for field in pairs(module) do assert(named[field], field .. " is not there") end

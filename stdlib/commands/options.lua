@@ -24,7 +24,8 @@ local function convert(command, name, kind, text)
 end
 
 --- Reads arguments by the kinds of the options: "flag", "string", "integer", "number", "list" (may come again). Gives
---- the options by name (dashes are "_"), what is none, and what stands behind "--". With --help prints the text and ends.
+--- the options by name (dashes are "_"), what is none, and what stands behind "--". With --help prints the text and
+--- ends.
 ---@param command string its name
 ---@param args string[]
 ---@param kinds table<string, string>

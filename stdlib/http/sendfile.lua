@@ -34,8 +34,8 @@ end
 
 local function check(value, name)
   if math.type(value) ~= "integer" or value < 0 then
-    require("asyncio.misuse").blame(core.ValueError, ("sendfile: %s: a number of bytes was expected, got %s"):format(name,
-      tostring(value)))
+    require("asyncio.misuse").blame(core.ValueError,
+      ("sendfile: %s: a number of bytes was expected, got %s"):format(name, tostring(value)))
   end
   return value
 end
