@@ -4,7 +4,8 @@
 --   moonloop scripts/web_chat.lua [PORT]         and open http://127.0.0.1:8080/
 --
 -- Messages are JSON. From a browser: {type = "join", name}, then {type = "say", text}. To it: {type = "welcome", name,
--- people, history}, {type = "joined" | "left", name, people}, {type = "said", name, text, time}, {type = "error", text}.
+-- people, history}, {type = "joined" | "left", name, people}, {type = "said", name, text, time}, {type = "error",
+-- text}.
 
 local asyncio = require "asyncio"
 local json = require "json"

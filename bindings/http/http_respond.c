@@ -25,9 +25,9 @@ static void room(lua_State *L, ml_http *h, size_t n) {
   h->capout = cap;
 }
 
-/* There is room for it. */
+/* There is room for it. p may be NULL if n is 0. */
 static inline void put(ml_http *h, const char *p, size_t n) {
-  memcpy(h->out + h->nout, p, n);
+  if (n > 0) memcpy(h->out + h->nout, p, n);
   h->nout += n;
 }
 #define PUT(h, literal) put(h, literal, sizeof(literal) - 1)

@@ -203,8 +203,8 @@ function M.check_request(header, protocols)
   return key
 end
 
---- A connection on the writer's stream, whose handshake is done; nil: without one (see `feed` and `output`). Options are
---- those of http.ws.
+--- A connection on the writer's stream, whose handshake is done; nil: without one (see `feed` and `output`). Options
+--- are those of http.ws.
 ---@param writer StreamWriter?
 ---@param options table
 function M.connect(writer, options)

@@ -1,5 +1,5 @@
---- WebSocketResponse: a request that becomes a WebSocket. `prepare` answers it with 101; then messages go both ways until
---- one side closes. What both sides of a WebSocket have in common is in http.websocket.
+--- WebSocketResponse: a request that becomes a WebSocket. `prepare` answers it with 101; then messages go both ways
+--- until one side closes. What both sides of a WebSocket have in common is in http.websocket.
 
 local StreamResponse = require "http.web.stream"
 local core = require "asyncio.core"
@@ -43,7 +43,8 @@ function get.compress(self) return rawget(self, "_deflate") ~= nil end
 -- ---- making one ----
 
 local options = {
-  "timeout", "receive_timeout", "autoclose", "autoping", "heartbeat", "protocols", "compress", "max_msg_size", "headers",
+  "timeout", "receive_timeout", "autoclose", "autoping", "heartbeat", "protocols", "compress", "max_msg_size",
+  "headers",
 }
 
 local function check(opts, name, expected, good)
@@ -65,9 +66,9 @@ local function is_list(value)
 end
 
 --- `WebSocketResponse{...}`. Options: `timeout` of closing (10 seconds), `receive_timeout` of each receive (none),
---- `autoclose` (a close frame is answered by itself), `autoping` (pings are), `heartbeat` (a ping after so many seconds of
---- silence; no answer within half of that ends the connection), `protocols` (subprotocols, best first), `compress` (true),
---- `max_msg_size` (4 MiB; 0: no limit), `headers`.
+--- `autoclose` (a close frame is answered by itself), `autoping` (pings are), `heartbeat` (a ping after so many seconds
+--- of silence; no answer within half of that ends the connection), `protocols` (subprotocols, best first), `compress`
+--- (true), `max_msg_size` (4 MiB; 0: no limit), `headers`.
 function WebSocketResponse.new(cls, opts)
   core.options(opts, options, "WebSocketResponse")
   opts = opts or {}
