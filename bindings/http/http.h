@@ -17,6 +17,7 @@
 #include "stream.h"
 
 #define ML_HTTP_MAXFIELDS 1000
+#define ML_HTTP_KNOWN 32 /* a power of 2 */
 
 typedef struct ml_hfield { /* offsets into the head's text */
   uint32_t name, nname;
@@ -82,11 +83,27 @@ typedef struct ml_http {
   ml_hfield *fields; /* ML_HTTP_MAXFIELDS: of the head that is being parsed */
   char *out;         /* a response's head is made here */
   size_t nout, capout;
+  uint64_t round; /* of `loop`: that `now` is the time of */
+  ml_evloop *loop;
+  double now;
+  uint64_t date_round; /* of `date_loop`: that the clock was looked at in */
+  const ml_evloop *date_loop;
+  /* names and values of responses' headers that have been looked at: the strings are kept in the
+  ** table `known`, so that an address means one string */
+  struct {
+    const char *p;
+    size_t n;
+  } names[ML_HTTP_KNOWN], values[ML_HTTP_KNOWN];
   int64_t date_at; /* the second that date tells */
   char date[40];   /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
 } ml_http;
 
 ml_http *ml__http(lua_State *L);
+/* The loop's time, as of the round that runs. */
+double ml__http_now(ml_http *h, ml_evloop *l);
+/* Are the strings at the indices a name and a value that can be sent? */
+bool ml__header_name_ok(lua_State *L, ml_http *h, int idx, const char *s, size_t n);
+bool ml__header_value_ok(lua_State *L, ml_http *h, int idx, const char *s, size_t n);
 /* "Date: ...\r\n", 37 bytes, of this second */
 const char *ml__http_date(ml_http *h);
 

@@ -89,7 +89,7 @@ void ml__hconn_deadline(ml_hconn *c, double seconds) {
     c->deadline = INFINITY;
     return;
   }
-  c->deadline = ml__loop_time(l) + seconds;
+  c->deadline = ml__http_now(c->http, l) + seconds;
   if (c->timer.index != 0 && c->timer.when <= c->deadline) return;
   ml__timer_stop(l, &c->timer);
   if (ml__list_empty(&c->timer.job.link) && ml__timer_start(l, &c->timer, c->deadline) < 0)

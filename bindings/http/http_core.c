@@ -5,7 +5,7 @@
 
 #include "http.h"
 
-static const char http_key;
+static const char http_key, known_key;
 
 /* ---- the engine's part ---- */
 
@@ -37,6 +37,8 @@ ml_http *ml__http(lua_State *L) {
   lua_setmetatable(L, -2);
   h->fields = ml__alloc(net->engine->alloc, NULL, 0, ML_HTTP_MAXFIELDS * sizeof *h->fields);
   if (h->fields == NULL) luaL_error(L, "not enough memory");
+  lua_createtable(L, 2 * ML_HTTP_KNOWN, 0);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &known_key);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &http_key);
   ml__finalized(L);
   return h;
@@ -47,6 +49,10 @@ const char *ml__http_date(ml_http *h) {
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
   struct timespec now;
   struct tm tm;
+  const ml_evloop *l = h->net->engine->running;
+  if (l != NULL && l == h->date_loop && l->rounds == h->date_round) return h->date;
+  h->date_loop = l;
+  h->date_round = l != NULL ? l->rounds : 0;
   clock_gettime(CLOCK_REALTIME_COARSE, &now);
   if (now.tv_sec == h->date_at) return h->date;
   h->date_at = now.tv_sec;
@@ -55,6 +61,53 @@ const char *ml__http_date(ml_http *h) {
            days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon, (tm.tm_year + 1900) % 10000,
            tm.tm_hour, tm.tm_min, tm.tm_sec);
   return h->date;
+}
+
+double ml__http_now(ml_http *h, ml_evloop *l) {
+  if (h->loop != l || h->round != l->rounds) {
+    h->loop = l;
+    h->round = l->rounds;
+    h->now = ml__loop_time(l);
+  }
+  return h->now;
+}
+
+/* Long strings are not worth it, and have no address of their own. */
+#define KNOWN_MAX 40
+
+static size_t place_of(const char *p) {
+  return ((uintptr_t)p >> 4 ^ (uintptr_t)p >> 10) & (ML_HTTP_KNOWN - 1);
+}
+
+/* Keeps the string at idx in the place: its address stays its own as long as it is there. */
+static void keep_known(lua_State *L, int idx, lua_Integer place) {
+  lua_pushvalue(L, idx);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &known_key);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, place);
+  lua_pop(L, 1);
+}
+
+bool ml__header_name_ok(lua_State *L, ml_http *h, int idx, const char *s, size_t n) {
+  size_t i = place_of(s);
+  if (h->names[i].p == s && h->names[i].n == n) return true;
+  if (!ml__token_ok(s, n)) return false;
+  if (n > KNOWN_MAX) return true;
+  keep_known(L, idx, (lua_Integer)i + 1);
+  h->names[i].p = s;
+  h->names[i].n = n;
+  return true;
+}
+
+bool ml__header_value_ok(lua_State *L, ml_http *h, int idx, const char *s, size_t n) {
+  size_t i = place_of(s);
+  if (h->values[i].p == s && h->values[i].n == n) return true;
+  if (!ml__field_ok(s, n)) return false;
+  if (n > KNOWN_MAX || n < 8) return true;
+  keep_known(L, idx, (lua_Integer)i + 1 + ML_HTTP_KNOWN);
+  h->values[i].p = s;
+  h->values[i].n = n;
+  return true;
 }
 
 /* ---- reasons ---- */

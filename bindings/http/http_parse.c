@@ -129,10 +129,16 @@ static bool is_value(const char *text, const ml_hfield *f, const char *value) {
   return ml__name_equals(text + f->value, f->nvalue, value, strlen(value));
 }
 
+/* What a Host may not have, beside controls, spaces and what is beyond ASCII. */
+static const char not_in_host[128] = {
+    ['"'] = 1, ['#'] = 1, ['/'] = 1, ['<'] = 1, ['>'] = 1, ['?'] = 1, ['@'] = 1,  ['\\'] = 1,
+    ['^'] = 1, ['`'] = 1, ['{'] = 1, ['|'] = 1, ['}'] = 1, [' '] = 1, [0x7f] = 1,
+};
+
 static bool host_ok(const char *s, size_t n) {
   for (size_t i = 0; i < n; i++) {
     unsigned char ch = (unsigned char)s[i];
-    if (ch <= ' ' || ch >= 0x7f || memchr("\"#/<>?@\\^`{|}", ch, 13) != NULL) return false;
+    if (ch < ' ' || ch > 0x7f || not_in_host[ch]) return false;
   }
   return true;
 }
@@ -193,15 +199,14 @@ static void split_target(ml_hhead *h, const char *text) {
       h->flags |= ML_HH_ABSOLUTE;
     }
   }
-  q = memchr(p, '#', (size_t)(end - p));
-  if (q != NULL) end = q;
-  q = memchr(p, '?', (size_t)(end - p));
+  for (q = p; q < end && *q != '?' && *q != '#';) q++;
   h->path.at = (uint32_t)(p - text);
-  h->path.n = (uint32_t)((q != NULL ? q : end) - p);
-  if (q == NULL) return;
+  h->path.n = (uint32_t)(q - p);
+  if (q == end || *q == '#') return;
+  p = memchr(q, '#', (size_t)(end - q));
   h->flags |= ML_HH_QUERY;
   h->query.at = (uint32_t)(q + 1 - text);
-  h->query.n = (uint32_t)(end - q - 1);
+  h->query.n = (uint32_t)((p != NULL ? p : end) - q - 1);
 }
 
 /* Has each header a name, and does each line end with CR LF? llhttp may take a lone LF. */

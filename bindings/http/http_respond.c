@@ -150,9 +150,9 @@ static void put_headers(lua_State *L, ml_http *h, int idx, const char *fname, to
                  luaL_typename(L, -1));
     name = lua_tolstring(L, -2, &nn);
     v = lua_tolstring(L, -1, &nv);
-    if (!ml__token_ok(name, nn))
+    if (!ml__header_name_ok(L, h, -2, name, nn))
       ml__misuse(L, "ValueError", "%s: '%s' is no name of a header", fname, name);
-    if (!ml__field_ok(v, nv))
+    if (!ml__header_value_ok(L, h, -1, v, nv))
       ml__misuse(L, "ValueError", "%s: the value of %s has a line break or NUL in it", fname, name);
     note(L, fname, name, nn, v, nv, t);
     room(L, h, nn + nv + 4);
