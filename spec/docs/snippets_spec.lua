@@ -4,7 +4,16 @@
 local blocks = require "spec.docs.blocks"
 local helper = require "spec.helper"
 
-local documents = { "README.md", "ARCHITECTURE.md", "docs/guide.md", "docs/reference.md", "docs/embedding.md", "docs/reference/fs.md", "docs/reference/reload.md", "docs/reference/task.md", "docs/reference/websocket.md" }
+local documents = { "README.md", "ARCHITECTURE.md", "docs/guide.md", "docs/reference.md", "docs/embedding.md" }
+for _, name in ipairs {
+  "fs",
+  "reload",
+  "task",
+  "web",
+  "websocket",
+} do
+  documents[#documents + 1] = "docs/reference/" .. name .. ".md"
+end
 for _, name in ipairs { "scheduler", "await", "cancellation", "memory", "streams", "sockets", "files", "testing" } do
   documents[#documents + 1] = "docs/internals/" .. name .. ".md"
 end
