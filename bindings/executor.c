@@ -389,7 +389,7 @@ static void configure(lua_State *L, ml_pool *p) {
   p->config.print = e->config.print;
   p->config.on_refused = e->config.on_refused;
   p->config.debug = e->config.debug;
-  p->config.max_output = e->config.max_output; /* of each thread, which keeps it meanwhile */
+  p->config.max_output = e->config.max_output; /* of all threads and the engine together */
   p->sandbox = ml__sandbox_ref(e->sandbox);
   p->config.clock = e->config.clock == ML_CLOCK_VIRTUAL ? ML_CLOCK_VIRTUAL : ML_CLOCK_REAL;
   pthread_sigmask(SIG_SETMASK, NULL, &p->signals);

@@ -351,6 +351,7 @@ static bool start(ml_worker *w) {
   if (c.on_refused != NULL) c.on_refused = collect_refused;
   if (ml__new_in(&c, p->sandbox, &e) < 0) return false;
   L = e->L;
+  e->output_of = p->engine->output_of;
   e->host_mode = 0;
   pthread_mutex_lock(&p->lock);
   w->engine = e;

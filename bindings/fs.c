@@ -22,6 +22,7 @@ static const char fs_key;
 static void release(ml_fsjob *j) {
   ml__fswait_close(&j->wait);
   if (j->engine != NULL && j->counted) j->engine->nstats_inflight--;
+  if (j->engine != NULL && j->has_dir) j->fs->dirs--;
   ml__list_remove(&j->link);
   if (j->fd >= 0) close(j->fd);
   if (j->dir != NULL) closedir(j->dir);
@@ -154,6 +155,7 @@ int ml__fsop_begin(lua_State *L, ml_op *o) {
   if (path != NULL) j->path = keep(&at, path, npath);
   if (dest != NULL) j->dest = keep(&at, dest, ndest);
   j->engine = fs->engine;
+  j->fs = fs;
   j->loop = fs->engine->running;
   j->sandbox = ml__sandbox_ref(fs->engine->sandbox);
   j->how = op->how;
@@ -165,6 +167,7 @@ int ml__fsop_begin(lua_State *L, ml_op *o) {
   j->mtime = op->mtime;
   if (op->dir != NULL) {
     j->dir = *op->dir;
+    j->has_dir = j->dir != NULL;
     *op->dir = NULL;
   }
   j->fd = -1;
@@ -175,6 +178,8 @@ int ml__fsop_begin(lua_State *L, ml_op *o) {
   if (rc == 0) rc = uv_queue_work(uv, &j->work, run_work, on_done);
   if (rc < 0) {
     if (op->dir != NULL) *op->dir = j->dir;
+    j->dir = NULL;
+    j->has_dir = false;
     release(j);
     ml__fs_error(L, rc, ml__fs_verb(o->cls->name), path, dest);
     return ML_RAISE;
@@ -388,7 +393,7 @@ static int fs_gc(lua_State *L) {
 
 static size_t count_handles(const ml_counter *c) {
   const ml_fs *fs = ml__containerof(c, const ml_fs, counter);
-  size_t n = 0;
+  size_t n = fs->dirs;
   for (const ml_link *k = fs->files.next; k != &fs->files; k = k->next)
     if (ml__containerof(k, const ml_file, link)->fd >= 0) n++;
   for (const ml_link *k = fs->watchers.next; k != &fs->watchers; k = k->next) n++;

@@ -23,6 +23,7 @@ struct ml_fs {
   ml_link jobs;  /* every ml_fsjob */
   ml_link files; /* every ml_file */
   ml_counter counter;
+  size_t dirs;      /* folders that are open between two parts of a list */
   ml_link watchers; /* every handle on an inotify descriptor, see fswatch.c */
   void (*close_next)(lua_State *L, ml_evloop *l); /* what closed handles before */
 };
@@ -46,11 +47,13 @@ struct ml_fsjob {
   uv_work_t work; /* first */
   ml_link link;
   ml_engine *engine; /* NULL: closed */
-  ml_evloop *loop;   /* not for what outlives the engine */
-  ml_fsop *op;       /* NULL: cancelled */
+  ml_fs *fs;         /* this and the loop: as long as the engine is not closed */
+  ml_evloop *loop;
+  ml_fsop *op; /* NULL: cancelled */
   const ml_fsclass *cls;
   atomic_bool cancelled; /* for threads that work in steps */
   bool counted, undoing;
+  bool has_dir;        /* dir came with it, and is one of fs->dirs */
   ml_sandbox *sandbox; /* NULL: none */
   ml_pathpin *pins;    /* in a sandbox, where path and dest are held; or NULL */
   unsigned how;

@@ -298,6 +298,7 @@ static int f_makedirs(lua_State *L) {
 
 typedef struct dirobject {
   ml_object obj;
+  ml_fs *fs;
   void *dir; /* DIR*; NULL: closed, or with a job */
 } dirobject;
 
@@ -383,8 +384,12 @@ static int push_scandir(lua_State *L, ml_fsjob *j) {
     lua_rawseti(L, -2, ++n);
   }
   if (j->dir != NULL) {
-    dirobject *d = ml__newobject(L, ML_T_DIR, sizeof *d, 0);
+    dirobject *d;
+    if (!j->has_dir) ml__check_handles(L); /* or else it is counted already */
+    d = ml__newobject(L, ML_T_DIR, sizeof *d, 0);
+    d->fs = j->fs;
     d->dir = j->dir;
+    d->fs->dirs++;
     j->dir = NULL;
   } else
     lua_pushnil(L);
@@ -411,8 +416,10 @@ static int f_scandir(lua_State *L) {
 
 static int dir_close(lua_State *L) {
   dirobject *d = ml__checkobject(L, 1, ML_T_DIR);
-  if (d->dir != NULL) closedir(d->dir);
+  if (d->dir == NULL) return 0;
+  closedir(d->dir);
   d->dir = NULL;
+  d->fs->dirs--;
   return 0;
 }
 

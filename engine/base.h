@@ -193,8 +193,11 @@ struct ml_engine {
   char warning[512];          /* a Lua warning that comes in parts */
   struct ml_task *host_tasks; /* host.c: the host's references */
   ml_meter meter;
-  uint64_t output;           /* bytes that scripts have written */
-  char why[200];             /* what is wrong with an argument of a host function */
+  size_t nfiles;               /* of io, that are open; counted under max_handles alone */
+  atomic_uint_fast64_t output; /* bytes that scripts have written */
+  atomic_uint_fast64_t
+      *output_of; /* where they are counted: a worker's, with the engine that it works for */
+  char why[200];  /* what is wrong with an argument of a host function */
   ml_attachment *attachment; /* NULL: the state is the engine's own */
   /* NULL, or told when a loop begins to run outside of any other, and when it ends */
   void (*on_drive)(ml_engine *e, bool begins);

@@ -220,6 +220,7 @@ int ml__engine_new(const ml_config *c, ml_engine **out) {
   e->alloc = a;
   e->config = config;
   e->host_mode = 1;
+  e->output_of = &e->output;
   if (config.shuffle != 0) e->rng = config.shuffle * 2 + 1;
   ml__list_init(&e->loops);
   ml__list_init(&e->reports);

@@ -3,6 +3,7 @@
 ** Handles are counted when one more is wanted, and only under a limit: nothing has
 ** to be kept in step. The bindings tell theirs by an ml_counter.
 */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,6 +24,7 @@ size_t ml__count_handles(const ml_engine *e) {
     n += l->ntimers;
     if (!l->closed) loops++;
   }
+  n += e->nfiles;
   for (ml_counter *c = e->counters; c != NULL; c = c->next) n += c->count(c);
   return loops > 1 ? n + loops - 1 : n;
 }
@@ -51,9 +53,10 @@ void ml__check_handles(lua_State *L) {
 /* ---- output ---- */
 
 bool ml__output_fits(ml_engine *e, size_t n) {
-  uint64_t max = e->config.max_output;
-  if (max != 0 && (e->output > max || n > max - e->output)) return false;
-  e->output += n;
+  uint_fast64_t max = e->config.max_output, have = atomic_load(e->output_of);
+  do
+    if (max != 0 && (have > max || n > max - have)) return false;
+  while (!atomic_compare_exchange_weak(e->output_of, &have, have + n));
   return true;
 }
 
@@ -149,6 +152,61 @@ static void wrap_write(lua_State *L, bool method) {
   lua_pop(L, 1);
 }
 
+/* ---- files of io ---- */
+
+static int close_file(lua_State *L) {
+  luaL_Stream *f = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+  ml__engine(L)->nfiles--;
+  return luaL_fileresult(L, fclose(f->f) == 0, NULL);
+}
+
+static int close_program(lua_State *L) {
+  luaL_Stream *f = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+  ml__engine(L)->nfiles--;
+  errno = 0; /* what is there else is taken for pclose's */
+  return luaL_execresult(L, pclose(f->f));
+}
+
+/* A function of io that opens. Upvalues: Lua's own; its name. A file that it gives is counted until
+** it is closed, which Lua does by a function in the file. */
+static int limited_open(lua_State *L) {
+  const char *name = lua_tostring(L, lua_upvalueindex(2));
+  bool program = strcmp(name, "popen") == 0;
+  int n = lua_gettop(L);
+  if (strcmp(name, "tmpfile") != 0) luaL_checkstring(L, 1); /* Lua's own would not know its name */
+  ml__check_handles(L);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, n, LUA_MULTRET);
+  n = lua_gettop(L);
+  for (int i = 1; i <= n; i++) { /* lines gives it as the last of four */
+    luaL_Stream *f = luaL_testudata(L, i, LUA_FILEHANDLE);
+    if (f == NULL || f->closef == NULL) continue;
+    f->closef = program ? close_program : close_file;
+    ml__engine(L)->nfiles++;
+  }
+  return n;
+}
+
+/* input and output open a name; what they get or give else is open already. lines() reads what is. */
+static int limited_named(lua_State *L) {
+  int n = lua_gettop(L);
+  if (lua_type(L, 1) == LUA_TSTRING) return limited_open(L);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, n, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+static void wrap_open(lua_State *L, const char *name, lua_CFunction f) {
+  if (lua_istable(L, -1) && lua_getfield(L, -1, name) == LUA_TFUNCTION) {
+    lua_pushstring(L, name);
+    lua_pushcclosure(L, f, 2);
+    lua_setfield(L, -2, name);
+  } else
+    lua_pop(L, 1);
+}
+
 void ml__open_limits(lua_State *L) {
   const ml_config *c = &ml__engine(L)->config;
   int top = lua_gettop(L);
@@ -166,6 +224,16 @@ void ml__open_limits(lua_State *L) {
     }
   }
   lua_settop(L, top);
+  if (c->max_handles != 0) {
+    lua_getglobal(L, "io");
+    for (int i = 0; i < 3; i++) {
+      static const char *const open[] = {"open", "popen", "tmpfile"};
+      static const char *const named[] = {"lines", "input", "output"};
+      wrap_open(L, open[i], limited_open);
+      wrap_open(L, named[i], limited_named);
+    }
+  }
+  lua_settop(L, top);
 }
 
 /* ---- for the host ---- */
@@ -176,7 +244,7 @@ int ml_usage(const ml_engine *e, ml_usage_info *out, size_t size) {
   u.memory = ml__alloc_used(e->alloc);
   u.tasks = ml__count_tasks(e);
   u.handles = ml__count_handles(e);
-  u.output = e->output;
+  u.output = atomic_load(e->output_of);
   u.slices = e->meter.serial;
   u.overruns = e->meter.overruns;
   u.preemptions = e->meter.preemptions;

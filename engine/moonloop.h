@@ -202,8 +202,10 @@ ML_API int ml_new(const ml_config *c, ml_engine **out);
 /* An engine in a state of Lua 5.4 that the host has made, on the thread that runs it. The state
 ** keeps its allocator, extra space and references; ml_close leaves it usable, with its globals as
 ** they were; lua_close alone does too. c->alloc is for the engine's own blocks; memory_limit
-** counts the whole state and holds while the engine runs. ML_EINVAL: the state has an engine;
-** ML_EVERSION: it is of another Lua. */
+** counts the whole state and holds while the engine runs. ML_EINVAL: the state has an engine; or
+** profile, allow or seed is set: a sandbox could not take back what the state has given out already
+** (io, package.loadlib, descriptors, references to any of them), and a seed is in the hashes that a
+** state is made with: both need ml_new. ML_EVERSION: it is of another Lua. */
 ML_API int ml_attach(struct lua_State *L, const ml_config *c, ml_engine **out);
 /* Cancels every task, lets clean-up run for at most grace_ms (then drops what
 ** is left), closes all handles and frees the engine. e may be NULL. */

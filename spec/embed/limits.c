@@ -74,14 +74,15 @@ static void handles(void) {
   close(fd);
   snprintf(
       script, sizeof script,
-      "local asyncio, fs, socket = require 'asyncio', require 'fs', require 'socket'\n"
-      "local loop, path = asyncio.get_running_loop(), '%s'\n"
-      "local function refused(f, ...)\n"
+      "asyncio, fs, socket = require 'asyncio', require 'fs', require 'socket'\n"
+      "local loop = asyncio.get_running_loop()\n"
+      "path = '%s'\n"
+      "function refused(f, ...)\n"
       "  local ok, err = pcall(f, ...)\n"
       "  assert(not ok and asyncio.isinstance(err, asyncio.LimitError), err)\n"
       "  assert(tostring(err):find('the host allows 3 at a time (max_handles)', 1, true), err)\n"
       "end\n"
-      "local function kinds()\n"
+      "function kinds()\n"
       "  refused(loop.call_later, loop, 1, print)\n"
       "  refused(function() await(asyncio.sleep(1)) end)\n"
       "  refused(function() await(fs.open(path)) end)\n"
@@ -91,6 +92,8 @@ static void handles(void) {
       "  refused(function() await(asyncio.open_datagram{local_addr = {'127.0.0.1', 0}}) end)\n"
       "  refused(function() await(asyncio.create_subprocess_exec('true')) end)\n"
       "  refused(asyncio.new_event_loop)\n"
+      "  refused(io.open, path) refused(io.lines, path) refused(io.input, path)\n"
+      "  refused(io.popen, 'true') refused(io.tmpfile)\n"
       "end\n"
       "local a, b, c = await(fs.open(path)), await(fs.open(path)), await(fs.open(path))\n"
       "kinds()\n"
@@ -108,6 +111,33 @@ static void handles(void) {
       "local p = await(asyncio.create_subprocess_exec('true')) await(p:wait())\n",
       path);
   runs(e, script);
+  runs(e, "local f, p, t = io.open(path, 'w'), io.popen('echo x; exit 3'), io.tmpfile()\n"
+          "kinds()\n"
+          "assert(p:read('a') == 'x\\n')\n"
+          "local ok, what, code = p:close()\n"
+          "assert(ok == nil and what == 'exit' and code == 3, what)\n"
+          "assert(f:write('line\\n') and f:close() == true and io.type(f) == 'closed file')\n"
+          "assert(io.input(path) == io.input() and io.read() == 'line')\n"
+          "local lines = io.lines(path)\n"
+          "kinds()\n"
+          "assert(lines() == 'line' and lines() == nil)\n" /* closed at its end */
+          "assert(io.open('/nowhere/x') == nil and not pcall(io.lines, '/nowhere/x'))\n"
+          "io.input():close() t = nil collectgarbage()\n"
+          "io.input(io.stdin) io.output(io.stdout) assert(io.lines)\n"
+          "os.execute('mkdir ' .. path .. '.d; cd ' .. path .. '.d; touch $(seq 1200)')\n"
+          "local a, b = await(fs.open(path)), await(fs.open(path))\n"
+          "local n = 0\n"
+          "for _ in fs.scandir(path .. '.d') do\n" /* in three parts */
+          "  n = n + 1\n"
+          "  if n == 1 or n == 600 then kinds() end\n"
+          "end\n"
+          "assert(n == 1200)\n"
+          "local c = await(fs.open(path))\n"
+          "refused(function() for _ in fs.scandir(path .. '.d') do end end)\n"
+          "await(a:close()) await(b:close()) await(c:close())\n"
+          "for _ = 1, 4 do for _ in fs.scandir(path .. '.d') do break end end\n"
+          "collectgarbage()\n"
+          "os.execute('rm -r ' .. path .. '.d')\n");
   expect(usage(e).handles == 0);
   unlink(path);
   expect_ok(ml_close(e, 0));
