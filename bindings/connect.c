@@ -62,7 +62,7 @@ static int failed(lua_State *L, int rc) {
 
 static int connect_unix(lua_State *L, connreq *r) {
   struct sockaddr_un un;
-  size_t n;
+  size_t n, len;
   const char *path;
   int rc, fd;
   lua_getiuservalue(L, 1, 1);
@@ -70,18 +70,21 @@ static int connect_unix(lua_State *L, connreq *r) {
   if (n == 0 || n >= sizeof un.sun_path) return UV_ENAMETOOLONG;
   r->s = ml__stream_new(L, ml__engine(L)->running, ML_S_PIPE | ML_S_UNIX, 0, &rc);
   if (r->s == NULL) return rc;
-  if (path[0] != '\0') {
-    uv_pipe_connect(&r->req, &r->s->u.pipe, path, on_connect);
-    return 0;
-  }
-  /* an abstract name: libuv takes none, and the kernel answers at once */
   memset(&un, 0, sizeof un);
   un.sun_family = AF_UNIX;
   memcpy(un.sun_path, path, n);
+  len = offsetof(struct sockaddr_un, sun_path) + n;
+  rc = ml__unix_pin(r->engine, ML_P_NET, (struct sockaddr *)&un, &len, &fd);
+  if (rc < 0) return rc == ML_EDENIED ? UV_EACCES : rc; /* it was allowed a moment ago */
+  if (path[0] != '\0') {
+    uv_pipe_connect(&r->req, &r->s->u.pipe, un.sun_path, on_connect); /* connects here and now */
+    if (fd >= 0) close(fd);
+    return 0;
+  }
+  /* an abstract name: libuv takes none, and the kernel answers at once */
   fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
-  if (connect(fd, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) <
-      0) {
+  if (connect(fd, (struct sockaddr *)&un, (socklen_t)len) < 0) {
     rc = uv_translate_sys_error(errno);
     close(fd);
     return rc;

@@ -251,7 +251,7 @@ static bool is_folder(DIR *dir, const struct dirent *e) {
   return fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
-static void add_tree(ml_fsjob *j, const char *path, bool root);
+static void add_subtree(ml_fsjob *j, DIR *parent, const char *name, const char *path);
 
 static void add_entries(ml_fsjob *j, DIR *dir, const char *path) {
   struct dirent *e;
@@ -265,31 +265,49 @@ static void add_entries(ml_fsjob *j, DIR *dir, const char *path) {
       return;
     }
     folder = is_folder(dir, e);
-    if (record(j, folder ? 'd' : 'f', 0, sub) && folder && j->a) add_tree(j, sub, false);
+    if (record(j, folder ? 'd' : 'f', 0, sub) && folder && j->a)
+      add_subtree(j, dir, e->d_name, sub);
     free(sub);
   }
 }
 
-/* The watch comes first, then the list: what is made meanwhile is in one or both. */
-static void add_tree(ml_fsjob *j, const char *path, bool root) {
-  int wd = inotify_add_watch(j->fd, path, EVENTS | IN_ONLYDIR | (root ? 0 : IN_DONT_FOLLOW));
-  DIR *dir;
-  if (wd < 0) { /* a subfolder may have gone, or be nobody's business */
-    if (root || (errno != ENOENT && errno != ENOTDIR && errno != EACCES && errno != ELOOP))
-      j->status = uv_translate_sys_error(errno);
+/* A subfolder may have gone, or be nobody's business. */
+static void failed_below(ml_fsjob *j) {
+  if (errno != ENOENT && errno != ENOTDIR && errno != EACCES && errno != ELOOP)
+    j->status = uv_translate_sys_error(errno);
+}
+
+/* A folder in the one that is listed. It is entered by its descriptor, so that nothing on the way
+** can have become a link; in a sandbox it is watched by that, too. */
+static void add_subtree(ml_fsjob *j, DIR *parent, const char *name, const char *path) {
+  int fd = openat(dirfd(parent), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), wd;
+  DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+  char held[32];
+  if (dir == NULL) {
+    failed_below(j);
+    if (fd >= 0) close(fd);
     return;
   }
-  if (!record(j, 'w', wd, path)) return;
-  dir = opendir(path);
-  if (dir == NULL) return;
-  add_entries(j, dir, path);
+  snprintf(held, sizeof held, "/proc/self/fd/%d", fd);
+  wd = inotify_add_watch(j->fd, j->sandbox != NULL ? held : path,
+                         EVENTS | IN_ONLYDIR | (j->sandbox != NULL ? 0 : IN_DONT_FOLLOW));
+  if (wd < 0)
+    failed_below(j);
+  else if (record(j, 'w', wd, path)) /* the watch, then the list: what is made is in one or both */
+    add_entries(j, dir, path);
   closedir(dir);
 }
 
 static void run_add(ml_fsjob *j) {
-  j->status = 0;
+  int wd = inotify_add_watch(j->fd, j->path, EVENTS | IN_ONLYDIR);
+  DIR *dir;
+  j->status = wd < 0 ? uv_translate_sys_error(errno) : 0;
   j->b = 0;
-  add_tree(j, j->path, true);
+  if (wd < 0 || !record(j, 'w', wd, j->path)) return;
+  dir = opendir(j->path);
+  if (dir == NULL) return;
+  add_entries(j, dir, j->path);
+  closedir(dir);
 }
 
 static void push_shown(lua_State *L, const ml_fsjob *j, const char *path) {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "socket.h"
 
@@ -106,6 +107,23 @@ void ml__sockaddr_push(lua_State *L, const ml_sockaddr *a) {
     ml__addr_push(L, &small);
   } else
     lua_pushnil(L);
+}
+
+bool ml__sockaddr_pin(lua_State *L, ml_sockaddr *a, int *held) {
+  size_t len = a->len;
+  int rc = 0;
+  *held = -1;
+  if (a->len > 0 && a->ss.ss_family == AF_UNIX)
+    rc = ml__unix_pin(ml__engine(L), ML_P_NET, (struct sockaddr *)&a->ss, &len, held);
+  a->len = (socklen_t)len;
+  if (rc < 0) errno = rc == ML_EDENIED ? EACCES : -rc;
+  return rc == 0;
+}
+
+void ml__sockaddr_unpin(int held) {
+  int error = errno;
+  if (held >= 0) close(held);
+  errno = error;
 }
 
 const char *ml__sockaddr_text(const ml_sockaddr *a, char *buf, size_t n) {

@@ -67,9 +67,12 @@ static void dissolve(const connop *o) {
 /* Linux wants to be asked again after EINPROGRESS: that tells what has become of it. */
 static int connect_attempt(lua_State *L, ml_sockop *op) {
   connop *o = (connop *)op;
-  int rc;
-  do rc = connect(op->s->fd, (const struct sockaddr *)&o->to.ss, o->to.len);
+  ml_sockaddr to = o->to;
+  int rc, held;
+  if (!ml__sockaddr_pin(L, &to, &held)) return failed(L, o, errno);
+  do rc = connect(op->s->fd, (const struct sockaddr *)&to.ss, to.len);
   while (rc < 0 && errno == EINTR);
+  ml__sockaddr_unpin(held);
   if (rc == 0 || (errno == EISCONN && o->started)) return 0;
   if (errno != EINPROGRESS && !(errno == EALREADY && o->started)) return failed(L, o, errno);
   o->started = true;

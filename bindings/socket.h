@@ -49,6 +49,10 @@ void ml__sockaddr_check(lua_State *L, const ml_socket *s, int idx, const char *f
 /* Pushes an address table, a path or nil. */
 void ml__sockaddr_push(lua_State *L, const ml_sockaddr *a);
 const char *ml__sockaddr_text(const ml_sockaddr *a, char *buf, size_t n);
+/* Before a system call that connects or sends to the address: in a sandbox that of a unix socket
+** becomes one that is held, until unpin. False: errno. */
+bool ml__sockaddr_pin(lua_State *L, ml_sockaddr *a, int *held);
+void ml__sockaddr_unpin(int held); /* errno stays */
 
 /* ---- buffers that are received into ---- */
 

@@ -186,11 +186,15 @@ static int to_failed(lua_State *L, const sendop *o) {
 
 static int sendto_attempt(lua_State *L, ml_sockop *op) {
   sendop *o = (sendop *)op;
+  ml_sockaddr to = o->to;
   ssize_t sent;
+  int held;
+  if (!ml__sockaddr_pin(L, &to, &held)) return to_failed(L, o);
   do
     sent = sendto(op->s->fd, op->data, op->n, op->flags | MSG_NOSIGNAL | MSG_DONTWAIT,
-                  (struct sockaddr *)&o->to.ss, o->to.len);
+                  (struct sockaddr *)&to.ss, to.len);
   while (sent < 0 && errno == EINTR);
+  ml__sockaddr_unpin(held);
   if (sent < 0) return to_failed(L, o);
   lua_pushinteger(L, sent);
   return 1;
@@ -222,7 +226,9 @@ static int sendmsg_attempt(lua_State *L, ml_sockop *op) {
   sendop *o = (sendop *)op;
   struct iovec v[64], *all = v;
   struct msghdr m = {.msg_iovlen = op->n};
+  ml_sockaddr to = o->to;
   ssize_t sent;
+  int held;
   lua_getiuservalue(L, 1, 2);
   if (op->n > 64) all = lua_newuserdatauv(L, op->n * sizeof *all, 0);
   for (size_t i = 0; i < op->n; i++) {
@@ -231,12 +237,14 @@ static int sendmsg_attempt(lua_State *L, ml_sockop *op) {
     lua_pop(L, 1);
   }
   m.msg_iov = all;
-  if (o->to.len > 0) {
-    m.msg_name = &o->to.ss;
-    m.msg_namelen = o->to.len;
+  if (!ml__sockaddr_pin(L, &to, &held)) return to_failed(L, o);
+  if (to.len > 0) {
+    m.msg_name = &to.ss;
+    m.msg_namelen = to.len;
   }
   do sent = sendmsg(op->s->fd, &m, op->flags | MSG_NOSIGNAL | MSG_DONTWAIT);
   while (sent < 0 && errno == EINTR);
+  ml__sockaddr_unpin(held);
   if (sent < 0) return to_failed(L, o);
   lua_pushinteger(L, sent);
   return 1;

@@ -4,9 +4,11 @@
 ** A context is counted by references, as its connections outlive the object that
 ** scripts hold.
 */
+#include <dirent.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tls.h"
@@ -246,12 +248,46 @@ static bool add_data(X509_STORE *store, const char *data, size_t n) {
   return count > 0;
 }
 
+/* "5ed36f99.0", "5ed36f99.r0": what OpenSSL would look for in a folder */
+static bool is_hashed(const char *name) {
+  size_t n = strspn(name, "0123456789abcdef");
+  const char *p = name + n + 1;
+  if (n != 8 || name[n] != '.') return false;
+  if (*p == 'r') p++;
+  n = strspn(p, "0123456789");
+  return n > 0 && n < 4 && p[n] == '\0';
+}
+
+/* In a sandbox OpenSSL gets no folder that it would look into later, by names that may be others'
+** by then: what is there is read now, each file under the rules. False: no such folder. */
+static bool read_folder(lua_State *L, SSL_CTX *ssl, const char *dir) {
+  const ml_sandbox *s = ml__engine(L)->sandbox;
+  X509_LOOKUP *lookup = X509_STORE_add_lookup(SSL_CTX_get_cert_store(ssl),
+                                              X509_LOOKUP_file()); /* the store's */
+  struct dirent *e;
+  ml_pathpin folder, file;
+  DIR *list;
+  if (lookup == NULL || ml__path_pin(s, dir, ML_PATH_R, &folder) < 0) return false;
+  list = opendir(folder.path);
+  while (list != NULL && (e = readdir(list)) != NULL) {
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+    if (!is_hashed(e->d_name) || n >= (int)sizeof path) continue;
+    if (ml__path_pin(s, path, ML_PATH_R, &file) < 0) continue;
+    X509_load_cert_crl_file(lookup, file.path, X509_FILETYPE_PEM);
+    ml__path_unpin(&file);
+  }
+  if (list != NULL) closedir(list);
+  ml__path_unpin(&folder);
+  ERR_clear_error();
+  return list != NULL;
+}
+
 /* context:load_verify_locations(cafile, capath, cadata) */
 static int c_load_verify(lua_State *L) {
   ml_tlscontext *c = ml__tls_context_check(L, 1);
   const char *file = check_path(L, 2, "load_verify_locations");
   const char *dir = check_path(L, 3, "load_verify_locations"), *data;
-  char real[4096];
   size_t n;
   lua_settop(L, 4);
   ERR_clear_error();
@@ -266,9 +302,11 @@ static int c_load_verify(lua_State *L) {
   if (file == NULL && dir == NULL) return 0;
   lua_pushfstring(L, "load_verify_locations '%s' failed", file != NULL ? file : dir);
   if (file != NULL) file = ml__path_hold(L, file, ML_PATH_R, "load_verify_locations");
-  if (dir != NULL) { /* looked into later on, by its name */
+  if (dir != NULL && ml__engine(L)->sandbox != NULL) {
     ml__path_hold(L, dir, ML_PATH_R, "load_verify_locations");
-    if (ml__engine(L)->sandbox != NULL && ml__path_real(dir, real, sizeof real)) dir = real;
+    if (!read_folder(L, c->ssl, dir)) return luaL_error(L, "%s", lua_tostring(L, 5));
+    if (file == NULL) return 0;
+    dir = NULL;
   }
   if (!SSL_CTX_load_verify_locations(c->ssl, file, dir))
     return ml__tls_raise(L, lua_tostring(L, 5));

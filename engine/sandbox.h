@@ -99,6 +99,8 @@ typedef struct ml_pathpin {
 ** nothing to unpin. */
 int ml__path_pin(const ml_sandbox *s, const char *path, unsigned how, ml_pathpin *pin);
 void ml__path_unpin(ml_pathpin *pin);
+/* ANY THREAD. O_PATH by a name from ml__path_real, no link followed: a descriptor, or UV_E*. */
+int ml__path_open(const char *real);
 /* Two paths, pins[0] and pins[1]. *which: the one that has failed. */
 int ml__path_pin_both(const ml_sandbox *s, const char *from, unsigned how_from, const char *to,
                       unsigned how_to, ml_pathpin pins[2], int *which);
@@ -125,6 +127,10 @@ void ml__check_address(lua_State *L, ml_perm perm, const char *doing, const stru
 /* Pushes its error. */
 void ml__address_denied(lua_State *L, ml_perm perm, const char *doing, const struct sockaddr *sa,
                         size_t len);
+/* At the system call: an address of a unix socket that is a path gets the path of a descriptor,
+** *fd, which holds what was allowed and is closed after the call; else *fd is -1. 0, UV_E* or
+** ML_EDENIED. `sa` has room for a sockaddr_un. */
+int ml__unix_pin(const ml_engine *e, ml_perm perm, struct sockaddr *sa, size_t *len, int *fd);
 /* May the name be looked up? Numbers and "localhost" always. */
 bool ml__may_lookup(const ml_sandbox *s, const char *host);
 /* The name has the address, says the resolver: where a rule allows the name, it allows the

@@ -232,18 +232,22 @@ static bool rule_matches(const ml_rule *r, const plain *p) {
 
 /* ---- access ---- */
 
-static bool may_unix(const ml_sandbox *s, ml_perm perm, const struct sockaddr *sa, size_t len) {
+/* Pulls the path apart: "" without one, "@..." for an abstract name; *real what it is by. */
+static bool unix_path(const struct sockaddr *sa, size_t len, char *path, size_t *n, char *real,
+                      size_t room) {
   const struct sockaddr_un *un = (const struct sockaddr_un *)(const void *)sa;
-  size_t n = len > offsetof(struct sockaddr_un, sun_path)
-                 ? len - offsetof(struct sockaddr_un, sun_path)
-                 : 0;
-  char path[sizeof un->sun_path + 1] = "", real[4096];
-  memcpy(path, un->sun_path, n < sizeof un->sun_path ? n : sizeof un->sun_path);
-  if (n == 0) return false; /* a name that the kernel finds */
-  if (path[0] == '\0')
-    path[0] = '@';
-  else if (!ml__path_real(path, real, sizeof real))
-    return false;
+  *n = len > offsetof(struct sockaddr_un, sun_path) ? len - offsetof(struct sockaddr_un, sun_path)
+                                                    : 0;
+  memset(path, 0, sizeof un->sun_path + 1);
+  memcpy(path, un->sun_path, *n < sizeof un->sun_path ? *n : sizeof un->sun_path);
+  if (*n == 0) return false; /* a name that the kernel finds */
+  if (path[0] != '\0') return ml__path_real(path, real, room);
+  path[0] = '@';
+  return true;
+}
+
+static bool may_unix(const ml_sandbox *s, ml_perm perm, const char *path, size_t n,
+                     const char *real) {
   for (int i = 0; i < s->n; i++) {
     const ml_rule *r = &s->rules[i];
     size_t have;
@@ -256,6 +260,23 @@ static bool may_unix(const ml_sandbox *s, ml_perm perm, const struct sockaddr *s
     if (strncmp(real, r->name, have) == 0 && (real[have] == '\0' || real[have] == '/')) return true;
   }
   return false;
+}
+
+int ml__unix_pin(const ml_engine *e, ml_perm perm, struct sockaddr *sa, size_t *len, int *fd) {
+  struct sockaddr_un *un = (struct sockaddr_un *)(void *)sa;
+  char path[sizeof un->sun_path + 1], real[4096];
+  size_t n;
+  *fd = -1;
+  if (e->sandbox == NULL || sa->sa_family != AF_UNIX) return 0;
+  if (!unix_path(sa, *len, path, &n, real, sizeof real) ||
+      !may_unix(e->sandbox, perm, path, n, real))
+    return ML_EDENIED;
+  if (path[0] == '@') return 0;
+  *fd = ml__path_open(real);
+  if (*fd < 0) return *fd;
+  n = (size_t)snprintf(un->sun_path, sizeof un->sun_path, "/proc/self/fd/%d", *fd);
+  *len = offsetof(struct sockaddr_un, sun_path) + n + 1;
+  return 0;
 }
 
 static bool same_host(const plain *a, const plain *b) {
@@ -282,7 +303,11 @@ bool ml__may_address(ml_engine *e, ml_perm perm, const struct sockaddr *sa, size
   const ml_sandbox *s = e->sandbox;
   plain p;
   if (s == NULL) return true;
-  if (sa->sa_family == AF_UNIX) return may_unix(s, perm, sa, len);
+  if (sa->sa_family == AF_UNIX) {
+    char path[sizeof((struct sockaddr_un *)0)->sun_path + 1], real[4096];
+    size_t n;
+    return unix_path(sa, len, path, &n, real, sizeof real) && may_unix(s, perm, path, n, real);
+  }
   p = plain_of(sa, perm == ML_P_NET);
   if (p.family == 0) return false;
   if (ml__may(s, perm)) return true;

@@ -183,8 +183,7 @@ static bool enough(unsigned has, unsigned how) {
 
 /* ---- opening ---- */
 
-/* O_PATH by a real name, no link followed: a descriptor, or UV_E*. */
-static int open_real(const char *real) {
+int ml__path_open(const char *real) {
   struct open_how how = {.flags = O_PATH | O_CLOEXEC,
                          .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
   const char *at = real;
@@ -232,7 +231,7 @@ static bool in_proc(int fd, const char *real) {
 
 /* Holds the file of the real name. */
 static int hold_file(const char *real, ml_pathpin *pin) {
-  pin->fd = open_real(real);
+  pin->fd = ml__path_open(real);
   if (pin->fd < 0) return pin->fd;
   pin->exists = true;
   snprintf(pin->path, sizeof pin->path, "/proc/self/fd/%d", pin->fd);
@@ -276,7 +275,7 @@ static int hold_name(char *real, unsigned how, ml_pathpin *pin) {
     pin->fd = make_parents(real);
   else {
     *slash = '\0';
-    pin->fd = open_real(slash == real ? "/" : real);
+    pin->fd = ml__path_open(slash == real ? "/" : real);
     *slash = '/';
   }
   if (pin->fd < 0) return pin->fd;

@@ -414,6 +414,40 @@ describe("addresses of a sandbox", function()
     end
   end)
 
+  it("of unix sockets hold what was looked at until the system call", function()
+    local dir = house()
+    local options = { "--allow-read=" .. dir, "--allow-write=" .. dir, "--allow-listen=unix:" .. dir, "--allow-net=unix:" .. dir .. "/out" }
+    -- the address is looked at by the call; what it leads to is changed before that is awaited
+    local prepare = [[local socket = require "socket"
+      local server <close> = socket.socket("unix", KIND)
+      server:bind(DIR .. "/private/s")
+      if KIND == "stream" then server:listen() end
+      local s <close> = socket.socket("unix", KIND)
+      local op = OPERATION
+      await(fs.symlink(DIR .. "/private/s", DIR .. "/out/s"))
+      local ok, err = pcall(await, op)
+      await(fs.unlink(DIR .. "/out/s")) await(fs.unlink(DIR .. "/private/s"))
+      return ok, ok or err.code or tostring(err)]]
+    local expressions = {}
+    for operation, kind in pairs {
+      ['s:connect(DIR .. "/out/s")'] = "stream", ['asyncio.open_unix_connection(DIR .. "/out/s")'] = "stream",
+      ['require("asyncio.net").connect_unix(DIR .. "/out/s")'] = "stream",
+      ['s:sendto("x", DIR .. "/out/s")'] = "dgram", ['s:sendmsg({ "x" }, DIR .. "/out/s")'] = "dgram",
+    } do
+      expressions[#expressions + 1] = prepare:gsub("KIND", '"' .. kind .. '"'):gsub("OPERATION", function() return operation end)
+    end
+    for text, got in pairs(try(dir, options, expressions)) do
+      assert(got:find("EACCES", 1, true) or got:find("PermissionError", 1, true), text .. ": " .. got)
+    end
+    allowed(dir, options, { [[local socket = require "socket"
+      local server <close>, ours = socket.socket("unix", "dgram"), DIR .. "/out/d"
+      server:bind(ours)
+      local s <close> = socket.socket("unix", "dgram")
+      await(s:sendto("a", ours)) await(s:sendmsg({ "b", "c" }, ours)) await(s:connect(ours)) await(s:send("d"))
+      assert(s:getpeername() == ours)
+      return await(server:recv(9)) .. await(server:recv(9)) .. await(server:recv(9)) == "abcd"]] })
+  end)
+
   it("let who has sent a datagram be answered", function()
     local dir = house()
     allowed(dir, { "--allow-listen=127.0.0.1", "--allow-net=127.0.0.1:9" }, { [[local socket = require "socket"
@@ -424,6 +458,26 @@ describe("addresses of a sandbox", function()
       local ok, err = pcall(function() await(b:sendto("x", to)) end)
       assert(not ok and asyncio.isinstance(err, asyncio.PermissionError))
       return true]] })
+  end)
+end)
+
+describe("certificates of a folder", function()
+  it("are read at once, each file under the rules", function()
+    local dir = house()
+    if not pcall(require, "ssl") then return end
+    local ca = assert(read(require("spec.certs").path "root.pem"))
+    os.execute(("mkdir %s/out/ca"):format(dir))
+    write(dir .. "/out/ca/0a1b2c3d.0", ca)
+    write(dir .. "/private/ca.pem", ca)
+    os.execute(("cd %s/out/ca; ln -s ../../private/ca.pem 11111111.0; echo x >22222222.0; cp 0a1b2c3d.0 other.pem"):format(dir))
+    local count = [[local context = require("ssl").SSLContext(require("ssl").PROTOCOL_TLS_CLIENT)
+      context:load_verify_locations { capath = DIR .. "/out/FOLDER" } return #context:get_ca_certs() ]]
+    local got = allowed(dir, { "--allow-read=" .. dir .. "/out" }, { (count:gsub("FOLDER", "ca")) })
+    assert.equal("true\t1", (select(2, next(got))))
+    refused(dir, { "--allow-read=" .. dir .. "/in" }, { (count:gsub("FOLDER", "ca")) })
+    os.execute(("cd %s/out/ca; rm 0a1b2c3d.0"):format(dir))
+    got = allowed(dir, { "--allow-read=" .. dir .. "/out" }, { (count:gsub("FOLDER", "ca")) })
+    assert.equal("true\t0", (select(2, next(got)))) -- not what the link leads to
   end)
 end)
 
