@@ -145,8 +145,9 @@ enum {                        /* ml_hconn.flags */
        ML_HC_READER = 1 << 17,   /* the body goes to `reader` */
        ML_HC_UPGRADED = 1 << 18, /* the stream has another sink now */
        ML_HC_TOOBIG = 1 << 19,
-       ML_HC_OLD = 1 << 20,  /* the request is one of HTTP/1.0 */
-       ML_HC_HTTP2 = 1 << 21 /* the peer has sent the preface of HTTP/2 */
+       ML_HC_OLD = 1 << 20,   /* the request is one of HTTP/1.0 */
+       ML_HC_HTTP2 = 1 << 21, /* the peer has sent the preface of HTTP/2 */
+       ML_HC_MORE = 1 << 22   /* its peer means to send another request */
 };
 
 struct ml_hconn;

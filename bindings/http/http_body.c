@@ -90,7 +90,8 @@ static void expects(ml_hconn *c) {
   uv_buf_t b = {.base = (char *)text, .len = sizeof text - 1};
   if (!(c->flags & ML_HC_CONTINUE)) return;
   c->flags &= ~(uint32_t)ML_HC_CONTINUE;
-  if (c->got == 0 && !(c->flags & ML_HC_STARTED)) ml__stream_write(c->s->loop->L, c->s, &b, 1);
+  if (c->got == 0 && !(c->flags & (ML_HC_STARTED | ML_HC_OVER)) && !(c->s->flags & ML_S_CLOSING))
+    ml__stream_write(c->s->loop->L, c->s, &b, 1);
 }
 
 static void begin_wait(ml_hconn *c) {

@@ -209,8 +209,9 @@ const ml_sink ml__http_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
 ** until it ends as well (RFC 9112, 9.6). */
 void ml__hconn_close(ml_hconn *c) {
   ml_stream *s = c->s;
-  bool unread = c->bad != 0 || (c->flags & (ML_HC_BODY | ML_HC_DISCARD)) || c->in.len > 0 ||
-                c->head != NULL;
+  bool unread = c->bad != 0 || (c->flags & (ML_HC_BODY | ML_HC_DISCARD)) ||
+                (c->flags & (ML_HC_BUSY | ML_HC_MORE)) == (ML_HC_BUSY | ML_HC_MORE) ||
+                c->in.len > 0 || c->head != NULL;
   if ((c->flags & (ML_HC_OVER | ML_HC_LINGER | ML_HC_UPGRADED)) || (s->flags & ML_S_CLOSING))
     return;
   ml__bytes_free(s->net, &c->in);
@@ -270,7 +271,13 @@ enum { WAIT = -1, AGAIN = -2 };
 
 /* The last exchange: is it over, and what of its body? */
 static int step_exchange(lua_State *L, ml_hconn *c, int idx) {
-  if (!(c->flags & ML_HC_ANSWERED)) return WAIT;
+  if (!(c->flags & ML_HC_ANSWERED)) { /* another task may, but not for ever if nobody is there */
+    if (c->flags & ML_HC_LATE)
+      ml__stream_fail(c->s, 0);
+    else if (c->flags & ML_HC_PEER_ENDED)
+      ml__hconn_deadline(c, c->settings->send_timeout);
+    return WAIT;
+  }
   if (!(c->flags & ML_HC_KEEP) || c->bad != 0) {
     if (c->bad != 0) tell_bad(L, c, idx);
     ml__hconn_close(c);

@@ -39,9 +39,10 @@ ml_exchange *ml__exchange_push(lua_State *L, ml_hconn *c, int idx) {
   lua_setiuservalue(L, -2, 1);
   c->head = NULL;
   ml__alloc(c->s->net->engine->alloc, h, size, 0);
-  c->flags &= ~(uint32_t)(ML_HC_KEEP | ML_HC_OLD);
+  c->flags &= ~(uint32_t)(ML_HC_KEEP | ML_HC_OLD | ML_HC_MORE);
   c->flags |= ML_HC_BUSY;
-  if ((x->head.flags & ML_HH_KEEP) && !(c->flags & ML_HC_SHUTDOWN)) c->flags |= ML_HC_KEEP;
+  if (x->head.flags & ML_HH_KEEP)
+    c->flags |= (c->flags & ML_HC_SHUTDOWN) ? ML_HC_MORE : ML_HC_KEEP | ML_HC_MORE;
   if (x->head.flags & ML_HH_CONTINUE) c->flags |= ML_HC_CONTINUE;
   if (x->head.minor == 0) c->flags |= ML_HC_OLD;
   if (x->head.method.n == 4 && memcmp(ml__hhead_text(&x->head), "HEAD", 4) == 0)

@@ -12,6 +12,7 @@ local function exchange(port, pieces)
   local reader, writer <close> = await(asyncio.open_connection("127.0.0.1", port))
   for i, bytes in ipairs(pieces) do
     for _ = 1, i > 1 and 2 or 0 do await(asyncio.sleep(0)) end -- the loop has polled
+    if writer:is_closing() then break end
     writer:write(bytes)
   end
   if not pieces.open then writer:write_eof() end
