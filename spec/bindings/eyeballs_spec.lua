@@ -124,6 +124,8 @@ describe("connecting to several addresses", function()
       assert.equal("127.0.0.1 ::1 127.0.0.2 ::ffff:127.0.0.9 127.0.0.3", tried({}, table.unpack(all)))
       assert.equal("127.0.0.1 127.0.0.2 ::1 127.0.0.3 ::ffff:127.0.0.9", tried({ interleave = 2 }, table.unpack(all)))
       assert.equal(table.concat(all, " "), tried({ interleave = 0 }, table.unpack(all)))
+      -- more than there are: all of the first family, then the others
+      assert.equal(tried({ interleave = 100 }, table.unpack(all)), tried({ interleave = math.maxinteger }, table.unpack(all)))
       assert.equal(table.concat(all, " "), tried({ happy_eyeballs_delay = false }, table.unpack(all)))
       assert.equal("::1 ::ffff:127.0.0.9", tried({ family = "inet6" }, table.unpack(all)))
     end)

@@ -227,7 +227,7 @@ local function interleave(infos, first)
     end
     group[#group + 1] = info
   end
-  for _ = 1, first - 1 do out[#out + 1] = table.remove(order[1], 1) end
+  for _ = 1, math.min(first - 1, #infos) do out[#out + 1] = table.remove(order[1], 1) end
   while #out < #infos do
     for _, group in ipairs(order) do out[#out + 1] = table.remove(group, 1) end
   end
