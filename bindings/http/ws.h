@@ -90,7 +90,8 @@ enum { /* ml_ws.obj.flags */
        ML_WS_PAUSED = 128, /* reading is */
        ML_WS_PONGS = 256,  /* a pong waits for room: ml_ws.pong */
        ML_WS_PINGED = 512, /* the heartbeat waits for an answer */
-       ML_WS_LOCAL = 1024  /* close() was called: messages are dropped */
+       ML_WS_LOCAL = 1024, /* close() was called: messages are dropped */
+       ML_WS_LATE = 2048   /* and the answer is due */
 };
 
 typedef struct ml_wsop ml_wsop;

@@ -130,7 +130,8 @@ static void linger(ml_ws *ws) {
   start_linger(ws);
 }
 
-/* Close frames went both ways: the server closes the connection (section 7.1.1). */
+/* Close frames went both ways: the server closes the connection, a client waits for that (section
+** 7.1.1). */
 static void closed_both(ml_ws *ws) {
   ml__timer_stop(ws->loop, &ws->beat);
   ml__list_remove(&ws->beat.job.link);
@@ -138,7 +139,7 @@ static void closed_both(ml_ws *ws) {
   if ((ws->obj.flags & ML_WS_SERVER) || ws->s == NULL)
     end_stream(ws);
   else
-    linger(ws);
+    start_linger(ws);
 }
 
 void ml__ws_send_close(ml_ws *ws, int code, const char *reason, size_t n) {
@@ -217,7 +218,7 @@ void ml__ws_drop_messages(ml_ws *ws) {
 
 void ml__ws_fail(ml_ws *ws, int code, const char *reason) {
   char text[2 + ML_WS_CONTROL] = {(char)(code >> 8), (char)code};
-  size_t n = strlen(reason) < ML_WS_CONTROL - 2 ? strlen(reason) : ML_WS_CONTROL - 2;
+  size_t n = strnlen(reason, ML_WS_CONTROL - 2);
   if (ws->obj.flags & (ML_WS_FAILED | ML_WS_GONE)) return;
   ws->obj.flags |= ML_WS_FAILED;
   ws->close_code = code;
@@ -400,7 +401,7 @@ static void end_frame(ml_ws *ws) {
     control_frame(ws);
     return;
   }
-  if (!ws->fin) return;
+  if (!ws->fin || m == NULL) return;
   if (ws->utf8.need > 0) {
     ml__ws_fail(ws, ML_WSC_INVALID, "text ends within a character");
     return;
@@ -416,7 +417,7 @@ void ml__ws_feed(ml_ws *ws, const char *bytes, size_t n) {
   const char *p = bytes, *end = bytes + n;
   if (ws->heartbeat > 0) {
     ws->heard = ml__loop_time(ws->loop);
-    ws->obj.flags &= (uint16_t)~ML_WS_PINGED;
+    ws->obj.flags &= (uint16_t) ~(ML_WS_PINGED | ML_WS_LATE);
   }
   while (p < end && !(ws->obj.flags & DEAF)) {
     if (!ws->inside) {
@@ -507,15 +508,18 @@ static void run_beat(ml_evloop *loop, ml_job *job) {
   if (ws->obj.flags & (ML_WS_SENT | DEAF)) return;
   if (ws->obj.flags & ML_WS_PAUSED) { /* nobody listens */
     ws->heard = now;
-    ws->obj.flags &= (uint16_t)~ML_WS_PINGED;
+    ws->obj.flags &= (uint16_t) ~(ML_WS_PINGED | ML_WS_LATE);
     due = now + ws->heartbeat;
   }
-  if (ws->obj.flags & ML_WS_PINGED) {
+  if ((ws->obj.flags & (ML_WS_PINGED | ML_WS_LATE)) == ML_WS_PINGED) {
+    ws->obj.flags |= ML_WS_LATE; /* or only not read yet: the loop may have been busy */
+    due = now;
+  } else if (ws->obj.flags & ML_WS_LATE) {
     ws->close_code = ML_WSC_ABNORMAL;
     if (deliver(ws, ML_WS_ERROR, late, sizeof late - 1)) ml__ws_abort(ws);
     return;
   }
-  if (now >= due) {
+  if (now >= due && !(ws->obj.flags & ML_WS_LATE)) {
     ws->obj.flags |= ML_WS_PINGED;
     ml__ws_send(ws, 0x80 | ML_WS_PING, "", 0);
     due = now + ws->heartbeat / 2;

@@ -522,6 +522,19 @@ describe("The heartbeat of a WebSocket", function()
     end)
   end)
 
+  it("does not take a late loop for a silent peer", function()
+    run(function()
+      local ws = server { heartbeat = 10 }
+      await(asyncio.sleep(11))
+      assert.same({ "9:" }, frames.list(ws:output()))
+      -- the answer has come, and is read in the very moment it is due
+      asyncio.get_running_loop():call_later(4, function() ws:feed(frames.pong()) end)
+      await(asyncio.sleep(8))
+      assert.is_false(ws:closed())
+      ws:abort()
+    end)
+  end)
+
   it("keeps nothing alive that is forgotten", function()
     run(function()
       do

@@ -5,12 +5,14 @@ local asyncio = require "asyncio"
 local M = {}
 
 --- Sends an upgrade request. Returns the answer's status, its headers (by lower-case name), reader and writer.
----@param opts table? {headers: table<string, string|false>, key, extra: bytes sent with the request, ssl, host}
+---@param opts table? {headers: table<string, string|false>, key, extra: bytes sent with the request, ssl, server_hostname, host}
 function M.request(port, path, opts)
   opts = opts or {}
   local websocket = require "http.websocket"
   local key = opts.key or websocket.new_key()
-  local reader, writer = await(asyncio.open_connection(opts.host or "127.0.0.1", port, { ssl = opts.ssl }))
+  local reader, writer = await(asyncio.open_connection(opts.host or "127.0.0.1", port, {
+    ssl = opts.ssl, server_hostname = opts.server_hostname,
+  }))
   local headers = {
     Host = "127.0.0.1:" .. port, Upgrade = "websocket", Connection = "Upgrade", ["Sec-WebSocket-Key"] = key,
     ["Sec-WebSocket-Version"] = "13",

@@ -466,6 +466,24 @@ describe("web.WebSocketResponse", function()
     end)
   end
 
+  if helper.has_tls() then
+    it("goes over TLS", function()
+      local certs = require "spec.certs"
+      serve(nil, function(ws, _, seen)
+        seen.cipher = ws:get_extra_info("cipher")
+        echo(ws)
+      end, function(port, seen)
+        local ws <close> = wsclient.connect(port, "/", { ssl = certs.client(), server_hostname = "localhost" })
+        for _, n in ipairs { 1, 1000, 300000 } do
+          await(ws:send_bytes(("s"):rep(n)))
+          assert.equal(("s"):rep(n), await(ws:receive_bytes(10)))
+        end
+        assert.is_true(await(ws:close()))
+        assert.is_truthy(seen.cipher)
+      end, { ssl = certs.server() })
+    end)
+  end
+
   it("runs without a connection on a mocked request", function()
     helper.run(async(function()
       local request, exchange = testing.make_mocked_request("GET", "/", { headers = {

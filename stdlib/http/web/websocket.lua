@@ -152,12 +152,11 @@ WebSocketResponse._prepare = async(function(self, request)
     settings.deflate, extensions = websocket.choose_deflate(header_of(request)("sec-websocket-extensions"))
   end
   local x = request._x
-  local reader, writer = x:upgrade(answer_headers(self, key, protocol, extensions))
+  local _, writer = x:upgrade(answer_headers(self, key, protocol, extensions))
   self._x, self._request, self._eof = x, request, false
   rawset(self, "_protocol", protocol)
   rawset(self, "_deflate", settings.deflate)
   rawset(self, "_conn", websocket.connect(writer, settings))
-  rawset(self, "_reader", reader)
   rawset(request, "_websocket", self)
   return self
 end, "WebSocketResponse.prepare")
