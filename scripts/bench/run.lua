@@ -14,6 +14,7 @@ local function env(name, default) return os.getenv(name) or default end
 local ENGINE = env("ENGINE", root .. "build/moonloop")
 local LUA, NODE = env("LUA", "lua5.4"), env("NODE", "node")
 local PYTHON = env("PYTHON", "/usr/bin/python3") -- the system's, which python3-uvloop belongs to
+local LLHTTP = " -w -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp $(ls /usr/share/llhttp/*.c)"
 local CC, CFLAGS = env("CC", "cc"), "-std=c11 -O2 -Wall -Wextra"
 
 ---------------------------------------------------------------------------------------------------
@@ -90,6 +91,21 @@ local function ws(name, connections, size, must, aim)
     quick_under = load .. "0.2",
     limit = out .. "ws",
     peers = { asyncio = false, uvloop = false },
+    figures = { { key = "us", unit = "us", must = must, aim = aim } },
+  }
+end
+
+-- web.Application asked by wrk, beside libuv with llhttp; by the rate, the limit is 1 / 0.75.
+local function http(name, path, what, must, aim)
+  local load = ("httpload %s 64 "):format(path)
+  return {
+    name = name,
+    what = what .. " on 64 connections, CPU of a request",
+    program = "http",
+    under = load .. "3",
+    quick_under = load .. "1",
+    limit = out .. "http",
+    peers = { asyncio = false, uvloop = false, Node = false },
     figures = { { key = "us", unit = "us", must = must, aim = aim } },
   }
 end
@@ -199,6 +215,21 @@ local rows = {
   echo("echo-64k", 8, 65536, 1.2, 1.1),
   tls("tls-16k", 64, 16384, 1.25, 1.0),
   tls("tls-64", 64, 64, 1.25, 1.1),
+  http("http", "/", "13 bytes of text from web.Application", 1.4, 1.2),
+  http("http-json", "/user/42", "a route with a parameter, its answer in JSON,", 1.5, 1.25),
+  {
+    name = "http-idle",
+    what = "10,000 idle keep-alive connections",
+    program = "http",
+    under = "idle http 10000",
+    quick_under = "idle http 1000",
+    limit = out .. "http",
+    peers = { asyncio = false, uvloop = false, Node = false },
+    figures = {
+      { label = "memory of one", key = "memory", unit = "KB", must = 3, aim = 2, absolute = true },
+      { label = "opening all", key = "ms", unit = "ms", must = 2, aim = 1.5 },
+    },
+  },
   ws("ws", 64, 64, 1.4, 1.2),
   ws("ws-16k", 64, 16384, 1.4, 1.2),
   udp("udp", 1, 1.18, 1.08),
@@ -322,6 +353,8 @@ local c_programs = {
   echo = { "echo.c", uv = true },
   processes = { "processes.c", uv = true },
   tls = { "tls.c", uv = true, ssl = true },
+  http = { "http.c", uv = true, llhttp = true },
+  httpload = { "httpload.c", "server.c" },
   ws = { "ws.c", uv = true, ssl = true, wslay = true },
   loadtls = { "loadtls.c", "server.c", ssl = true },
   udp = { "udp.c", uv = true },
@@ -383,6 +416,7 @@ local function build()
       flags.uv = flags.uv or pkg_config("libuv")
       flags.ssl = flags.ssl or program.ssl and pkg_config("openssl") or nil
       local libraries = (program.lua and flags.lua or "") .. (program.uv and flags.uv or "")
+        .. (program.llhttp and LLHTTP or "")
         .. (program.ssl and flags.ssl or "") .. (program.wslay and " -lwslay" or "")
       if program.engine then
         libraries = pkg_config(("--static %s/moonloop.pc"):format(engine_folder)) .. libraries .. " -lpthread"
