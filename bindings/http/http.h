@@ -121,6 +121,8 @@ typedef struct ml_hsettings {
 enum { ML_HS_ON_BAD = 1 }; /* user values */
 
 ml_hsettings *ml__checkhsettings(lua_State *L, int idx);
+/* Calls on_bad of the settings at idx. */
+void ml__hsettings_tell(lua_State *L, int idx, int status, const char *why, const ml_addr *peer);
 
 /* ---- connections ---- */
 
@@ -151,6 +153,7 @@ enum {                        /* ml_hconn.flags */
 };
 
 struct ml_hconn;
+struct ml_http2;
 typedef struct ml_hop { /* an operation: conn:next(), x:read() or a drain */
   ml_op op;
   struct ml_hconn *c; /* user value 1 */
@@ -189,6 +192,7 @@ typedef struct ml_hconn {
   size_t queued;   /* what was to be written when that was looked at last */
   ml_job gone;     /* cancels the task at `gone_pin` */
   int gone_pin;
+  struct ml_http2 *h2; /* what it has become, or NULL */
 } ml_hconn;
 /* User values. */
 enum { ML_HC_UV_SETTINGS = 1, ML_HC_UV_READER, ML_HC_UV_NEXT };
@@ -201,6 +205,7 @@ void ml__hconn_deadline(ml_hconn *c, double seconds); /* from now; < 0: none */
 void ml__hconn_bad(ml_hconn *c, int status, const char *why);
 void ml__hconn_wake(ml_hconn *c); /* who waits in conn:next() */
 void ml__hconn_pause(ml_hconn *c, bool pause);
+bool ml__hconn_is_over(const ml_hconn *c);
 void ml__hconn_close(ml_hconn *c); /* after what is queued; lingers if need be */
 void ml__hconn_shutdown(ml_hconn *c);
 int ml__hconn_detach(lua_State *L); /* a method */
@@ -221,6 +226,8 @@ void ml__hbody_add(ml_hconn *c, const char *p, size_t n);
 void ml__hbody_end(ml_hconn *c); /* it is complete, or never will be: c->bad, lost */
 void ml__hbody_reset(lua_State *L, ml_hconn *c,
                      int idx); /* the exchange is over; idx: the connection */
+/* Pushes an error of that class of the module's, with its status. */
+void ml__http_error(lua_State *L, const char *cls, int status, const char *why);
 extern const luaL_Reg ml__hbody_methods[];
 
 /* ---- exchanges ---- */

@@ -16,8 +16,7 @@ static bool failed(const ml_hconn *c) {
   return (c->flags & ML_HC_BODY) && (c->bad != 0 || (c->flags & (ML_HC_PEER_ENDED | ML_HC_OVER)));
 }
 
-/* Pushes an error of the class, with its status. */
-static void push_error(lua_State *L, const char *cls, int status, const char *why) {
+void ml__http_error(lua_State *L, const char *cls, int status, const char *why) {
   luaL_checkstack(L, 6, "error");
   lua_rawgetp(L, LUA_REGISTRYINDEX, &errors_key);
   lua_getfield(L, -1, cls);
@@ -31,7 +30,7 @@ static void push_error(lua_State *L, const char *cls, int status, const char *wh
 /* Pushes why the body never came in full. */
 static void push_failure(lua_State *L, const ml_hconn *c) {
   if (c->bad != 0) {
-    push_error(L, c->bad == 408 ? "RequestTimeout" : "BadRequest", c->bad, c->why);
+    ml__http_error(L, c->bad == 408 ? "RequestTimeout" : "BadRequest", c->bad, c->why);
   } else {
     ml__error_new(L, "OSError", "the peer has gone in the middle of the request's body");
     lua_pushliteral(L, "ECONNRESET");
@@ -43,7 +42,7 @@ static int raise_too_large(lua_State *L, ml_hconn *c, size_t limit) {
   char text[96];
   snprintf(text, sizeof text, "the request's body has more than %zu bytes", limit);
   c->flags &= ~(uint32_t)ML_HC_KEEP;
-  push_error(L, "PayloadTooLarge", 413, text);
+  ml__http_error(L, "PayloadTooLarge", 413, text);
   return ML_RAISE;
 }
 

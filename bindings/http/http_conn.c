@@ -13,6 +13,9 @@
 #include <string.h>
 
 #include "http.h"
+#ifdef ML_WITH_HTTP2
+#include "http2/http2.h"
+#endif
 
 ml_hconn *ml__checkhconn(lua_State *L, int idx) { return ml__checkobject(L, idx, ML_T_HTTPCONN); }
 
@@ -249,14 +252,8 @@ static void end_exchange(lua_State *L, ml_hconn *c, int idx) {
 
 static void tell_bad(lua_State *L, ml_hconn *c, int idx) {
   lua_getiuservalue(L, idx, ML_HC_UV_SETTINGS);
-  if (lua_getiuservalue(L, -1, ML_HS_ON_BAD) == LUA_TFUNCTION) {
-    lua_pushinteger(L, c->bad);
-    lua_pushstring(L, c->why);
-    ml__addr_push(L, &c->s->peer);
-    lua_call(L, 3, 0);
-    lua_pop(L, 1);
-  } else
-    lua_pop(L, 2);
+  ml__hsettings_tell(L, lua_gettop(L), c->bad, c->why, &c->s->peer);
+  lua_pop(L, 1);
 }
 
 static int hand_out(lua_State *L, ml_hconn *c, int idx) {
@@ -267,7 +264,74 @@ static int hand_out(lua_State *L, ml_hconn *c, int idx) {
   return 3;
 }
 
-enum { WAIT = -1, AGAIN = -2 };
+enum { WAIT = -1, AGAIN = -2, HTTP2 = -3 };
+
+/* ---- a peer that speaks HTTP/2 ---- */
+
+#ifdef ML_WITH_HTTP2
+static int become_http2(lua_State *L, ml_hconn *c, int idx) {
+  ml_stream *s = c->s;
+  lua_getiuservalue(L, idx, ML_HC_UV_SETTINGS);
+  c->h2 = ml__http2_new(L, s, lua_gettop(L), c->in.base + c->in.start, c->in.len);
+  lua_pop(L, 1);
+  stop_timer(c);
+  ml__bytes_free(s->net, &c->in);
+  s->flags &= ~(uint32_t)ML_S_PAUSED;
+  ml__stream_reading(s);
+  if (c->flags & ML_HC_SHUTDOWN) ml__http2_shutdown(c->h2);
+  if (s->flags & ML_S_EOF) s->sink->eof(s);
+  return HTTP2;
+}
+
+static int next_http2(lua_State *L, ml_hop *op) {
+  int n = ml__http2_next(L, op->c->h2, &op->op);
+  if (n == ML_PARK)
+    op->c->next = op;
+  else
+    op->op.obj.n = 0;
+  return n;
+}
+
+static void http2_unwait(const ml_hop *op) {
+  if (op->c->h2 != NULL) ml__http2_unwait(op->c->h2, &op->op);
+}
+
+static void http2_free(ml_hconn *c) {
+  if (c->h2 != NULL) ml__http2_unref(c->h2);
+  c->h2 = NULL;
+}
+
+static bool http2_over(const ml_hconn *c) { return c->h2 != NULL && ml__http2_over(c->h2); }
+static bool http2_busy(const ml_hconn *c) { return c->h2 != NULL && ml__http2_busy(c->h2); }
+
+static void http2_shutdown(ml_hconn *c) {
+  if (c->h2 != NULL) ml__http2_shutdown(c->h2);
+}
+
+static void http2_close(ml_hconn *c) {
+  if (c->h2 != NULL) ml__http2_close(c->h2);
+}
+#else
+static int become_http2(lua_State *L, ml_hconn *c, int idx) {
+  (void)L, (void)idx;
+  c->flags &= ~(uint32_t)ML_HC_HTTP2;
+  ml__hconn_bad(c, 505, "HTTP/2 is not served here");
+  return AGAIN;
+}
+static int next_http2(lua_State *L, ml_hop *op) { return (void)L, (void)op, ML_RAISE; }
+static void http2_unwait(const ml_hop *op) { (void)op; }
+static void http2_free(ml_hconn *c) { (void)c; }
+static bool http2_over(const ml_hconn *c) { return (void)c, false; }
+static bool http2_busy(const ml_hconn *c) { return (void)c, false; }
+static void http2_shutdown(ml_hconn *c) { (void)c; }
+static void http2_close(ml_hconn *c) { (void)c; }
+#endif
+
+bool ml__hconn_is_over(const ml_hconn *c) {
+  return (c->flags & (ML_HC_OVER | ML_HC_UPGRADED)) || http2_over(c);
+}
+
+/* ---- steps ---- */
 
 /* The last exchange: is it over, and what of its body? */
 static int step_exchange(lua_State *L, ml_hconn *c, int idx) {
@@ -303,6 +367,7 @@ static int step_exchange(lua_State *L, ml_hconn *c, int idx) {
 /* What to do next: a number of results, or WAIT, or AGAIN. */
 static int step(lua_State *L, ml_hconn *c, int idx) {
   ml_stream *s = c->s;
+  if (c->h2 != NULL) return HTTP2;
   if ((c->flags & ML_HC_OVER) || ((s->flags & ML_S_CLOSING) && s->first == NULL)) {
     end_exchange(L, c, idx);
     lua_pushnil(L);
@@ -323,11 +388,7 @@ static int step(lua_State *L, ml_hconn *c, int idx) {
     return AGAIN;
   }
   if (c->head != NULL) return hand_out(L, c, idx);
-  if (c->flags & ML_HC_HTTP2) {
-    lua_pushnil(L);
-    lua_pushliteral(L, "h2");
-    return 2;
-  }
+  if (c->flags & ML_HC_HTTP2) return become_http2(L, c, idx);
   if ((c->flags & (ML_HC_PEER_ENDED | ML_HC_LATE)) ||
       ((c->flags & ML_HC_SHUTDOWN) && c->partial == NULL)) {
     ml__hconn_close(c);
@@ -346,6 +407,7 @@ static int next_step(lua_State *L, ml_hop *op) {
   lua_getiuservalue(L, 1, 1);
   do n = step(L, c, 2);
   while (n == AGAIN);
+  if (n == HTTP2) return next_http2(L, op);
   if (n != WAIT) {
     op->op.obj.n = 0;
     return n;
@@ -370,6 +432,7 @@ static int next_begin(lua_State *L, ml_op *o) {
 static void next_cancel(ml_op *o) {
   ml_hop *op = (ml_hop *)o;
   if (op->c->next == op) op->c->next = NULL;
+  http2_unwait(op);
 }
 
 static int next_wake(lua_State *L, ml_op *o) {
@@ -420,6 +483,7 @@ static int c_call(lua_State *L) {
 
 void ml__hconn_shutdown(ml_hconn *c) {
   c->flags |= ML_HC_SHUTDOWN;
+  http2_shutdown(c);
   if (!(c->flags & ML_HC_STARTED)) c->flags &= ~(uint32_t)ML_HC_KEEP;
   ml__hconn_wake(c);
 }
@@ -431,6 +495,7 @@ static int c_shutdown(lua_State *L) {
 
 static int c_close(lua_State *L) {
   ml_hconn *c = ml__checkhconn(L, 1);
+  http2_close(c);
   if (!(c->flags & ML_HC_UPGRADED)) ml__stream_close(c->s);
   if (c->gone_pin != 0) forget_gone(L, c);
   stop_timer(c);
@@ -446,13 +511,15 @@ static int c_abort(lua_State *L) {
 
 static int c_is_closing(lua_State *L) {
   const ml_hconn *c = ml__checkhconn(L, 1);
-  lua_pushboolean(L, (c->flags & (ML_HC_OVER | ML_HC_LINGER)) || (c->s->flags & ML_S_CLOSING));
+  lua_pushboolean(L, ml__hconn_is_over(c) || (c->flags & ML_HC_LINGER) ||
+                         (c->s->flags & ML_S_CLOSING));
   return 1;
 }
 
 static int c_busy(lua_State *L) {
   const ml_hconn *c = ml__checkhconn(L, 1);
-  lua_pushboolean(L, (c->flags & ML_HC_BUSY) || c->head != NULL || c->partial != NULL);
+  lua_pushboolean(L, http2_busy(c) || (c->flags & ML_HC_BUSY) || c->head != NULL ||
+                         c->partial != NULL);
   return 1;
 }
 
@@ -485,6 +552,7 @@ static int c_gc(lua_State *L) {
   ml__bytes_free(s->net, &c->body);
   if (c->reader != NULL) c->reader->source = NULL;
   c->obj.magic = NULL;
+  http2_free(c);
   c->s = NULL;
   if (s->target == c) {
     s->target = NULL;

@@ -4,6 +4,9 @@
 #include <time.h>
 
 #include "http.h"
+#ifdef ML_WITH_HTTP2
+#include "http2/http2.h"
+#endif
 
 static const char http_key, known_key;
 
@@ -308,7 +311,7 @@ static int s_connections(lua_State *L) {
   const ml_hsettings *s = ml__checkhsettings(L, 1);
   lua_Integer n = 0;
   for (const ml_link *k = s->conns.next; k != &s->conns; k = k->next)
-    if (!(ml__containerof(k, const ml_hconn, all)->flags & (ML_HC_OVER | ML_HC_UPGRADED))) n++;
+    if (!ml__hconn_is_over(ml__containerof(k, const ml_hconn, all))) n++;
   lua_pushinteger(L, n);
   return 1;
 }
@@ -328,6 +331,16 @@ static void free_conns(ml_hsettings *s) {
 static int s_gc(lua_State *L) {
   free_conns(lua_touserdata(L, 1));
   return 0;
+}
+
+void ml__hsettings_tell(lua_State *L, int idx, int status, const char *why, const ml_addr *peer) {
+  if (lua_getiuservalue(L, idx, ML_HS_ON_BAD) == LUA_TFUNCTION) {
+    lua_pushinteger(L, status);
+    lua_pushstring(L, why);
+    ml__addr_push(L, peer);
+    lua_call(L, 3, 0);
+  } else
+    lua_pop(L, 1);
 }
 
 /* ---- taking over ---- */
@@ -368,5 +381,8 @@ int ml__open_http(lua_State *L) {
   ml__open_hconn(L);
   ml__open_exchange(L);
   ml__open_hheaders(L);
+#ifdef ML_WITH_HTTP2
+  ml__open_http2(L);
+#endif
   return 1;
 }

@@ -26,6 +26,8 @@ int ml__hconn_detach(lua_State *L) {
   ml_hconn *c = ml__checkhconn(L, 1);
   if ((c->flags & (ML_HC_OVER | ML_HC_LINGER)) || (c->s->flags & ML_S_CLOSING))
     return ml__misuse(L, "RuntimeError", "detach(): the connection is closed");
+  if (c->h2 != NULL)
+    return ml__misuse(L, "RuntimeError", "detach(): the connection is one of HTTP/2");
   if (c->flags & ML_HC_BUSY)
     return ml__misuse(L, "RuntimeError", "detach(): a request is being served");
   return detach(L, c);

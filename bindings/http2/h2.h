@@ -1,0 +1,202 @@
+/* What the units of HTTP/2 share: sessions, their streams, exchanges.
+**
+** A stream of a session (ml_h2stream) is made when a request's head is complete, and is a
+** block of its own: the session has a reference while the stream is open, the exchange that
+** scripts hold has one, and the StreamReader of its body another. nghttp2's callbacks run
+** inside libuv's or inside ours and touch no Lua: what needs Lua waits for the session's job,
+** which also sends: all frames of a round of the loop go out in one write.
+*/
+#ifndef ML_H2_H
+#define ML_H2_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "http2.h"
+
+#define H2_WINDOW (256 * 1024)       /* what a peer may send ahead, a stream */
+#define H2_CONN_WINDOW (1024 * 1024) /* and all of them */
+#define H2_STREAMS 128               /* at once */
+#define H2_HIGH (64 * 1024)          /* bytes of a response that wait, until writing waits */
+#define H2_LOW (16 * 1024)
+#define H2_COPY 8192 /* strings of this size and more are pinned, not copied */
+
+typedef struct ml_h2stream ml_h2stream;
+
+/* A part of a response's body that waits to be sent. */
+typedef struct ml_h2piece {
+  struct ml_h2piece *next;
+  const char *p; /* in a Lua string that is pinned, or in data */
+  size_t n, size;
+  int pin;
+  char data[];
+} ml_h2piece;
+
+enum {                     /* ml_http2.flags */
+       H2_OVER = 1,        /* no more requests come: the session is deleted */
+       H2_SHUTDOWN = 2,    /* a graceful end was asked for */
+       H2_LEAVING = 4,     /* the last GOAWAY is on its way */
+       H2_CALM = 8,        /* the peer was told to calm down, and is not heard any more */
+       H2_BLOCKED = 16,    /* the buffer was too small for the next frame */
+       H2_LINGER = 32,     /* what still comes is dropped */
+       H2_INSIDE = 64,     /* nghttp2 is on the C stack */
+       H2_HEAD = 128,      /* a request's head is coming */
+       H2_FORGOTTEN = 512, /* the loop is closed */
+       H2_GREETED = 256    /* the peer's first SETTINGS have come */
+};
+
+/* A head that is coming: one at a time. */
+typedef struct ml_h2parse {
+  ml_hfield *fields; /* the first is kept for `host` */
+  char *text;
+  uint32_t nfields, capfields;
+  uint32_t ntext, captext;
+  uint32_t size; /* of names and values */
+  uint32_t cookies;
+  ml_hspan method, path, authority, host;
+  uint64_t length;
+  bool has_length, has_host, expects, too_large;
+} ml_h2parse;
+
+struct ml_http2 {
+  int refs;
+  uint32_t flags;
+  ml_http *http;
+  ml_hsettings *settings;
+  ml_stream *s;
+  ml_evloop *loop;
+  nghttp2_session *session; /* NULL: over */
+  ml_op *next;              /* waits for a request, or NULL */
+  ml_link streams;          /* ml_h2stream.all: open */
+  ml_link waiting;          /* ml_h2stream.link: requests that nobody has taken */
+  ml_link gone;             /* ml_h2stream.link: something is to be told to Lua */
+  ml_job job;
+  ml_timer timer;
+  uint32_t nstreams; /* open */
+  uint32_t nlive;    /* handed out, and not answered yet */
+  ml_h2parse parse;
+  char *out; /* while frames are gathered */
+  size_t nout;
+  double head_since, idle_since, quiet_since;
+  double credit_at;
+  int credit; /* see h2_guard.c */
+  double lingering_time;
+  int pin; /* of the settings */
+};
+
+enum {                       /* ml_h2stream.flags */
+       H2S_OPEN = 1,         /* in h->streams */
+       H2S_GIVEN = 2,        /* an exchange was made */
+       H2S_BODY = 4,         /* the request has a body */
+       H2S_EOF = 8,          /* it has come in full */
+       H2S_LOST = 16,        /* the peer has gone, or has reset it */
+       H2S_STARTED = 32,     /* the response has begun */
+       H2S_FINISHED = 64,    /* it has ended, as far as scripts go */
+       H2S_DEFERRED = 128,   /* nghttp2 waits for more of it */
+       H2S_NOBODY = 256,     /* it has none */
+       H2S_LENGTH = 512,     /* its length was told: `left` */
+       H2S_CONTINUE = 1024,  /* the peer waits for 100 Continue */
+       H2S_DISCARD = 2048,   /* what comes of the body is dropped */
+       H2S_HEADONLY = 4096,  /* HEAD */
+       H2S_BAD = 8192,       /* answered from here: `bad` is to be told */
+       H2S_WANTED = 1 << 14, /* a task waits for the body: the window is given back at once */
+       H2S_ENDED = 1 << 15,  /* the last frame of the response was sent */
+       H2S_LATE = 1 << 16    /* the request's body did not come in time */
+};
+
+struct ml_h2stream {
+  int refs;
+  int32_t id;
+  uint32_t flags;
+  ml_http2 *h;
+  ml_link all, link;
+  ml_hhead *head;
+  /* the request's body */
+  ml_bytes in;      /* not asked for */
+  uint64_t got;     /* bytes so far */
+  uint32_t unacked; /* of them the window is not given back */
+  ml_reader *reader;
+  ml_readsource source; /* of that */
+  ml_op *reading;       /* x:read(), or NULL */
+  size_t limit;         /* of that; 0: none */
+  /* the response */
+  ml_h2piece *first, *last;
+  size_t queued;
+  uint64_t left;
+  struct ml_h2trailers *trailers; /* or NULL */
+  ml_link drains;                 /* ml_waitop */
+  double body_since, send_since;
+  uint64_t written;
+  int task; /* pin: is cancelled when the peer goes; or 0 */
+  uint16_t bad;
+  const char *why;
+};
+
+/* What scripts have. User value 1: the StreamReader. */
+typedef struct ml_h2exchange {
+  ml_object obj;
+  ml_h2stream *x;
+} ml_h2exchange;
+
+/* ---- sessions (h2_session.c) ---- */
+
+static inline ml_allocator *ml__h2_alloc(const ml_http2 *h) { return h->http->net->engine->alloc; }
+void ml__h2_schedule(ml_http2 *h); /* the job, which sends */
+/* GOAWAY with that error, then the end. */
+void ml__h2_leave(ml_http2 *h, uint32_t error);
+void ml__h2_release(ml_http2 *h);
+/* Gives back the window of n bytes of the body. */
+void ml__h2_consume(ml_h2stream *x, uint32_t n);
+/* Something of the stream is to be told to Lua: by the job. */
+void ml__h2_tell(ml_h2stream *x);
+extern const ml_sink ml__h2_sink;
+
+/* ---- streams (h2_stream.c) ---- */
+
+ml_h2stream *ml__h2_stream_new(ml_http2 *h, int32_t id, ml_hhead *head);
+void ml__h2_stream_unref(ml_h2stream *x);
+void ml__h2_stream_data(ml_h2stream *x, const char *p, size_t n);
+void ml__h2_stream_eof(ml_h2stream *x);
+void ml__h2_want(ml_h2stream *x, bool wants); /* a task waits for more of the body */
+/* It is closed: nothing more comes or goes. lost: against the rules. */
+void ml__h2_stream_closed(ml_h2stream *x, bool lost);
+int ml__h2_piece_add(ml_h2stream *x, const char *p, size_t n, int pin);
+void ml__h2_pieces_take(ml_h2stream *x, char *to, size_t n);
+void ml__h2_finished(ml_h2stream *x); /* sets H2S_FINISHED */
+void ml__h2_took(ml_h2stream *x);     /* all that had come of the body was taken */
+void ml__h2_body_late(ml_h2stream *x);
+void ml__h2_reset(ml_h2stream *x, uint32_t error);
+void ml__h2_continue(ml_h2stream *x); /* 100 Continue */
+/* A short answer that is not the script's. */
+void ml__h2_answer(ml_h2stream *x, int status, const char *why);
+void ml__h2_trailers_free(ml_http2 *h, struct ml_h2trailers *t);
+int ml__h2_trailers_send(ml_h2stream *x);
+nghttp2_data_provider ml__h2_provider(ml_h2stream *x);
+
+/* ---- heads (h2_head.c) ---- */
+
+void ml__h2_head_begin(ml_http2 *h);
+/* 0 or an error of nghttp2's. */
+int ml__h2_head_add(ml_http2 *h, const char *name, size_t nname, const char *value, size_t nvalue);
+/* The head is complete: the status to answer with and why, or 0 and the head; NULL: no memory. */
+int ml__h2_head_end(ml_http2 *h, ml_hhead **head, const char **why);
+void ml__h2_head_free(ml_http2 *h);
+
+/* ---- floods and time-outs (h2_guard.c) ---- */
+
+void ml__h2_guard_init(ml_http2 *h);
+void ml__h2_charge(ml_http2 *h, int cost);
+void ml__h2_earn(ml_http2 *h, int credit);
+void ml__h2_frame_cost(ml_http2 *h, const nghttp2_frame_hd *hd);
+void ml__h2_watch(ml_http2 *h); /* something has begun that has a deadline */
+void ml__h2_watch_stream(ml_h2stream *x);
+void ml__h2_linger(ml_http2 *h); /* the session is over: drops what comes, then closes */
+
+/* ---- exchanges (h2_exchange.c, h2_respond.c) ---- */
+
+void ml__h2_exchange_push(lua_State *L, ml_h2stream *x);
+ml_h2stream *ml__h2_check(lua_State *L); /* of the exchange at 1 */
+void ml__h2_push_method(lua_State *L, const ml_h2stream *x);
+void ml__h2_push_path(lua_State *L, const ml_h2stream *x);
+extern const luaL_Reg ml__h2_respond_methods[];
+
+#endif

@@ -1,0 +1,164 @@
+/* What a peer may not do: work for nothing, and time that passes without any.
+**
+** Frames that cost us work and bring nothing (settings, pings, resets, empty frames, windows
+** that open by a byte) are paid for from a credit, which time and answered requests fill
+** again. A peer without credit is told to calm down (GOAWAY, ENHANCE_YOUR_CALM) and not heard
+** any more. nghttp2 has limits of its own for CONTINUATION, queued answers and settings.
+**
+** One timer serves a session. It is not moved when something new has a later deadline: it
+** fires, and is set to the next one that there is then.
+*/
+#include <math.h>
+
+#include "h2.h"
+
+#define CREDIT 2000 /* at most, and at first */
+#define RATE 100.0  /* a second */
+#define NOTICE 1.0  /* seconds for an answer to the notice of a GOAWAY */
+
+/* ---- floods ---- */
+
+void ml__h2_earn(ml_http2 *h, int credit) {
+  h->credit = h->credit + credit < CREDIT ? h->credit + credit : CREDIT;
+}
+
+void ml__h2_charge(ml_http2 *h, int cost) {
+  double now, more;
+  if (h->flags & H2_CALM) return;
+  h->credit -= cost;
+  if (h->credit >= 0) return;
+  now = ml__loop_time(h->loop);
+  more = (now - h->credit_at) * RATE;
+  h->credit_at = now;
+  ml__h2_earn(h, more < CREDIT ? (int)more : CREDIT);
+  if (h->credit >= 0) return;
+  h->flags |= H2_CALM;
+  ml__h2_leave(h, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+void ml__h2_frame_cost(ml_http2 *h, const nghttp2_frame_hd *hd) {
+  bool ack = hd->flags & NGHTTP2_FLAG_ACK;
+  switch (hd->type) {
+  case NGHTTP2_HEADERS: break;
+  case NGHTTP2_DATA:
+    if (hd->length == 0 && !(hd->flags & NGHTTP2_FLAG_END_STREAM)) ml__h2_charge(h, 4);
+    break;
+  case NGHTTP2_SETTINGS: ml__h2_charge(h, ack ? 1 : 10); break;
+  case NGHTTP2_PING: ml__h2_charge(h, ack ? 1 : 4); break;
+  case NGHTTP2_RST_STREAM: ml__h2_charge(h, 1); break; /* and see on_stream_close */
+  default: ml__h2_charge(h, 1); break;
+  }
+}
+
+/* ---- deadlines ---- */
+
+/* The earlier of two, of which the second is so long after `since`; < 0: never. */
+static double earlier(double when, double since, double seconds) {
+  return seconds >= 0 && since + seconds < when ? since + seconds : when;
+}
+
+static double stream_deadline(const ml_h2stream *x) {
+  const ml_hsettings *set = x->h->settings;
+  double when = INFINITY;
+  if ((x->flags & (H2S_WANTED | H2S_EOF)) == H2S_WANTED)
+    when = earlier(when, x->body_since, set->body_timeout);
+  if (x->queued > 0) when = earlier(when, x->send_since, set->send_timeout);
+  return when;
+}
+
+/* What belongs to the session itself. */
+static double own_deadline(const ml_http2 *h) {
+  const ml_hsettings *set = h->settings;
+  double when = INFINITY;
+  if ((h->flags & H2_HEAD) || !(h->flags & H2_GREETED))
+    when = earlier(when, h->head_since, set->header_timeout);
+  if (h->nstreams == 0) when = earlier(when, h->idle_since, set->keepalive_timeout);
+  if ((h->flags & (H2_SHUTDOWN | H2_LEAVING)) == H2_SHUTDOWN)
+    when = earlier(when, h->quiet_since, NOTICE);
+  if (h->flags & H2_LEAVING) when = earlier(when, h->quiet_since, set->send_timeout);
+  return when;
+}
+
+static double deadline(const ml_http2 *h) {
+  double when = own_deadline(h);
+  for (ml_link *k = h->streams.next; k != &h->streams; k = k->next) {
+    double d = stream_deadline(ml__containerof(k, ml_h2stream, all));
+    if (d < when) when = d;
+  }
+  return when;
+}
+
+/* The timer fires then, or before. */
+static void arm(ml_http2 *h, double when) {
+  if (when == INFINITY || (h->timer.index != 0 && h->timer.when <= when)) return;
+  ml__timer_stop(h->loop, &h->timer);
+  ml__list_remove(&h->timer.job.link);
+  if (ml__timer_start(h->loop, &h->timer, when) < 0) ml__stream_fail(h->s, UV_ENOMEM);
+}
+
+void ml__h2_watch(ml_http2 *h) {
+  if (!(h->flags & H2_OVER)) arm(h, own_deadline(h));
+}
+
+void ml__h2_watch_stream(ml_h2stream *x) {
+  if (!(x->h->flags & H2_OVER) && (x->flags & H2S_OPEN)) arm(x->h, stream_deadline(x));
+}
+
+static void stream_expired(ml_h2stream *x) {
+  if (x->queued > 0 || (x->flags & H2S_STARTED)) {
+    ml__h2_reset(x, NGHTTP2_CANCEL);
+    return;
+  }
+  ml__h2_body_late(x);
+}
+
+static void expire(ml_http2 *h, double now) {
+  for (ml_link *k = h->streams.next, *next; k != &h->streams; k = next) {
+    ml_h2stream *x = ml__containerof(k, ml_h2stream, all);
+    next = k->next;
+    if (stream_deadline(x) <= now) stream_expired(x);
+  }
+  if (own_deadline(h) > now) return;
+  if (h->flags & H2_LEAVING) {
+    ml__stream_fail(h->s, 0);
+    return;
+  }
+  h->quiet_since = now;
+  ml__h2_leave(h, NGHTTP2_NO_ERROR);
+  if (!(h->flags & H2_SHUTDOWN) && h->nstreams > 0) ml__stream_fail(h->s, 0); /* a slow head */
+}
+
+static void on_timer(ml_evloop *l, ml_job *job) {
+  ml_timer *t = ml__containerof(job, ml_timer, job);
+  ml_http2 *h = ml__containerof(t, ml_http2, timer);
+  double now = ml__loop_time(l) + 1e-3;
+  if (h->flags & H2_LINGER) {
+    ml__stream_close(h->s);
+    return;
+  }
+  if (h->flags & H2_OVER) return;
+  expire(h, now);
+  if (!(h->flags & H2_OVER)) arm(h, deadline(h));
+}
+
+void ml__h2_linger(ml_http2 *h) {
+  double seconds = h->lingering_time;
+  ml_stream *s = h->s;
+  if (seconds <= 0 || (s->flags & ML_S_EOF)) {
+    ml__stream_close(s);
+    return;
+  }
+  h->flags |= H2_LINGER;
+  ml__stream_end(s);
+  if (s->flags & ML_S_CLOSING) return;
+  if (ml__timer_start(h->loop, &h->timer, ml__loop_time(h->loop) + seconds) < 0)
+    ml__stream_close(s);
+}
+
+void ml__h2_guard_init(ml_http2 *h) {
+  ml__timer_init(&h->timer, on_timer);
+  h->credit = CREDIT;
+  h->credit_at = h->head_since = h->idle_since = ml__loop_time(h->loop);
+  h->quiet_since = h->idle_since;
+  ml__h2_watch(h);
+}

@@ -1,0 +1,602 @@
+/* A session: between a stream of bytes and nghttp2.
+**
+** Bytes that come are given to nghttp2 at once, whose callbacks make requests of them and
+** wake who waits for one. What is to be sent is gathered by the session's job: first all
+** handlers that are ready have their turn, then the frames of all of them leave together.
+** It stops while the connection has more to send than it takes.
+**
+** open -> leaving (the last GOAWAY goes out; streams that are open end) -> over (nghttp2's
+** session is deleted, next() gives nil) -> freed when nobody refers to it.
+*/
+#include <string.h>
+
+#include "h2.h"
+
+/* ---- memory for nghttp2, from the engine ---- */
+
+#define HEAD 16
+
+static void *mem_alloc(size_t n, void *ud) {
+  char *p = n > SIZE_MAX - HEAD ? NULL : ml__alloc(ud, NULL, 0, n + HEAD);
+  if (p == NULL) return NULL;
+  *(size_t *)(void *)p = n + HEAD;
+  return p + HEAD;
+}
+
+static void mem_free(void *p, void *ud) {
+  char *b = p;
+  if (p != NULL) ml__alloc(ud, b - HEAD, *(size_t *)(void *)(b - HEAD), 0);
+}
+
+static void *mem_calloc(size_t k, size_t n, void *ud) {
+  void *p = n > 0 && k > SIZE_MAX / n ? NULL : mem_alloc(k * n, ud);
+  if (p != NULL) memset(p, 0, k * n);
+  return p;
+}
+
+static void *mem_realloc(void *p, size_t n, void *ud) {
+  char *b = p;
+  if (p == NULL) return mem_alloc(n, ud);
+  if (n > SIZE_MAX - HEAD) return NULL;
+  b = ml__alloc(ud, b - HEAD, *(size_t *)(void *)(b - HEAD), n + HEAD);
+  if (b == NULL) return NULL;
+  *(size_t *)(void *)b = n + HEAD;
+  return b + HEAD;
+}
+
+/* ---- what comes ---- */
+
+static ml_h2stream *find(nghttp2_session *session, int32_t id) {
+  return nghttp2_session_get_stream_user_data(session, id);
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ud) {
+  (void)session;
+  ml__h2_frame_cost(ud, hd);
+  return 0;
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
+  ml_http2 *h = ud;
+  (void)session;
+  if (f->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  ml__h2_head_begin(h);
+  h->head_since = ml__loop_time(h->loop);
+  h->flags |= H2_HEAD;
+  ml__h2_watch(h);
+  return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uint8_t *name,
+                     size_t nname, const uint8_t *value, size_t nvalue, uint8_t flags, void *ud) {
+  (void)session;
+  (void)flags;
+  if (f->hd.type != NGHTTP2_HEADERS || f->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  return ml__h2_head_add(ud, (const char *)name, nname, (const char *)value, nvalue);
+}
+
+/* A request's head is complete. */
+static int on_request(ml_http2 *h, const nghttp2_frame *f) {
+  ml_hhead *head;
+  const char *why = NULL;
+  int status = ml__h2_head_end(h, &head, &why);
+  ml_h2stream *x;
+  h->flags &= ~(uint32_t)H2_HEAD;
+  if (h->flags & H2_CALM) return 0;
+  if (status == 0 && head == NULL) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  if (status == 0 && h->nlive >= H2_STREAMS) { /* handlers of streams that were reset still run */
+    ml__alloc(ml__h2_alloc(h), head, ml__hhead_size(head), 0);
+    return nghttp2_submit_rst_stream(h->session, 0, f->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+  }
+  x = ml__h2_stream_new(h, f->hd.stream_id, head);
+  if (x == NULL) {
+    if (head != NULL) ml__alloc(ml__h2_alloc(h), head, ml__hhead_size(head), 0);
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+  }
+  nghttp2_session_set_stream_user_data(h->session, x->id, x);
+  x->flags |= (f->hd.flags & NGHTTP2_FLAG_END_STREAM) ? H2S_EOF : H2S_BODY;
+  if (h->parse.method.n == 4 && memcmp(h->parse.text + h->parse.method.at, "HEAD", 4) == 0)
+    x->flags |= H2S_HEADONLY;
+  if (status != 0) {
+    ml__h2_answer(x, status, why);
+    return 0;
+  }
+  if ((head->flags & ML_HH_CONTINUE) && !(x->flags & H2S_EOF)) x->flags |= H2S_CONTINUE;
+  x->body_since = x->send_since = ml__loop_time(h->loop);
+  ml__list_append(&h->waiting, &x->link);
+  if (h->next != NULL) {
+    ml_op *op = h->next;
+    h->next = NULL;
+    ml__op_wake(op);
+  }
+  return 0;
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
+  ml_http2 *h = ud;
+  ml_h2stream *x;
+  switch (f->hd.type) {
+  case NGHTTP2_HEADERS:
+    if (f->headers.cat == NGHTTP2_HCAT_REQUEST) return on_request(h, f); /* fall through */
+  case NGHTTP2_DATA:
+    x = f->hd.flags & NGHTTP2_FLAG_END_STREAM ? find(session, f->hd.stream_id) : NULL;
+    if (x != NULL) ml__h2_stream_eof(x);
+    break;
+  case NGHTTP2_SETTINGS: h->flags |= H2_GREETED; break;
+  case NGHTTP2_PING:
+    if ((f->hd.flags & NGHTTP2_FLAG_ACK) && (h->flags & (H2_SHUTDOWN | H2_LEAVING)) == H2_SHUTDOWN)
+      ml__h2_leave(h, NGHTTP2_NO_ERROR);
+    break;
+  default: break;
+  }
+  return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
+                   void *ud) {
+  ml_h2stream *x = find(session, id);
+  (void)flags;
+  (void)ud;
+  if (x == NULL)
+    nghttp2_session_consume(session, id, n);
+  else
+    ml__h2_stream_data(x, (const char *)p, n);
+  return 0;
+}
+
+#define RESET_COST 8
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *ud) {
+  ml_http2 *h = ud;
+  ml_h2stream *x = find(session, id);
+  bool lost = error != NGHTTP2_NO_ERROR;
+  if (lost) ml__h2_charge(h, RESET_COST);
+  if (x == NULL) return 0;
+  nghttp2_session_set_stream_user_data(session, id, NULL);
+  if (!(x->flags & H2S_ENDED)) lost = true;
+  ml__h2_stream_closed(x, lost);
+  if (h->nstreams == 0) {
+    h->idle_since = ml__loop_time(h->loop);
+    ml__h2_watch(h);
+  }
+  return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *f, int code, void *ud) {
+  (void)session;
+  (void)f;
+  (void)code;
+  ml__h2_charge(ud, RESET_COST);
+  return 0;
+}
+
+/* ---- what goes ---- */
+
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
+  ml_h2stream *x;
+  (void)ud;
+  if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
+  if (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA) return 0;
+  x = find(session, f->hd.stream_id);
+  if (x == NULL) return 0;
+  x->flags |= H2S_ENDED;
+  ml__h2_earn(x->h, 4);
+  /* RFC 9113, 8.1: the rest of the request is not needed */
+  if (!(x->flags & H2S_EOF)) return nghttp2_submit_rst_stream(session, 0, x->id, NGHTTP2_NO_ERROR);
+  return 0;
+}
+
+static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t room,
+                       uint32_t *flags, nghttp2_data_source *source, void *ud) {
+  ml_h2stream *x = source->ptr;
+  size_t n = x->queued < room ? x->queued : room;
+  (void)session;
+  (void)id;
+  (void)buf;
+  (void)ud;
+  if (n == 0 && !(x->flags & H2S_FINISHED)) {
+    x->flags |= H2S_DEFERRED;
+    return NGHTTP2_ERR_DEFERRED;
+  }
+  *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  if (n == x->queued && (x->flags & H2S_FINISHED)) {
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (x->trailers != NULL) {
+      *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+      if (ml__h2_trailers_send(x) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
+  }
+  return (ssize_t)n;
+}
+
+nghttp2_data_provider ml__h2_provider(ml_h2stream *x) {
+  nghttp2_data_provider p = {.source = {.ptr = x}, .read_callback = on_read};
+  return p;
+}
+
+static int on_send_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *head, size_t n,
+                        nghttp2_data_source *source, void *ud) {
+  ml_http2 *h = ud;
+  ml_h2stream *x = source->ptr;
+  (void)session;
+  (void)f;
+  if (h->nout + 9 + n > ML_SLAB) {
+    h->flags |= H2_BLOCKED;
+    return NGHTTP2_ERR_WOULDBLOCK;
+  }
+  memcpy(h->out + h->nout, head, 9);
+  ml__h2_pieces_take(x, h->out + h->nout + 9, n);
+  h->nout += 9 + n;
+  if (n >= 256) ml__h2_earn(h, 1);
+  return 0;
+}
+
+static void write_out(lua_State *L, ml_http2 *h) {
+  uv_buf_t b = uv_buf_init(h->out, (unsigned)h->nout);
+  h->nout = 0;
+  if (b.len > 0 && !(h->s->flags & ML_S_DROPPED)) ml__stream_write(L, h->s, &b, 1);
+}
+
+static bool full(const ml_http2 *h) { return h->s->flags & (ML_S_FULL | ML_S_DROPPED); }
+
+/* False: nghttp2 has failed. */
+static bool gather(lua_State *L, ml_http2 *h) {
+  for (;;) {
+    const uint8_t *p;
+    ssize_t n = full(h) ? 0 : nghttp2_session_mem_send(h->session, &p);
+    if (n < 0) return false;
+    if (n == 0) {
+      write_out(L, h);
+      if (!(h->flags & H2_BLOCKED)) return true;
+      h->flags &= ~(uint32_t)H2_BLOCKED;
+      continue;
+    }
+    if (h->nout + (size_t)n > ML_SLAB) write_out(L, h);
+    if ((size_t)n > ML_SLAB) return false;
+    memcpy(h->out + h->nout, p, (size_t)n);
+    h->nout += (size_t)n;
+  }
+}
+
+static void over(ml_http2 *h);
+static void depart(ml_http2 *h);
+
+static void flush(lua_State *L, ml_http2 *h) {
+  ml_net *net = h->http->net;
+  ml_bytes b = {ml__slab(net), 0, 0, ML_SLAB};
+  bool ok = false;
+  if (b.base == NULL) {
+    ml__stream_fail(h->s, UV_ENOMEM);
+    return;
+  }
+  net->slab = NULL; /* ours meanwhile */
+  h->out = b.base;
+  h->flags |= H2_INSIDE;
+  ok = gather(L, h);
+  h->flags &= ~(uint32_t)H2_INSIDE;
+  h->out = NULL;
+  h->nout = 0;
+  ml__bytes_free(net, &b);
+  if (!ok)
+    ml__stream_fail(h->s, UV_ENOMEM);
+  else if (!full(h) && !nghttp2_session_want_read(h->session) &&
+           !nghttp2_session_want_write(h->session))
+    depart(h);
+}
+
+/* ---- the job ---- */
+
+/* (stream): the task that the exchange has named is cancelled. */
+static int cancel_task(lua_State *L) {
+  ml_h2stream *x = lua_touserdata(L, 1);
+  int pin = x->task;
+  x->task = 0;
+  ml__pushpinned(L, pin);
+  ml__unpin(L, pin);
+  lua_pushliteral(L, "the peer has gone");
+  ml__task_cancel(L, 2);
+  return 0;
+}
+
+static int tell_bad(lua_State *L) {
+  const ml_h2stream *x = lua_touserdata(L, 1);
+  ml__pushpinned(L, x->h->pin);
+  ml__hsettings_tell(L, 2, x->bad, x->why, &x->h->s->peer);
+  return 0;
+}
+
+static void tell_gone(lua_State *L, ml_http2 *h) {
+  while (!ml__list_empty(&h->gone)) {
+    ml_h2stream *x = ml__containerof(h->gone.next, ml_h2stream, link);
+    ml__list_remove(&x->link);
+    if (lua_checkstack(L, 8) && (x->task != 0 || (x->flags & H2S_BAD))) {
+      lua_pushcfunction(L, x->task != 0 ? cancel_task : tell_bad);
+      lua_pushlightuserdata(L, x);
+      if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+    }
+    ml__h2_stream_unref(x);
+  }
+}
+
+static void run(ml_evloop *loop, ml_job *job) {
+  ml_http2 *h = ml__containerof(job, ml_http2, job);
+  h->refs++;
+  if (h->session != NULL && !full(h)) flush(loop->L, h);
+  tell_gone(loop->L, h);
+  ml__h2_release(h);
+}
+
+void ml__h2_tell(ml_h2stream *x) {
+  if (!ml__list_empty(&x->link)) return;
+  ml__list_append(&x->h->gone, &x->link);
+  x->refs++; /* while it is in that list */
+  ml__h2_schedule(x->h);
+}
+
+void ml__h2_schedule(ml_http2 *h) {
+  if (!(h->flags & H2_FORGOTTEN) && ml__list_empty(&h->job.link)) ml__ready(h->loop, &h->job);
+}
+
+/* ---- as a sink ---- */
+
+static void received(ml_http2 *h, const char *p, size_t n) {
+  ssize_t rc;
+  if (h->session == NULL || (h->flags & H2_CALM)) return;
+  h->flags |= H2_INSIDE;
+  rc = nghttp2_session_mem_recv(h->session, (const uint8_t *)p, n);
+  h->flags &= ~(uint32_t)H2_INSIDE;
+  if (rc == NGHTTP2_ERR_BAD_CLIENT_MAGIC || rc == NGHTTP2_ERR_NOMEM ||
+      rc == NGHTTP2_ERR_CALLBACK_FAILURE)
+    ml__stream_fail(h->s, rc == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? 0 : UV_ENOMEM);
+  else if (rc < 0)
+    ml__h2_leave(h, rc == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
+  ml__h2_schedule(h);
+}
+
+static void sink_data(ml_stream *s, const char *p, size_t n) { received(s->target, p, n); }
+
+static void sink_eof(ml_stream *s) {
+  over(s->target);
+  ml__stream_close(s);
+}
+
+static void sink_pause(lua_State *L, ml_stream *s) {
+  (void)L;
+  (void)s;
+}
+
+static void sink_resume(ml_stream *s) {
+  if (s->target != NULL) ml__h2_schedule(s->target);
+}
+
+static void sink_lost(lua_State *L, ml_stream *s) {
+  ml_http2 *h = s->target;
+  (void)L;
+  if (h == NULL) return;
+  over(h);
+  ml__timer_stop(h->loop, &h->timer);
+  ml__list_remove(&h->timer.job.link);
+}
+
+/* The loop is closed: no job will run any more. */
+static void sink_forget(ml_stream *s) {
+  ml_http2 *h = s->target;
+  h->refs++;
+  h->flags |= H2_FORGOTTEN;
+  over(h);
+  ml__timer_stop(h->loop, &h->timer);
+  ml__list_remove(&h->timer.job.link);
+  ml__list_remove(&h->job.link);
+  while (!ml__list_empty(&h->gone)) {
+    ml_h2stream *x = ml__containerof(h->gone.next, ml_h2stream, link);
+    ml__list_remove(&x->link);
+    ml__h2_stream_unref(x);
+  }
+  if (s->refs == 0) h->s = NULL; /* it is being freed, with the engine */
+  ml__h2_release(h);
+}
+
+static void sink_yield(ml_stream *s, ml_bytes *to) {
+  (void)s;
+  memset(to, 0, sizeof *to);
+}
+
+const ml_sink ml__h2_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
+                             sink_lost, sink_forget, sink_yield};
+
+/* ---- the end ---- */
+
+/* No more of anything: what was not answered is lost. Not inside of nghttp2. */
+static void over(ml_http2 *h) {
+  nghttp2_session *session = h->session;
+  if (h->flags & H2_OVER) return;
+  h->flags |= H2_OVER;
+  h->session = NULL;
+  h->refs++;
+  ml__timer_stop(h->loop, &h->timer);
+  while (!ml__list_empty(&h->streams)) {
+    ml_h2stream *x = ml__containerof(h->streams.next, ml_h2stream, all);
+    ml__h2_stream_closed(x, true);
+  }
+  nghttp2_session_del(session);
+  ml__h2_head_free(h);
+  if (h->next != NULL) {
+    ml_op *op = h->next;
+    h->next = NULL;
+    ml__op_wake(op);
+  }
+  ml__h2_release(h);
+}
+
+/* All was said. What the peer still sends is dropped for a while: closed at once, it might
+** not read our last words. */
+static void depart(ml_http2 *h) {
+  over(h);
+  if (!(h->s->flags & ML_S_CLOSING)) ml__h2_linger(h);
+}
+
+void ml__h2_leave(ml_http2 *h, uint32_t error) {
+  if (h->session == NULL || (h->flags & H2_LEAVING)) return;
+  h->flags |= H2_LEAVING;
+  h->quiet_since = ml__loop_time(h->loop);
+  ml__h2_watch(h);
+  if (error == NGHTTP2_NO_ERROR)
+    nghttp2_submit_goaway(h->session, 0, nghttp2_session_get_last_proc_stream_id(h->session), error,
+                          NULL, 0);
+  else
+    nghttp2_session_terminate_session(h->session, error);
+  ml__h2_schedule(h);
+}
+
+void ml__h2_release(ml_http2 *h) {
+  ml_stream *s = h->s;
+  if (--h->refs > 0) return;
+  ml__timer_stop(h->loop, &h->timer);
+  ml__list_remove(&h->timer.job.link);
+  ml__list_remove(&h->job.link);
+  ml__unpin(h->http->net->engine->L, h->pin);
+  if (s != NULL) {
+    if (s->target == h) s->target = NULL;
+    ml__stream_unref(s);
+  }
+  ml__alloc(ml__h2_alloc(h), h, sizeof *h, 0);
+}
+
+void ml__http2_shutdown(ml_http2 *h) {
+  if (h->session == NULL || (h->flags & (H2_SHUTDOWN | H2_LEAVING))) return;
+  h->flags |= H2_SHUTDOWN;
+  h->quiet_since = ml__loop_time(h->loop);
+  if (h->nstreams == 0) {
+    ml__h2_leave(h, NGHTTP2_NO_ERROR);
+    return;
+  }
+  /* requests that are on their way are still served: RFC 9113, 6.8 */
+  nghttp2_submit_shutdown_notice(h->session);
+  nghttp2_submit_ping(h->session, 0, NULL);
+  ml__h2_watch(h);
+  ml__h2_schedule(h);
+}
+
+void ml__http2_close(ml_http2 *h) {
+  ml_stream *s = h->s;
+  h->refs++;
+  over(h);
+  if (s != NULL) ml__stream_close(s);
+  ml__h2_release(h);
+}
+
+bool ml__http2_busy(const ml_http2 *h) { return h->nstreams > 0 || h->nlive > 0; }
+bool ml__http2_over(const ml_http2 *h) { return (h->flags & H2_OVER) != 0; }
+
+void ml__http2_unref(ml_http2 *h) {
+  ml__http2_close(h);
+  ml__h2_release(h);
+}
+
+void ml__h2_consume(ml_h2stream *x, uint32_t n) {
+  ml_http2 *h = x->h;
+  if (h->session == NULL) return;
+  nghttp2_session_consume(h->session, x->id, n);
+  if (nghttp2_session_want_write(h->session)) ml__h2_schedule(h);
+}
+
+void ml__h2_reset(ml_h2stream *x, uint32_t error) {
+  ml_http2 *h = x->h;
+  if (h->session == NULL || !(x->flags & H2S_OPEN)) return;
+  nghttp2_submit_rst_stream(h->session, 0, x->id, error);
+  ml__h2_schedule(h);
+}
+
+/* ---- requests ---- */
+
+int ml__http2_next(lua_State *L, ml_http2 *h, ml_op *op) {
+  if (!ml__list_empty(&h->waiting)) {
+    ml_h2stream *x = ml__containerof(h->waiting.next, ml_h2stream, link);
+    ml__h2_exchange_push(L, x);
+    ml__h2_push_method(L, x);
+    ml__h2_push_path(L, x);
+    return 3;
+  }
+  if (h->flags & H2_OVER) {
+    lua_pushnil(L);
+    return 1;
+  }
+  h->next = op;
+  return ML_PARK;
+}
+
+void ml__http2_unwait(ml_http2 *h, const ml_op *op) {
+  if (h->next == op) h->next = NULL;
+}
+
+/* ---- making ---- */
+
+static int make_session(ml_http2 *h) {
+  nghttp2_mem mem = {ml__h2_alloc(h), mem_alloc, mem_free, mem_calloc, mem_realloc};
+  nghttp2_session_callbacks *cb = NULL;
+  nghttp2_option *opt = NULL;
+  nghttp2_settings_entry settings[] = {
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, h->settings->max_head},
+      {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+  };
+  int rc = nghttp2_session_callbacks_new(&cb);
+  if (rc == 0) rc = nghttp2_option_new(&opt);
+  if (rc == 0) {
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
+    nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_sent);
+    nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
+    nghttp2_option_set_no_auto_window_update(opt, 1);
+    nghttp2_option_set_no_closed_streams(opt, 1);
+    rc = nghttp2_session_server_new3(&h->session, cb, h, opt, &mem);
+  }
+  nghttp2_option_del(opt);
+  nghttp2_session_callbacks_del(cb);
+  if (rc == 0)
+    rc = nghttp2_submit_settings(h->session, 0, settings, sizeof settings / sizeof settings[0]);
+  if (rc == 0) rc = nghttp2_session_set_local_window_size(h->session, 0, 0, H2_CONN_WINDOW);
+  return rc;
+}
+
+ml_http2 *ml__http2_new(lua_State *L, ml_stream *s, int idx, const char *p, size_t n) {
+  ml_hsettings *settings = ml__checkhsettings(L, idx);
+  ml_http *http = ml__http(L);
+  int pin = ml__pin(L, idx);
+  ml_http2 *h = ml__alloc(http->net->engine->alloc, NULL, 0, sizeof *h);
+  if (h != NULL) {
+    memset(h, 0, sizeof *h);
+    h->refs = 1;
+    h->http = http;
+    h->settings = settings;
+    h->lingering_time = settings->lingering_time;
+    h->pin = pin;
+    h->loop = s->loop;
+    ml__list_init(&h->streams);
+    ml__list_init(&h->waiting);
+    ml__list_init(&h->gone);
+    ml__list_init(&h->job.link);
+    h->job.run = run;
+  }
+  if (h == NULL || make_session(h) != 0) {
+    if (h != NULL) nghttp2_session_del(h->session);
+    if (h != NULL) ml__alloc(ml__h2_alloc(h), h, sizeof *h, 0);
+    ml__unpin(L, pin);
+    luaL_error(L, "not enough memory");
+    return NULL;
+  }
+  h->s = s;
+  ml__stream_ref(s);
+  s->sink = &ml__h2_sink;
+  s->target = h;
+  ml__h2_guard_init(h);
+  if (n > 0) received(h, p, n);
+  ml__h2_schedule(h);
+  return h;
+}
