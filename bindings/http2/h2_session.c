@@ -75,6 +75,12 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uin
   return ml__h2_head_add(ud, (const char *)name, nname, (const char *)value, nvalue);
 }
 
+static void wake_next(ml_http2 *h) {
+  ml_op *op = h->next;
+  h->next = NULL;
+  if (op != NULL) ml__op_wake(op);
+}
+
 /* A request's head is complete. */
 static int on_request(ml_http2 *h, const nghttp2_frame *f) {
   ml_hhead *head;
@@ -104,11 +110,7 @@ static int on_request(ml_http2 *h, const nghttp2_frame *f) {
   if ((head->flags & ML_HH_CONTINUE) && !(x->flags & H2S_EOF)) x->flags |= H2S_CONTINUE;
   x->body_since = x->send_since = ml__loop_time(h->loop);
   ml__list_append(&h->waiting, &x->link);
-  if (h->next != NULL) {
-    ml_op *op = h->next;
-    h->next = NULL;
-    ml__op_wake(op);
-  }
+  wake_next(h);
   return 0;
 }
 
@@ -374,6 +376,8 @@ static void sink_lost(lua_State *L, ml_stream *s) {
   (void)L;
   if (h == NULL) return;
   over(h);
+  h->flags &= ~(uint32_t)H2_LINGER;
+  wake_next(h);
   ml__timer_stop(h->loop, &h->timer);
   ml__list_remove(&h->timer.job.link);
 }
@@ -414,17 +418,14 @@ static void over(ml_http2 *h) {
   h->session = NULL;
   h->refs++;
   ml__timer_stop(h->loop, &h->timer);
+  ml__list_remove(&h->timer.job.link);
   while (!ml__list_empty(&h->streams)) {
     ml_h2stream *x = ml__containerof(h->streams.next, ml_h2stream, all);
     ml__h2_stream_closed(x, true);
   }
   nghttp2_session_del(session);
   ml__h2_head_free(h);
-  if (h->next != NULL) {
-    ml_op *op = h->next;
-    h->next = NULL;
-    ml__op_wake(op);
-  }
+  wake_next(h);
   ml__h2_release(h);
 }
 
@@ -481,6 +482,8 @@ void ml__http2_close(ml_http2 *h) {
   ml_stream *s = h->s;
   h->refs++;
   over(h);
+  h->flags &= ~(uint32_t)H2_LINGER;
+  wake_next(h);
   if (s != NULL) ml__stream_close(s);
   ml__h2_release(h);
 }
@@ -517,7 +520,7 @@ int ml__http2_next(lua_State *L, ml_http2 *h, ml_op *op) {
     ml__h2_push_path(L, x);
     return 3;
   }
-  if (h->flags & H2_OVER) {
+  if ((h->flags & (H2_OVER | H2_LINGER)) == H2_OVER) {
     lua_pushnil(L);
     return 1;
   }
