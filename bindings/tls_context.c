@@ -398,12 +398,13 @@ static int c_get_ciphers(lua_State *L) {
   return 1;
 }
 
-/* context:set_alpn_protocols(names, each behind its length) */
+/* context:set_alpn_protocols(names, each behind its length [, unless some are set]) */
 static int c_set_alpn(lua_State *L) {
   ml_tlscontext *c = ml__tls_context_check(L, 1);
   size_t n;
   const char *names = luaL_checklstring(L, 2, &n);
   unsigned char *copy = NULL;
+  if (lua_toboolean(L, 3) && c->alpn_len > 0) return 0;
   if (n > 0) {
     copy = ml__alloc(c->engine->alloc, NULL, 0, n);
     if (copy == NULL) return luaL_error(L, "not enough memory");

@@ -324,6 +324,17 @@ static int s_shutdown(lua_State *L) {
   return 0;
 }
 
+/* settings:protocols(): what TLS may offer (ALPN), each name behind its length */
+static int s_protocols(lua_State *L) {
+  ml__checkhsettings(L, 1);
+#ifdef ML_WITH_HTTP2
+  lua_pushliteral(L, "\x02h2\x08http/1.1");
+#else
+  lua_pushliteral(L, "\x08http/1.1");
+#endif
+  return 1;
+}
+
 static void free_conns(ml_hsettings *s) {
   while (!ml__list_empty(&s->conns)) ml__list_remove(s->conns.next);
 }
@@ -372,7 +383,7 @@ int ml__open_http(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"serve", f_serve}, {"settings", f_settings}, {"reason", f_reason}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
-      {"connections", s_connections}, {"shutdown", s_shutdown}, {NULL, NULL}};
+      {"connections", s_connections}, {"shutdown", s_shutdown}, {"protocols", s_protocols}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", s_gc}, {NULL, NULL}};
   luaL_newlib(L, functions);
   ml__newtype(L, ML_T_MAKER, "http.Settings", methods, meta);

@@ -365,6 +365,7 @@ local function make_server(handler, protocols, limit, opts, tls)
     server:_established(transport)
   end)
   server = net.new_server(handler, protocols, limit, opts.backlog or 100, accept, opts.http)
+  if tls and opts.http then tls.context._context:set_alpn_protocols(opts.http:protocols(), true) end
   return server
 end
 

@@ -1,4 +1,4 @@
---- x:sendfile of HTTP/1's exchanges: a file as (a part of) a response's body.
+--- x:sendfile of exchanges: a file as (a part of) a response's body.
 
 local core = require "asyncio.core"
 local http_core = require "http.core"
@@ -72,6 +72,24 @@ end, "Exchange.sendfile")
 ---@return any awaitable of the number of bytes sent; OSError if the peer goes away
 function Exchange:sendfile(file, offset, count)
   return send(self, file, check(offset or 0, "offset"), check(count, "count"))
+end
+
+-- HTTP/2's frames are made of what was read.
+local Exchange2 = http_core.Exchange2
+if Exchange2 then
+  local send2 = async(function(x, file, offset, count)
+    local sent = 0
+    while sent < count do
+      local n = copy(x, file, offset + sent, count - sent)
+      if n == 0 then break end
+      sent = sent + n
+    end
+    return sent
+  end, "Exchange.sendfile")
+
+  function Exchange2:sendfile(file, offset, count)
+    return send2(self, file, check(offset or 0, "offset"), check(count, "count"))
+  end
 end
 
 return Exchange
