@@ -11,6 +11,7 @@ local fs = require "fs.core"
 local mime = require "mime"
 local misuse = require "asyncio.misuse"
 local path = require "fs.path"
+local phrases = require("http.status").phrases
 local ranges = require "http.ranges"
 require "http.sendfile"
 
@@ -62,7 +63,7 @@ end
 
 -- Errors that say something about the file, as answers.
 local answers = {
-  ENOENT = 404, ENOTDIR = 404, EXDEV = 404, ELOOP = 404, ENAMETOOLONG = 404, EINVAL = 404, EISDIR = 403,
+  EMFILE = 503, ENFILE = 503, ENOENT = 404, ENOTDIR = 404, EXDEV = 404, ELOOP = 404, ENAMETOOLONG = 404, EINVAL = 404, EISDIR = 403,
   EACCES = 403, EPERM = 403,
 }
 
@@ -317,7 +318,7 @@ function FileResponse._send(self, request, x)
   if not r[1] then
     local status = FileResponse._status_of(r[2])
     if not status then error(r[2], 0) end
-    return fail(self, x, status, status == 404 and "Not Found" or "Forbidden")
+    return fail(self, x, status, phrases[status])
   end
   local found = { is_dir = r[2] == "directory", size = r[3], mtime = r[4], coding = r[5], mask = r[6] }
   if type(r[7]) == "string" then found.content = r[7] else found.file = r[7] end
