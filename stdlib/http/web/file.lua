@@ -63,8 +63,8 @@ end
 
 -- Errors that say something about the file, as answers.
 local answers = {
-  EMFILE = 503, ENFILE = 503, ENOENT = 404, ENOTDIR = 404, EXDEV = 404, ELOOP = 404, ENAMETOOLONG = 404, EINVAL = 404, EISDIR = 403,
-  EACCES = 403, EPERM = 403,
+  ENOENT = 404, ENOTDIR = 404, EXDEV = 404, ELOOP = 404, ENAMETOOLONG = 404, EINVAL = 404, EISDIR = 403,
+  EACCES = 403, EPERM = 403, EMFILE = 503, ENFILE = 503,
 }
 
 --- The status for an error of the file system; nil: it is the server's trouble.

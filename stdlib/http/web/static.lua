@@ -111,7 +111,8 @@ local function on_directory(self, response, request, x)
   if not ok then
     local status = FileResponse._status_of(text)
     if not status then error(text, 0) end
-    error(status == 404 and errors.HTTPNotFound() or errors.HTTPForbidden(), 0)
+    local class = status == 404 and "HTTPNotFound" or status == 403 and "HTTPForbidden" or "HTTPServiceUnavailable"
+    error(errors[class](), 0)
   end
   local web = require("http.web.response")
   local answer = web.Response { text = text, content_type = "text/html" }
