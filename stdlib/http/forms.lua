@@ -186,7 +186,7 @@ end, "forms.read")
 --- Reads a form.
 ---@param content_type string the header's value: urlencoded or multipart/form-data
 ---@param stream any what has `read(n)`: a StreamReader
----@return any awaitable of a MultiDict; raises TooLarge, ValueError (no form or malformed), OSError
+---@param opts? {client_max_size: integer?, max_fields: integer?, dir: string?} 1 MiB (0: none), 1000, where files go
 ---@return any awaitable of a MultiDict; raises TooLarge, ValueError (no form, or malformed), OSError
 function M.read(content_type, stream, opts)
   core.options(opts, { "client_max_size", "max_fields", "dir" }, "forms.read")

@@ -1,8 +1,12 @@
 --- url: URLs, percent-encoding, query strings. This is the facade: it names the parts.
 
 local quoting = require "url.quoting"
+local urls = require "url.url"
 
 return {
+  URL = urls.URL,
+  parse = urls.parse,
+  join = urls.join,
   quote = quoting.quote,
   quote_plus = quoting.quote_plus,
   unquote = quoting.unquote,
