@@ -55,6 +55,30 @@ describe("moonloop serve", function()
       local status, out = helper.sh(("curl -s --cacert %s --resolve localhost:%d:127.0.0.1 https://localhost:%d/"):format(
         certs.path("root.pem"), port, port))
       assert.same({ 0, "<h1>home</h1>" }, { status, out })
+      local flags = io.open((helper.moonloop:match("^(.*)/") or "build") .. "/flags")
+      local http2 = not flags or flags:read("a"):find("ML_WITH_HTTP2", 1, true)
+      if flags then flags:close() end
+      if http2 and helper.sh("curl --version | grep -q HTTP2") == 0 then
+        status, out = helper.sh(("curl -s --http2 -w ' %%{http_version}' -r 4-7 --cacert %s --resolve localhost:%d:127.0.0.1 https://localhost:%d/")
+          :format(certs.path("root.pem"), port, port))
+        assert.same({ 0, "home 2" }, { status, out })
+      end
+      processes.signal(pid, "TERM")
+    end)
+  end
+
+  local browser = require "spec.browser"
+  if browser.command() then
+    it("is walked by a browser", function()
+      local pid, _, port = processes.start(("serve %s --port 0 --quiet"):format(site()))
+      require("asyncio").run(async(function()
+        local page <close> = browser.open(("http://127.0.0.1:%d/sub"):format(port))
+        page:wait("document.querySelector('li a')")
+        assert.equal(("http://127.0.0.1:%d/sub/"):format(port), page:eval("location.href"))
+        page:eval("[...document.querySelectorAll('a')].find(a => a.textContent == 'page.css').click()")
+        page:wait("location.pathname == '/sub/page.css' && document.body.textContent.length == 5500")
+        assert.same({}, page:errors())
+      end)())
       processes.signal(pid, "TERM")
     end)
   end
