@@ -48,6 +48,7 @@ check() {
       need 'Python 3' python3 have python3
       need 'curl' curl have curl
       need 'nginx' nginx have nginx
+      need 'nghttp and h2load' nghttp2-client have h2load
       need 'the openssl command' openssl have openssl
       need 'ps' procps have ps
       need 'GLib with headers' libglib2.0-dev have_pc glib-2.0
@@ -85,6 +86,7 @@ check() {
       need 'Node.js' nodejs have node
       need 'wrk' wrk have wrk
       need 'nginx' nginx have nginx
+      need 'nghttp and h2load' nghttp2-client have h2load
       need 'ws for Node.js' node-ws test -e /usr/share/nodejs/ws
       need 'wslay with headers' libwslay-dev test -e /usr/include/wslay/wslay.h
       ;;

@@ -329,6 +329,16 @@ local rows = {
     figures = { { key = "us", unit = "us", must = 1.43, aim = 1.11 } },
   },
   {
+    name = "h2",
+    what = "web.Application over HTTP/2, h2load -c 10 -m 32, by the rate; the limit: nginx",
+    program = "http2",
+    args = "300000 10 32",
+    quick = "50000 10 32",
+    limit = ("%s %s/http2.lua nginx"):format(ENGINE, here),
+    peers = nobody,
+    figures = { { key = "us", unit = "us", must = 1.43, aim = 1 } },
+  },
+  {
     name = "http-workers",
     what = "CPU of the busier of two workers for a request of both; the limit: one worker",
     program = "workers",
