@@ -83,24 +83,25 @@ struct ml_http2 {
   int pin; /* of the settings */
 };
 
-enum {                       /* ml_h2stream.flags */
-       H2S_OPEN = 1,         /* in h->streams */
-       H2S_GIVEN = 2,        /* an exchange was made */
-       H2S_BODY = 4,         /* the request has a body */
-       H2S_EOF = 8,          /* it has come in full */
-       H2S_LOST = 16,        /* the peer has gone, or has reset it */
-       H2S_STARTED = 32,     /* the response has begun */
-       H2S_FINISHED = 64,    /* it has ended, as far as scripts go */
-       H2S_DEFERRED = 128,   /* nghttp2 waits for more of it */
-       H2S_NOBODY = 256,     /* it has none */
-       H2S_LENGTH = 512,     /* its length was told: `left` */
-       H2S_CONTINUE = 1024,  /* the peer waits for 100 Continue */
-       H2S_DISCARD = 2048,   /* what comes of the body is dropped */
-       H2S_HEADONLY = 4096,  /* HEAD */
-       H2S_BAD = 8192,       /* answered from here: `bad` is to be told */
-       H2S_WANTED = 1 << 14, /* a task waits for the body: the window is given back at once */
-       H2S_ENDED = 1 << 15,  /* the last frame of the response was sent */
-       H2S_LATE = 1 << 16    /* the request's body did not come in time */
+enum {                        /* ml_h2stream.flags */
+       H2S_OPEN = 1,          /* in h->streams */
+       H2S_GIVEN = 2,         /* an exchange was made */
+       H2S_BODY = 4,          /* the request has a body */
+       H2S_EOF = 8,           /* it has come in full */
+       H2S_LOST = 16,         /* the peer has gone, or has reset it */
+       H2S_STARTED = 32,      /* the response has begun */
+       H2S_FINISHED = 64,     /* it has ended, as far as scripts go */
+       H2S_DEFERRED = 128,    /* nghttp2 waits for more of it */
+       H2S_NOBODY = 256,      /* it has none */
+       H2S_LENGTH = 512,      /* its length was told: `left` */
+       H2S_CONTINUE = 1024,   /* the peer waits for 100 Continue */
+       H2S_DISCARD = 2048,    /* what comes of the body is dropped */
+       H2S_HEADONLY = 4096,   /* HEAD */
+       H2S_BAD = 8192,        /* answered from here: `bad` is to be told */
+       H2S_WANTED = 1 << 14,  /* a task waits for the body: the window is given back at once */
+       H2S_ENDED = 1 << 15,   /* the last frame of the response was sent */
+       H2S_RESTING = 1 << 17, /* answered: the rest of the request is not let through */
+       H2S_LATE = 1 << 16     /* the request's body did not come in time */
 };
 
 struct ml_h2stream {

@@ -62,6 +62,8 @@ static double stream_deadline(const ml_h2stream *x) {
   double when = INFINITY;
   if ((x->flags & (H2S_WANTED | H2S_EOF)) == H2S_WANTED)
     when = earlier(when, x->body_since, set->body_timeout);
+  if ((x->flags & (H2S_RESTING | H2S_EOF)) == H2S_RESTING)
+    when = earlier(when, x->send_since, x->h->lingering_time);
   if (x->queued > 0) when = earlier(when, x->send_since, set->send_timeout);
   return when;
 }
@@ -106,7 +108,7 @@ void ml__h2_watch_stream(ml_h2stream *x) {
 
 static void stream_expired(ml_h2stream *x) {
   if (x->queued > 0 || (x->flags & H2S_STARTED)) {
-    ml__h2_reset(x, NGHTTP2_CANCEL);
+    ml__h2_reset(x, (x->flags & H2S_RESTING) ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
     return;
   }
   ml__h2_body_late(x);

@@ -174,6 +174,17 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *f, in
 
 /* ---- what goes ---- */
 
+/* RFC 9113, 8.1: the rest of the request is not needed. Told so at once, some peers would not
+** look at the answer: nothing more of it is let through, and they have a while. */
+static int rest(ml_h2stream *x) {
+  if (x->h->lingering_time <= 0)
+    return nghttp2_submit_rst_stream(x->h->session, 0, x->id, NGHTTP2_NO_ERROR);
+  x->flags |= H2S_DISCARD | H2S_RESTING;
+  x->send_since = ml__loop_time(x->h->loop);
+  ml__h2_watch_stream(x);
+  return 0;
+}
+
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
   ml_h2stream *x;
   (void)ud;
@@ -183,9 +194,7 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void 
   if (x == NULL) return 0;
   x->flags |= H2S_ENDED;
   ml__h2_earn(x->h, 4);
-  /* RFC 9113, 8.1: the rest of the request is not needed */
-  if (!(x->flags & H2S_EOF)) return nghttp2_submit_rst_stream(session, 0, x->id, NGHTTP2_NO_ERROR);
-  return 0;
+  return (x->flags & H2S_EOF) ? 0 : rest(x);
 }
 
 static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t room,
@@ -499,7 +508,10 @@ void ml__http2_unref(ml_http2 *h) {
 void ml__h2_consume(ml_h2stream *x, uint32_t n) {
   ml_http2 *h = x->h;
   if (h->session == NULL) return;
-  nghttp2_session_consume(h->session, x->id, n);
+  if (x->flags & H2S_RESTING)
+    nghttp2_session_consume_connection(h->session, n);
+  else
+    nghttp2_session_consume(h->session, x->id, n);
   if (nghttp2_session_want_write(h->session)) ml__h2_schedule(h);
 }
 

@@ -255,7 +255,7 @@ describe("the body of an HTTP/2 request", function()
       assert.equal("NO_ERROR", p:expect("RST_STREAM", 1).error)
       p:request(3, "GET", "/b")
       assert.equal(200, (p:response(3)))
-    end)
+    end, { lingering_time = 0.05 })
   end)
 
   it("raises when the peer resets the stream, or goes", function()
