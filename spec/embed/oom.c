@@ -212,6 +212,29 @@ static const struct {
      "assert(not pcall(await, asyncio.create_subprocess_exec('/no/where')))\n"
      "return 'ok'\n",
      1},
+    {"websockets",
+     "local has, websocket = pcall(require, 'http.websocket')\n"
+     "if not has then return 'ok' end\n"
+     "local deflate = require('http.ws').deflate and {} or nil\n"
+     "local a = websocket.connect(nil, {server = true, deflate = deflate, heartbeat = 10})\n"
+     "local b = websocket.connect(nil, {deflate = deflate, timeout = 1})\n"
+     "local asyncio = require 'asyncio'\n"
+     "local got = asyncio.create_task(function() return await(a:receive(100)) end)\n"
+     "await(asyncio.sleep(1))\n"
+     "local text = ('text '):rep(1000)\n"
+     "await(b:send_str(text)) await(b:send_bytes(text, {compress = false})) await(b:ping('p'))\n"
+     "local bytes = b:output()\n"
+     "for i = 1, #bytes, 999 do a:feed(bytes:sub(i, i + 998)) end\n"
+     "assert(await(got).data == text and await(a:receive_bytes()) == text)\n"
+     "b:feed(a:output() .. '\\x81\\x01x')\n"
+     "assert(await(b:receive_str()) == 'x')\n"
+     "await(b:close(nil, 'bye'))\n"
+     "a:feed(b:output() .. '\\xff')\n"
+     "assert(await(a:receive()).data == 1000 and a:close_code() == 1000)\n"
+     "b:feed('\\xff\\xff')\n"
+     "b:abort()\n"
+     "return 'ok'\n",
+     0},
     {"a host's values and classes",
      "local o, t = host.object, host.table\n"
      "assert(o.n == 7 and o:ping('pong') == 'pong' and await(o:answer()) == 5)\n"

@@ -286,6 +286,20 @@ describe("web.WebSocketResponse", function()
     end)
   end)
 
+  it("is iterated over by asyncio.aiter, too", function()
+    serve(nil, function(ws, _, seen)
+      seen.got = {}
+      for msg in asyncio.aiter(ws) do seen.got[#seen.got + 1] = msg.data end
+    end, function(port, seen)
+      local ws <close> = wsclient.connect(port)
+      await(ws:send_str("a"))
+      await(ws:send_str("b"))
+      await(ws:close())
+      helper.turn(5)
+      assert.same({ "a", "b" }, seen.got)
+    end)
+  end)
+
   it("sends from any number of tasks, each message in one piece", function()
     serve(nil, function(ws)
       local list = {}
