@@ -79,7 +79,7 @@ end
 
 local function insert(self, resource)
   local parsed = resource.parsed
-  resource.order = #self._list + 1
+  resource.order, resource.tail = #self._list + 1, parsed.tail
   self._list[resource.order] = resource
   self._shapes[parsed.shape] = resource
   if parsed.plain then

@@ -8,6 +8,8 @@ local misuse = require "asyncio.misuse"
 
 local M = {}
 
+local ANY <const> = "[^/]+"
+
 local keep = { ["2f"] = "%2F", ["2F"] = "%2F", ["25"] = "%25" }
 
 --- A path as routes compare it.
@@ -109,12 +111,20 @@ local function parameter(path, text, seen)
   end
   if seen[name] then refuse(path, ("it has two parameters %q"):format(name)) end
   seen[name] = true
-  return name, pattern or "[^/]+"
+  return name, pattern or ANY
+end
+
+-- The literal beginning, if one parameter for the last piece follows it, and nothing else.
+local function tail_of(parts)
+  local literal, parameter_of = parts[1], parts[2]
+  if #parts ~= 2 or type(literal) ~= "string" or type(parameter_of) ~= "table" then return nil end
+  if parameter_of.pattern ~= ANY or literal:sub(-1) ~= "/" or literal:find("%", 1, true) then return nil end
+  return literal
 end
 
 --- Takes a route's path apart. ValueError says what is wrong with it.
 ---@param path string
----@return table { path, plain, pattern, names, parts, shape, prefix, static }
+---@return table { path, plain, pattern, names, parts, shape, tail, prefix }
 function M.parse(path)
   if type(path) ~= "string" then
     misuse.blame(core.TypeError, "a route's path must be a string, got " .. misuse.describe(path))
@@ -149,6 +159,7 @@ function M.parse(path)
     names = names,
     parts = parts,
     shape = table.concat(shape),
+    tail = tail_of(parts),
     prefix = prefix:match("^(.*)/") or "", -- whole pieces that are literal
   }
 end

@@ -40,6 +40,7 @@ function Route._make(method, handler, resource, app, place)
   local route = {
     method = method, handler = handler, resource = resource, app = app, apps = { app }, place = place, call = false,
   }
+  if resource then route.param = resource.parsed.names[1] end
   route.match_meta = { __index = setmetatable({ route = route, handler = handler }, { __index = match_methods }) }
   return setmetatable(route, Route)
 end

@@ -146,15 +146,18 @@ end
 -- Without anything around the handler.
 local function plain_one(app)
   local paths = app.router._plain
+  local find_simple = require("http.web.core").finder(app.router._pieces, Request)
   return function(state, x, method, path)
     local resource = paths[path]
-    local route = resource and resource.routes[method]
-    local request
+    local route, request = resource and resource.routes[method], nil
     if route then
       request = setmetatable({ x, route, false }, Request)
     else
-      request = find(app, x, method, path)
-      route = request._route
+      request, route = find_simple(x, method, path)
+      if not route then
+        request = find(app, x, method, path)
+        route = request._route
+      end
     end
     state.x, state.request = x, request
     local response = route.call(request)
