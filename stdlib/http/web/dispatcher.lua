@@ -329,7 +329,7 @@ function UrlDispatcher:_resolve(method, path, host)
     path, escaped = normalise(path), true
     resource = plain[path]
   end
-  local allowed
+  local allowed = nil
   if resource then
     local route = resource.routes[method] or resource.routes["*"]
     if route then return route, false end

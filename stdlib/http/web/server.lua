@@ -149,7 +149,7 @@ local function plain_one(app)
   local find_simple = require("http.web.core").finder(app.router._pieces, Request)
   return function(state, x, method, path)
     local resource = paths[path]
-    local route, request = resource and resource.routes[method], nil
+    local route, request = resource and resource.routes[method]
     if route then
       request = setmetatable({ x, route, false }, Request)
     else

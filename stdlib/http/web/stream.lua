@@ -3,8 +3,8 @@
 ---
 --- A response's array part has what every response has (http.web.layout): STATUS; BODY, false if it is written piece by
 --- piece; TYPE, its content type; HEADERS and COOKIES, false until somebody looks at them (cookies: the line of one, or
---- name, line, value, name, line, value... of several); X, the exchange that it has been begun on; MORE, true if there is something rare to look at
---- (`_reason`, `_close`, `_compression`). `_eof` says that it is complete.
+--- name, line, value, name, line, value... of several); X, the exchange that it has been begun on; MORE, true if there
+--- is something rare to look at (`_reason`, `_close`, `_compression`). `_eof` says that it is complete.
 
 local class = require "http.web.class"
 local core = require "asyncio.core"
