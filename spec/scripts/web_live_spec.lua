@@ -8,7 +8,7 @@ local wsclient = require "spec.http.wsclient"
 
 -- Starts a script that serves, and runs f(port, url) in a task.
 local function serve(script, f)
-  local _, log = helper.background(helper.quote(helper.moonloop) .. " scripts/" .. script .. " 0")
+  local _, log = helper.background(helper.quote(helper.moonloop) .. " scripts/" .. script)
   local port
   for _ = 1, 200 * helper.slow do
     local file <close> = assert(io.open(log))
@@ -32,7 +32,7 @@ end
 
 describe("the script web_chat", function()
   it("lets people join, talk, and leave", function()
-    serve("web_chat.lua", function(port)
+    serve("web_chat.lua 0", function(port)
       local ada <close> = wsclient.connect(port, "/chat")
       await(ada:send_str("not JSON"))
       expect(ada, "error")
@@ -59,7 +59,7 @@ describe("the script web_chat", function()
 
   if browser.command() then
     it("has a page that does", function()
-      serve("web_chat.lua", function(port, url)
+      serve("web_chat.lua 0", function(port, url)
         local ada <close> = wsclient.connect(port, "/chat")
         await(ada:send_json { type = "join", name = "Ada" })
         expect(ada, "joined")
@@ -88,7 +88,7 @@ end)
 
 describe("the script web_dashboard", function()
   it("sends what a client has missed", function()
-    serve("web_dashboard.lua", function(port)
+    serve("web_dashboard.lua 0", function(port)
       local function events(last)
         local reader, writer = await(asyncio.open_connection("127.0.0.1", port))
         writer:write(("GET /events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: %s\r\n\r\n"):format(last))
@@ -105,7 +105,7 @@ describe("the script web_dashboard", function()
 
   if browser.command() then
     it("has a page that draws what comes", function()
-      serve("web_dashboard.lua", function(_, url)
+      serve("web_dashboard.lua 0", function(_, url)
         local page <close> = browser.open(url)
         page:wait("document.getElementById('status').textContent == 'live' && +document.body.dataset.drawn >= 3")
         assert.equal("1 ", page:wait("document.getElementById('watching').textContent == '1 ' && '1 '"))
