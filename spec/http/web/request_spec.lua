@@ -159,6 +159,90 @@ describe("Request", function()
     end)
   end)
 
+  it("reads forms", function()
+    local form = { headers = { ["Content-Type"] = "application/x-www-form-urlencoded" }, body = "a=1&b=x+y%21&a=2" }
+    helper.run(function()
+      local r = make("POST", "/", form)
+      local post = await(r:post())
+      assert.same({ "1", "x y!" }, { post.a, post.b })
+      assert.same({ "1", "2" }, post:getall("a"))
+      assert.equal(post, await(r:post()))
+      assert.equal(0, #await(make("GET", "/", form):post()))
+      assert.equal(0, #await(make("POST", "/", { body = "{}", headers = { ["Content-Type"] = "application/json" } }):post()))
+      assert.equal(0, #await(make("POST", "/"):post()))
+      r = make("POST", "/", form)
+      await(r:read())
+      assert.equal("1", (await(r:post())).a)
+    end)
+  end)
+
+  local parts = table.concat({
+    "--xx", 'Content-Disposition: form-data; name="a"', "", "1",
+    "--xx", 'Content-Disposition: form-data; name="f"; filename="x.txt"', "Content-Type: text/plain", "", "file\r\ntext",
+    "--xx--", "" }, "\r\n")
+  local multipart = { body = parts, headers = { ["Content-Type"] = "multipart/form-data; boundary=xx" } }
+
+  it("reads multipart forms, with files", function()
+    helper.run(function()
+      for _, first in ipairs { false, true } do
+        local r = make("POST", "/", multipart)
+        if first then await(r:read()) end
+        local post = await(r:post())
+        assert.equal("1", post.a)
+        assert.equal("x.txt", post.f.filename)
+        assert.equal("file\r\ntext", await(post.f:read()))
+        await(post.f:close())
+      end
+    end)
+  end)
+
+  it("closes a form's files when it has been answered", function()
+    local app, file = web.Application(), nil
+    app.router:add_post("/{how}", async(function(request)
+      file = (await(request:post())).f
+      assert.equal("file\r\ntext", await(file:read()))
+      if request.match_info.how == "fail" then error(web.HTTPConflict()) end
+      return web.Response()
+    end))
+    helper.run(function()
+      for how, status in pairs { well = 200, fail = 409 } do
+        local x = require("http.mock").exchange("POST", "/" .. how, multipart)
+        await(testing.answer(app, x))
+        assert.equal(status, x.status)
+        assert.is_false(pcall(await, file:read()))
+      end
+    end)
+  end)
+
+  it("reads the parts of a multipart body one after the other", function()
+    helper.run(function()
+      local reader, names = await(make("POST", "/", multipart):multipart()), {}
+      for part in reader:parts() do names[#names + 1] = part.name .. "=" .. await(part:text()) end
+      assert.same({ "a=1", "f=file\r\ntext" }, names)
+      helper.raises(asyncio.ValueError, function() await(make("POST", "/", { body = "x" }):multipart()) end)
+    end)
+  end)
+
+  it("refuses malformed forms with 400 and large ones with 413", function()
+    local opts = { body = "--yy\r\nnonsense", headers = { ["Content-Type"] = "multipart/form-data; boundary=xx" } }
+    helper.run(function()
+      raises_http(web.HTTPBadRequest, function() await(make("POST", "/", opts):post()) end)
+      opts.headers = { ["Content-Type"] = "multipart/form-data" }
+      raises_http(web.HTTPBadRequest, function() await(make("POST", "/", opts):post()) end)
+      raises_http(web.HTTPRequestEntityTooLarge, function()
+        await(make("POST", "/", { body = "a=" .. ("x"):rep(100), app = web.Application { client_max_size = 10 },
+          headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } }):post())
+      end)
+      raises_http(web.HTTPRequestEntityTooLarge, function()
+        await(make("POST", "/", { body = parts, app = web.Application { client_max_size = 10 },
+          headers = multipart.headers }):post())
+      end)
+      raises_http(web.HTTPBadRequest, function()
+        await(make("POST", "/", { body = ("a=1&"):rep(2000), headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } }):post())
+      end)
+    end)
+  end)
+
   it("can be cloned with something replaced", function()
     local r = make("GET", "/a?x=1", { headers = { Cookie = "a=1" } })
     assert.same({ "/a", "1", "1" }, { r.path, r.query.x, r.cookies.a })

@@ -381,6 +381,15 @@ local form_methods = { POST = true, PUT = true, PATCH = true, TRACE = true, DELE
 
 local MAX_FIELDS <const> = 1000
 
+-- Has there been a form that may have files? Then the server looks after each request.
+Request._uploads = { seen = false }
+
+--- For the server: files of a form that was read are closed when its request is over.
+function Request._close_form(self)
+  local form = rawget(self, "_post")
+  if form then await(require("http.forms").close(form)) end
+end
+
 -- What reading a form raises, as what the client is answered.
 local function form_error(err, limit)
   local forms = package.loaded["http.forms"]
@@ -404,6 +413,7 @@ end
 local function read_form(self, kind)
   if kind and self.content_type == "multipart/form-data" then
     local options = { client_max_size = self.client_max_size, max_fields = MAX_FIELDS }
+    Request._uploads.seen = true
     return await(require("http.forms").read(kind, stream_of(self), options))
   end
   return require("url").parse_qs(read(self), MAX_FIELDS)

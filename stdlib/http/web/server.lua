@@ -11,6 +11,8 @@ local async, await, current_task, create_task = core.async, core.await, core.cur
 local getmetatable, setmetatable, xpcall = getmetatable, setmetatable, xpcall
 local resolve, send_plain = require("http.web.dispatcher")._resolve, Response._send
 
+local uploads, close_form = Request._uploads, Request._close_form
+
 local M = {}
 
 -- ---- errors ----
@@ -121,6 +123,7 @@ local function fail(app, options, x, request, err)
     response = pages.internal_error(request, text_of(failure.err), failure.traceback, show)
   end
   if not request then request = Request._make(x, app._missing.not_found, false) end
+  if uploads.seen then pcall(close_form, request) end
   local ok, again = xpcall(response._send, on_error, response, request, x)
   if ok then return response end
   if getmetatable(again) == Failure then report(request, again) end
@@ -166,6 +169,7 @@ local function plain_one(app)
     else
       finish(response, request, x)
     end
+    if uploads.seen then close_form(request) end
     state.x, state.request = false, false
   end
 end
@@ -180,6 +184,7 @@ local function full_one(app, options, log)
     local response = request._route.call(request)
     finish(response, request, x)
     if cancelling then x:on_lost(nil) end
+    if uploads.seen then close_form(request) end
     if log then log_line(log, state, response) end
     state.x, state.request = false, false
   end
