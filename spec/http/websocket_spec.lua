@@ -34,6 +34,9 @@ for n in (0, 19, 20, 24, 27, 28, 83, 91, 92, 200):
       { name = "foo", params = { a = "1", b = "two" } },
     }, W.parse_extensions('permessage-deflate; Client_Max_Window_Bits, foo ; a=1; b="two"'))
     assert.same({ { name = "good", params = {} } }, W.parse_extensions("bad; a; a, good, x=y"))
+    local blanks = (" "):rep(200000) -- in no time: what is quadratic takes minutes
+    assert.same({ { name = "good", params = {} } }, W.parse_extensions(blanks .. "," .. blanks .. "x" .. blanks .. "y, good"))
+    assert.same({ { name = "good", params = { a = "1" } } }, W.parse_extensions("good;" .. blanks .. "a" .. blanks .. "=1"))
   end)
 
   if zlib then

@@ -60,7 +60,11 @@ end
 
 -- ---- the handshake ----
 
-local function trim(s) return (s:gsub("^[ \t]+", ""):gsub("[ \t]+$", "")) end
+-- Takes no longer than the text is long, whatever blanks are in it.
+local function trim(s)
+  local first = s:find("[^ \t]")
+  return first and s:match(".*[^ \t]", first) or ""
+end
 
 --- Is the word in a comma-separated header? Case does not matter.
 local function has_token(header, word)
