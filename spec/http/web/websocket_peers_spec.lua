@@ -1,4 +1,4 @@
--- Other people's clients: Python's aiohttp, Node's ws, Chromium. Each echoes messages of all kinds and sizes, compressed
+-- Other people's clients: Python's aiohttp, Node's ws, Chromium; and nginx in between. Each echoes messages of all kinds and sizes, compressed
 -- and not, and closes; the server closes, too.
 local asyncio = require "asyncio"
 local browser = require "spec.browser"
@@ -7,6 +7,7 @@ local helper = require "spec.helper"
 local has, web = pcall(require, "http.web")
 if not has or not pcall(require, "http.core") then return pending("built without HTTP") end
 local testing = require "http.testing"
+local wsclient = require "spec.http.wsclient"
 local T = web.WSMsgType
 
 --- Runs f(port, seen) while there are /echo, /server-closes and /page.
@@ -35,6 +36,13 @@ local function serve(f, page)
         await(ws:prepare(request))
         await(ws:close { code = 4321, message = "schön war's" })
         return ws
+      end)),
+      web.get("/events", async(function(request)
+        local events <close> = await(web.EventSourceResponse():prepare(request))
+        await(events:send("one", { id = "1" }))
+        await(events:wait())
+        seen.left = true
+        return events
       end)),
       web.get("/page", async(function() return web.Response { text = page, content_type = "text/html", charset = "utf-8" } end)),
     }
@@ -149,6 +157,50 @@ main().catch(e => { console.error(e); process.exit(1); });
   else
     pending("talks to Node's ws: node-ws is not installed")
   end
+
+  it("goes through nginx, which is in front of it", function()
+    serve(function(port, seen)
+      local folder, front = helper.tmpdir(), helper.unused_port()
+      local f <close> = assert(io.open(folder .. "/nginx.conf", "w"))
+      f:write((([[
+daemon off; master_process off; pid D/pid; error_log D/error.log;
+events {}
+http {
+  access_log off; client_body_temp_path D; proxy_temp_path D; fastcgi_temp_path D; uwsgi_temp_path D; scgi_temp_path D;
+  map $http_upgrade $connection_upgrade { default upgrade; "" close; }
+  server {
+    listen 127.0.0.1:%d;
+    location / {
+      proxy_pass http://127.0.0.1:%d; proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
+    }
+  }
+}]]):format(front, port):gsub("%f[%w]D%f[^%w]", folder)))
+      f:close()
+      helper.background(("nginx -p %s -e %s/error.log -c %s/nginx.conf"):format(folder, folder, folder))
+      helper.wait_port(front)
+      local ws <close> = wsclient.connect(front, "/echo", {
+        headers = { ["Sec-WebSocket-Protocol"] = "echo", ["Sec-WebSocket-Extensions"] = "permessage-deflate" },
+      })
+      for _, n in ipairs { 1, 1000, 200000 } do
+        await(ws:send_str(("through "):rep(n)))
+        assert.equal(("through "):rep(n), await(ws:receive_str(10 * helper.slow)))
+      end
+      assert.is_true(await(ws:close { code = 4002 }))
+      assert.equal(4002, ws.conn:close_code())
+      -- an event is passed on as it comes, and the end is noticed
+      local reader, writer = await(asyncio.open_connection("127.0.0.1", front))
+      writer:write("GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+      assert.is_truthy(await(asyncio.wait_for(reader:readuntil("id: 1\ndata: one\n\n"), 10 * helper.slow)))
+      writer:close()
+      for _ = 1, 500 do
+        if seen.left then break end
+        await(asyncio.sleep(0.01 * helper.slow))
+      end
+      assert.is_true(seen.left)
+      assert.same({ 4002 }, seen.codes)
+    end)
+  end)
 
   if browser.command() then
     it("talks to Chromium", function()
