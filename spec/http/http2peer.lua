@@ -32,7 +32,7 @@ M.END_STREAM, M.ACK, M.END_HEADERS, M.PADDED, M.PRIORITY = 1, 1, 4, 8, 32
 ---@return string
 function M.frame(kind, flags, id, payload)
   payload = payload or ""
-  return string.pack(">I3BBI4", #payload, M.types[kind] or kind, flags, id) .. payload
+  return string.pack(">I3BBI4", #payload, math.type(kind) and kind or M.types[kind], flags, id) .. payload
 end
 
 -- ---- HPACK, as simple as it can be: literals, nothing indexed ----
