@@ -11,6 +11,7 @@ for _, name in ipairs {
   "task",
   "web",
   "websocket",
+  "http2",
 } do
   documents[#documents + 1] = "docs/reference/" .. name .. ".md"
 end
