@@ -157,6 +157,7 @@ WebSocketResponse._prepare = async(function(self, request)
   rawset(self, "_protocol", protocol)
   rawset(self, "_deflate", settings.deflate)
   rawset(self, "_conn", websocket.connect(writer, settings))
+  rawset(self, "_settings", nil)
   rawset(request, "_websocket", self)
   return self
 end, "WebSocketResponse.prepare")
