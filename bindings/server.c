@@ -101,6 +101,11 @@ static void server_close(ml_server *v) {
   while (!ml__list_empty(&v->accepted)) {
     ml_stream *s = ml__containerof(v->accepted.next, ml_stream, peers);
     ml__list_remove(&s->peers);
+    if (s->sink != NULL) { /* not new */
+      ml__list_append(&v->clients, &s->peers);
+      ml__stream_close(s);
+      continue;
+    }
     s->server = NULL;
     s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
     s->ops->close(s);
@@ -146,7 +151,7 @@ static int handled(lua_State *L) {
   ml_future *f;
   ml__pushpinned(L, s->task);
   f = lua_touserdata(L, 2);
-  if (f->obj.state == ML_F_DONE && (s->server == NULL || s->server->maker == NULL)) return 0;
+  if (f->obj.state == ML_F_DONE && (!ml__server_makes(s) || s->server->maker->kept(s))) return 0;
   if (f->obj.state == ML_F_FAILED && ml__future_results(L, 2) < 0) {
     lua_createtable(L, 0, 4);
     lua_pushliteral(L, "Unhandled exception in client_connected_cb");
@@ -175,7 +180,23 @@ static void run_handled(ml_evloop *loop, ml_job *job) {
   }
   s->task = 0;
   ml__unpin(L, task);
+  if (s->flags & ML_S_AGAIN) ml__server_again(s);
   ml__stream_unref(s);
+}
+
+bool ml__server_makes(const ml_stream *s) { return s->server != NULL && s->server->maker != NULL; }
+
+void ml__server_again(ml_stream *s) {
+  ml_server *v = s->server;
+  s->flags &= ~(uint32_t)ML_S_AGAIN;
+  if (v == NULL) return;
+  if (s->task != 0) {
+    s->flags |= ML_S_AGAIN;
+    return;
+  }
+  ml__list_remove(&s->peers);
+  ml__list_append(&v->accepted, &s->peers);
+  if (ml__list_empty(&v->job.link)) ml__ready(v->loop, &v->job);
 }
 
 /* What lets go of the handlers whose end the loop did not live to see. */
@@ -253,7 +274,9 @@ static int accept_one(lua_State *L) {
   ml_server *v = lua_touserdata(L, 1);
   ml_stream *s = lua_touserdata(L, 2);
   ml__pushpinned(L, v->pin);
-  if (lua_getiuservalue(L, 3, 3) == LUA_TNIL) {
+  if (s->sink != NULL) {
+    if (v->maker != NULL && v->maker->kept(s)) start_handler(L, v, 3, s);
+  } else if (lua_getiuservalue(L, 3, 3) == LUA_TNIL) {
     establish(L, v, 3, s);
   } else {
     ml__transport_push(L, s);
@@ -312,7 +335,7 @@ static void run_accepted(ml_evloop *loop, ml_job *job) {
     int base = lua_gettop(L);
     ml__list_remove(&s->peers);
     ml__list_append(&v->clients, &s->peers);
-    ml__stream_names(s);
+    if (s->sink == NULL) ml__stream_names(s);
     lua_pushcfunction(L, ml__msgh);
     lua_pushcfunction(L, accept_one);
     lua_pushlightuserdata(L, v);

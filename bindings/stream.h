@@ -165,7 +165,8 @@ enum {
   ML_S_LINGER = 1 << 17,  /* closing: the filter waits for the peer's answer */
   ML_S_RAGGED = 1 << 18,  /* the peer's end was none by the filter's rules */
   ML_S_MORE = 1 << 19,    /* a short read is not the last: see ml_watch */
-  ML_S_LENT = 1 << 20     /* a file goes out through its descriptor: no writing */
+  ML_S_LENT = 1 << 20,    /* a file goes out through its descriptor: no writing */
+  ML_S_AGAIN = 1 << 21    /* the server's handler is to run again when it has ended */
 };
 
 struct ml_stream {
@@ -311,11 +312,16 @@ void ml__reader_end(ml_reader *r);
 void ml__reader_fail(ml_reader *r);
 
 /* What begins like this makes what a server's handler gets for a stream that came in, in the place
-** of reader and writer: pushes it and gives the number of values; the maker is at idx. */
+** of reader and writer: pushes it and gives the number of values; the maker is at idx. When the
+** handler's task has ended the stream is closed, unless `kept` says that it is to live on: then
+** ml__server_again begins another task of the handler, for which `make` is called again. */
 typedef struct ml_maker {
   ml_object obj;
   int (*make)(lua_State *L, ml_stream *s, int idx);
+  bool (*kept)(const ml_stream *s);
 } ml_maker;
+bool ml__server_makes(const ml_stream *s); /* did it come in by a server with a maker? */
+void ml__server_again(ml_stream *s);
 
 void ml__server_detach(ml_stream *s);
 int ml__server_add(ml_server *v, int fd, bool local); /* listens on fd, which it takes if it is 0 */

@@ -113,6 +113,7 @@ typedef struct ml_hsettings {
   ml_maker maker; /* first */
   uint32_t max_line, max_head, max_headers;
   uint32_t max_discard; /* bytes of a body that nobody has read, for the sake of keep-alive */
+  double release_after; /* seconds; < 0: never */
   double header_timeout, keepalive_timeout, body_timeout, send_timeout, lingering_time;
   ml_link conns;    /* ml_hconn.all */
   char server[128]; /* "Server: NAME\r\n", or "" */
@@ -147,9 +148,11 @@ enum {                        /* ml_hconn.flags */
        ML_HC_READER = 1 << 17,   /* the body goes to `reader` */
        ML_HC_UPGRADED = 1 << 18, /* the stream has another sink now */
        ML_HC_TOOBIG = 1 << 19,
-       ML_HC_OLD = 1 << 20,   /* the request is one of HTTP/1.0 */
-       ML_HC_HTTP2 = 1 << 21, /* the peer has sent the preface of HTTP/2 */
-       ML_HC_MORE = 1 << 22   /* its peer means to send another request */
+       ML_HC_OLD = 1 << 20,     /* the request is one of HTTP/1.0 */
+       ML_HC_HTTP2 = 1 << 21,   /* the peer has sent the preface of HTTP/2 */
+       ML_HC_MORE = 1 << 22,    /* its peer means to send another request */
+       ML_HC_REST = 1 << 23,    /* idle for a while: its task is to end */
+       ML_HC_RELEASED = 1 << 24 /* no task: the next request begins one; `pin` */
 };
 
 struct ml_hconn;
@@ -192,12 +195,15 @@ typedef struct ml_hconn {
   size_t queued;   /* what was to be written when that was looked at last */
   ml_job gone;     /* cancels the task at `gone_pin` */
   int gone_pin;
+  int pin;             /* of the connection itself, while it has no task */
   struct ml_http2 *h2; /* what it has become, or NULL */
 } ml_hconn;
 /* User values. */
 enum { ML_HC_UV_SETTINGS = 1, ML_HC_UV_READER, ML_HC_UV_NEXT };
 
 ml_hconn *ml__checkhconn(lua_State *L, int idx);
+bool ml__hconn_kept(const ml_stream *s);          /* of ml_maker */
+int ml__hconn_revive(lua_State *L, ml_stream *s); /* pushes it; 0: it has none yet */
 /* Pushes a connection that takes over a stream, which has no sink yet. */
 ml_hconn *ml__hconn_push(lua_State *L, ml_stream *s, int settings);
 void ml__hconn_deadline(ml_hconn *c, double seconds); /* from now; < 0: none */

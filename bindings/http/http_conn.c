@@ -21,8 +21,20 @@ ml_hconn *ml__checkhconn(lua_State *L, int idx) { return ml__checkobject(L, idx,
 
 /* ---- waking ---- */
 
+static void unpin(ml_hconn *c) {
+  int pin = c->pin;
+  c->pin = 0;
+  c->flags &= ~(uint32_t)ML_HC_RELEASED;
+  if (pin != 0) ml__unpin(c->http->net->engine->L, pin);
+}
+
 void ml__hconn_wake(ml_hconn *c) {
   ml_hop *op = c->next;
+  if (c->flags & ML_HC_RELEASED) {
+    c->flags &= ~(uint32_t)ML_HC_RELEASED;
+    ml__server_again(c->s);
+    return;
+  }
   if (op == NULL) return;
   c->next = NULL;
   ml__op_wake(&op->op);
@@ -113,6 +125,41 @@ static bool sending(ml_hconn *c) {
   return true;
 }
 
+/* ---- idle connections without a task ---- */
+
+/* May its task end now, for another one to begin with the next request? Thousands of idle
+** connections need no Lua thread each. */
+static bool may_rest(const ml_hconn *c) {
+  return c->settings->release_after >= 0 &&
+         !(c->flags & (ML_HC_REST | ML_HC_RELEASED | ML_HC_BUSY)) && c->next != NULL &&
+         c->serial > 0 && ml__server_makes(c->s);
+}
+
+/* In conn:next(), the connection at idx: its task may go. */
+static int release(lua_State *L, ml_hconn *c, int idx) {
+  double left = c->settings->keepalive_timeout;
+  c->flags &= ~(uint32_t)ML_HC_REST;
+  c->pin = ml__pin(L, idx);
+  c->flags |= ML_HC_RELEASED;
+  if (left >= 0) left = left > c->settings->release_after ? left - c->settings->release_after : 0;
+  ml__hconn_deadline(c, left);
+  lua_pushnil(L);
+  return 1;
+}
+
+bool ml__hconn_kept(const ml_stream *s) {
+  const ml_hconn *c = s->sink == &ml__http_sink ? s->target : NULL;
+  return c != NULL && c->pin != 0;
+}
+
+int ml__hconn_revive(lua_State *L, ml_stream *s) {
+  ml_hconn *c = s->sink == &ml__http_sink ? s->target : NULL;
+  if (c == NULL || c->pin == 0) return 0;
+  ml__pushpinned(L, c->pin);
+  unpin(c);
+  return 1;
+}
+
 static void expired(ml_hconn *c) {
   c->deadline = INFINITY;
   if (c->flags & ML_HC_LINGER) {
@@ -127,6 +174,9 @@ static void expired(ml_hconn *c) {
       ml__stream_fail(c->s, UV_ETIMEDOUT);
   } else if (c->partial != NULL) {
     ml__hconn_bad(c, 408, "the request does not come");
+  } else if (may_rest(c)) {
+    c->flags |= ML_HC_REST;
+    ml__hconn_wake(c);
   } else {
     c->flags |= ML_HC_LATE;
     ml__hconn_wake(c);
@@ -150,7 +200,10 @@ static void over(ml_hconn *c) {
   stop_timer(c);
   if (c->flags & ML_HC_BODY) ml__hbody_end(c);
   wake_drains(c);
-  ml__hconn_wake(c);
+  if (c->pin != 0)
+    unpin(c);
+  else
+    ml__hconn_wake(c);
 }
 
 static void sink_data(ml_stream *s, const char *p, size_t n) {
@@ -364,6 +417,16 @@ static int step_exchange(lua_State *L, ml_hconn *c, int idx) {
   return AGAIN;
 }
 
+/* How long it may be idle: until it is closed, or its task ends. */
+static double idle_time(const ml_hconn *c) {
+  const ml_hsettings *set = c->settings;
+  double t = set->keepalive_timeout;
+  if (c->serial == 0) return set->header_timeout;
+  if (set->release_after >= 0 && (t < 0 || set->release_after < t) && ml__server_makes(c->s))
+    return set->release_after;
+  return t;
+}
+
 /* What to do next: a number of results, or WAIT, or AGAIN. */
 static int step(lua_State *L, ml_hconn *c, int idx) {
   ml_stream *s = c->s;
@@ -394,9 +457,9 @@ static int step(lua_State *L, ml_hconn *c, int idx) {
     ml__hconn_close(c);
     return AGAIN;
   }
-  if (c->partial == NULL)
-    ml__hconn_deadline(c, c->serial > 0 ? c->settings->keepalive_timeout
-                                        : c->settings->header_timeout);
+  if (c->partial != NULL) return WAIT;
+  if (c->flags & ML_HC_REST) return release(L, c, idx);
+  ml__hconn_deadline(c, idle_time(c));
   return WAIT;
 }
 
@@ -419,6 +482,7 @@ static int next_step(lua_State *L, ml_hop *op) {
 static int next_begin(lua_State *L, ml_op *o) {
   ml_hop *op = (ml_hop *)o;
   ml_hconn *c = op->c;
+  if (c->pin != 0) unpin(c);
   if (c->next != NULL || c->s->loop != ml__engine(L)->running) {
     o->obj.n = 0;
     ml__error_new(L, "RuntimeError",
@@ -485,7 +549,10 @@ void ml__hconn_shutdown(ml_hconn *c) {
   c->flags |= ML_HC_SHUTDOWN;
   http2_shutdown(c);
   if (!(c->flags & ML_HC_STARTED)) c->flags &= ~(uint32_t)ML_HC_KEEP;
-  ml__hconn_wake(c);
+  if ((c->flags & ML_HC_RELEASED) && c->partial == NULL)
+    ml__stream_close(c->s);
+  else
+    ml__hconn_wake(c);
 }
 
 static int c_shutdown(lua_State *L) {

@@ -205,6 +205,7 @@ static int f_reason(lua_State *L) {
 /* ---- settings ---- */
 
 static int make_conn(lua_State *L, ml_stream *s, int idx) {
+  if (ml__hconn_revive(L, s) != 0) return 1;
   ml__hconn_push(L, s, idx);
   return 1;
 }
@@ -215,10 +216,19 @@ ml_hsettings *ml__checkhsettings(lua_State *L, int idx) {
   return s;
 }
 
-static const char *const known[] = {"max_line",          "max_head",     "max_headers",
-                                    "max_discard",       "server",       "header_timeout",
-                                    "keepalive_timeout", "body_timeout", "send_timeout",
-                                    "lingering_time",    "on_bad",       NULL};
+static const char *const known[] = {"max_line",
+                                    "max_head",
+                                    "max_headers",
+                                    "max_discard",
+                                    "server",
+                                    "header_timeout",
+                                    "keepalive_timeout",
+                                    "body_timeout",
+                                    "send_timeout",
+                                    "lingering_time",
+                                    "release_after",
+                                    "on_bad",
+                                    NULL};
 
 static void read_count(lua_State *L, const char *name, uint32_t *v, uint32_t most) {
   if (lua_getfield(L, 1, name) != LUA_TNIL) {
@@ -276,6 +286,8 @@ static int f_settings(lua_State *L) {
   s = ml__newobject(L, ML_T_MAKER, sizeof *s, 1);
   ml__list_init(&s->conns);
   s->maker.make = make_conn;
+  s->maker.kept = ml__hconn_kept;
+  s->release_after = -1;
   s->max_line = 8190;
   s->max_head = 16384;
   s->max_headers = 128;
@@ -293,6 +305,7 @@ static int f_settings(lua_State *L) {
   read_seconds(L, "keepalive_timeout", &s->keepalive_timeout);
   read_seconds(L, "body_timeout", &s->body_timeout);
   read_seconds(L, "send_timeout", &s->send_timeout);
+  read_seconds(L, "release_after", &s->release_after);
   read_seconds(L, "lingering_time", &s->lingering_time);
   read_server(L, s);
   if (lua_getfield(L, 1, "on_bad") != LUA_TNIL) {

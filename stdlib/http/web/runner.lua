@@ -187,6 +187,7 @@ ServerRunner.setup = async(function(self)
   local options = self._options
   local settings = pick(options, settings_names) or {}
   if settings.on_bad == nil then settings.on_bad = log_bad end
+  settings.release_after = 1
   rawset(self, "_settings", http_core.settings(settings))
   if options.handle_signals then watch_signals(self) end
   await(self._app:startup())
