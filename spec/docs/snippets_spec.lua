@@ -7,11 +7,14 @@ local helper = require "spec.helper"
 local documents = { "README.md", "ARCHITECTURE.md", "docs/guide.md", "docs/reference.md", "docs/embedding.md" }
 for _, name in ipairs {
   "fs",
+  "mime",
   "reload",
+  "serving",
   "task",
   "web",
   "websocket",
   "http2",
+  "zlib",
 } do
   documents[#documents + 1] = "docs/reference/" .. name .. ".md"
 end
