@@ -204,6 +204,9 @@ describe("moonloop run", function()
     status, _, err = helper.cli { "run", helper.tmpfile("return 5") }
     assert.equal(1, status)
     assert.truthy(err:find("gives no application", 1, true), err)
+    status, _, err = helper.cli { "run", (app_file("return app\n")), "--port", "0", "--reload-dir", "/no/such/folder" }
+    assert.equal(1, status)
+    assert.truthy(err:find("/no/such/folder cannot be watched", 1, true), err)
     local out
     status, out = helper.cli("run --help")
     assert.equal(0, status)

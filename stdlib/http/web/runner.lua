@@ -147,7 +147,7 @@ local function counted(self, serve)
     tasks[task] = conn
     local ok, err = catch(run, conn)
     tasks[task] = nil
-    if not tasks[1] and not next(tasks) then
+    if not next(tasks) then
       local idle = rawget(self, "_idle")
       if idle and not idle:done() then idle:set_result(nil) end
     end

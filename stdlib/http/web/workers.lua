@@ -186,11 +186,32 @@ local function how(code)
   return ("ended with status %d"):format(code)
 end
 
+-- It cannot go on, unless it is up.
+local function fail(self, format, ...)
+  if self.up then
+    say(format, ...)
+    return
+  end
+  self.failed = self.failed or format:format(...)
+  self.changed:set()
+end
+
+-- Starts the worker; tries again later if that cannot be done.
+local function start_surely(self, slot)
+  while not self.stopping do
+    local ok, err = pcall(start, self, slot)
+    if ok then return true end
+    fail(self, "worker %d cannot be started: %s", slot.index, tostring(err))
+    if self.failed then return false end
+    await(asyncio.sleep(1))
+  end
+end
+
 -- One worker, again and again.
 local keep = async(function(self, slot)
   local failures = 0
   while not self.stopping do
-    start(self, slot)
+    if not start_surely(self, slot) then break end
     local process = slot.process
     local telling = asyncio.create_task(listen(self, slot, process))
     local code = await(process:wait())
@@ -202,8 +223,7 @@ local keep = async(function(self, slot)
     if slot.wanted then -- a file has changed
       slot.wanted, failures = false, 0
     elseif not slot.ready and not self.up then
-      self.failed = self.failed or ("worker %d %s before it served"):format(slot.index, how(code))
-      self.changed:set()
+      fail(self, "worker %d %s before it served", slot.index, how(code))
       break
     elseif self.reload and not slot.ready then
       say("worker %d %s; waiting for a change", slot.index, how(code))
@@ -269,7 +289,7 @@ local function restart(self)
 end
 
 -- Restarts the workers when a file of the folder changes.
-local watch = async(function(self, dir)
+local function look(self, dir)
   local fs = require "fs"
   for event in fs.watch(dir, { recursive = true, debounce = 0.1 }) do
     local name = event.path:match("[^/]*$")
@@ -283,6 +303,11 @@ local watch = async(function(self, dir)
       end
     end
   end
+end
+
+local watch = async(function(self, dir)
+  local ok, err = pcall(look, self, dir)
+  if not ok then fail(self, "%s cannot be watched: %s", dir, tostring(err)) end
 end, "watch")
 
 -- What to look at: where the script lies, unless it is said.
