@@ -11,6 +11,10 @@ local M = {}
 
 --- How long a handler that was cancelled may take to end.
 local CANCEL_GRACE = 5
+--- How long a peer that has its answer, but does not close its side, is waited for at the end.
+local LINGER = 1
+--- How often is looked at what is left.
+local STEP = 0.1
 
 --- Options of a runner that are settings of its connections.
 local settings_names = {
@@ -199,15 +203,33 @@ end, "setup")
 ---@return any awaitable
 ServerRunner.shutdown = async(function(self) await(self._app:shutdown()) end, "shutdown")
 
--- Waits until no connection is left; false: there are some after so many seconds.
-local function quiet(self, seconds)
-  if not next(self._tasks) then return true end
-  local idle = core.get_running_loop():create_future()
-  rawset(self, "_idle", idle)
-  local ok, err = pcall(await, require("asyncio").wait_for(idle, seconds))
-  rawset(self, "_idle", nil)
-  if not ok and not core.isinstance(err, core.TimeoutError) then error(err, 0) end
-  return not next(self._tasks)
+-- Is all that is left of the connections that peers have not closed their side?
+local function lingering(self)
+  for _, conn in pairs(self._tasks) do
+    if not conn:is_closing() then return false end
+  end
+  return true
+end
+
+-- Waits until no connection is left; false: there are some after so many seconds, or `hurried`. Peers that have their
+-- answers and do not close are not waited for as long.
+local function quiet(self, seconds, hurried)
+  local loop = core.get_running_loop()
+  local deadline, since = loop:time() + seconds, nil
+  while next(self._tasks) do
+    local now = loop:time()
+    if now >= deadline or hurried and rawget(self, "_hurried") then return false end
+    since = lingering(self) and (since or now) or nil
+    if since and now - since >= LINGER then
+      for _, conn in pairs(self._tasks) do conn:abort() end
+    end
+    local idle = loop:create_future()
+    rawset(self, "_idle", idle)
+    local ok, err = pcall(await, require("asyncio").wait_for(idle, math.min(STEP, deadline - now)))
+    rawset(self, "_idle", nil)
+    if not ok and not core.isinstance(err, core.TimeoutError) then error(err, 0) end
+  end
+  return true
 end
 
 -- Cancels what has not ended in time, and drops what does not end then.
@@ -241,7 +263,7 @@ ServerRunner.cleanup = async(function(self)
     settings:shutdown()
     step(failed, function() await(self:shutdown()) end)
     settings:shutdown() -- what on_shutdown has made idle
-    if not quiet(self, self.shutdown_timeout) then drop(self) end
+    if not quiet(self, self.shutdown_timeout, true) then drop(self) end
   end
   rawset(self, "_sites", {})
   step(failed, function() await(self._app:cleanup()) end)
@@ -251,7 +273,7 @@ end, "cleanup")
 
 --- For run_app: what waits for requests under way waits no longer.
 function ServerRunner:_hurry()
-  rawset(self, "shutdown_timeout", 0)
+  rawset(self, "_hurried", true)
   local idle = rawget(self, "_idle")
   if idle and not idle:done() then idle:set_result(nil) end
 end
