@@ -300,6 +300,34 @@ describe("web.WebSocketResponse", function()
     end)
   end)
 
+  it("does not pile up pongs for a peer that pings and does not read", function()
+    serve(nil, echo, function(port, seen)
+      local _, _, reader, writer = wsclient.request(port, "/")
+      writer.transport:pause_reading()
+      local pings, sent = frames.ping(("p"):rep(125)):rep(1000), 0
+      for _ = 1, 100 do -- 13 MB
+        writer:write(pings)
+        await(writer:drain())
+        sent = sent + 1000
+      end
+      local pending = seen.ws._conn:writer().transport:get_write_buffer_size()
+      assert.is_true(pending > 0 and pending < 200000, pending)
+      writer:write(frames.ping("the last one"))
+      writer.transport:resume_reading()
+      local n, last, bytes = 0, nil, ""
+      while last ~= "the last one" do
+        local f, rest = frames.parse(bytes)
+        if f then
+          n, last, bytes = n + 1, f.payload, rest
+        else
+          bytes = bytes .. await(reader:read(1000))
+        end
+      end
+      assert.is_true(n < sent)
+      writer:close()
+    end)
+  end)
+
   it("sends from any number of tasks, each message in one piece", function()
     serve(nil, function(ws)
       local list = {}
