@@ -157,7 +157,7 @@ int ml__coder_feed(lua_State *L, ml_coder *c, int mode) {
   lua_Integer first = luaL_optinteger(L, 3, 1), last = luaL_optinteger(L, 4, -1);
   ml_span s;
   check_open(L, c);
-  if (first < 0) first = -first > (lua_Integer)n ? 1 : (lua_Integer)n + first + 1;
+  if (first < 0) first = first < -(lua_Integer)n ? 1 : (lua_Integer)n + first + 1;
   if (first == 0) first = 1;
   if (last < 0) last = (lua_Integer)n + last + 1;
   if (last > (lua_Integer)n) last = (lua_Integer)n;

@@ -74,6 +74,8 @@ describe("FileResponse", function()
       assert.equal(200, get("a.txt", { ["If-Match"] = etag }).status)
       assert.equal(412, get("a.txt", { ["If-Unmodified-Since"] = "Sun, 06 Nov 1994 08:49:37 GMT" }).status)
       assert.equal(412, get("a.txt", { ["If-None-Match"] = "*" }, "POST").status)
+      assert.equal(304, get("a.txt", { ["If-None-Match"] = '"x"\r\nIf-None-Match: ' .. etag }).status)
+      assert.equal(200, get("a.txt", { Range = "bytes=0-1\r\nRange: bytes=2-3" }).status)
     end)
   end)
 

@@ -255,6 +255,14 @@ local function encoding_wanted(self, request, found)
   return compression.negotiate(self, request)
 end
 
+-- A header of the request; of several with one name all, as one list.
+local function header_of(request, x, name)
+  local value = x:header(name)
+  if not value then return nil end
+  local all = request.headers:getall(name)
+  return #all > 1 and table.concat(all, ", ") or value
+end
+
 local function answer(self, request, x, found)
   local method, size, mtime = x:method(), found.size, math.floor(found.mtime)
   local prepares = request.app and request.app._has_prepare
@@ -263,11 +271,12 @@ local function answer(self, request, x, found)
   local etag, modified = FileResponse._etag(size, found.mtime, found.coding), dates.format(mtime)
   if not list then etag, modified = self.headers["ETag"] or etag, self.headers["Last-Modified"] or modified end
   local plain = self.status == 200
-  local status = plain and ranges.condition(function(name) return x:header(name) end, method, etag, mtime) or nil
+  local function get(name) return header_of(request, x, name) end
+  local status = plain and ranges.condition(get, method, etag, mtime) or nil
   local ask
   if plain and not status and method == "GET" then
-    local header = x:header("Range")
-    if header and ranges.if_range(x:header("If-Range"), etag, modified) then ask = ranges.parse(header, size) end
+    local header = get("Range")
+    if header and ranges.if_range(get("If-Range"), etag, modified) then ask = ranges.parse(header, size) end
   end
   local encoding = status == nil and ask == nil and encoding_wanted(self, request, found) or nil
   describe(self, list, found, etag, modified)
