@@ -81,6 +81,7 @@ check() {
       ;;
     bench)
       need 'Lua 5.4 interpreter' lua5.4 have lua5.4
+      need 'lua-cjson' lua-cjson have_lua_module cjson
       need 'Python 3' python3 have python3
       need 'uvloop for Python' python3-uvloop /usr/bin/python3 -c 'import uvloop'
       need 'Node.js' nodejs have node

@@ -130,6 +130,21 @@ end
 -- Web servers that are loaded by wrk: the program starts both.
 local nobody = { asyncio = false, uvloop = false, Node = false }
 
+-- The document is some 100 KB: 620 objects of numbers, short strings and small arrays.
+local function json_row(name, what, must, aim)
+  return {
+    name = "json-" .. name,
+    what = what,
+    program = "json",
+    prepare = ("mkdir -p %s && %s %s/json.lua document %sdocument.json"):format(out, ENGINE, here, out),
+    args = name .. " " .. out .. "document.json 2000",
+    quick = name .. " " .. out .. "document.json 100",
+    limit = LUA .. " " .. here .. "/limit/json.lua",
+    peers = { uvloop = false },
+    figures = { { key = "us", unit = "us", must = must, aim = aim } },
+  }
+end
+
 -- What a host in C pays: host.c, beside limit/host.c.
 local function host(name, what, args, quick, figure, limit)
   return {
@@ -215,6 +230,8 @@ local rows = {
   echo("echo-64k", 8, 65536, 1.2, 1.1),
   tls("tls-16k", 64, 16384, 1.25, 1.0),
   tls("tls-64", 64, 64, 1.25, 1.1),
+  json_row("decode", "a JSON document of 100 KB read; the limit: lua-cjson", 1.0, 0.5),
+  json_row("encode", "the same written", 1.0, 0.55),
   http("http", "/", "13 bytes of text from web.Application", 1.4, 1.2),
   http("http-json", "/user/42", "a route with a parameter, its answer in JSON,", 1.5, 1.25),
   {

@@ -2,7 +2,7 @@
 
 local blocks = require "spec.docs.blocks"
 
-for _, name in ipairs { "brotli", "mime", "reload", "task", "zlib" } do
+for _, name in ipairs { "brotli", "json", "mime", "reload", "task", "url", "zlib" } do
   describe("docs/reference/" .. name .. ".md", function()
     it("names what there is", function()
       local module, named = require(name), {}

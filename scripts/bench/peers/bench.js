@@ -130,6 +130,17 @@ const programs = {
     assert(total === megabytes << 20);
   },
 
+  json(what, path, n) {
+    const text = require('node:fs').readFileSync(path, 'utf8');
+    let value = JSON.parse(text);
+    let written;
+    const started = now();
+    if (what === 'decode') for (let i = 0; i < n; i++) value = JSON.parse(text);
+    else for (let i = 0; i < n; i++) written = JSON.stringify(value);
+    console.log('us', (now() - started) / 1e3 / n);
+    assert(value.length === 620 && (written === undefined || written.length > 90000));
+  },
+
   udp(port) {
     const socket = require('node:dgram').createSocket('udp4');
     socket.on('message', (data, from) => socket.send(data, from.port, from.address));

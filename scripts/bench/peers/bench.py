@@ -190,9 +190,25 @@ async def executor(n, batch):
     each(started, n // batch * batch)
 
 
+async def json(what, path, n):
+    import json
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    value = json.loads(text)
+    started = now()
+    if what == "decode":
+        for _ in range(n):
+            value = json.loads(text)
+    else:
+        for _ in range(n):
+            json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    print("us", (now() - started) * 1e6 / n)
+    assert len(value) == 620
+
+
 PROGRAMS = {"switch": switch, "spawn": spawn, "await": await_, "timers": timers, "queue": queue,
             "lock": lock, "echo": echo, "echo-protocol": echo_protocol,
-            "udp": udp, "processes": processes, "tls": tls,
+            "udp": udp, "processes": processes, "tls": tls, "json": json,
             "executor": executor}
 
 if __name__ == "__main__":
