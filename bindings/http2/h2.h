@@ -80,7 +80,8 @@ struct ml_http2 {
   double credit_at;
   int credit; /* see h2_guard.c */
   double lingering_time;
-  int pin; /* of the settings */
+  const char *fault; /* of the peer, to be told to on_bad; or NULL */
+  int pin;           /* of the settings */
 };
 
 enum {                        /* ml_h2stream.flags */
@@ -147,6 +148,8 @@ void ml__h2_leave(ml_http2 *h, uint32_t error);
 void ml__h2_release(ml_http2 *h);
 /* Gives back the window of n bytes of the body. */
 void ml__h2_consume(ml_h2stream *x, uint32_t n);
+/* on_bad is to be told of this: the first one of a round. */
+void ml__h2_fault(ml_http2 *h, const char *why);
 /* Something of the stream is to be told to Lua: by the job. */
 void ml__h2_tell(ml_h2stream *x);
 extern const ml_sink ml__h2_sink;

@@ -33,6 +33,8 @@ void ml__h2_charge(ml_http2 *h, int cost) {
   ml__h2_earn(h, more < CREDIT ? (int)more : CREDIT);
   if (h->credit >= 0) return;
   h->flags |= H2_CALM;
+  h->fault = NULL;
+  ml__h2_fault(h, "too much work for nothing: told to calm down");
   ml__h2_leave(h, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 

@@ -165,10 +165,11 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 }
 
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *f, int code, void *ud) {
+  ml_http2 *h = ud;
   (void)session;
   (void)f;
-  (void)code;
-  ml__h2_charge(ud, RESET_COST);
+  ml__h2_fault(h, nghttp2_strerror(code));
+  ml__h2_charge(h, RESET_COST);
   return 0;
 }
 
@@ -187,7 +188,8 @@ static int rest(ml_h2stream *x) {
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
   ml_h2stream *x;
-  (void)ud;
+  if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR)
+    ml__h2_fault(ud, nghttp2_http2_strerror(f->goaway.error_code));
   if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
   if (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA) return 0;
   x = find(session, f->hd.stream_id);
@@ -316,7 +318,22 @@ static int tell_bad(lua_State *L) {
   return 0;
 }
 
+/* (session): what the peer has done wrong. */
+static int tell_fault(lua_State *L) {
+  ml_http2 *h = lua_touserdata(L, 1);
+  const char *fault = h->fault;
+  h->fault = NULL;
+  ml__pushpinned(L, h->pin);
+  ml__hsettings_tell(L, 2, (h->flags & H2_CALM) ? 429 : 400, fault, &h->s->peer);
+  return 0;
+}
+
 static void tell_gone(lua_State *L, ml_http2 *h) {
+  if (h->fault != NULL && h->s != NULL && lua_checkstack(L, 8)) {
+    lua_pushcfunction(L, tell_fault);
+    lua_pushlightuserdata(L, h);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  }
   while (!ml__list_empty(&h->gone)) {
     ml_h2stream *x = ml__containerof(h->gone.next, ml_h2stream, link);
     ml__list_remove(&x->link);
@@ -342,6 +359,11 @@ void ml__h2_tell(ml_h2stream *x) {
   ml__list_append(&x->h->gone, &x->link);
   x->refs++; /* while it is in that list */
   ml__h2_schedule(x->h);
+}
+
+void ml__h2_fault(ml_http2 *h, const char *why) {
+  if (h->fault == NULL) h->fault = why;
+  ml__h2_schedule(h);
 }
 
 void ml__h2_schedule(ml_http2 *h) {

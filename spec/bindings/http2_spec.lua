@@ -683,10 +683,11 @@ describe("a connection that breaks HTTP/2's rules", function()
   --- The error of the GOAWAY that f(peer) brings.
   local function try(f, handler)
     local how
-    serve(handler or hello, function(port)
+    serve(handler or hello, function(port, log)
       local p <close> = h2.connect(port)
       f(p)
       how = p:ending()
+      assert.truthy(log.bad[1] and log.bad[1]:find("^400 %a+"))
     end)
     return how
   end
@@ -759,7 +760,7 @@ describe("a flood", function()
   --- The error that ends it; then the server still serves others.
   local function flood(one, count, settings, handler)
     local how
-    serve(handler or hello, function(port)
+    serve(handler or hello, function(port, log)
       local p <close> = h2.connect(port, settings)
       local parts = {}
       for i = 1, count do
@@ -772,6 +773,7 @@ describe("a flood", function()
       end
       p:raw(table.concat(parts))
       how = p:ending()
+      assert.truthy(log.bad[#log.bad]:find(how == "ENHANCE_YOUR_CALM" and "429 too much work for nothing" or "^400"))
       local q <close> = h2.connect(port)
       q:request(1, "GET", "/after")
       assert.equal(200, (q:response(1)))
