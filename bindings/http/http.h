@@ -113,7 +113,8 @@ typedef struct ml_hsettings {
   ml_maker maker; /* first */
   uint32_t max_line, max_head, max_headers;
   uint32_t max_discard; /* bytes of a body that nobody has read, for the sake of keep-alive */
-  double release_after; /* seconds; < 0: never */
+  double release_after; /* seconds, less of them the more connections there are; < 0: never */
+  uint32_t nconns;      /* not over */
   double header_timeout, keepalive_timeout, body_timeout, send_timeout, lingering_time;
   ml_link conns;    /* ml_hconn.all */
   char server[128]; /* "Server: NAME\r\n", or "" */

@@ -135,14 +135,21 @@ static bool may_rest(const ml_hconn *c) {
          c->serial > 0 && ml__server_makes(c->s);
 }
 
+/* Some 60 connections halve the time: a task is cheap to begin, its thread is not to keep. */
+static double rest_time(const ml_hsettings *set) {
+  return set->release_after * 64 / (64.0 + set->nconns);
+}
+
 /* In conn:next(), the connection at idx: its task may go. */
 static int release(lua_State *L, ml_hconn *c, int idx) {
   double left = c->settings->keepalive_timeout;
   c->flags &= ~(uint32_t)ML_HC_REST;
   c->pin = ml__pin(L, idx);
   c->flags |= ML_HC_RELEASED;
-  if (left >= 0) left = left > c->settings->release_after ? left - c->settings->release_after : 0;
+  if (left >= 0) left = left > rest_time(c->settings) ? left - rest_time(c->settings) : 0;
   ml__hconn_deadline(c, left);
+  lua_pushnil(L); /* the operation goes too */
+  lua_setiuservalue(L, idx, ML_HC_UV_NEXT);
   lua_pushnil(L);
   return 1;
 }
@@ -196,6 +203,7 @@ static void on_timer(ml_evloop *l, ml_job *job) {
 /* ---- the sink ---- */
 
 static void over(ml_hconn *c) {
+  if (!(c->flags & ML_HC_OVER)) c->settings->nconns--;
   c->flags |= ML_HC_OVER | ML_HC_PEER_ENDED;
   stop_timer(c);
   if (c->flags & ML_HC_BODY) ml__hbody_end(c);
@@ -422,8 +430,8 @@ static double idle_time(const ml_hconn *c) {
   const ml_hsettings *set = c->settings;
   double t = set->keepalive_timeout;
   if (c->serial == 0) return set->header_timeout;
-  if (set->release_after >= 0 && (t < 0 || set->release_after < t) && ml__server_makes(c->s))
-    return set->release_after;
+  if (set->release_after >= 0 && (t < 0 || rest_time(set) < t) && ml__server_makes(c->s))
+    return rest_time(set);
   return t;
 }
 
@@ -611,6 +619,7 @@ static int c_gc(lua_State *L) {
   ml_hconn *c = lua_touserdata(L, 1);
   ml_stream *s = c->s;
   if (s == NULL) return 0;
+  if (!(c->flags & ML_HC_OVER)) c->settings->nconns--;
   stop_timer(c);
   forget_gone(L, c);
   ml__list_remove(&c->all);
@@ -649,6 +658,7 @@ ml_hconn *ml__hconn_push(lua_State *L, ml_stream *s, int settings) {
   c->s = s;
   ml__stream_ref(s);
   ml__list_append(&set->conns, &c->all);
+  set->nconns++;
   ml__stream_start(s, &ml__http_sink, c);
   return c;
 }

@@ -385,7 +385,10 @@ static int f_serve(lua_State *L) {
   s->target = NULL;
   s->flags &= ~(uint32_t)(ML_S_PAUSED | ML_S_HALTED | ML_S_READABLE);
   c = ml__hconn_push(L, s, 3);
-  if (s->flags & ML_S_CLOSING) c->flags |= ML_HC_OVER;
+  if (s->flags & ML_S_CLOSING) {
+    c->flags |= ML_HC_OVER;
+    c->settings->nconns--;
+  }
   if (rest.len > 0) ml__hparse_feed(c, rest.base + rest.start, rest.len);
   ml__bytes_free(s->net, &rest);
   if (s->flags & ML_S_EOF) ml__http_sink.eof(s);
@@ -395,8 +398,10 @@ static int f_serve(lua_State *L) {
 int ml__open_http(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"serve", f_serve}, {"settings", f_settings}, {"reason", f_reason}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {
-      {"connections", s_connections}, {"shutdown", s_shutdown}, {"protocols", s_protocols}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"connections", s_connections},
+                                     {"shutdown", s_shutdown},
+                                     {"protocols", s_protocols},
+                                     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", s_gc}, {NULL, NULL}};
   luaL_newlib(L, functions);
   ml__newtype(L, ML_T_MAKER, "http.Settings", methods, meta);
