@@ -137,6 +137,49 @@ describe("TestServer", function()
     end))
   end)
 
+  it("serves HTTP/2: the same handlers, errors, forms and middlewares", function()
+    local app = web.Application { client_max_size = 10, middlewares = { async(function(request, handler)
+      local response = await(handler(request))
+      response.headers["X-Version"] = request.version
+      return response
+    end) } }
+    app:add_routes {
+      web.get("/slow/{n}", async(function(request)
+        await(asyncio.sleep(0.05))
+        local response = web.json_response { n = request.match_info.n, host = request.host }
+        response:set_cookie("a", "b")
+        return response
+      end)),
+      web.post("/echo", async(function(request) return web.Response { text = await(request:text()) } end)),
+      web.get("/boom", async(function() error("boom") end)),
+      web.get("/stream", async(function(request)
+        local response = web.StreamResponse()
+        await(response:prepare(request))
+        for i = 1, 3 do await(response:write("piece" .. i)) end
+        return response
+      end)),
+    }
+    local reports = 0
+    with_server(app, nil, function(server)
+      asyncio.get_running_loop():set_exception_handler(function() reports = reports + 1 end)
+      local function curl(args)
+        local program = await(asyncio.create_subprocess_shell("curl -s -i --http2-prior-knowledge " .. args, { stdout = asyncio.PIPE }))
+        return (await(program:communicate()))
+      end
+      local answer = curl(server:make_url("/slow/1"))
+      assert(answer:find("^HTTP/2 200") and answer:find("x%-version: 2") and answer:find("set%-cookie: a=b; Path=/"), answer)
+      assert(answer:find('"n":"1"', 1, true) and answer:find(("127.0.0.1:%d"):format(server.port), 1, true))
+      assert(curl("-d hello " .. server:make_url("/echo")):find("\r\n\r\nhello$"))
+      assert(curl("-d 12345678901 " .. server:make_url("/echo")):find("^HTTP/2 413"))
+      assert(curl(server:make_url("/boom")):find("^HTTP/2 500"))
+      assert(curl(server:make_url("/none")):find("^HTTP/2 404"))
+      assert(curl(server:make_url("/stream")):find("\r\n\r\npiece1piece2piece3$"))
+      local load = await(asyncio.create_subprocess_exec("h2load", "-n40", "-c2", "-m10", server:make_url("/slow/1"), { stdout = asyncio.PIPE }))
+      assert(await(load:communicate()):find("40 succeeded", 1, true))
+    end)
+    assert.equal(1, reports)
+  end)
+
   it("refuses what it does not know, and may be closed twice", function()
     helper.raises("an Application was expected", testing.TestServer, {})
     helper.raises("unexpected keyword argument 'prt'", testing.TestServer, web.Application(), { prt = 1 })
