@@ -95,9 +95,11 @@ void ml__coroutine_describe(lua_State *L, int idx, char *buf, size_t n) {
 
 /* ---- coroutine functions ---- */
 
-/* The call of a coroutine function. Upvalues: f, its ml_codeinfo. */
+/* The call of a coroutine function. Upvalues: f, its ml_codeinfo; perhaps a last argument. */
 static int call_async(lua_State *L) {
-  int n = lua_gettop(L);
+  int n;
+  if (!lua_isnone(L, lua_upvalueindex(3))) lua_pushvalue(L, lua_upvalueindex(3));
+  n = lua_gettop(L);
   ml_codeinfo *info = lua_touserdata(L, lua_upvalueindex(2));
   ml_coroutine *c;
   if (info != NULL && info->name == NULL) learn_name(L, info);
@@ -174,11 +176,26 @@ static int core_coroutinefunction(lua_State *L) {
   return 1;
 }
 
-/* core.coroutinebody(f): the function that a coroutine function is made of, or nil. For those
+/* core.coroutinebody(f): the function that a coroutine function is made of, or nil (also if a
+** value is bound to it). For those
 ** who call one and await it at once: its body on the same stack is the same, and cheaper. */
 static int core_coroutinebody(lua_State *L) {
   luaL_checkany(L, 1);
-  if (lua_tocfunction(L, 1) != call_async || lua_getupvalue(L, 1, 1) == NULL) lua_pushnil(L);
+  if (lua_tocfunction(L, 1) != call_async || lua_getupvalue(L, 1, 3) != NULL ||
+      lua_getupvalue(L, 1, 1) == NULL)
+    lua_pushnil(L);
+  return 1;
+}
+
+/* core.bindlast(f, value): a coroutine function of f that appends the value to its arguments. */
+static int core_bindlast(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  lua_pushvalue(L, 1);
+  lua_pushlightuserdata(L, ml__codeinfo_get(L, 1));
+  lua_pushvalue(L, 2);
+  lua_pushcclosure(L, call_async, 3);
   return 1;
 }
 
@@ -235,6 +252,7 @@ void ml__open_coroutines(lua_State *L) {
                                  {"iscoroutinefunction", core_iscoroutinefunction},
                                  {"coroutinefunction", core_coroutinefunction},
                                  {"coroutinebody", core_coroutinebody},
+                                 {"bindlast", core_bindlast},
                                  {"isawaitable", core_isawaitable},
                                  {NULL, NULL}};
   ml__newtype(L, ML_T_COROUTINE, "coroutine", methods, meta);

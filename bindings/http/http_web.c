@@ -173,9 +173,15 @@ static int class_index(lua_State *L) {
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   lua_settop(L, 2);
   lua_pushvalue(L, 2);
-  if (lua_gettable(L, lua_upvalueindex(1)) != LUA_TNIL) return 1; /* the classes above have it */
-  lua_settop(L, 2);
-  if (lua_gettable(L, lua_upvalueindex(2)) == LUA_TNIL) return 1;
+  if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL) { /* the classes above? */
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_gettable(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+    lua_settop(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_gettable(L, lua_upvalueindex(2)) == LUA_TNIL) return 1;
+  }
+  lua_replace(L, 2);
   lua_insert(L, 1);
   lua_call(L, 1, 1);
   return 1;

@@ -96,15 +96,15 @@ local function ws(name, connections, size, must, aim)
 end
 
 -- web.Application asked by wrk, beside libuv with llhttp; by the rate, the limit is 1 / 0.75.
-local function http(name, path, what, must, aim)
+local function http(name, path, what, must, aim, program, limit)
   local load = ("httpload %s 64 "):format(path)
   return {
     name = name,
     what = what .. " on 64 connections, CPU of a request",
-    program = "http",
+    program = program or "http",
     under = load .. "3",
     quick_under = load .. "1",
-    limit = out .. "http",
+    limit = limit or out .. "http",
     peers = { asyncio = false, uvloop = false, Node = false },
     figures = { { key = "us", unit = "us", must = must, aim = aim } },
   }
@@ -234,6 +234,8 @@ local rows = {
   json_row("encode", "the same written", 1.0, 0.55),
   http("http", "/", "13 bytes of text from web.Application", 1.4, 1.2),
   http("http-json", "/user/42", "a route with a parameter, its answer in JSON,", 1.5, 1.25),
+  http("http-middlewares", "/", "three middlewares, five headers, a cookie; the limit: row http's program;", 1.5, 1.25,
+    "http_middlewares", ("%s %s/http.lua"):format(ENGINE, here)),
   {
     name = "http-idle",
     what = "10,000 idle keep-alive connections",

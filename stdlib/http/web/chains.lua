@@ -36,12 +36,14 @@ local function callable(handler)
   return function(request) return settle(handler(request)) end
 end
 
-local function wrap(middleware, inner)
-  local body, handler = core.coroutinebody(middleware), async(inner, "handler")
+-- A middleware around what `handler` makes a coroutine of: as a function of the request, and as a coroutine function.
+local function wrap(middleware, handler)
+  local body = core.coroutinebody(middleware)
   if type(body) == "function" then
-    return function(request) return body(request, handler) end
+    return function(request) return body(request, handler) end, core.bindlast(body, handler)
   end
-  return function(request) return settle(middleware(request, handler)) end
+  local function call(request) return settle(middleware(request, handler)) end
+  return call, async(call, "handler")
 end
 
 --- The function that answers a route's requests: the middlewares of the outermost application first, of each
@@ -50,9 +52,10 @@ end
 ---@return fun(request: http.web.Request): any
 function M.compile(route)
   local call, apps = callable(route.handler), route.apps
+  local handler = async(call, "handler")
   for i = #apps, 1, -1 do
     local list = apps[i].middlewares
-    for k = #list, 1, -1 do call = wrap(list[k], call) end
+    for k = #list, 1, -1 do call, handler = wrap(list[k], handler) end
   end
   return call
 end
