@@ -190,32 +190,39 @@ local function full_one(app, options, log)
   end
 end
 
--- An exchange in a task of its own (HTTP/2).
+-- An exchange in a task of its own (HTTP/2), which takes itself out of `live` however it ends.
 local function in_task(app, options, log, one)
-  return async(function(x, method, path)
-    local state = { x = x, request = false, start = core.get_running_loop():time() }
+  local function run(x, method, path)
+    local state = { x = x, request = false, start = log and core.get_running_loop():time() or 0 }
     local ok, err = xpcall(one, on_error, state, x, method, path)
     if ok then return end
     local response = fail(app, options, x, state.request, err)
     if log then log_line(log, state, response) end
+  end
+
+  return async(function(live, x, method, path)
+    local ok, err = core.catch(run, x, method, path)
+    live[x] = nil
+    if not ok then error(err, 0) end
   end, "handle_request")
 end
 
--- Many exchanges at once on one connection: the tasks are cancelled if this one is.
+-- Many exchanges at once on one connection: their tasks are cancelled if this one is.
 local function many(conn, task_of, x, method, path)
-  local tasks = {}
+  local live = {}
   local _guard <close> = setmetatable({}, {
     __close = function(_, err)
-      for task in next, tasks do
+      local tasks = {}
+      for _, task in next, live do tasks[#tasks + 1] = task end
+      for _, task in ipairs(tasks) do
         if err ~= nil then task:cancel() end
       end
-      for task in next, tasks do core.catch(await, task) end
+      for _, task in ipairs(tasks) do core.catch(await, task) end
     end,
   })
   while x do
-    local task = create_task(task_of(x, method, path))
-    tasks[task] = true
-    task:add_done_callback(function(done) tasks[done] = nil end)
+    local task = create_task(task_of(live, x, method, path))
+    if not task:done() then live[x] = task end
     x, method, path = conn()
   end
 end
