@@ -92,14 +92,21 @@ local function add_slash(request)
   error(errors.HTTPMovedPermanently("/" .. raw:gsub("^/+", "") .. "/" .. (query and "?" .. query or "")), 0)
 end
 
+-- What lies under the name: its type, size and date; nil: nothing that could be opened.
+local function look(self, name)
+  local r = table.pack(pcall(await, fs.open_below(self.directory, name, self.follow_symlinks, nil, 1)))
+  if not r[1] then return nil end
+  if type(r[7]) == "userdata" then r[7]:_close() end
+  return r[2], r[3], r[4]
+end
+
 -- What is answered for a folder: its index page, a list, 403.
 local function on_directory(self, response, request, x)
   local name = response._name:gsub("/+$", "")
   if (self.index or self.show_index) and x:path():sub(-1) ~= "/" then return add_slash(request) end
   for _, index in ipairs(self.index or {}) do
     local file = self:_response(name == "" and index or name .. "/" .. index)
-    local ok, kind = pcall(await, fs.open_below(self.directory, file._name, self.follow_symlinks, nil, 1))
-    if ok and kind == "file" then
+    if look(self, file._name) == "file" then
       file:_send(request, x)
       rawset(response, "status", file.status)
       rawset(response, "body_length", rawget(file, "body_length"))
@@ -161,8 +168,8 @@ function Static:url_for(params)
   local version = params.append_version
   if version == nil then version = self.append_version end
   if not version or not check_name(name) then return out end
-  local ok, kind, size, mtime = pcall(await, fs.open_below(self.directory, name, self.follow_symlinks, nil, 1))
-  if not ok or kind ~= "file" then return out end
+  local kind, size, mtime = look(self, name)
+  if kind ~= "file" then return out end
   return ("%s?v=%x-%x"):format(out, math.floor(mtime * 1e6), size)
 end
 
