@@ -111,6 +111,26 @@ local function type_of(name, coding)
   return mime.content_type(name), codings[coding]
 end
 
+-- What does not change as long as a file does not, for some files: by path and coding.
+local known, known_count = {}, 0
+
+local function knowledge(path_, found)
+  local key = found.coding == 0 and path_ or path_ .. "\0" .. found.coding
+  local entry = known[key]
+  if entry and entry.mtime == found.mtime and entry.size == found.size then return entry end
+  local kind, encoding = type_of(path_, found.coding)
+  if not entry then
+    if known_count >= 512 then known, known_count = {}, 0 end
+    known_count = known_count + 1
+  end
+  entry = {
+    mtime = found.mtime, size = found.size, kind = kind, encoding = encoding,
+    etag = FileResponse._etag(found.size, found.mtime, found.coding), modified = dates.format(math.floor(found.mtime)),
+  }
+  known[key] = entry
+  return entry
+end
+
 -- Sets what the script has not set by itself. Headers as an object where somebody looks at them, else an array.
 local function put(self, list, name, value)
   if list then
@@ -268,7 +288,7 @@ local function answer(self, request, x, found)
   local prepares = request.app and request.app._has_prepare
   local own = self._headers or self._cookies or self._type or prepares or self._compression
   local list = not own and {} or nil
-  local etag, modified = FileResponse._etag(size, found.mtime, found.coding), dates.format(mtime)
+  local etag, modified = found.etag, found.modified
   if not list then etag, modified = self.headers["ETag"] or etag, self.headers["Last-Modified"] or modified end
   local plain = self.status == 200
   local function get(name) return header_of(request, x, name) end
@@ -336,7 +356,8 @@ function FileResponse._send(self, request, x)
     if self._on_directory then return self._on_directory(self, request, x) end
     return fail(self, x, 403, "Forbidden")
   end
-  found.kind, found.encoding = type_of(self.path, found.coding)
+  local entry = knowledge(self.path, found)
+  found.kind, found.encoding, found.etag, found.modified = entry.kind, entry.encoding, entry.etag, entry.modified
   local given = self._type or self._headers and self._headers["Content-Type"]
   if given then found.kind = given end
   answer(self, request, x, found)
