@@ -66,38 +66,20 @@ static int web_constructor(lua_State *L) {
 /* Of a request's array part. */
 enum { REQ_EXCHANGE = 1, REQ_ROUTE, REQ_PARAMS };
 
-/* Of find_route: the router's index (dispatcher.lua), Request, and names of fields. */
-enum { UP_PIECES = 1, UP_REQUEST, UP_ROUTES, UP_TAIL, UP_PARAM, UP_META, UP_MATCH_INFO };
+/* Of the array parts of a resource and of a route. */
+enum { RESOURCE_TAIL = 1, RESOURCE_ROUTES };
+enum { ROUTE_PARAM = 1, ROUTE_META };
+
+/* Of find_route: the router's index (dispatcher.lua), Request, the name of a field. */
+enum { UP_PIECES = 1, UP_REQUEST, UP_MATCH_INFO };
 
 /* Of find_route's stack. */
-enum { AT_EXCHANGE = 1, AT_METHOD, AT_PATH, AT_ROUTE };
-
-/* The field of the table on top (popped), whose name is an upvalue. */
-static int field(lua_State *L, int name) {
-  int type;
-  lua_pushvalue(L, lua_upvalueindex(name));
-  type = lua_rawget(L, -2);
-  lua_remove(L, -2);
-  return type;
-}
-
-/* The route of the method of the resource on top (popped): pushed, if there is one. */
-static bool push_route(lua_State *L) {
-  if (field(L, UP_ROUTES) == LUA_TTABLE) {
-    lua_pushvalue(L, AT_METHOD);
-    if (lua_rawget(L, -2) == LUA_TTABLE) {
-      lua_remove(L, -2);
-      return true;
-    }
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-  return false;
-}
+enum { AT_EXCHANGE = 1, AT_METHOD, AT_PATH, AT_ROUTE, AT_VALUE };
 
 /* The common shape: a literal beginning, and one parameter for the last piece. Is the path's
-** first piece that of one resource alone, which looks so? Pushes the route, then the value. */
-static bool push_tail_route(lua_State *L) {
+** first piece that of one resource alone, which looks so? The route and the value get to their
+** places. */
+static bool find_tail_route(lua_State *L) {
   size_t n, m;
   const char *path = lua_tolstring(L, AT_PATH, &n), *slash, *tail;
   if (n < 2 || memchr(path, '%', n) != NULL) return false;
@@ -106,46 +88,44 @@ static bool push_tail_route(lua_State *L) {
   lua_pushlstring(L, path, (size_t)(slash - path));
   if (lua_rawget(L, lua_upvalueindex(UP_PIECES)) != LUA_TTABLE || lua_rawlen(L, -1) != 1)
     return false;
-  lua_rawgeti(L, -1, 1);
-  lua_pushvalue(L, -1);
-  if (field(L, UP_TAIL) != LUA_TSTRING) return false;
-  tail = lua_tolstring(L, -1, &m);
+  if (lua_rawgeti(L, -1, 1) != LUA_TTABLE || lua_rawgeti(L, -1, RESOURCE_TAIL) != LUA_TSTRING)
+    return false;
+  tail = lua_tolstring(L, -1, &m); /* the resource has it */
   if (n <= m || memcmp(path, tail, m) != 0 || memchr(path + m, '/', n - m) != NULL) return false;
-  lua_pop(L, 1); /* the resource has it */
-  if (!push_route(L)) return false;
+  if (lua_rawgeti(L, -2, RESOURCE_ROUTES) != LUA_TTABLE) return false;
+  lua_pushvalue(L, AT_METHOD);
+  if (lua_rawget(L, -2) != LUA_TTABLE) return false;
   lua_replace(L, AT_ROUTE);
   lua_settop(L, AT_ROUTE);
   lua_pushlstring(L, path + m, n - m);
   return true;
 }
 
-/* What is on top (popped) becomes the parameters: {[route.param] = value} with route.match_meta. */
-static void push_params(lua_State *L) {
+/* The value becomes the parameters: {[route's parameter] = value} with the route's metatable. */
+static void make_params(lua_State *L) {
   lua_createtable(L, 0, 1);
-  lua_pushvalue(L, AT_ROUTE);
-  field(L, UP_PARAM);
-  lua_pushvalue(L, AT_ROUTE + 1);
+  lua_rawgeti(L, AT_ROUTE, ROUTE_PARAM);
+  lua_pushvalue(L, AT_VALUE);
   lua_rawset(L, -3);
-  lua_pushvalue(L, AT_ROUTE);
-  field(L, UP_META);
+  lua_rawgeti(L, AT_ROUTE, ROUTE_META);
   lua_setmetatable(L, -2);
-  lua_replace(L, AT_ROUTE + 1);
+  lua_replace(L, AT_VALUE);
 }
 
 /* find(x, method, path): the request and its route, if that is of the common shape; else nothing */
 static int find_route(lua_State *L) {
   lua_settop(L, AT_ROUTE);
-  if (lua_type(L, AT_PATH) != LUA_TSTRING || !push_tail_route(L)) return 0;
-  push_params(L);
+  if (lua_type(L, AT_PATH) != LUA_TSTRING || !find_tail_route(L)) return 0;
+  make_params(L);
   lua_createtable(L, REQ_PARAMS, 1);
   lua_pushvalue(L, AT_EXCHANGE);
   lua_rawseti(L, -2, REQ_EXCHANGE);
   lua_pushvalue(L, AT_ROUTE);
   lua_rawseti(L, -2, REQ_ROUTE);
-  lua_pushvalue(L, AT_ROUTE + 1);
+  lua_pushvalue(L, AT_VALUE);
   lua_rawseti(L, -2, REQ_PARAMS);
   lua_pushvalue(L, lua_upvalueindex(UP_MATCH_INFO));
-  lua_pushvalue(L, AT_ROUTE + 1);
+  lua_pushvalue(L, AT_VALUE);
   lua_rawset(L, -3);
   lua_pushvalue(L, lua_upvalueindex(UP_REQUEST));
   lua_setmetatable(L, -2);
@@ -155,10 +135,9 @@ static int find_route(lua_State *L) {
 
 /* finder(pieces, Request): a function that finds the routes of a router */
 static int web_finder(lua_State *L) {
-  static const char *const names[] = {"routes", "tail", "param", "match_meta", "match_info"};
   for (int i = UP_PIECES; i <= UP_REQUEST; i++) luaL_checktype(L, i, LUA_TTABLE);
   lua_settop(L, UP_REQUEST);
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) lua_pushstring(L, names[i]);
+  lua_pushliteral(L, "match_info");
   lua_pushcclosure(L, find_route, UP_MATCH_INFO);
   return 1;
 }

@@ -8,6 +8,8 @@ local misuse = require "asyncio.misuse"
 local patterns = require "http.web.patterns"
 local resources = require "http.web.resources"
 
+local TAIL <const>, ROUTES <const> = 1, 2 -- of a resource, for bindings/http/http_web.c
+
 local Resource = resources.Resource
 local find, match, sub = string.find, string.match, string.sub
 local normalise, decode = patterns.normalise, patterns.decode
@@ -79,7 +81,8 @@ end
 
 local function insert(self, resource)
   local parsed = resource.parsed
-  resource.order, resource.tail = #self._list + 1, parsed.tail
+  resource.order = #self._list + 1
+  resource[TAIL], resource[ROUTES] = parsed.tail or false, resource.routes
   self._list[resource.order] = resource
   self._shapes[parsed.shape] = resource
   if parsed.plain then

@@ -5,6 +5,8 @@ local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 local patterns = require "http.web.patterns"
 
+local PARAM <const>, META <const> = 1, 2 -- of a route, for bindings/http/http_web.c
+
 local M = {}
 
 local RuntimeError, ValueError, TypeError = core.RuntimeError, core.ValueError, core.TypeError
@@ -40,8 +42,8 @@ function Route._make(method, handler, resource, app, place)
   local route = {
     method = method, handler = handler, resource = resource, app = app, apps = { app }, place = place, call = false,
   }
-  if resource then route.param = resource.parsed.names[1] end
   route.match_meta = { __index = setmetatable({ route = route, handler = handler }, { __index = match_methods }) }
+  route[PARAM], route[META] = resource and resource.parsed.names[1] or false, route.match_meta
   return setmetatable(route, Route)
 end
 
