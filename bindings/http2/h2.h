@@ -154,6 +154,17 @@ void ml__h2_fault(ml_http2 *h, const char *why);
 void ml__h2_tell(ml_h2stream *x);
 extern const ml_sink ml__h2_sink;
 
+void ml__h2_depart(ml_http2 *h); /* all was said */
+
+/* ---- sending (h2_send.c) ---- */
+
+static inline bool ml__h2_full(const ml_http2 *h) {
+  return (h->s->flags & (ML_S_FULL | ML_S_DROPPED)) != 0;
+}
+void ml__h2_flush(lua_State *L, ml_http2 *h);
+void ml__h2_send_callbacks(nghttp2_session_callbacks *cb);
+nghttp2_data_provider ml__h2_provider(ml_h2stream *x);
+
 /* ---- streams (h2_stream.c) ---- */
 
 ml_h2stream *ml__h2_stream_new(ml_http2 *h, int32_t id, ml_hhead *head);
@@ -174,7 +185,6 @@ void ml__h2_continue(ml_h2stream *x); /* 100 Continue */
 void ml__h2_answer(ml_h2stream *x, int status, const char *why);
 void ml__h2_trailers_free(ml_http2 *h, struct ml_h2trailers *t);
 int ml__h2_trailers_send(ml_h2stream *x);
-nghttp2_data_provider ml__h2_provider(ml_h2stream *x);
 
 /* ---- heads (h2_head.c) ---- */
 

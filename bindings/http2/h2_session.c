@@ -3,7 +3,6 @@
 ** Bytes that come are given to nghttp2 at once, whose callbacks make requests of them and
 ** wake who waits for one. What is to be sent is gathered by the session's job: first all
 ** handlers that are ready have their turn, then the frames of all of them leave together.
-** It stops while the connection has more to send than it takes.
 **
 ** open -> leaving (the last GOAWAY goes out; streams that are open end) -> over (nghttp2's
 ** session is deleted, next() gives nil) -> freed when nobody refers to it.
@@ -173,130 +172,6 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *f, in
   return 0;
 }
 
-/* ---- what goes ---- */
-
-/* RFC 9113, 8.1: the rest of the request is not needed. Told so at once, some peers would not
-** look at the answer: nothing more of it is let through, and they have a while. */
-static int rest(ml_h2stream *x) {
-  if (x->h->lingering_time <= 0)
-    return nghttp2_submit_rst_stream(x->h->session, 0, x->id, NGHTTP2_NO_ERROR);
-  x->flags |= H2S_DISCARD | H2S_RESTING;
-  x->send_since = ml__loop_time(x->h->loop);
-  ml__h2_watch_stream(x);
-  return 0;
-}
-
-static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
-  ml_h2stream *x;
-  if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR)
-    ml__h2_fault(ud, nghttp2_http2_strerror(f->goaway.error_code));
-  if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
-  if (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA) return 0;
-  x = find(session, f->hd.stream_id);
-  if (x == NULL) return 0;
-  x->flags |= H2S_ENDED;
-  ml__h2_earn(x->h, 4);
-  return (x->flags & H2S_EOF) ? 0 : rest(x);
-}
-
-static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t room,
-                       uint32_t *flags, nghttp2_data_source *source, void *ud) {
-  ml_h2stream *x = source->ptr;
-  size_t n = x->queued < room ? x->queued : room;
-  (void)session;
-  (void)id;
-  (void)buf;
-  (void)ud;
-  if (n == 0 && !(x->flags & H2S_FINISHED)) {
-    x->flags |= H2S_DEFERRED;
-    return NGHTTP2_ERR_DEFERRED;
-  }
-  *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-  if (n == x->queued && (x->flags & H2S_FINISHED)) {
-    *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (x->trailers != NULL) {
-      *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-      if (ml__h2_trailers_send(x) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
-    }
-  }
-  return (ssize_t)n;
-}
-
-nghttp2_data_provider ml__h2_provider(ml_h2stream *x) {
-  nghttp2_data_provider p = {.source = {.ptr = x}, .read_callback = on_read};
-  return p;
-}
-
-static int on_send_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *head, size_t n,
-                        nghttp2_data_source *source, void *ud) {
-  ml_http2 *h = ud;
-  ml_h2stream *x = source->ptr;
-  (void)session;
-  (void)f;
-  if (h->nout + 9 + n > ML_SLAB) {
-    h->flags |= H2_BLOCKED;
-    return NGHTTP2_ERR_WOULDBLOCK;
-  }
-  memcpy(h->out + h->nout, head, 9);
-  ml__h2_pieces_take(x, h->out + h->nout + 9, n);
-  h->nout += 9 + n;
-  if (n >= 256) ml__h2_earn(h, 1);
-  return 0;
-}
-
-static void write_out(lua_State *L, ml_http2 *h) {
-  uv_buf_t b = uv_buf_init(h->out, (unsigned)h->nout);
-  h->nout = 0;
-  if (b.len > 0 && !(h->s->flags & ML_S_DROPPED)) ml__stream_write(L, h->s, &b, 1);
-}
-
-static bool full(const ml_http2 *h) { return h->s->flags & (ML_S_FULL | ML_S_DROPPED); }
-
-/* False: nghttp2 has failed. */
-static bool gather(lua_State *L, ml_http2 *h) {
-  for (;;) {
-    const uint8_t *p;
-    ssize_t n = full(h) ? 0 : nghttp2_session_mem_send(h->session, &p);
-    if (n < 0) return false;
-    if (n == 0) {
-      write_out(L, h);
-      if (!(h->flags & H2_BLOCKED)) return true;
-      h->flags &= ~(uint32_t)H2_BLOCKED;
-      continue;
-    }
-    if (h->nout + (size_t)n > ML_SLAB) write_out(L, h);
-    if ((size_t)n > ML_SLAB) return false;
-    memcpy(h->out + h->nout, p, (size_t)n);
-    h->nout += (size_t)n;
-  }
-}
-
-static void over(ml_http2 *h);
-static void depart(ml_http2 *h);
-
-static void flush(lua_State *L, ml_http2 *h) {
-  ml_net *net = h->http->net;
-  ml_bytes b = {ml__slab(net), 0, 0, ML_SLAB};
-  bool ok = false;
-  if (b.base == NULL) {
-    ml__stream_fail(h->s, UV_ENOMEM);
-    return;
-  }
-  net->slab = NULL; /* ours meanwhile */
-  h->out = b.base;
-  h->flags |= H2_INSIDE;
-  ok = gather(L, h);
-  h->flags &= ~(uint32_t)H2_INSIDE;
-  h->out = NULL;
-  h->nout = 0;
-  ml__bytes_free(net, &b);
-  if (!ok)
-    ml__stream_fail(h->s, UV_ENOMEM);
-  else if (!full(h) && !nghttp2_session_want_read(h->session) &&
-           !nghttp2_session_want_write(h->session))
-    depart(h);
-}
-
 /* ---- the job ---- */
 
 /* (stream): the task that the exchange has named is cancelled. */
@@ -349,7 +224,7 @@ static void tell_gone(lua_State *L, ml_http2 *h) {
 static void run(ml_evloop *loop, ml_job *job) {
   ml_http2 *h = ml__containerof(job, ml_http2, job);
   h->refs++;
-  if (h->session != NULL && !full(h)) flush(loop->L, h);
+  if (h->session != NULL && !ml__h2_full(h)) ml__h2_flush(loop->L, h);
   tell_gone(loop->L, h);
   ml__h2_release(h);
 }
@@ -369,6 +244,8 @@ void ml__h2_fault(ml_http2 *h, const char *why) {
 void ml__h2_schedule(ml_http2 *h) {
   if (!(h->flags & H2_FORGOTTEN) && ml__list_empty(&h->job.link)) ml__ready(h->loop, &h->job);
 }
+
+static void over(ml_http2 *h);
 
 /* ---- as a sink ---- */
 
@@ -462,7 +339,7 @@ static void over(ml_http2 *h) {
 
 /* All was said. What the peer still sends is dropped for a while: closed at once, it might
 ** not read our last words. */
-static void depart(ml_http2 *h) {
+void ml__h2_depart(ml_http2 *h) {
   over(h);
   if (!(h->s->flags & ML_S_CLOSING)) ml__h2_linger(h);
 }
@@ -588,8 +465,7 @@ static int make_session(ml_http2 *h) {
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
-    nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_sent);
-    nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
+    ml__h2_send_callbacks(cb);
     nghttp2_option_set_no_auto_window_update(opt, 1);
     nghttp2_option_set_no_closed_streams(opt, 1);
     rc = nghttp2_session_server_new3(&h->session, cb, h, opt, &mem);
