@@ -271,7 +271,7 @@ static bool make_head(ml_hconn *c, const char *before, const char *p, size_t n) 
   h->method.n = from->target.at > 0 ? from->target.at - 1 : 0;
   if (nfields > 0) memcpy(h->fields, g->fields, nfields * sizeof(ml_hfield));
   text = (char *)(h->fields + nfields);
-  if (from->base > 0) memcpy(text, before, from->base);
+  if (before != NULL) memcpy(text, before, from->base);
   memcpy(text + from->base, p, n);
   for (size_t i = 0; i < nfields; i++) {
     trim(text, &h->fields[i]);
