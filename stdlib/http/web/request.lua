@@ -113,8 +113,15 @@ function get.query(self)
   return query
 end
 
+-- A URL of what the client sent; 400 if it is none.
+local function parse_url(text)
+  local ok, url = pcall(require("url").URL, text)
+  if not ok then error(errors.HTTPBadRequest { text = "400: not a URL: " .. text:sub(1, 100) }, 0) end
+  return url
+end
+
 function get.rel_url(self)
-  local url = require("url").URL(self.raw_path)
+  local url = parse_url(self.raw_path)
   rawset(self, "rel_url", url)
   return url
 end
@@ -129,7 +136,7 @@ end
 function get.url(self)
   local target = self.raw_path
   if not target:find("^/") then target = target:match("^%a[%w+.-]*://[^/?#]*([^#]*)") or "/" end
-  local url = require("url").URL(self.scheme .. "://" .. self.host .. target)
+  local url = parse_url(self.scheme .. "://" .. self.host .. target)
   rawset(self, "url", url)
   return url
 end
