@@ -13,6 +13,7 @@ for _, name in ipairs {
   "task",
   "web",
   "websocket",
+  "http",
   "http2",
   "zlib",
 } do
