@@ -130,7 +130,9 @@ function get.host(self)
   local host = self[X]:authority()
   if host and host ~= "" then return host end
   local address = self[X]:sockname()
-  return type(address) == "table" and address[1] or "localhost"
+  if type(address) ~= "table" or not address[1] then return "localhost" end
+  local name = address[1]:find(":", 1, true) and "[" .. address[1] .. "]" or address[1]
+  return address[2] and ("%s:%d"):format(name, address[2]) or name
 end
 
 function get.url(self)
