@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -16,25 +18,26 @@
 #include "http.h"
 #include "socket.h"
 
-#define STEP ((size_t)128 * 1024) /* what the kernel reads ahead at once */
-#define TURN ((size_t)1 << 20)    /* then others have theirs */
+#define AHEAD ((size_t)128 * 1024) /* what the kernel reads ahead at once */
+#define TURN ((size_t)1 << 20)     /* then others have theirs */
 
 /* Can sendfile be used on the stream at all? */
 static bool is_plain(const ml_stream *s) {
   return s->ops == &ml__plain_ops && (!(s->flags & ML_S_PIPE) || (s->flags & ML_S_UNIX));
 }
 
-/* Would reading these bytes not wait for a disk? The first and the last of them are tried. */
-static bool in_memory(int fd, off_t at, size_t n) {
+/* How many of n bytes can be read without waiting for a disk? One in each AHEAD is tried, and the
+** last. */
+static size_t in_memory(int fd, off_t at, size_t n) {
   char c;
   const struct iovec one = {&c, 1};
   struct statfs fs;
-  for (int i = 0; i < 2; i++) {
-    if (preadv2(fd, &one, 1, i == 0 ? at : at + (off_t)n - 1, RWF_NOWAIT) >= 0) continue;
-    if (errno != EOPNOTSUPP || fstatfs(fd, &fs) < 0) return false;
-    return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+  for (size_t i = 0; i < n; i = i + AHEAD < n || i == n - 1 ? i + AHEAD : n - 1) {
+    if (preadv2(fd, &one, 1, at + (off_t)i, RWF_NOWAIT) >= 0) continue;
+    if (errno != EOPNOTSUPP || fstatfs(fd, &fs) < 0) return i / AHEAD * AHEAD;
+    return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ? n : 0;
   }
-  return true;
+  return n;
 }
 
 /* Sends until something is in the way, which it gives: nothing, "full", "cold", "short" (the file
@@ -44,10 +47,11 @@ static const char *send_steps(int out, int in, off_t at, size_t n, size_t *sent,
   *sent = 0;
   *rc = 0;
   while (*sent < n && why == NULL) {
-    size_t step = n - *sent < STEP ? n - *sent : STEP;
+    size_t step = n - *sent < TURN ? n - *sent : TURN;
     ssize_t put;
     if (*sent >= TURN) return "turn";
-    if (!in_memory(in, at, step)) return "cold";
+    step = in_memory(in, at, step);
+    if (step == 0) return "cold";
     put = sendfile(out, in, &at, step);
     if (put > 0)
       *sent += (size_t)put;
@@ -99,7 +103,7 @@ static void count(ml_hconn *c, uint64_t n) {
   if (c->flags & ML_HC_LENGTH) c->left -= n < c->left ? n : c->left;
 }
 
-/* x:_sendfile(file, offset, count) -> bytes sent, what is in the way: nil, "turn", "full", "cold",
+/* x:_sendfile(file, offset, count, lent) -> bytes sent, what is in the way: nil, "turn", "full", "cold",
 ** "short", "queued" (what was written before), "copy" (no sendfile here) */
 static int x_sendfile(lua_State *L) {
   ml_hconn *c = check_sending(L);
@@ -110,7 +114,7 @@ static int x_sendfile(lua_State *L) {
   const char *why;
   uv_os_fd_t out;
   luaL_argcheck(L, at >= 0 && n >= 0, 3, "a position and a number of bytes expected");
-  if (c->s->flags & ML_S_LENT)
+  if ((c->s->flags & ML_S_LENT) && !lua_toboolean(L, 5))
     return ml__misuse(L, "RuntimeError", "sendfile(): sendfile is in progress");
   if ((c->flags & ML_HC_LENGTH) && (uint64_t)n > c->left)
     return ml__misuse(L, "ValueError", "sendfile: %I bytes more than the response's length",
@@ -137,8 +141,8 @@ static int x_sendfile(lua_State *L) {
   return 2;
 }
 
-/* x:_lend() -> a Socket of a duplicate of the descriptor; nothing may be written until x:_unlend.
-** nil: something waits to be written. */
+/* x:_lend() -> a Socket of a duplicate of the descriptor, and how long to wait for the peer, seconds
+** (< 0: for ever); nothing may be written until x:_unlend. */
 static int x_lend(lua_State *L) {
   ml_hconn *c = check_sending(L);
   uv_os_fd_t fd;
@@ -151,7 +155,8 @@ static int x_lend(lua_State *L) {
     return lua_error(L);
   }
   c->s->flags |= ML_S_LENT;
-  return 1;
+  lua_pushnumber(L, c->settings->send_timeout);
+  return 2;
 }
 
 /* x:_unlend(n): it is given back, n bytes were sent through it; whatever has become of the exchange */
@@ -164,5 +169,21 @@ static int x_unlend(lua_State *L) {
   return 0;
 }
 
-const luaL_Reg ml__hsendfile_methods[] = {
-    {"_sendfile", x_sendfile}, {"_lend", x_lend}, {"_unlend", x_unlend}, {NULL, NULL}};
+/* x:_cork(on): what is written goes out in full packets only, until it is taken back */
+static int x_cork(lua_State *L) {
+  const ml_exchange *x = ml__checkexchange(L, 1);
+  const ml_stream *s = x->c->s;
+  int on = lua_toboolean(L, 2);
+  uv_os_fd_t fd;
+  if ((x->c->flags & (ML_HC_OVER | ML_HC_UPGRADED)) || (s->flags & (ML_S_CLOSING | ML_S_PIPE)) ||
+      ml__stream_fd(s, &fd) < 0)
+    return 0;
+  setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+  return 0;
+}
+
+const luaL_Reg ml__hsendfile_methods[] = {{"_cork", x_cork},
+                                          {"_sendfile", x_sendfile},
+                                          {"_lend", x_lend},
+                                          {"_unlend", x_unlend},
+                                          {NULL, NULL}};

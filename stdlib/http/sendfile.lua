@@ -8,6 +8,8 @@ local Exchange = http_core.Exchange
 
 --- What is read at a time where the kernel cannot send it.
 local PIECE = 64 * 1024
+--- What a thread sends at a time; then the rest may be in memory.
+local COLD = 1024 * 1024
 
 -- By reading and writing.
 local function copy(x, file, offset, count)
@@ -18,18 +20,46 @@ local function copy(x, file, offset, count)
   return #data
 end
 
--- By a thread, that waits for the disk and for the peer.
-local function lend(x, file, offset, count)
+-- A duplicate of the connection's descriptor, while a file goes out: nobody else writes then.
+local Loan = {}
+
+function Loan.__close(loan)
+  local sock = loan.sock
+  if not sock then return end
   local socket_core = require "socket.core"
+  while socket_core.busy(sock) do catch(await, core.sleep(0.001)) end -- a thread finishes its last call
+  loan.x:_unlend(loan.sent)
+  sock:close()
+end
+
+local function borrow(loan)
+  if loan.sock then return end
   require "socket"
-  local sock <close> = x:_lend()
-  local source <close> = socket_core.source(file)
-  local ok, sent = catch(await, sock:_sendfile(source, offset, count))
-  while not ok and socket_core.busy(sock) do catch(await, core.sleep(0.001)) end -- a thread finishes its last call
-  x:_unlend(ok and sent or 0)
-  if ok then return sent end
-  x:abort() -- how much was sent is not known
-  error(sent, 0)
+  loan.sock, loan.timeout = loan.x:_lend()
+end
+
+-- The disk has to be waited for: by a thread, a piece at a time.
+local function by_thread(loan, file, offset, count)
+  borrow(loan)
+  local source <close> = require("socket.core").source(file)
+  local sent = await(loan.sock:_sendfile(source, offset, math.min(count, COLD)))
+  loan.sent = loan.sent + sent
+  return sent
+end
+
+-- Waits until the peer has read some. TimeoutError if it does not in send_timeout.
+local function wait_for_peer(loan)
+  borrow(loan)
+  local asyncio = require "asyncio"
+  local loop = core.get_running_loop()
+  local future = loop:create_future()
+  loop:add_writer(loan.sock, function()
+    if not future:done() then future:set_result(nil) end
+  end)
+  local waiting = loan.timeout > 0 and asyncio.wait_for(future, loan.timeout) or future
+  local ok, err = catch(await, waiting)
+  loop:remove_writer(loan.sock)
+  if not ok then error(err, 0) end
 end
 
 local function check(value, name)
@@ -40,18 +70,21 @@ local function check(value, name)
   return value
 end
 
-local send = async(function(x, file, offset, count)
+local function send_all(x, file, offset, count)
+  local loan <close> = setmetatable({ x = x, sent = 0 }, Loan)
   local sent, slow = 0, false
   while sent < count do
     local n, why = 0, "copy"
-    if not slow then n, why = x:_sendfile(file, offset + sent, count - sent) end
+    if not slow then n, why = x:_sendfile(file, offset + sent, count - sent, loan.sock ~= nil) end
     sent = sent + n
     if why == "turn" then
       await(core.sleep(0))
     elseif why == "short" then
       break
-    elseif why == "full" or why == "cold" then
-      n = lend(x, file, offset + sent, count - sent)
+    elseif why == "full" then
+      wait_for_peer(loan)
+    elseif why == "cold" then
+      n = by_thread(loan, file, offset + sent, count - sent)
       sent = sent + n
       if n == 0 then break end
     elseif why then -- something else is on its way, or the bytes are encrypted
@@ -62,6 +95,15 @@ local send = async(function(x, file, offset, count)
     end
   end
   return sent
+end
+
+local send = async(function(x, file, offset, count)
+  local ok, sent = catch(send_all, x, file, offset, count)
+  if ok then return sent end
+  if core.isinstance(sent, core.OSError) or core.isinstance(sent, core.CancelledError) then
+    pcall(x.abort, x) -- how much was sent is not known
+  end
+  error(sent, 0)
 end, "Exchange.sendfile")
 
 --- Sends bytes of a file as a part of the body that was begun: of a plain connection by the kernel, else by reading and

@@ -253,9 +253,16 @@ local function send_whole(self, x, found, list, is_head)
     if drain then await(drain) end
     return
   end
-  x:start(status, self._reason, list or StreamResponse._head(self), size)
+  local cork = not is_head and x._cork -- the head leaves with the file
+  if cork then cork(x, true) end
+  local ok, err = pcall(x.start, x, status, self._reason, list or StreamResponse._head(self), size)
+  if not ok then
+    if cork then cork(x, false) end
+    error(err, 0)
+  end
   if not is_head then send_part(self, x, found.file, 0, size) end
   finish(x)
+  if cork then cork(x, false) end
 end
 
 -- The headers that say what it is.
