@@ -20,9 +20,9 @@ local function make(size)
 end
 
 --- Serves each request by f(x, file); gives the port to g.
-local function serve(path, f, g, opts)
+local function serve(path, f, g, opts, limits)
   helper.run_with_loop(function()
-    local settings = http.settings { on_bad = function() end }
+    local settings = http.settings { on_bad = function() end, send_timeout = limits and limits.send_timeout }
     local handler = async(function(conn)
       for x in conn do
         local file <close> = await(fs.open(path))
@@ -154,6 +154,29 @@ describe("x:sendfile", function()
       assert.is_true(asyncio.isinstance(failed, asyncio.OSError), tostring(failed))
       assert.is_true(client.request(port, "GET", "/").body == data)
     end)
+  end)
+
+  it("drops a peer that takes nothing for send_timeout", function()
+    local size = 12 * MB
+    local path = make(size)
+    local failed
+    serve(path, function(x, file)
+      x:start(200, nil, nil, size)
+      local ok, err = asyncio.catch(await, x:sendfile(file, 0, size))
+      failed = not ok and err
+      error(err, 0)
+    end, function(port)
+      asyncio.get_running_loop():set_exception_handler(function() end)
+      local reader, writer = await(asyncio.open_connection("127.0.0.1", port, { limit = 1024 }))
+      writer:write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+      await(reader:readexactly(1000))
+      for _ = 1, 2000 do
+        if failed then break end
+        await(asyncio.sleep(0.002))
+      end
+      assert.is_true(asyncio.isinstance(failed, asyncio.TimeoutError), tostring(failed))
+      writer:close()
+    end, nil, { send_timeout = 0.1 })
   end)
 
   it("can be cancelled while it waits: the connection is dropped", function()
