@@ -183,7 +183,11 @@ typedef struct ml_hconn {
   ml_bytes body;        /* not asked for yet */
   uint64_t got;         /* bytes of the body so far */
   uint64_t expected;    /* its length, if it is known; or UINT64_MAX */
-  uint32_t beside;      /* bytes that came with it: extensions of chunks, trailers */
+  struct {              /* of a body in chunks, see http_chunks.c */
+    uint64_t left;
+    uint32_t beside; /* bytes of extensions and trailers */
+    uint8_t state, digits;
+  } chunk;
   uint64_t left;        /* bytes that the response still has to have */
   uint64_t sent;        /* bytes of the response's body */
   ml_hop *next;         /* the operation that waits in conn:next(), or NULL */
@@ -227,7 +231,11 @@ void ml__hparse_feed(ml_hconn *c, const char *p, size_t n); /* what has come */
 void ml__hparse_next(ml_hconn *c); /* goes on with c->in, after an exchange */
 void ml__hparse_free(ml_hconn *c);
 
-/* ---- bodies (http_body.c) ---- */
+/* ---- bodies (http_chunks.c, http_body.c) ---- */
+
+void ml__hbody_begin(ml_hconn *c, const ml_hhead *h);
+size_t ml__hbody_run(ml_hconn *c, const char *p,
+                     size_t n); /* gives how many bytes were the body's */
 
 void ml__hbody_add(ml_hconn *c, const char *p, size_t n);
 void ml__hbody_end(ml_hconn *c); /* it is complete, or never will be: c->bad, lost */

@@ -5,8 +5,8 @@
 ** values and target are kept as offsets into the head's text, which is as it was sent: so
 ** each line's end and each fold can be looked at afterwards.
 **
-** llhttp pauses at the end of a head and at that of a body; what comes behind is left alone
-** until the exchange is over.
+** llhttp pauses at the end of a head. A body is read by http_chunks.c; what comes behind it is left
+** alone until the exchange is over.
 */
 #include <math.h>
 #include <string.h>
@@ -43,20 +43,11 @@ static int on_url(llhttp_t *p, const char *at, size_t n) {
   return fits ? 0 : too_large(p);
 }
 
-/* What belongs to a body in chunks beside it: counted, and dropped. */
-static int on_beside(llhttp_t *p, const char *at, size_t n) {
-  ml_hconn *c = p->data;
-  (void)at;
-  c->beside += (uint32_t)n;
-  return c->beside <= c->settings->max_head ? 0 : refuse(p, 431, "the body has too much beside it");
-}
-
 static int on_name(llhttp_t *p, const char *at, size_t n) {
   const ml_hconn *c = p->data;
   ml_hparse *h = &c->http->parse;
   ml_hfield *f;
   uint32_t off;
-  if (c->flags & ML_HC_BODY) return on_beside(p, at, n);
   if (!place(c, at, n, &off)) return too_large(p);
   if (h->last != ML_HP_NAME) {
     if (h->nfields >= c->settings->max_headers)
@@ -76,7 +67,6 @@ static int on_value(llhttp_t *p, const char *at, size_t n) {
   ml_hparse *h = &c->http->parse;
   ml_hfield *f;
   uint32_t off;
-  if (c->flags & ML_HC_BODY) return on_beside(p, at, n);
   if (!place(c, at, n, &off)) return too_large(p);
   f = &c->http->fields[h->nfields - 1];
   if (h->last != ML_HP_VALUE)
@@ -94,25 +84,10 @@ static int on_head(llhttp_t *p) {
   return HPE_PAUSED;
 }
 
-static int on_body(llhttp_t *p, const char *at, size_t n) {
-  ml__hbody_add(p->data, at, n);
-  return 0;
-}
-
-static int on_end(llhttp_t *p) {
-  const ml_hconn *c = p->data;
-  c->http->parse.complete = true;
-  return HPE_PAUSED;
-}
-
 static const llhttp_settings_t callbacks = {.on_url = on_url,
                                             .on_header_field = on_name,
                                             .on_header_value = on_value,
-                                            .on_headers_complete = on_head,
-                                            .on_body = on_body,
-                                            .on_message_complete = on_end,
-                                            .on_chunk_extension_name = on_beside,
-                                            .on_chunk_extension_value = on_beside};
+                                            .on_headers_complete = on_head};
 
 void ml__hparse_init(ml_hconn *c) {
   llhttp_init(&c->parser, HTTP_REQUEST, &callbacks);
@@ -396,13 +371,8 @@ static void head_done(ml_hconn *c) {
   const ml_hhead *h = c->head;
   bool body = (h->flags & ML_HH_CHUNKED) || h->length > 0;
   ml__hconn_deadline(c, -1);
-  if (body) {
-    c->flags |= ML_HC_BODY;
-    c->got = c->beside = 0;
-    c->expected = (h->flags & ML_HH_CHUNKED) ? UINT64_MAX : h->length;
-    llhttp_resume(&c->parser);
-  } else
-    llhttp_reset(&c->parser);
+  if (body) ml__hbody_begin(c, h);
+  llhttp_reset(&c->parser);
   ml__hconn_wake(c);
 }
 
@@ -449,24 +419,6 @@ static size_t run_head(ml_hconn *c, const char *p, size_t n) {
   return skip + n;
 }
 
-static size_t run_body(ml_hconn *c, const char *p, size_t n) {
-  ml_hparse *h = &c->http->parse;
-  llhttp_errno_t rc;
-  h->complete = false;
-  rc = llhttp_execute(&c->parser, p, n);
-  if (rc == HPE_OK) return n;
-  if ((rc == HPE_PAUSED || rc == HPE_PAUSED_UPGRADE) && h->complete) {
-    size_t used = (size_t)(llhttp_get_error_pos(&c->parser) - p);
-    llhttp_reset(&c->parser);
-    c->flags &= ~(uint32_t)ML_HC_BODY;
-    ml__hbody_end(c);
-    return used;
-  }
-  parse_failed(c, rc, p, n);
-  ml__hbody_end(c);
-  return n;
-}
-
 /* Is there nobody for what comes next, for now? */
 static bool occupied(const ml_hconn *c) {
   return c->head != NULL || c->bad != 0 || (c->flags & (ML_HC_BUSY | ML_HC_HTTP2 | ML_HC_OVER));
@@ -476,7 +428,7 @@ static size_t run(ml_hconn *c, const char *p, size_t n) {
   size_t used = 0;
   while (used < n) {
     if ((c->flags & ML_HC_BODY) && c->bad == 0)
-      used += run_body(c, p + used, n - used);
+      used += ml__hbody_run(c, p + used, n - used);
     else if (occupied(c))
       break;
     else

@@ -112,7 +112,7 @@ describe("a connection", function()
       return x:respond(200)
     end, function(peer)
       local reader, writer <close> = peer.connect()
-      local n = 40000
+      local n = 15000
       writer:write(get:format("/"):rep(n))
       await(asyncio.sleep(5))
       assert.equal(1, served)
