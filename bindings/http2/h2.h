@@ -41,6 +41,7 @@ enum {                     /* ml_http2.flags */
        H2_INSIDE = 64,     /* nghttp2 is on the C stack */
        H2_HEAD = 128,      /* a request's head is coming */
        H2_FORGOTTEN = 512, /* the loop is closed */
+       H2_NOMEM = 1024,    /* an allocation of nghttp2's has failed */
        H2_GREETED = 256    /* the peer's first SETTINGS have come */
 };
 
@@ -68,6 +69,7 @@ struct ml_http2 {
   ml_op *next;              /* waits for a request, or NULL */
   ml_link streams;          /* ml_h2stream.all: open */
   ml_link waiting;          /* ml_h2stream.link: requests that nobody has taken */
+  ml_link blocks;           /* of nghttp2's memory */
   ml_link gone;             /* ml_h2stream.link: something is to be told to Lua */
   ml_job job;
   ml_timer timer;
@@ -142,6 +144,10 @@ typedef struct ml_h2exchange {
 /* ---- sessions (h2_session.c) ---- */
 
 static inline ml_allocator *ml__h2_alloc(const ml_http2 *h) { return h->http->net->engine->alloc; }
+/* May nghttp2 be asked for anything? */
+static inline bool ml__h2_alive(const ml_http2 *h) {
+  return h->session != NULL && !(h->flags & H2_NOMEM);
+}
 void ml__h2_schedule(ml_http2 *h); /* the job, which sends */
 /* GOAWAY with that error, then the end. */
 void ml__h2_leave(ml_http2 *h, uint32_t error);

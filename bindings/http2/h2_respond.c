@@ -140,7 +140,7 @@ static int check_status(lua_State *L, int idx, const char *fname, int least) {
 
 static bool bodiless(int status) { return status < 200 || status == 204 || status == 304; }
 
-static bool is_open(const ml_h2stream *x) { return x->h->session != NULL && (x->flags & H2S_OPEN); }
+static bool is_open(const ml_h2stream *x) { return ml__h2_alive(x->h) && (x->flags & H2S_OPEN); }
 
 /* The head goes out, and with it the end if there is no body. */
 static void submit(lua_State *L, ml_h2stream *x, const head *d, bool body) {

@@ -13,18 +13,43 @@
 
 /* ---- memory for nghttp2, from the engine ---- */
 
-#define HEAD 16
+/* What a failed allocation leaves behind nghttp2 cannot be trusted to take down (1.52 frees an
+** item twice). So its blocks are listed: such a session is not asked for anything any more, and
+** ends by giving all of them back. */
+typedef union block {
+  struct {
+    ml_link link; /* in h->blocks */
+    size_t size;
+  } b;
+  char align[32];
+} block;
 
-static void *mem_alloc(size_t n, void *ud) {
-  char *p = n > SIZE_MAX - HEAD ? NULL : ml__alloc(ud, NULL, 0, n + HEAD);
-  if (p == NULL) return NULL;
-  *(size_t *)(void *)p = n + HEAD;
-  return p + HEAD;
+static void *mem_realloc(void *p, size_t n, void *ud) {
+  ml_http2 *h = ud;
+  block *old = p == NULL ? NULL : (block *)p - 1, *k = NULL;
+  if (old != NULL) ml__list_remove(&old->b.link);
+  if (n <= SIZE_MAX - sizeof *k)
+    k = ml__alloc(ml__h2_alloc(h), old, old == NULL ? 0 : old->b.size, n + sizeof *k);
+  if (k == NULL) {
+    if (old != NULL) ml__list_append(&h->blocks, &old->b.link);
+    h->flags |= H2_NOMEM;
+    if (h->s != NULL) ml__stream_fail(h->s, UV_ENOMEM);
+    return NULL;
+  }
+  k->b.size = n + sizeof *k;
+  ml__list_append(&h->blocks, &k->b.link);
+  return k + 1;
 }
 
+static void *mem_alloc(size_t n, void *ud) { return mem_realloc(NULL, n, ud); }
+
 static void mem_free(void *p, void *ud) {
-  char *b = p;
-  if (p != NULL) ml__alloc(ud, b - HEAD, *(size_t *)(void *)(b - HEAD), 0);
+  const ml_http2 *h = ud;
+  block *k;
+  if (p == NULL) return;
+  k = (block *)p - 1;
+  ml__list_remove(&k->b.link);
+  ml__alloc(ml__h2_alloc(h), k, k->b.size, 0);
 }
 
 static void *mem_calloc(size_t k, size_t n, void *ud) {
@@ -33,14 +58,12 @@ static void *mem_calloc(size_t k, size_t n, void *ud) {
   return p;
 }
 
-static void *mem_realloc(void *p, size_t n, void *ud) {
-  char *b = p;
-  if (p == NULL) return mem_alloc(n, ud);
-  if (n > SIZE_MAX - HEAD) return NULL;
-  b = ml__alloc(ud, b - HEAD, *(size_t *)(void *)(b - HEAD), n + HEAD);
-  if (b == NULL) return NULL;
-  *(size_t *)(void *)b = n + HEAD;
-  return b + HEAD;
+static void session_del(ml_http2 *h, nghttp2_session *session) {
+  if (!(h->flags & H2_NOMEM)) nghttp2_session_del(session);
+  while (!ml__list_empty(&h->blocks)) {
+    block *k = ml__containerof(h->blocks.next, block, b.link);
+    mem_free(k + 1, h);
+  }
 }
 
 /* ---- what comes ---- */
@@ -224,7 +247,7 @@ static void tell_gone(lua_State *L, ml_http2 *h) {
 static void run(ml_evloop *loop, ml_job *job) {
   ml_http2 *h = ml__containerof(job, ml_http2, job);
   h->refs++;
-  if (h->session != NULL && !ml__h2_full(h)) ml__h2_flush(loop->L, h);
+  if (ml__h2_alive(h) && !ml__h2_full(h)) ml__h2_flush(loop->L, h);
   tell_gone(loop->L, h);
   ml__h2_release(h);
 }
@@ -251,7 +274,7 @@ static void over(ml_http2 *h);
 
 static void received(ml_http2 *h, const char *p, size_t n) {
   ssize_t rc;
-  if (h->session == NULL || (h->flags & H2_CALM)) return;
+  if (!ml__h2_alive(h) || (h->flags & H2_CALM)) return;
   h->flags |= H2_INSIDE;
   rc = nghttp2_session_mem_recv(h->session, (const uint8_t *)p, n);
   h->flags &= ~(uint32_t)H2_INSIDE;
@@ -331,7 +354,7 @@ static void over(ml_http2 *h) {
     ml_h2stream *x = ml__containerof(h->streams.next, ml_h2stream, all);
     ml__h2_stream_closed(x, true);
   }
-  nghttp2_session_del(session);
+  session_del(h, session);
   ml__h2_head_free(h);
   wake_next(h);
   ml__h2_release(h);
@@ -345,7 +368,7 @@ void ml__h2_depart(ml_http2 *h) {
 }
 
 void ml__h2_leave(ml_http2 *h, uint32_t error) {
-  if (h->session == NULL || (h->flags & H2_LEAVING)) return;
+  if (!ml__h2_alive(h) || (h->flags & H2_LEAVING)) return;
   h->flags |= H2_LEAVING;
   h->quiet_since = ml__loop_time(h->loop);
   ml__h2_watch(h);
@@ -372,7 +395,7 @@ void ml__h2_release(ml_http2 *h) {
 }
 
 void ml__http2_shutdown(ml_http2 *h) {
-  if (h->session == NULL || (h->flags & (H2_SHUTDOWN | H2_LEAVING))) return;
+  if (!ml__h2_alive(h) || (h->flags & (H2_SHUTDOWN | H2_LEAVING))) return;
   h->flags |= H2_SHUTDOWN;
   h->quiet_since = ml__loop_time(h->loop);
   if (h->nstreams == 0) {
@@ -406,7 +429,7 @@ void ml__http2_unref(ml_http2 *h) {
 
 void ml__h2_consume(ml_h2stream *x, uint32_t n) {
   ml_http2 *h = x->h;
-  if (h->session == NULL) return;
+  if (!ml__h2_alive(h)) return;
   if (x->flags & H2S_RESTING)
     nghttp2_session_consume_connection(h->session, n);
   else
@@ -416,7 +439,7 @@ void ml__h2_consume(ml_h2stream *x, uint32_t n) {
 
 void ml__h2_reset(ml_h2stream *x, uint32_t error) {
   ml_http2 *h = x->h;
-  if (h->session == NULL || !(x->flags & H2S_OPEN)) return;
+  if (!ml__h2_alive(h) || !(x->flags & H2S_OPEN)) return;
   nghttp2_submit_rst_stream(h->session, 0, x->id, error);
   ml__h2_schedule(h);
 }
@@ -446,7 +469,7 @@ void ml__http2_unwait(ml_http2 *h, const ml_op *op) {
 /* ---- making ---- */
 
 static int make_session(ml_http2 *h) {
-  nghttp2_mem mem = {ml__h2_alloc(h), mem_alloc, mem_free, mem_calloc, mem_realloc};
+  nghttp2_mem mem = {h, mem_alloc, mem_free, mem_calloc, mem_realloc};
   nghttp2_session_callbacks *cb = NULL;
   nghttp2_option *opt = NULL;
   nghttp2_settings_entry settings[] = {
@@ -494,11 +517,12 @@ ml_http2 *ml__http2_new(lua_State *L, ml_stream *s, int idx, const char *p, size
     ml__list_init(&h->streams);
     ml__list_init(&h->waiting);
     ml__list_init(&h->gone);
+    ml__list_init(&h->blocks);
     ml__list_init(&h->job.link);
     h->job.run = run;
   }
   if (h == NULL || make_session(h) != 0) {
-    if (h != NULL) nghttp2_session_del(h->session);
+    if (h != NULL) session_del(h, h->session);
     if (h != NULL) ml__alloc(ml__h2_alloc(h), h, sizeof *h, 0);
     ml__unpin(L, pin);
     luaL_error(L, "not enough memory");

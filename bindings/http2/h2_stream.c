@@ -233,8 +233,7 @@ void ml__h2_stream_closed(ml_h2stream *x, bool lost) {
   ml__list_remove(&x->all);
   h->nstreams--;
   if (lost) x->flags |= H2S_LOST;
-  if (h->session != NULL && x->unacked > 0)
-    nghttp2_session_consume_connection(h->session, x->unacked);
+  if (ml__h2_alive(h) && x->unacked > 0) nghttp2_session_consume_connection(h->session, x->unacked);
   x->unacked = 0;
   pieces_free(x);
   if (!(x->flags & H2S_EOF) && x->reader != NULL) ml__reader_fail(x->reader);

@@ -235,6 +235,35 @@ static const struct {
      "b:abort()\n"
      "return 'ok'\n",
      0},
+    {"http/2",
+     "local has, core = pcall(require, 'http.core')\n"
+     "if not has or not core.Exchange2 then return 'ok' end\n"
+     "local asyncio = require 'asyncio'\n"
+     "local path = os.tmpname()\n"
+     "os.remove(path)\n"
+     "local _ <close> = asyncio.timeout(5)\n"
+     "local function frame(kind, flags, id, s) return string.pack('>I3BBI4', #s, kind, flags, id) "
+     ".. s end\n"
+     "local head = '\\0\\7:method\\4POST\\0\\7:scheme\\4http\\0\\5:path\\1/\\0\\10:authority\\1a'\n"
+     "local server <close> = await(asyncio.start_unix_server(function(conn)\n"
+     "  for x in conn do\n"
+     "    local body = await(x:read())\n"
+     "    x:start(200, nil, {'a', 'b'})\n"
+     "    x:write(body .. ('x'):rep(9000))\n"
+     "    x:finish({'t', 'u'})\n"
+     "  end\n"
+     "end, path, {http = core.settings {}}))\n"
+     "local r, w = await(asyncio.open_unix_connection(path))\n"
+     "w:write('PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n' .. frame(4, 0, 0, '') .. frame(1, 4, 1, "
+     "head) ..\n"
+     "  frame(0, 1, 1, 'body'))\n"
+     "local seen = ''\n"
+     "while not seen:find('bodyxxx', 1, true) do seen = seen .. assert(await(r:read(65536)), "
+     "'ended') end\n"
+     "w:close()\n"
+     "await(w:wait_closed())\n"
+     "return 'ok'\n",
+     STEPS},
     {"a host's values and classes",
      "local o, t = host.object, host.table\n"
      "assert(o.n == 7 and o:ping('pong') == 'pong' and await(o:answer()) == 5)\n"
