@@ -19,7 +19,6 @@
 typedef enum { LIST, NAMED, SORTED } json_kind;
 
 typedef struct json_frame {
-  const void *table;
   json_kind kind;
   int idx;       /* of its table; NAMED: the key is above; SORTED: the keys and their order */
   bool numbers;  /* integers are fit as keys */
@@ -52,7 +51,7 @@ typedef struct json_encoder {
   bool sorted, ascii, has_default;
   const char *indent; /* NULL: none */
   size_t indent_len;
-  const void *null, *array, *object;
+  int space; /* slots of the stack that are there */
   json_frame first[FRAMES];
   char small[2048];
 } json_encoder;
@@ -153,13 +152,15 @@ static void fail(json_encoder *e, const char *cls) {
   ml__misuse(e->L, cls, "encode: %s: %s", lua_tostring(e->L, -1), lua_tostring(e->L, -2));
 }
 
-static void fail_deep(json_encoder *e, const void *table) {
+/* The table on top is one too many. */
+static void fail_deep(json_encoder *e) {
   lua_State *L = e->L;
-  int k = e->depth - 1, period;
-  while (k >= 0 && e->frames[k].table != table) k--;
+  int k = e->depth - 1, top = lua_gettop(L), period;
+  while (k >= 0 && !lua_rawequal(L, e->frames[k].idx, top)) k--;
   period = e->depth - k;
   if (k >= 0) { /* where it goes round for the first time */
-    for (k = 0; k + period < e->depth && e->frames[k].table != e->frames[k + period].table;) k++;
+    for (k = 0; k + period < e->depth; k++)
+      if (lua_rawequal(L, e->frames[k].idx, e->frames[k + period].idx)) break;
     push_path(e, k);
     push_path(e, k + period);
     ml__misuse(L, "ValueError", "encode: circular reference: %s is %s again", lua_tostring(L, -1),
@@ -190,7 +191,7 @@ static const char *special(json_encoder *e, const char *start, const char *s, co
   if (c >= 0x80) {
     n = ml__json_utf8(s, end);
     if (n == 0) {
-      lua_pushfstring(e->L, "invalid UTF-8 at byte %I", (LUAI_UACINT)(s - start + 1));
+      lua_pushfstring(e->L, "invalid UTF-8 at byte %I", (LUAI_UACINT)(s - start) + 1);
       fail(e, "ValueError");
     }
   }
@@ -235,6 +236,12 @@ static inline void copy(char *out, const char *s, size_t n) {
     memcpy(b, s + n - 8, 8);
     memcpy(out, a, 8);
     memcpy(out + n - 8, b, 8);
+  } else if (n >= 4) {
+    char a[4], b[4];
+    memcpy(a, s, 4);
+    memcpy(b, s + n - 4, 4);
+    memcpy(out, a, 4);
+    memcpy(out + n - 4, b, 4);
   } else {
     for (size_t i = 0; i < n; i++) out[i] = s[i];
   }
@@ -365,31 +372,37 @@ static void close_container(json_encoder *e, json_frame *f) {
   lua_settop(e->L, f->idx - 1);
 }
 
-/* The table on top of the stack, of that kind or, `mark` NULL, of the one that it looks like. */
-static void open_container(json_encoder *e, const void *mark) {
+/* Room for one more container: in the list, and for what it has on the stack. */
+static void more_space(json_encoder *e, int top) {
   lua_State *L = e->L;
-  const void *table = lua_topointer(L, -1);
-  json_frame *f;
-  lua_Integer n;
-  if (e->depth == e->max_depth) fail_deep(e, table);
-  luaL_checkstack(L, LUA_MINSTACK, "the JSON text");
+  luaL_checkstack(L, 4 * LUA_MINSTACK, "the JSON text");
+  e->space = top + 3 * LUA_MINSTACK;
   if (e->depth == e->capacity) {
-    f = lua_newuserdatauv(L, 2 * sizeof *f * (size_t)e->capacity, 0);
-    memcpy(f, e->frames, sizeof *f * (size_t)e->capacity);
+    json_frame *larger = lua_newuserdatauv(L, 2 * sizeof *larger * (size_t)e->capacity, 0);
+    memcpy(larger, e->frames, sizeof *larger * (size_t)e->capacity);
     lua_replace(L, e->slots + 1);
-    e->frames = f;
+    e->frames = larger;
     e->capacity *= 2;
   }
+}
+
+/* The table on top of the stack, of that kind or, `mark` 0, of the one that it looks like. */
+static void open_container(json_encoder *e, int mark) {
+  lua_State *L = e->L;
+  int top = lua_gettop(L);
+  json_frame *f;
+  lua_Integer n;
+  if (e->depth == e->max_depth) fail_deep(e);
+  if (top > e->space || e->depth == e->capacity) more_space(e, top);
   f = &e->frames[e->depth++];
-  f->table = table;
-  f->idx = lua_gettop(L);
-  f->numbers = mark == e->object;
+  f->idx = top;
+  f->numbers = mark == ML_JSON_OBJECT;
   f->counted = false;
   f->start = e->len;
   f->i = 0;
   n = f->numbers ? 0 : (lua_Integer)lua_rawlen(L, -1);
   f->n = n;
-  f->kind = n > 0 || mark == e->array ? LIST : e->sorted ? SORTED : NAMED;
+  f->kind = n > 0 || mark == ML_JSON_ARRAY ? LIST : e->sorted ? SORTED : NAMED;
   *room(e, 1) = f->kind == LIST ? '[' : '{';
   e->len++;
   if (f->kind == SORTED)
@@ -484,6 +497,15 @@ static void hook(json_encoder *e, int *hooks) {
 
 static bool has_hook(json_encoder *e) { return luaL_getmetafield(e->L, -1, "__json") != LUA_TNIL; }
 
+/* How the table on top is marked, or 0; its metatable is above it (popped). */
+static int mark_of(lua_State *L) {
+  int mark = lua_rawequal(L, -1, lua_upvalueindex(ML_JSON_ARRAY))    ? ML_JSON_ARRAY
+             : lua_rawequal(L, -1, lua_upvalueindex(ML_JSON_OBJECT)) ? ML_JSON_OBJECT
+                                                                     : 0;
+  lua_pop(L, 1);
+  return mark;
+}
+
 static void number(json_encoder *e) {
   lua_State *L = e->L;
   char *out = room(e, ML_JSON_NUMBER);
@@ -513,7 +535,7 @@ static void other(json_encoder *e, int *hooks) {
 /* Writes and pops the value on top; a container is only opened. */
 static void one(json_encoder *e) {
   lua_State *L = e->L;
-  const void *mark;
+  int mark;
   size_t n;
   const char *s;
   if (++e->steps % CHECK == 0) ml__meter_check(L);
@@ -533,19 +555,18 @@ static void one(json_encoder *e) {
     case LUA_TNIL: put(e, "null", 4); break;
     case LUA_TTABLE:
       if (!lua_getmetatable(L, -1)) {
-        open_container(e, NULL);
+        open_container(e, 0);
         return;
       }
-      mark = lua_topointer(L, -1);
-      lua_pop(L, 1);
-      if (mark == e->array || mark == e->object || !has_hook(e)) {
+      mark = mark_of(L);
+      if (mark != 0 || !has_hook(e)) {
         open_container(e, mark);
         return;
       }
       hook(e, &hooks);
       continue;
     case LUA_TUSERDATA:
-      if (lua_touserdata(L, -1) == e->null) {
+      if (lua_rawequal(L, -1, lua_upvalueindex(ML_JSON_NULL))) {
         put(e, "null", 4);
         break;
       }
@@ -631,9 +652,7 @@ int ml__json_encode(lua_State *L) {
   e.sorted = e.ascii = e.has_default = false;
   e.indent = NULL;
   e.indent_len = 0;
-  e.null = lua_touserdata(L, lua_upvalueindex(ML_JSON_NULL));
-  e.array = lua_topointer(L, lua_upvalueindex(ML_JSON_ARRAY));
-  e.object = lua_topointer(L, lua_upvalueindex(ML_JSON_OBJECT));
+  e.space = 0;
   if (!lua_isnil(L, 2)) options(&e);
   lua_pushvalue(L, 1);
   one(&e);

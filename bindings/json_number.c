@@ -156,7 +156,8 @@ static int layout(char *out, const char *digits, int n, int exponent) {
     return len + ml__json_frominteger(out + len, point - 1);
   }
   if (point <= 0) {
-    memcpy(out, "0.00000", 7);
+    memset(out, '0', 6);
+    out[1] = '.';
     len = 2 - point;
     memcpy(out + len, digits, (size_t)n);
     return len + n;
@@ -164,7 +165,8 @@ static int layout(char *out, const char *digits, int n, int exponent) {
   if (point >= n) {
     memcpy(out, digits, (size_t)n);
     memset(out + n, '0', (size_t)(point - n));
-    memcpy(out + point, ".0", 2);
+    out[point] = '.';
+    out[point + 1] = '0';
     return point + 2;
   }
   memcpy(out, digits, (size_t)point);
@@ -182,7 +184,8 @@ int ml__json_fromdouble(char *out, double d) {
     d = -d;
   }
   if (d == 0) {
-    memcpy(out + len, "0.0", 3);
+    memset(out + len, '0', 3);
+    out[len + 1] = '.';
     return len + 3;
   }
   if (!short_digits(d, &digits, &exponent)) long_digits(d, &digits, &exponent);
