@@ -6,11 +6,14 @@ local helper = require "spec.helper"
 
 local documents = { "README.md", "ARCHITECTURE.md", "docs/guide.md", "docs/reference.md", "docs/embedding.md" }
 for _, name in ipairs {
+  "forms",
   "fs",
+  "json",
   "mime",
   "reload",
   "serving",
   "task",
+  "url",
   "web",
   "websocket",
   "http",

@@ -82,7 +82,7 @@ describe("MultipartReader", function()
   }
   for _, case in ipairs(bad) do
     it("refuses " .. case[1], function()
-      for _, size in ipairs { 1, 7, 100000 } do helper.raises(asyncio.ValueError, parse, case[2], "b", size) end
+      for _, size in ipairs { 1, 7, 100000 } do helper.raises(multipart.MultipartError, parse, case[2], "b", size) end
     end)
   end
 

@@ -17,8 +17,10 @@ local CHUNK, MAX_HEAD, MAX_HEADERS = 65536, 16384, 128
 
 --- More came than was allowed: `message`, and `limit` in bytes.
 M.TooLarge = core.ValueError:extend("TooLarge")
+--- What is no multipart body, or a malformed one.
+M.MultipartError = core.ValueError:extend("MultipartError")
 
-local function fail(text, ...) error(core.ValueError("multipart: " .. text:format(...)), 0) end
+local function fail(text, ...) error(M.MultipartError("multipart: " .. text:format(...)), 0) end
 
 -- ---- a part ----
 

@@ -45,6 +45,18 @@ describe("the server", function()
     assert.is_false(x:keep_alive())
   end)
 
+  it("answers 400, 408 and 413 to bodies that are the client's doing, and reports none", function()
+    local multipart, http_core = require "http.multipart", require "http.core"
+    for status, err in pairs {
+      [400] = multipart.MultipartError("no boundary"), [408] = http_core.RequestTimeout("late"), [413] = multipart.TooLarge("much", { limit = 5 }),
+    } do
+      local x, reports = answer(async(function() error(err, 0) end))
+      assert.same({ status, 0 }, { x.status, #reports })
+    end
+    local x, reports = answer(async(function() error(http_core.BadRequest("bad chunk"), 0) end))
+    assert.same({ 400, "400: bad chunk", 0 }, { x.status, x.body, #reports })
+  end)
+
   it("shows the traceback when the application is debugged", function()
     local boom = function() error(asyncio.ValueError("<b>&")) end
     local x = answer(boom, { server = { debug = true } })

@@ -4,6 +4,8 @@
 local Request = require "http.web.request"
 local Response = require("http.web.response").Response
 local core = require "asyncio.core"
+local errors = require "http.web.errors"
+local http_core = require "http.core"
 local misuse = require "asyncio.misuse"
 local pages = require "http.web.pages"
 
@@ -34,9 +36,25 @@ local function traceback_of(err)
   return before and before .. "\nawaited at:\n" .. here or here
 end
 
+-- What reading a body raises where it is the client's doing, as the answer to it; else nil.
+local function blame_client(err)
+  if core.isinstance(err, http_core.BadRequest) then return errors.HTTPBadRequest { text = "400: " .. err.message } end
+  if core.isinstance(err, http_core.RequestTimeout) then return errors.HTTPRequestTimeout() end
+  local multipart = package.loaded["http.multipart"]
+  if not multipart then return nil end
+  if core.isinstance(err, multipart.TooLarge) then return errors.HTTPRequestEntityTooLarge(err.limit) end
+  if core.isinstance(err, multipart.MultipartError) then
+    return errors.HTTPBadRequest { text = "400: " .. err.message }
+  end
+end
+
 -- The handler of xpcall: HTTP errors are responses, and nobody asks where they come from.
 local function on_error(err)
-  if type(err) == "table" and err.is_http_exception then return err end
+  if type(err) == "table" then
+    if err.is_http_exception then return err end
+    local answer = blame_client(err)
+    if answer then return answer end
+  end
   return setmetatable({ err = err, traceback = traceback_of(err) }, Failure)
 end
 
