@@ -51,6 +51,75 @@ static int response_call(lua_State *L) {
   return 1;
 }
 
+/* Of send_response. */
+enum { UP_OF = 1, UP_HEADS, UP_RESPOND };
+
+/* Pushes the response's part; is it there? */
+static bool part(lua_State *L, int i) {
+  lua_rawgeti(L, 1, i);
+  return lua_toboolean(L, -1);
+}
+
+/* The head of the response at 1: pushed, as an exchange takes it. A type that `heads` has not
+** yet, or more than one cookie: not the simple case. */
+static bool push_head(lua_State *L) {
+  bool typed = part(L, TYPE), cookie = part(L, COOKIES);
+  if (cookie) {
+    if (!typed || lua_type(L, -1) != LUA_TSTRING) return false;
+    lua_createtable(L, 4, 0);
+    lua_pushliteral(L, "Content-Type");
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, -3);
+    lua_rawseti(L, -2, 2);
+    lua_pushliteral(L, "Set-Cookie");
+    lua_rawseti(L, -2, 3);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, 4);
+    return true;
+  }
+  lua_pop(L, 1);
+  if (typed) return lua_rawget(L, lua_upvalueindex(UP_HEADS)) == LUA_TTABLE;
+  lua_pop(L, 1);
+  lua_pushnil(L);
+  return true;
+}
+
+/* send(response, x): sends a Response that has a body, a content type, perhaps a plain cookie, and
+** nothing else. Gives true and what respond gave; nothing if it is another one. */
+static int send_response(lua_State *L) {
+  lua_settop(L, 2);
+  if (!lua_istable(L, 1) || !lua_getmetatable(L, 1) ||
+      !lua_rawequal(L, -1, lua_upvalueindex(UP_OF)) || part(L, EXCHANGE) || part(L, MORE) ||
+      part(L, HEADERS))
+    return 0;
+  lua_settop(L, 2);
+  if (!push_head(L)) return 0;
+  lua_copy(L, -1, 3);
+  lua_settop(L, 3); /* response, x, head */
+  lua_pushvalue(L, lua_upvalueindex(UP_RESPOND));
+  lua_gettable(L, 2);
+  lua_pushvalue(L, 2);
+  lua_rawgeti(L, 1, STATUS);
+  lua_pushnil(L);
+  lua_pushvalue(L, 3);
+  lua_rawgeti(L, 1, BODY);
+  lua_call(L, 5, 1);
+  lua_pushboolean(L, 1);
+  lua_insert(L, -2);
+  return 2;
+}
+
+/* sender(Response, heads): a function that sends plain responses; heads: by content type, the
+** array of a head that has nothing else */
+static int web_sender(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lua_pushliteral(L, "respond");
+  lua_pushcclosure(L, send_response, UP_RESPOND);
+  return 1;
+}
+
 /* constructor(Response, type): what __call of the class is to be; type: of a text */
 static int web_constructor(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -224,11 +293,9 @@ static int web_cookie(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"constructor", web_constructor},
-                                     {"cookie", web_cookie},
-                                     {"index", web_index},
-                                     {"finder", web_finder},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"constructor", web_constructor}, {"cookie", web_cookie}, {"index", web_index},
+    {"finder", web_finder},           {"sender", web_sender}, {NULL, NULL}};
 
 int ml__open_httpweb(lua_State *L) {
   luaL_newlib(L, functions);

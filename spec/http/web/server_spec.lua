@@ -33,6 +33,55 @@ describe("the server", function()
     assert.same({ 200, "x", 0 }, { x.status, x.body, #reports })
   end)
 
+  it("sends the head of each kind of response, the first time and later", function()
+    local app = web.Application()
+    local kinds = {
+      text = function() return web.Response { text = "x" } end,
+      html = function() return web.Response { text = "x", content_type = "text/html" } end,
+      json = function() return web.json_response { 1 } end,
+      bytes = function() return web.Response { body = "x", status = 201 } end,
+      nothing = function() return web.Response() end,
+      cookie = function()
+        local response = web.Response { text = "x" }
+        response:set_cookie("a", "b")
+        return response
+      end,
+      cookies = function()
+        local response = web.Response { text = "x" }
+        response:set_cookie("a", "b")
+        response:set_cookie("c", "d", { secure = true })
+        return response
+      end,
+      bare_cookie = function()
+        local response = web.Response()
+        response:set_cookie("a", "b")
+        return response
+      end,
+      header = function() return web.Response { text = "x", headers = { ["X-A"] = "1" } } end,
+      reason = function() return web.Response { text = "x", status = 202, reason = "Why not" } end,
+    }
+    app.router:add_get("/{kind}", function(request) return kinds[request.match_info.kind]() end)
+    local plain = { "Content-Type", "text/plain; charset=utf-8" }
+    local heads = {
+      text = plain, html = { "Content-Type", "text/html; charset=utf-8" }, json = { "Content-Type", "application/json; charset=utf-8" },
+      bytes = { "Content-Type", "application/octet-stream" }, nothing = {}, bare_cookie = { "Set-Cookie", "a=b; Path=/" },
+      cookie = { "Content-Type", "text/plain; charset=utf-8", "Set-Cookie", "a=b; Path=/" },
+      cookies = { "Content-Type", "text/plain; charset=utf-8", "Set-Cookie", "a=b; Path=/", "Set-Cookie", "c=d; Path=/; Secure" },
+      header = { "X-A", "1", "Content-Type", "text/plain; charset=utf-8" }, reason = plain,
+    }
+    local statuses = { bytes = 201, reason = 202 }
+    for _ = 1, 3 do
+      for kind, head in pairs(heads) do
+        local x = mock.exchange("GET", "/" .. kind)
+        helper.run(function() await(testing.answer(app, x)) end)
+        assert.same(head, x.sent_headers, kind)
+        assert.equal(statuses[kind] or 200, x.status, kind)
+        assert.equal(kind == "reason" and "Why not" or nil, x.reason)
+        assert.equal((kind == "nothing" or kind == "bare_cookie") and "" or kind == "json" and "[1]" or "x", x.body, kind)
+      end
+    end
+  end)
+
   it("answers 500 to an error, and reports it with where it was raised", function()
     local x, reports = answer(async(function() error("boom") end))
     assert.same({ 500, "500 Internal Server Error\n\nServer got itself in trouble" }, { x.status, x.body })

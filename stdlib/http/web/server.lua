@@ -164,9 +164,20 @@ local function log_line(log, state, response)
   log(request, response and response.status or 500, bytes, core.get_running_loop():time() - state.start, response)
 end
 
+-- Does an application have an on_response_prepare?
+local function watches_responses(app)
+  if app._has_prepare then return true end
+  for _, sub in ipairs(app._subapps) do
+    if watches_responses(sub) then return true end
+  end
+  return false
+end
+
 -- Without anything around the handler.
 local function plain_one(app)
   local paths = app.router._plain
+  local send_simple = require("http.web.core").sender(Response, Response._heads)
+  if watches_responses(app) then send_simple = function() end end
   local find_simple = require("http.web.core").finder(app.router._pieces, Request)
   return function(state, x, method, path)
     local resource = paths[path]
@@ -182,7 +193,10 @@ local function plain_one(app)
     end
     state.x, state.request = x, request
     local response = route.call(request)
-    if getmetatable(response) == Response then
+    local sent, drain = send_simple(response, x)
+    if sent then
+      if drain then await(drain) end
+    elseif getmetatable(response) == Response then
       send_plain(response, request, x)
     else
       finish(response, request, x)

@@ -283,6 +283,7 @@ end
 
 local type_only = {} -- content type -> the array of a head that has nothing else; not for ever new ones
 local type_count = 0
+StreamResponse._heads = type_only
 
 --- The headers as an exchange takes them: nil, an array of names and values, or Headers.
 function StreamResponse._head(self)
