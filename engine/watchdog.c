@@ -124,9 +124,9 @@ static uint64_t cpu_time(const ml_dog *d) {
 static bool first_seen(ml_dog *d, uint64_t serial, uint64_t now) {
   struct ml_stamp *s = &d->e->meter.stamp;
   uint64_t of = atomic_load_explicit(&s->serial, memory_order_acquire);
-  uint64_t at = atomic_load_explicit(&s->at, memory_order_relaxed);
-  uint64_t cpu = atomic_load_explicit(&s->cpu, memory_order_relaxed);
-  atomic_thread_fence(memory_order_acquire);
+  uint64_t at = atomic_load_explicit(&s->at,
+                                     memory_order_acquire); /* before the serial is read again */
+  uint64_t cpu = atomic_load_explicit(&s->cpu, memory_order_acquire);
   d->seen = serial;
   if (of == serial && of == atomic_load_explicit(&s->serial, memory_order_relaxed)) {
     d->began = at;
