@@ -121,7 +121,10 @@ local function parse_url(text)
 end
 
 function get.rel_url(self)
-  local url = parse_url(self.raw_path)
+  local target = self.raw_path
+  local is_path = target:sub(1, 1) == "/" -- "//x" is one, too: x is not a host here
+  local url = parse_url(is_path and "http://-" .. target or target)
+  if is_path then url = url:relative() end
   rawset(self, "rel_url", url)
   return url
 end
