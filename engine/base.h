@@ -80,8 +80,8 @@ typedef enum {
   ML_T_EXCHANGE, /* a request and its response */
   ML_T_HEADERS,
   ML_T_H2EXCHANGE, /* of HTTP/2 */
-  ML_T_HOSTED, /* an object of the host's */
-  ML_T_USER    /* bindings may count on from here */
+  ML_T_HOSTED,     /* an object of the host's */
+  ML_T_USER        /* bindings may count on from here */
 } ml_objtype;
 
 typedef struct ml_object {

@@ -35,7 +35,7 @@ typedef struct ml_meter {
     _Atomic uint64_t cpu;       /* the thread's processor time then, or up to STALE before it, ns */
     uint64_t cpu_at;            /* when that was read */
   } stamp;
-  volatile sig_atomic_t armed;  /* the phase is not FREE, or a kill is wanted: hooks are set */
+  _Atomic sig_atomic_t armed;   /* the phase is not FREE, or a kill is wanted: hooks are set */
   volatile sig_atomic_t phase;  /* ml_meterphase */
   volatile sig_atomic_t killed; /* not the slice but the host is why */
   bool counted, preempt;
