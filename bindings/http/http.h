@@ -211,7 +211,17 @@ bool ml__hconn_kept(const ml_stream *s);          /* of ml_maker */
 int ml__hconn_revive(lua_State *L, ml_stream *s); /* pushes it; 0: it has none yet */
 /* Pushes a connection that takes over a stream, which has no sink yet. */
 ml_hconn *ml__hconn_push(lua_State *L, ml_stream *s, int settings);
+/* http_sink.c */
+void ml__hconn_prepare(ml_hconn *c);                  /* a new one */
 void ml__hconn_deadline(ml_hconn *c, double seconds); /* from now; < 0: none */
+void ml__hconn_stop(ml_hconn *c);                     /* no deadline any more */
+void ml__hconn_over(ml_hconn *c);                     /* the stream is gone or goes */
+void ml__hconn_forget(lua_State *L, ml_hconn *c);     /* whom to tell that the peer has gone */
+/* How long an idle connection keeps its task, seconds. */
+double ml__hconn_rest_time(const ml_hsettings *set);
+/* In conn:next(), the connection at idx: its task may go. */
+int ml__hconn_release(lua_State *L, ml_hconn *c, int idx);
+void ml__hconn_unpin(ml_hconn *c); /* it is kept by a task again, or by nobody */
 /* The request that waits cannot be served: the status and a reason. */
 void ml__hconn_bad(ml_hconn *c, int status, const char *why);
 void ml__hconn_wake(ml_hconn *c); /* who waits in conn:next() */
