@@ -8,7 +8,7 @@
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/?.lua;" .. package.path
 
-local json = require "json"
+local notation = require "notation"
 local generate = require "generate"
 local shrink = require "shrink"
 local show = require "show"
@@ -32,7 +32,7 @@ local function run(command, programs)
   while from <= #programs do
     local lines = {}
     for i = from, #programs do
-      lines[#lines + 1] = json.encode { id = i, objects = programs[i].objects, functions = programs[i].functions }
+      lines[#lines + 1] = notation.encode { id = i, objects = programs[i].objects, functions = programs[i].functions }
     end
     write(input, table.concat(lines, "\n") .. "\n")
     local _, _, status = os.execute(("timeout %d %s <%s >%s 2>%s"):format(seconds, command, input, output, errors))
@@ -76,13 +76,13 @@ end
 local function present(program)
   local small = shrink(program, function(candidates) return (compare(candidates)) end)
   local _, theirs, ours = compare { small }
-  print(("---- seed %s\n%s\n"):format(program.id, json.encode(small)))
+  print(("---- seed %s\n%s\n"):format(program.id, notation.encode(small)))
   print(show(small, theirs[1], ours[1]))
   io.stdout:flush()
 end
 
 local function read_program(path)
-  return json.decode(assert(io.open(path, "rb")):read("a"))
+  return notation.decode(assert(io.open(path, "rb")):read("a"))
 end
 
 -- ---- the corpus
@@ -127,7 +127,7 @@ local function record(count, seed)
         for feature in pairs(features(program)) do known[feature] = true end
         given = given + 1
         program.trace = lines
-        print(json.encode(program))
+        print(notation.encode(program))
       end
     end
   end

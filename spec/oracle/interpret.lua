@@ -636,11 +636,11 @@ end
 
 if arg and arg[0] and arg[0]:find("interpret%.lua$") then
   package.path = arg[0]:gsub("interpret%.lua$", "?.lua") .. ";" .. package.path
-  local json = require "json"
+  local notation = require "notation"
   io.stdout:setvbuf("full")
   for line in io.lines() do
     if line:find("%S") then
-      local program = json.decode(line)
+      local program = notation.decode(line)
       io.write("# ", tostring(program.id), "\n")
       io.flush()
       local out = M.trace(program)

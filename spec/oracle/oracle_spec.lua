@@ -2,7 +2,7 @@
 
 package.path = "spec/oracle/?.lua;" .. package.path
 
-local json = require "json"
+local notation = require "notation"
 local interpret = require "interpret"
 local generate = require "generate"
 local shrink = require "shrink"
@@ -24,7 +24,7 @@ end
 describe("the events of a program are CPython's:", function()
   local function agree(path, through)
     for _, line in ipairs(lines_of(path)) do
-      local program = json.decode(line)
+      local program = notation.decode(line)
       local theirs, ours = table.concat(program.trace, "\n"), table.concat(interpret.trace(program, through), "\n")
       if theirs ~= ours then error("program " .. program.id .. "\n" .. show(program, theirs, ours), 0) end
     end
@@ -39,19 +39,19 @@ end)
 describe("the oracle", function()
   it("reads back the JSON that it writes", function()
     local value = { a = { 1, -2, 0.5, "x\"\\", true, false, {} }, b = { c = "" } }
-    assert.same(value, json.decode(json.encode(value)))
-    assert.equal("\n\u{e9}", json.decode('"\\n\\u00e9"'))
+    assert.same(value, notation.decode(notation.encode(value)))
+    assert.equal("\n\u{e9}", notation.decode('"\\n\\u00e9"'))
   end)
 
   it("refuses what is no JSON", function()
     for _, text in ipairs { "", "[1,", "{1}", '"x', "[1 2]" } do
-      assert.is_false(pcall(json.decode, text))
+      assert.is_false(pcall(notation.decode, text))
     end
   end)
 
   it("makes the same program of the same seed", function()
-    assert.equal(json.encode(generate.program(7)), json.encode(generate.program(7)))
-    assert.not_equal(json.encode(generate.program(7)), json.encode(generate.program(8)))
+    assert.equal(notation.encode(generate.program(7)), notation.encode(generate.program(7)))
+    assert.not_equal(notation.encode(generate.program(7)), notation.encode(generate.program(8)))
   end)
 
   it("runs what it makes, and gives the same trace again", function()
@@ -79,10 +79,10 @@ describe("the oracle", function()
     local small = shrink(program, function(candidates)
       local bad = {}
       for i, candidate in ipairs(candidates) do
-        if json.encode(candidate):find("raise", 1, true) then bad[#bad + 1] = i end
+        if notation.encode(candidate):find("raise", 1, true) then bad[#bad + 1] = i end
       end
       return bad
     end)
-    assert.equal('[[["raise","MyError",""]],[]]', json.encode(small.functions))
+    assert.equal('[[["raise","MyError",""]],[]]', notation.encode(small.functions))
   end)
 end)

@@ -3,7 +3,7 @@
 --- In each round every single change for the smaller is tried at once (both interpreters start once a round), and the
 --- smallest program that still shows the fault goes into the next.
 
-local json = require "json"
+local notation = require "notation"
 
 local function copy(v)
   if type(v) ~= "table" then return v end
@@ -103,7 +103,7 @@ local function smaller(program)
 end
 
 local function weight(program)
-  local text = json.encode(program.functions)
+  local text = notation.encode(program.functions)
   local n = select(2, text:gsub("%[", ""))
   local digits = select(2, text:gsub("[1-9m]", ""))
   return n * 10 + digits
