@@ -6,9 +6,11 @@
 #include "sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef enum { NOTHING, PATH, ADDRESS, NAME, PROGRAM, NUMBER } value_kind;
@@ -240,6 +242,23 @@ void ml__check_env(lua_State *L, const char *name) {
 
 /* ---- descriptors ---- */
 
+/* libuv keeps a pipe in the process that its loops share, for signals; without it, it aborts.
+** Both its ends are open here and closed by exec: of the pipes that somebody has reason to hand
+** over only one end is, or exec lets it through. */
+static bool is_shared_pipe(int fd) {
+  char name[40], target[8];
+  struct stat it, other;
+  if (fstat(fd, &it) != 0 || !S_ISFIFO(it.st_mode) || !(fcntl(fd, F_GETFD) & FD_CLOEXEC))
+    return false;
+  snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+  if (readlink(name, target, sizeof target) < 6 || memcmp(target, "pipe:[", 6) != 0) return false;
+  for (int i = 0; i < fd + 256; i++)
+    if (i != fd && fstat(i, &other) == 0 && other.st_ino == it.st_ino &&
+        other.st_dev == it.st_dev && (fcntl(i, F_GETFD) & FD_CLOEXEC))
+      return true;
+  return false;
+}
+
 bool ml__fd_of_uv(ml_engine *e, int fd) {
   if (fd < 0) return false;
   for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) {
@@ -251,7 +270,7 @@ bool ml__fd_of_uv(ml_engine *e, int fd) {
         fd == uv->inotify_fd)
       return true;
   }
-  return false;
+  return is_shared_pipe(fd);
 }
 
 void ml__check_fd(lua_State *L, const char *doing, int fd) {

@@ -28,6 +28,23 @@ describe("asyncio.connect_read_pipe", function()
     end))
   end)
 
+  it("takes none of the descriptors that the event loop lives on", function()
+    local status, out, err = helper.sh(helper.moonloop .. [[ -e '
+      local asyncio = require "asyncio"
+      local function spawn() await(await(asyncio.create_subprocess_exec("true")):wait()) end
+      spawn() -- what signals need is open from here on
+      local refused = 0
+      for fd = 3, 40 do
+        local ok, e = pcall(function() select(2, await(asyncio.connect_read_pipe(fd))):close() end)
+        assert(not ok, fd)
+        if e.message:find("event loop") then refused = refused + 1 end
+      end
+      spawn()
+      print(refused >= 6)
+    ']])
+    assert.same({ 0, "true\n", "" }, { status, out, err })
+  end)
+
   it("can be cancelled and read on", function()
     asyncio.run(async(function()
       local file <close> = assert(io.popen("sleep 0.05; echo late"))
