@@ -227,10 +227,11 @@ local function interleave(infos, first)
     end
     group[#group + 1] = info
   end
-  for _ = 1, math.min(first - 1, #infos) do out[#out + 1] = table.remove(order[1], 1) end
-  while #out < #infos do
+  for _ = 1, math.min(first - 1, order[1] and #order[1] or 0) do out[#out + 1] = table.remove(order[1], 1) end
+  repeat
+    local before = #out
     for _, group in ipairs(order) do out[#out + 1] = table.remove(group, 1) end
-  end
+  until #out == before
   return out
 end
 
