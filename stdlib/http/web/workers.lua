@@ -346,16 +346,19 @@ local function all_ready(self)
 end
 
 local function live(self, options, banner, stop)
+  local dirs = options.reload and watched(self, options.reload) or {}
+  for _, dir in ipairs(dirs) do -- what cannot be watched is told before anything is served
+    local ok, err = pcall(await, require("fs").stat(dir))
+    if not ok then error(core.RuntimeError(("run_app: %s cannot be watched: %s"):format(dir, tostring(err))), 0) end
+  end
   bind_all(self, options)
   self.command = command_line()
   for i = 1, self.count do
     self.slots[i] = { index = i }
     self.tasks[#self.tasks + 1] = asyncio.create_task(keep(self, self.slots[i]), { name = "worker " .. i })
   end
-  if options.reload then
-    for _, dir in ipairs(watched(self, options.reload)) do
-      self.tasks[#self.tasks + 1] = asyncio.create_task(watch(self, dir), { name = "watch " .. dir })
-    end
+  for _, dir in ipairs(dirs) do
+    self.tasks[#self.tasks + 1] = asyncio.create_task(watch(self, dir), { name = "watch " .. dir })
   end
   wait_until(self, function() return all_ready(self) or stop:is_set() end, math.huge)
   if self.failed then error(core.RuntimeError("run_app: " .. self.failed), 0) end
