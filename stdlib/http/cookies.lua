@@ -3,6 +3,7 @@
 --- http.cookies does it, with octal escapes, and read back the same way.
 
 local core = require "asyncio.core"
+local dates = require "http.dates"
 local misuse = require "asyncio.misuse"
 
 local M = {}
@@ -105,22 +106,13 @@ local function attribute(name, value)
   return value
 end
 
---- Seconds since 1970 as RFC 9110, 5.6.7 writes them, in any locale.
-local days = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
-local months = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" }
-local function http_date(time)
-  local t = os.date("!*t", time // 1 | 0)
-  local day, month = days[t.wday], months[t.month]
-  return format("%s, %02d %s %04d %02d:%02d:%02d GMT", day, t.day, month, t.year, t.hour, t.min, t.sec)
-end
-
 local function expires(value)
   if type(value) == "number" then
     -- years 1601 to 9999
     if value ~= value or value < -11644473600 or value > 253402300799 then
       bad(core.ValueError, "expires is out of range: " .. value, 3)
     end
-    return http_date(value)
+    return dates.format(value)
   end
   return attribute("expires", value)
 end
@@ -186,18 +178,6 @@ end
 
 -- ---- Set-Cookie, read ----
 
-local month_of = {}
-for i, name in ipairs(months) do month_of[lower(name)] = i end
-
---- Days from 1970-01-01 to a day of the Gregorian calendar.
-local function days_from_civil(y, m, d)
-  if m <= 2 then y = y - 1 end
-  local era = y // 400
-  local yoe = y - era * 400
-  local doy = (153 * (m + (m > 2 and -3 or 9)) + 2) // 5 + d - 1
-  return era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
-end
-
 --- Seconds since 1970 of a cookie's date, whatever its form (RFC 6265, 5.1.1); nil when it is none.
 ---@param text string
 ---@return integer?
@@ -210,8 +190,8 @@ function M.parse_date(text)
       hour, min, sec = tonumber(h), tonumber(m), tonumber(s)
     elseif not day and digits and #digits <= 2 then
       day = tonumber(digits)
-    elseif not month and month_of[lower(token:sub(1, 3))] then
-      month = month_of[lower(token:sub(1, 3))]
+    elseif not month and dates.month(token) then
+      month = dates.month(token)
     elseif not year and digits and #digits >= 2 and #digits <= 4 then
       year = tonumber(digits)
       if year >= 70 and year <= 99 then year = year + 1900 elseif year < 70 then year = year + 2000 end
@@ -221,7 +201,7 @@ function M.parse_date(text)
   if day < 1 or day > 31 or year < 1601 or hour > 23 or min > 59 or sec > 59 then return nil end
   local feb = (year % 4 == 0 and year % 100 ~= 0 or year % 400 == 0) and 29 or 28
   if day > ({ 31, feb, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 })[month] then return nil end
-  return ((days_from_civil(year, month, day) * 24 + hour) * 60 + min) * 60 + sec
+  return dates.seconds(year, month, day, hour, min, sec)
 end
 
 local readers = {

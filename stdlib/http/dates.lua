@@ -8,13 +8,26 @@ local months = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", 
 local month_numbers = {}
 for i, name in ipairs(months) do month_numbers[name] = i end
 
--- Days from 1970-01-01 to a day of the Gregorian calendar (H. Hinnant's algorithm, with a year that begins in March).
-local function days_from_civil(y, m, d)
+--- The number of a month whose name begins with these letters, whatever their case; nil if there is none.
+---@param name string
+---@return integer?
+function M.month(name) return month_numbers[name:sub(1, 1):upper() .. name:sub(2, 3):lower()] end
+
+--- Seconds from 1970 to a time of the Gregorian calendar, UTC (H. Hinnant's algorithm, with a year that begins in March).
+---@param y integer
+---@param m integer 1 to 12
+---@param d integer
+---@param hour integer
+---@param minute integer
+---@param second integer
+---@return integer
+function M.seconds(y, m, d, hour, minute, second)
   if m <= 2 then y = y - 1 end
   local era = y // 400
   local yoe = y - era * 400
   local doy = (153 * (m + (m > 2 and -3 or 9)) + 2) // 5 + d - 1
-  return era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
+  local days_since = era * 146097 + yoe * 365 + yoe // 4 - yoe // 100 + doy - 719468
+  return ((days_since * 24 + hour) * 60 + minute) * 60 + second
 end
 
 --- A time as HTTP writes it.
@@ -31,7 +44,7 @@ local function time_of(year, month, day, hour, minute, second)
   year, day, hour = math.tointeger(year), math.tointeger(day), math.tointeger(hour)
   minute, second = math.tointeger(minute), math.tointeger(second)
   if not month or day < 1 or day > 31 or hour > 23 or minute > 59 or second > 60 then return nil end
-  return days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
+  return M.seconds(year, month, day, hour, minute, second)
 end
 
 --- The time that a date of HTTP's says, in seconds since 1970; nil if it is none.
