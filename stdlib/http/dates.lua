@@ -13,7 +13,8 @@ for i, name in ipairs(months) do month_numbers[name] = i end
 ---@return integer?
 function M.month(name) return month_numbers[name:sub(1, 1):upper() .. name:sub(2, 3):lower()] end
 
---- Seconds from 1970 to a time of the Gregorian calendar, UTC (H. Hinnant's algorithm, with a year that begins in March).
+--- Seconds from 1970 to a time of the Gregorian calendar, UTC (H. Hinnant's algorithm:
+--- years begin in March).
 ---@param y integer
 ---@param m integer 1 to 12
 ---@param d integer
