@@ -395,6 +395,15 @@ static int close_end(lua_State *L, ml_wsop *op, bool was_open) {
   return done(op, 1);
 }
 
+/* This side closes: nobody receives any more. */
+static void close_here(ml_ws *ws) {
+  ml_wsop *r = ws->receiver;
+  ws->obj.flags |= ML_WS_LOCAL;
+  ml__ws_drop_messages(ws);
+  ws->receiver = NULL;
+  if (r != NULL) ml__wsop_wake(r);
+}
+
 static int close_begin(lua_State *L, ml_op *o) {
   ml_wsop *op = (ml_wsop *)o;
   ml_ws *ws = op->ws;
@@ -404,13 +413,7 @@ static int close_begin(lua_State *L, ml_op *o) {
   if (wrong_loop(L, op)) return done(op, ML_RAISE);
   lua_getiuservalue(L, 1, 2);
   reason = lua_tolstring(L, -1, &n);
-  ws->obj.flags |= ML_WS_LOCAL;
-  ml__ws_drop_messages(ws);
-  if (ws->receiver != NULL) {
-    ml_wsop *r = ws->receiver;
-    ws->receiver = NULL;
-    ml__wsop_wake(r);
-  }
+  close_here(ws);
   ml__ws_send_close(ws, op->opcode, reason, n);
   if (ws->obj.flags & (ML_WS_GOT | ML_WS_GONE)) return close_end(L, op, true);
   ml__list_append(&ws->closers, &op->link);
@@ -470,13 +473,7 @@ static int ws_fail(lua_State *L) {
   luaL_argcheck(L, code >= 1000 && ml__ws_code_valid((unsigned)(code & 0xFFFF)), 2,
                 "a close code expected");
   if (ws->obj.flags & (ML_WS_SENT | ML_WS_GONE)) return 0;
-  ws->obj.flags |= ML_WS_LOCAL;
-  ml__ws_drop_messages(ws);
-  if (ws->receiver != NULL) {
-    ml_wsop *r = ws->receiver;
-    ws->receiver = NULL;
-    ml__wsop_wake(r);
-  }
+  close_here(ws);
   ml__ws_fail(ws, (int)code, reason);
   return 0;
 }
