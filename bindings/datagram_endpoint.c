@@ -261,13 +261,7 @@ static int drain_begin(lua_State *L, ml_op *op) {
   return ML_PARK;
 }
 
-static int wait_wake(lua_State *L, ml_op *op) {
-  (void)L;
-  ml__list_remove(&((ml_waitop *)op)->link);
-  return 0;
-}
-
-const ml_opclass ml__dgdrain_class = {"DatagramEndpoint.drain", drain_begin, wait_wake,
+const ml_opclass ml__dgdrain_class = {"DatagramEndpoint.drain", drain_begin, ml__waitop_wake,
                                       ml__waitop_cancel};
 
 static int closed_begin(lua_State *L, ml_op *op) {
@@ -279,8 +273,8 @@ static int closed_begin(lua_State *L, ml_op *op) {
   return ML_PARK;
 }
 
-static const ml_opclass closed_class = {"DatagramEndpoint.wait_closed", closed_begin, wait_wake,
-                                        ml__waitop_cancel};
+static const ml_opclass closed_class = {"DatagramEndpoint.wait_closed", closed_begin,
+                                        ml__waitop_wake, ml__waitop_cancel};
 
 static int new_wait(lua_State *L, const ml_opclass *cls) {
   ml_waitop *w = ml__op_new(L, cls, sizeof *w, 1);

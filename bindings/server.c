@@ -616,13 +616,7 @@ static int closed_begin(lua_State *L, ml_op *op) {
   return ML_PARK;
 }
 
-static int closed_wake(lua_State *L, ml_op *op) {
-  (void)L;
-  ml__list_remove(&((ml_waitop *)op)->link);
-  return 0;
-}
-
-static const ml_opclass closed_class = {"Server.wait_closed", closed_begin, closed_wake,
+static const ml_opclass closed_class = {"Server.wait_closed", closed_begin, ml__waitop_wake,
                                         ml__waitop_cancel};
 
 static int sv_wait_closed(lua_State *L) {

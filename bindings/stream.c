@@ -372,6 +372,12 @@ void ml__stream_error(lua_State *L, ml_stream *s) {
 
 void ml__waitop_cancel(ml_op *op) { ml__list_remove(&((ml_waitop *)op)->link); }
 
+int ml__waitop_wake(lua_State *L, ml_op *op) {
+  (void)L;
+  ml__waitop_cancel(op);
+  return 0;
+}
+
 void ml__wake_all(ml_link *list, const ml_opclass *cls) {
   for (ml_link *n = list->next, *next; n != list; n = next) {
     ml_waitop *w = ml__containerof(n, ml_waitop, link);

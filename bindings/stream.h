@@ -253,6 +253,7 @@ typedef struct ml_waitop {
   void *on; /* the stream or server */
 } ml_waitop;
 void ml__waitop_cancel(ml_op *op);
+int ml__waitop_wake(lua_State *L, ml_op *op);            /* no results */
 void ml__wake_all(ml_link *list, const ml_opclass *cls); /* NULL: of every class */
 extern const ml_opclass ml__drain_class, ml__closed_class;
 extern const ml_opclass ml__flushed_class; /* nothing is queued: see handover.c */

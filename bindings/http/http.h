@@ -275,6 +275,29 @@ extern const luaL_Reg ml__respond_methods[], ml__upgrade_methods[], ml__hsendfil
 /* ---- responses (http_respond.c) ---- */
 
 const char *ml__http_reason(int status);
+/* What a script may say of it (http_message.c). These raise misuse in the name of fname. */
+int ml__http_status(lua_State *L, int idx, const char *fname, int least); /* least to 999 */
+int ml__http_inform_status(lua_State *L, int idx);                        /* 100, 102 to 199 */
+static inline bool ml__http_bodiless(int status) {
+  return status < 200 || status == 204 || status == 304;
+}
+typedef struct ml_hline {
+  const char *name, *value;
+  size_t nname, nvalue;
+} ml_hline;
+/* How many items the array of names and values at idx has; that of Headers takes their place. */
+lua_Integer ml__http_lines(lua_State *L, int idx, const char *fname);
+/* Pushes the items i and i + 1 of it, checked: no name and no value begins a line of its own. */
+void ml__http_line(lua_State *L, ml_http *h, int idx, lua_Integer i, const char *fname,
+                   ml_hline *line);
+/* The Content-Length that the line tells; again: there was one already. */
+uint64_t ml__http_length(lua_State *L, const char *fname, const ml_hline *line, bool again);
+/* Pushes an OSError with the code ECONNRESET; or raises that of a response. */
+void ml__http_gone(lua_State *L, const char *text);
+#define ML_HTTP_CUT "the peer has gone in the middle of the request's body"
+int ml__http_raise_gone(lua_State *L, const char *fname);
+/* The exchange at 1, which has begun its response and not ended it: else raises. */
+ml_hconn *ml__hconn_check_open(lua_State *L, const char *fname);
 /* The short answer to a request that cannot be served. */
 void ml__respond_bad(lua_State *L, ml_hconn *c);
 /* Pushes nil, or what waits until the peer has read most of what was written. The connection

@@ -32,9 +32,7 @@ static void push_failure(lua_State *L, const ml_hconn *c) {
   if (c->bad != 0) {
     ml__http_error(L, c->bad == 408 ? "RequestTimeout" : "BadRequest", c->bad, c->why);
   } else {
-    ml__error_new(L, "OSError", "the peer has gone in the middle of the request's body");
-    lua_pushliteral(L, "ECONNRESET");
-    lua_setfield(L, -2, "code");
+    ml__http_gone(L, ML_HTTP_CUT);
   }
 }
 

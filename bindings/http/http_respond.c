@@ -76,16 +76,6 @@ typedef struct told {
   uint64_t n; /* Content-Length */
 } told;
 
-static bool parse_length(const char *s, size_t n, uint64_t *v) {
-  *v = 0;
-  if (n == 0 || n > 18) return false;
-  for (size_t i = 0; i < n; i++) {
-    if (s[i] < '0' || s[i] > '9') return false;
-    *v = *v * 10 + (uint64_t)(s[i] - '0');
-  }
-  return true;
-}
-
 /* Is the token in the comma-separated list? */
 static bool has_token(const char *s, size_t n, const char *token) {
   size_t k = strlen(token);
@@ -101,9 +91,9 @@ static bool has_token(const char *s, size_t n, const char *token) {
 }
 
 /* Headers that are the connection's affair as well. */
-static void note(lua_State *L, const char *fname, const char *name, size_t nname, const char *v,
-                 size_t nv, told *t) {
-  switch (nname) {
+static void note(lua_State *L, const char *fname, const ml_hline *line, told *t) {
+  const char *name = line->name;
+  switch (line->nname) {
   case 4:
     if (ml__name_equals(name, 4, "date", 4)) t->date = true;
     break;
@@ -113,17 +103,12 @@ static void note(lua_State *L, const char *fname, const char *name, size_t nname
   case 10:
     if (!ml__name_equals(name, 10, "connection", 10)) break;
     t->connection = true;
-    if (has_token(v, nv, "close")) t->close = true;
+    if (has_token(line->value, line->nvalue, "close")) t->close = true;
     break;
   case 14:
     if (!ml__name_equals(name, 14, "content-length", 14)) break;
-    if (t->length || !parse_length(v, nv, &t->n))
-      ml__misuse(L, "ValueError", "%s: Content-Length must be one number, got '%s'", fname, v);
+    t->n = ml__http_length(L, fname, line, t->length);
     t->length = true;
-    break;
-  case 17:
-    if (ml__name_equals(name, 17, "transfer-encoding", 17))
-      ml__misuse(L, "ValueError", "%s: Transfer-Encoding is set by the connection", fname);
     break;
   default: break;
   }
@@ -131,46 +116,19 @@ static void note(lua_State *L, const char *fname, const char *name, size_t nname
 
 /* The array of names and values at idx, or nothing. */
 static void put_headers(lua_State *L, ml_http *h, int idx, const char *fname, told *t) {
-  lua_Integer n;
+  lua_Integer n = ml__http_lines(L, idx, fname);
   memset(t, 0, sizeof *t);
-  if (lua_isnoneornil(L, idx)) return;
-  if (!lua_istable(L, idx)) {
-    ml__headers_array(L, idx, fname);
-    lua_replace(L, idx);
-  }
-  n = (lua_Integer)lua_rawlen(L, idx);
-  if (n % 2 != 0)
-    ml__misuse(L, "ValueError", "%s: headers must be name, value, name, value...: %d items came",
-               fname, (int)n);
   for (lua_Integer i = 1; i < n; i += 2) {
-    size_t nn, nv;
-    const char *name, *v;
-    if (lua_rawgeti(L, idx, i) != LUA_TSTRING || lua_rawgeti(L, idx, i + 1) != LUA_TSTRING)
-      ml__misuse(L, "TypeError", "%s: headers must be strings, got %s", fname,
-                 luaL_typename(L, -1));
-    name = lua_tolstring(L, -2, &nn);
-    v = lua_tolstring(L, -1, &nv);
-    if (!ml__header_name_ok(L, h, -2, name, nn))
-      ml__misuse(L, "ValueError", "%s: '%s' is no name of a header", fname, name);
-    if (!ml__header_value_ok(L, h, -1, v, nv))
-      ml__misuse(L, "ValueError", "%s: the value of %s has a line break or NUL in it", fname, name);
-    note(L, fname, name, nn, v, nv, t);
-    room(L, h, nn + nv + 4);
-    put(h, name, nn);
+    ml_hline line;
+    ml__http_line(L, h, idx, i, fname, &line);
+    note(L, fname, &line, t);
+    room(L, h, line.nname + line.nvalue + 4);
+    put(h, line.name, line.nname);
     PUT(h, ": ");
-    put(h, v, nv);
+    put(h, line.value, line.nvalue);
     PUT(h, "\r\n");
     lua_pop(L, 2);
   }
-}
-
-static int check_status(lua_State *L, int idx, const char *fname, int least) {
-  int ok;
-  lua_Integer n = lua_tointegerx(L, idx, &ok);
-  if (!ok || n < least || n > 999)
-    ml__misuse(L, "ValueError", "%s: a status of %d to 999 was expected, got %s", fname, least,
-               luaL_tolstring(L, idx, NULL));
-  return (int)n;
 }
 
 static void put_status(lua_State *L, ml_http *h, int status, int reason, const char *fname) {
@@ -220,8 +178,6 @@ static void put_rest(lua_State *L, ml_hconn *c, const told *t) {
   PUT(h, "\r\n");
 }
 
-static bool bodiless(int status) { return status < 200 || status == 204 || status == 304; }
-
 static ml_hconn *check_unstarted(lua_State *L, const char *fname) {
   ml_hconn *c = ml__checkcurrent(L, fname);
   if (c->flags & (ML_HC_STARTED | ML_HC_UPGRADED))
@@ -238,7 +194,7 @@ void ml__hconn_answered(ml_hconn *c) {
 static int x_respond(lua_State *L) {
   ml_hconn *c = check_unstarted(L, "respond");
   ml_http *h = c->http;
-  int status = check_status(L, 2, "respond", 200);
+  int status = ml__http_status(L, 2, "respond", 200);
   size_t n = 0;
   const char *body = NULL;
   told t;
@@ -251,7 +207,7 @@ static int x_respond(lua_State *L) {
   put_status(L, h, status, 3, "respond");
   put_headers(L, h, 4, "respond", &t);
   decide_keep(c, &t);
-  if (bodiless(status)) {
+  if (ml__http_bodiless(status)) {
     n = 0;
   } else if (!t.length) {
     room(L, h, 64);
@@ -276,7 +232,7 @@ static int x_respond(lua_State *L) {
 static int x_start(lua_State *L) {
   ml_hconn *c = check_unstarted(L, "start");
   ml_http *h = c->http;
-  int status = check_status(L, 2, "start", 200);
+  int status = ml__http_status(L, 2, "start", 200);
   lua_Integer length = luaL_optinteger(L, 5, -1);
   told t;
   lua_settop(L, 5);
@@ -287,7 +243,7 @@ static int x_start(lua_State *L) {
                (LUAI_UACINT)t.n, (LUAI_UACINT)length);
   if (t.length) length = (lua_Integer)t.n;
   c->flags &= ~(uint32_t)(ML_HC_CHUNKED | ML_HC_LENGTH);
-  if (bodiless(status)) {
+  if (ml__http_bodiless(status)) {
     c->flags |= ML_HC_NOBODY;
   } else if (length >= 0) {
     c->flags |= ML_HC_LENGTH;
@@ -315,23 +271,20 @@ static int x_start(lua_State *L) {
   return ml__hconn_drain(L, c, 1);
 }
 
-static ml_hconn *check_open(lua_State *L, const char *fname) {
+ml_hconn *ml__hconn_check_open(lua_State *L, const char *fname) {
   ml_hconn *c = ml__checkcurrent(L, fname);
   if (!(c->flags & ML_HC_STARTED))
     ml__misuse(L, "RuntimeError", "%s(): the response has not been started", fname);
   if (c->flags & ML_HC_ANSWERED)
     ml__misuse(L, "RuntimeError", "%s(): the response has ended", fname);
   if (!(c->flags & ML_HC_OVER) && !(c->s->flags & ML_S_CLOSING)) return c;
-  ml__error_new(L, "OSError", "%s: the peer has gone", fname);
-  lua_pushliteral(L, "ECONNRESET");
-  lua_setfield(L, -2, "code");
-  lua_error(L);
+  ml__http_raise_gone(L, fname);
   return NULL;
 }
 
 /* x:write(data) */
 static int x_write(lua_State *L) {
-  ml_hconn *c = check_open(L, "write");
+  ml_hconn *c = ml__hconn_check_open(L, "write");
   size_t n;
   const char *p;
   if (lua_type(L, 2) != LUA_TSTRING)
@@ -364,7 +317,7 @@ static int x_write(lua_State *L) {
 
 /* x:finish([trailers]) */
 static int x_finish(lua_State *L) {
-  ml_hconn *c = check_open(L, "finish");
+  ml_hconn *c = ml__hconn_check_open(L, "finish");
   ml_http *h = c->http;
   told t;
   lua_settop(L, 2);
@@ -393,12 +346,9 @@ static int x_finish(lua_State *L) {
 /* x:inform(status, headers): an answer before the answer; 1.0 knows none */
 static int x_inform(lua_State *L) {
   ml_hconn *c = check_unstarted(L, "inform");
-  int status = check_status(L, 2, "inform", 100);
+  int status = ml__http_inform_status(L, 2);
   told t;
   lua_settop(L, 3);
-  if (status > 199 || status == 101)
-    return ml__misuse(L, "ValueError", "inform: a status of 100 or 102 to 199 was expected, got %d",
-                      status);
   lua_pushnil(L);
   lua_insert(L, 3);
   put_status(L, c->http, status, 3, "inform");
@@ -465,13 +415,7 @@ static int drain_begin(lua_State *L, ml_op *op) {
   return ML_PARK;
 }
 
-static int drain_wake(lua_State *L, ml_op *op) {
-  (void)L;
-  ml__list_remove(&((ml_waitop *)op)->link);
-  return 0;
-}
-
-static const ml_opclass drain_class = {"Exchange.drain", drain_begin, drain_wake,
+static const ml_opclass drain_class = {"Exchange.drain", drain_begin, ml__waitop_wake,
                                        ml__waitop_cancel};
 
 int ml__hconn_drain(lua_State *L, ml_hconn *c, int idx) {

@@ -83,20 +83,6 @@ static const char *send_quietly(int out, int in, off_t at, size_t n, size_t *sen
   return why;
 }
 
-/* The exchange at 1, which has begun its response and not ended it. */
-static ml_hconn *check_sending(lua_State *L) {
-  ml_hconn *c = ml__checkcurrent(L, "sendfile");
-  if (!(c->flags & ML_HC_STARTED) || (c->flags & ML_HC_ANSWERED))
-    ml__misuse(L, "RuntimeError", "sendfile(): the response %s",
-               c->flags & ML_HC_STARTED ? "has ended" : "has not been started");
-  if (!(c->flags & ML_HC_OVER) && !(c->s->flags & ML_S_CLOSING)) return c;
-  ml__error_new(L, "OSError", "sendfile: the peer has gone");
-  lua_pushliteral(L, "ECONNRESET");
-  lua_setfield(L, -2, "code");
-  lua_error(L);
-  return NULL;
-}
-
 /* Counts bytes of the body that another way than x:write has sent. */
 static void count(ml_hconn *c, uint64_t n) {
   c->sent += n;
@@ -106,7 +92,7 @@ static void count(ml_hconn *c, uint64_t n) {
 /* x:_sendfile(file, offset, count, lent) -> bytes sent, what is in the way: nil, "turn", "full", "cold",
 ** "short", "queued" (what was written before), "copy" (no sendfile here) */
 static int x_sendfile(lua_State *L) {
-  ml_hconn *c = check_sending(L);
+  ml_hconn *c = ml__hconn_check_open(L, "sendfile");
   bool own;
   int in = ml__checkfileno(L, 2, "sendfile", &own), rc = 0;
   lua_Integer at = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
@@ -144,7 +130,7 @@ static int x_sendfile(lua_State *L) {
 /* x:_lend() -> a Socket of a duplicate of the descriptor, and how long to wait for the peer, seconds
 ** (< 0: for ever); nothing may be written until x:_unlend. */
 static int x_lend(lua_State *L) {
-  ml_hconn *c = check_sending(L);
+  ml_hconn *c = ml__hconn_check_open(L, "sendfile");
   uv_os_fd_t fd;
   ml_socket *k;
   if (c->s->first != NULL || ml__stream_fd(c->s, &fd) < 0) return 0;

@@ -133,9 +133,7 @@ typedef struct readop {
 } readop;
 
 static int raise_lost(lua_State *L) {
-  ml__error_new(L, "OSError", "the peer has gone in the middle of the request's body");
-  lua_pushliteral(L, "ECONNRESET");
-  lua_setfield(L, -2, "code");
+  ml__http_gone(L, ML_HTTP_CUT);
   return ML_RAISE;
 }
 

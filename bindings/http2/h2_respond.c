@@ -35,70 +35,40 @@ static void put_length(head *d, uint64_t n) {
   PUT(d, "content-length", d->number, (size_t)k);
 }
 
-static bool parse_length(const char *s, size_t n, uint64_t *v) {
-  *v = 0;
-  if (n == 0 || n > 18) return false;
-  for (size_t i = 0; i < n; i++) {
-    if (s[i] < '0' || s[i] > '9') return false;
-    *v = *v * 10 + (uint64_t)(s[i] - '0');
-  }
-  return true;
-}
-
 static bool is(const char *s, size_t n, const char *word, size_t nword) {
   return n == nword && ml__name_equals(s, n, word, n);
 }
 #define IS(s, n, word) is(s, n, word, sizeof(word) - 1)
 
 /* Headers that are the session's affair as well. False: it is left out. */
-static bool note(lua_State *L, const char *fname, const char *name, size_t n, const char *v,
-                 size_t nv, head *d) {
+static bool note(lua_State *L, const char *fname, const ml_hline *line, head *d) {
+  const char *name = line->name;
+  size_t n = line->nname;
   if (IS(name, n, "date")) d->date = true;
   if (IS(name, n, "server")) d->server = true;
   if (IS(name, n, "content-length")) {
-    if (d->has_length || !parse_length(v, nv, &d->length))
-      ml__misuse(L, "ValueError", "%s: Content-Length must be one number, got '%s'", fname, v);
+    d->length = ml__http_length(L, fname, line, d->has_length);
     d->has_length = true;
     return false;
   }
-  if (IS(name, n, "transfer-encoding"))
-    ml__misuse(L, "ValueError", "%s: Transfer-Encoding is set by the connection", fname);
   return !IS(name, n, "connection") && !IS(name, n, "keep-alive") && !IS(name, n, "upgrade") &&
          !IS(name, n, "proxy-connection");
 }
 
 /* The array of names and values at idx, or nothing. What d holds lies in Lua's strings, which
 ** the array keeps. Room for `more` fields of the caller's is made. */
-static void put_headers(lua_State *L, head *d, int idx, const char *fname, size_t more) {
-  lua_Integer n = 0;
-  if (!lua_isnoneornil(L, idx)) {
-    if (!lua_istable(L, idx)) {
-      ml__headers_array(L, idx, fname);
-      lua_replace(L, idx);
-    }
-    n = (lua_Integer)lua_rawlen(L, idx);
-  }
-  if (n % 2 != 0)
-    ml__misuse(L, "ValueError", "%s: headers must be name, value, name, value...: %d items came",
-               fname, (int)n);
+static void put_headers(lua_State *L, ml_http *h, head *d, int idx, const char *fname,
+                        size_t more) {
+  lua_Integer n = ml__http_lines(L, idx, fname);
   if ((size_t)n / 2 + more > FIELDS) {
     nghttp2_nv *nv = lua_newuserdatauv(L, ((size_t)n / 2 + more) * sizeof *nv, 0);
     memcpy(nv, d->few, d->n * sizeof *nv);
     d->nv = nv;
   }
   for (lua_Integer i = 1; i < n; i += 2) {
-    size_t nn, nv;
-    const char *name, *v;
-    if (lua_rawgeti(L, idx, i) != LUA_TSTRING || lua_rawgeti(L, idx, i + 1) != LUA_TSTRING)
-      ml__misuse(L, "TypeError", "%s: headers must be strings, got %s", fname,
-                 luaL_typename(L, lua_type(L, -2) != LUA_TSTRING ? -2 : -1));
-    name = lua_tolstring(L, -2, &nn);
-    v = lua_tolstring(L, -1, &nv);
-    if (!ml__token_ok(name, nn))
-      ml__misuse(L, "ValueError", "%s: '%s' is no name of a header", fname, name);
-    if (!ml__field_ok(v, nv))
-      ml__misuse(L, "ValueError", "%s: the value of %s has a line break or NUL in it", fname, name);
-    if (note(L, fname, name, nn, v, nv, d)) put(d, name, nn, v, nv);
+    ml_hline line;
+    ml__http_line(L, h, idx, i, fname, &line);
+    if (note(L, fname, &line, d)) put(d, line.name, line.nname, line.value, line.nvalue);
     lua_pop(L, 2);
   }
 }
@@ -128,17 +98,6 @@ static ml_h2stream *check_unstarted(lua_State *L, const char *fname) {
     ml__misuse(L, "RuntimeError", "%s(): the response has been started", fname);
   return x;
 }
-
-static int check_status(lua_State *L, int idx, const char *fname, int least) {
-  int ok;
-  lua_Integer n = lua_tointegerx(L, idx, &ok);
-  if (!ok || n < least || n > 999)
-    ml__misuse(L, "ValueError", "%s: a status of %d to 999 was expected, got %s", fname, least,
-               luaL_tolstring(L, idx, NULL));
-  return (int)n;
-}
-
-static bool bodiless(int status) { return status < 200 || status == 204 || status == 304; }
 
 static bool is_open(const ml_h2stream *x) { return ml__h2_alive(x->h) && (x->flags & H2S_OPEN); }
 
@@ -176,13 +135,7 @@ static int drain_begin(lua_State *L, ml_op *op) {
   return ML_PARK;
 }
 
-static int drain_wake(lua_State *L, ml_op *op) {
-  (void)L;
-  ml__list_remove(&((ml_waitop *)op)->link);
-  return 0;
-}
-
-static const ml_opclass drain_class = {"Exchange.drain", drain_begin, drain_wake,
+static const ml_opclass drain_class = {"Exchange.drain", drain_begin, ml__waitop_wake,
                                        ml__waitop_cancel};
 
 /* Pushes nil, or what waits until the peer has taken most of what was written. */
@@ -204,7 +157,7 @@ static int push_drain(lua_State *L, ml_h2stream *x) {
 /* x:respond(status, reason, headers, body): HTTP/2 has no reason */
 static int x_respond(lua_State *L) {
   ml_h2stream *x = check_unstarted(L, "respond");
-  int status = check_status(L, 2, "respond", 200);
+  int status = ml__http_status(L, 2, "respond", 200);
   bool body = false;
   size_t n = 0;
   head d;
@@ -215,8 +168,8 @@ static int x_respond(lua_State *L) {
     n = lua_rawlen(L, 5);
   }
   begin(&d, status);
-  put_headers(L, &d, 4, "respond", 4);
-  if (!bodiless(status)) {
+  put_headers(L, x->h->http, &d, 4, "respond", 4);
+  if (!ml__http_bodiless(status)) {
     if (d.has_length && d.length != n && !(x->flags & H2S_HEADONLY))
       ml__misuse(L, "ValueError", "respond: Content-Length tells of %I bytes, the body has %I",
                  (LUAI_UACINT)d.length, (LUAI_UACINT)n);
@@ -235,17 +188,17 @@ static int x_respond(lua_State *L) {
 /* x:start(status, reason, headers [, length]) */
 static int x_start(lua_State *L) {
   ml_h2stream *x = check_unstarted(L, "start");
-  int status = check_status(L, 2, "start", 200);
+  int status = ml__http_status(L, 2, "start", 200);
   lua_Integer length = luaL_optinteger(L, 5, -1);
   head d;
   lua_settop(L, 5);
   begin(&d, status);
-  put_headers(L, &d, 4, "start", 4);
+  put_headers(L, x->h->http, &d, 4, "start", 4);
   if (d.has_length && length >= 0 && d.length != (uint64_t)length)
     ml__misuse(L, "ValueError", "start: Content-Length tells of %I bytes, the length is %I",
                (LUAI_UACINT)d.length, (LUAI_UACINT)length);
   if (d.has_length) length = (lua_Integer)d.length;
-  if (bodiless(status)) {
+  if (ml__http_bodiless(status)) {
     x->flags |= H2S_NOBODY;
   } else if (length >= 0) {
     x->flags |= H2S_LENGTH;
@@ -265,10 +218,7 @@ static ml_h2stream *check_open(lua_State *L, const char *fname) {
     ml__misuse(L, "RuntimeError", "%s(): the response has not been started", fname);
   if (x->flags & H2S_FINISHED) ml__misuse(L, "RuntimeError", "%s(): the response has ended", fname);
   if (is_open(x) || (x->flags & H2S_NOBODY)) return x;
-  ml__error_new(L, "OSError", "%s: the peer has gone", fname);
-  lua_pushliteral(L, "ECONNRESET");
-  lua_setfield(L, -2, "code");
-  lua_error(L);
+  ml__http_raise_gone(L, fname);
   return NULL;
 }
 
@@ -357,7 +307,7 @@ static int x_finish(lua_State *L) {
   if (!lua_isnil(L, 2) && !(x->flags & H2S_NOBODY)) {
     begin(&d, 200);
     d.n = 0; /* no status */
-    put_headers(L, &d, 2, "finish", 0);
+    put_headers(L, x->h->http, &d, 2, "finish", 0);
     if (d.n > 0) x->trailers = keep(x->h, &d);
     if (d.n > 0 && x->trailers == NULL) return luaL_error(L, "not enough memory");
   }
@@ -383,14 +333,11 @@ void ml__h2_continue(ml_h2stream *x) {
 /* x:inform(status, headers) */
 static int x_inform(lua_State *L) {
   ml_h2stream *x = check_unstarted(L, "inform");
-  int status = check_status(L, 2, "inform", 100);
+  int status = ml__http_inform_status(L, 2);
   head d;
   lua_settop(L, 3);
-  if (status > 199 || status == 101)
-    return ml__misuse(L, "ValueError", "inform: a status of 100 or 102 to 199 was expected, got %d",
-                      status);
   begin(&d, status);
-  put_headers(L, &d, 3, "inform", 1);
+  put_headers(L, x->h->http, &d, 3, "inform", 1);
   if (status == 100) x->flags &= ~(uint32_t)H2S_CONTINUE;
   inform(x, &d);
   return 0;
