@@ -101,13 +101,27 @@ static int core_index(lua_State *L) {
 
 #define MAX_BASES 100 /* a script may have made a cycle of __base */
 
-/* Is the class on top (popped) `cls` (absolute index) or derived from it? */
+/* Is the class on top (popped) `cls` (absolute index) or derived from it? A class may have a second
+** base, as Python's ServerTimeoutError that is a TimeoutError, too. */
 static bool derives(lua_State *L, int cls) {
   for (int i = 0; i < MAX_BASES && lua_istable(L, -1); i++) {
+    bool second;
     if (lua_rawequal(L, -1, cls)) {
       lua_pop(L, 1);
       return true;
     }
+    lua_pushliteral(L, "__also");
+    second = lua_rawget(L, -2) == LUA_TTABLE;
+    for (int j = 0; second && j < MAX_BASES; j++) {
+      if (lua_rawequal(L, -1, cls)) {
+        lua_pop(L, 2);
+        return true;
+      }
+      lua_pushliteral(L, "__base");
+      second = lua_rawget(L, -2) == LUA_TTABLE;
+      lua_remove(L, -2);
+    }
+    lua_pop(L, 1);
     lua_pushliteral(L, "__base");
     lua_rawget(L, -2);
     lua_remove(L, -2);
@@ -326,15 +340,22 @@ static void derive_class(lua_State *L, int name, int base) {
   }
 }
 
-/* Class:extend(name) */
+/* Class:extend(name[, second base]) */
 static int err_extend(lua_State *L) {
   if (!lua_istable(L, 1))
     return ml__misuse(L, "TypeError", "extend: call it as Class:extend(\"Name\")");
   if (lua_type(L, 2) != LUA_TSTRING)
     return ml__misuse(L, "TypeError", "extend: the name of the new class must be a string, got %s",
                       luaL_typename(L, 2));
-  lua_settop(L, 2);
+  if (!lua_isnoneornil(L, 3) && (!lua_istable(L, 3) || !class_derives(L, 3, "BaseException")))
+    return ml__misuse(L, "TypeError", "extend: the second base must be an error class, got %s",
+                      luaL_typename(L, 3));
+  lua_settop(L, 3);
   derive_class(L, 2, 1);
+  if (!lua_isnil(L, 3)) {
+    lua_pushvalue(L, 3);
+    lua_setfield(L, -2, "__also");
+  }
   return 1;
 }
 

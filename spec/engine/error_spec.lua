@@ -109,6 +109,24 @@ describe("error classes", function()
     assert.equal("I am Deeper", Deeper():describe())
   end)
 
+  it("may have a second base, as in Python", function()
+    local Late = asyncio.ValueError:extend("Late", asyncio.TimeoutError)
+    local Later = Late:extend("Later")
+    for _, e in ipairs { Late(), Later() } do
+      assert.is_true(isinstance(e, asyncio.ValueError))
+      assert.is_true(isinstance(e, asyncio.TimeoutError))
+      assert.is_true(isinstance(e, asyncio.OSError)) -- which TimeoutError is derived from
+      assert.is_true(isinstance(e, asyncio.Exception))
+      assert.is_false(isinstance(e, asyncio.TypeError))
+    end
+    assert.is_false(isinstance(asyncio.ValueError(), asyncio.TimeoutError))
+    for _, other in ipairs { 5, "TimeoutError", {}, asyncio } do
+      helper.raises("second base", asyncio.Exception.extend, asyncio.Exception, "E", other)
+    end
+    Late.__also = Later -- a script's nonsense ends somewhere
+    assert.is_false(isinstance(Later(), asyncio.TypeError))
+  end)
+
   it("of scripts may have a text of their own", function()
     local E = asyncio.ValueError:extend("E")
     E.__tostring = function(self) return "own " .. tostring(self.message) end
