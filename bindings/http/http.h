@@ -13,6 +13,7 @@
 #define ML_HTTP_H
 
 #include <llhttp.h>
+#include <string.h>
 
 #include "stream.h"
 
@@ -39,13 +40,15 @@ enum {
   ML_HH_QUERY = 64
 };
 
-/* A request's head: one block. The fields, then the text, follow it. */
+/* The head of a request or a response: one block. The fields, then the text, follow it. */
 typedef struct ml_hhead {
   uint32_t ntext;
   uint16_t nfields;
   uint8_t minor; /* HTTP/1.minor */
   uint8_t flags; /* ML_HH_* */
   ml_hspan method, target, path, query, host;
+  ml_hspan reason; /* a response's */
+  uint16_t status;
   uint64_t length; /* of the body, if it is known */
   ml_hfield fields[];
 } ml_hhead;
@@ -62,9 +65,9 @@ typedef struct ml_hparse {
   const char *chunk; /* what llhttp reads */
   uint32_t base;     /* bytes of the head before it */
   uint32_t nfields;
-  ml_hspan target;
-  uint8_t last; /* what the last callback told of: ML_HP_* */
-  bool complete;
+  ml_hspan target; /* or the reason */
+  uint8_t last;    /* what the last callback told of: ML_HP_* */
+  bool complete, folded;
 } ml_hparse;
 enum { ML_HP_NONE, ML_HP_TARGET, ML_HP_NAME, ML_HP_VALUE };
 
@@ -107,6 +110,37 @@ bool ml__header_value_ok(lua_State *L, ml_http *h, int idx, const char *s, size_
 /* "Date: ...\r\n", 37 bytes, of this second */
 const char *ml__http_date(ml_http *h);
 
+/* ---- heads out of bytes (http_head.c), requests' and responses' ---- */
+
+typedef struct ml_hlimits {
+  uint32_t max_line, max_head, max_headers, max_field;
+} ml_hlimits;
+
+/* What a connection reads heads with. */
+typedef struct ml_hinput {
+  ml_http *http;
+  ml_hlimits limits;
+  uint16_t bad; /* status of what is wrong with the head, or 0 */
+  const char *why;
+  ml_hpartial *partial; /* or NULL */
+  llhttp_t parser;      /* what its callbacks need comes before it */
+} ml_hinput;
+
+typedef enum {
+  ML_HI_MORE,
+  ML_HI_HEAD,
+  ML_HI_BAD,   /* bad and why tell of it; or bad is 0, and llhttp's error does */
+  ML_HI_HTTP2, /* the preface of HTTP/2 */
+  ML_HI_NOMEMORY
+} ml_hresult;
+
+void ml__hinput_init(ml_hinput *in, ml_http *http, const ml_hlimits *limits, llhttp_type_t type);
+/* Reads on: *used of the n bytes belong to the head, a new block of which is *head if it is
+** complete. Then the parser says of it what it does until it is reset. */
+ml_hresult ml__hinput_feed(ml_hinput *in, const char *p, size_t n, size_t *used, ml_hhead **head);
+void ml__hinput_free(ml_hinput *in); /* what came of a head that is not complete */
+void ml__hhead_free(ml_http *http, ml_hhead *head);
+
 /* ---- settings: a userdata, made once for many connections ---- */
 
 typedef struct ml_hsettings {
@@ -125,6 +159,24 @@ enum { ML_HS_ON_BAD = 1 }; /* user values */
 ml_hsettings *ml__checkhsettings(lua_State *L, int idx);
 /* Calls on_bad of the settings at idx. */
 void ml__hsettings_tell(lua_State *L, int idx, int status, const char *why, const ml_addr *peer);
+
+/* ---- bodies in chunks (http_chunks.c) ---- */
+
+/* Memory that is zero is a body's beginning. */
+typedef struct ml_hchunks {
+  uint64_t left;   /* bytes of data that are next, if it is in a chunk */
+  uint32_t beside; /* bytes of extensions and trailers so far */
+  uint8_t state, digits;
+  bool lenient; /* lines may end with LF alone, spaces may follow a size */
+} ml_hchunks;
+
+/* Goes over what is no data: to the next data, the end, or where it is wrong. Gives how many
+** bytes that was; the last *ntrailers of them belong to the trailers, their empty line too. */
+size_t ml__hchunks_skip(ml_hchunks *k, const char *p, size_t n, size_t *ntrailers);
+bool ml__hchunks_in_data(const ml_hchunks *k);
+void ml__hchunks_took(ml_hchunks *k, size_t n); /* of the data */
+bool ml__hchunks_done(const ml_hchunks *k);
+const char *ml__hchunks_wrong(const ml_hchunks *k); /* or NULL */
 
 /* ---- connections ---- */
 
@@ -176,18 +228,13 @@ typedef struct ml_hconn {
   uint16_t bad;    /* status to answer with, or 0 */
   uint8_t minor;
   const char *why; /* of bad */
-  llhttp_t parser;
-  ml_hpartial *partial; /* or NULL */
+  ml_hinput input;
   ml_hhead *head;       /* complete, not handed out yet; or NULL */
   ml_bytes in;          /* not parsed yet */
   ml_bytes body;        /* not asked for yet */
   uint64_t got;         /* bytes of the body so far */
   uint64_t expected;    /* its length, if it is known; or UINT64_MAX */
-  struct {              /* of a body in chunks, see http_chunks.c */
-    uint64_t left;
-    uint32_t beside; /* bytes of extensions and trailers */
-    uint8_t state, digits;
-  } chunk;
+  ml_hchunks chunks;    /* of a body in chunks */
   uint64_t left;        /* bytes that the response still has to have */
   uint64_t sent;        /* bytes of the response's body */
   ml_hop *next;         /* the operation that waits in conn:next(), or NULL */
@@ -241,11 +288,7 @@ void ml__hparse_feed(ml_hconn *c, const char *p, size_t n); /* what has come */
 void ml__hparse_next(ml_hconn *c); /* goes on with c->in, after an exchange */
 void ml__hparse_free(ml_hconn *c);
 
-/* ---- bodies (http_chunks.c, http_body.c) ---- */
-
-void ml__hbody_begin(ml_hconn *c, const ml_hhead *h);
-size_t ml__hbody_run(ml_hconn *c, const char *p,
-                     size_t n); /* gives how many bytes were the body's */
+/* ---- bodies (http_parse.c, http_body.c) ---- */
 
 void ml__hbody_add(ml_hconn *c, const char *p, size_t n);
 void ml__hbody_end(ml_hconn *c); /* it is complete, or never will be: c->bad, lost */
@@ -271,6 +314,29 @@ ml_hconn *ml__checkcurrent(lua_State *L, const char *fname);
 int ml__exchange_path(lua_State *L, const ml_exchange *x); /* pushes it */
 ml_exchange *ml__exchange_push(lua_State *L, ml_hconn *c, int idx);
 extern const luaL_Reg ml__respond_methods[], ml__upgrade_methods[], ml__hsendfile_methods[];
+
+/* ---- what is sent (http_out.c): heads are put together in the engine's buffer ---- */
+
+/* Makes room for n bytes more: what was put there stays. May raise a memory error. */
+void ml__hout_room(lua_State *L, ml_http *h, size_t n);
+/* There is room for it. p may be NULL if n is 0. */
+static inline void ml__hout_put(ml_http *h, const char *p, size_t n) {
+  if (n > 0) memcpy(h->out + h->nout, p, n);
+  h->nout += n;
+}
+#define ML_HOUT_PUT(h, literal) ml__hout_put(h, literal, sizeof(literal) - 1)
+void ml__hout_number(ml_http *h, uint64_t v);
+void ml__hout_hex(ml_http *h, size_t v);
+/* What a script's headers have told. */
+typedef struct ml_htold {
+  bool length, date, server, connection, close, host, expect;
+  uint64_t n; /* Content-Length */
+} ml_htold;
+/* Puts the array of names and values at idx (or Headers, or nothing), checked. */
+void ml__hout_headers(lua_State *L, ml_http *h, int idx, const char *fname, ml_htold *t);
+/* Sends the buffer, and n bytes at p and nend at end behind it. Raises a memory error. */
+void ml__hout_send(lua_State *L, ml_http *h, ml_stream *s, const char *p, size_t n, const char *end,
+                   size_t nend);
 
 /* ---- responses (http_respond.c) ---- */
 
@@ -313,9 +379,10 @@ void ml__hconn_answered(ml_hconn *c);
 bool ml__name_equals(const char *a, size_t na, const char *b, size_t nb); /* ASCII case aside */
 bool ml__token_ok(const char *s, size_t n);
 bool ml__field_ok(const char *s, size_t n); /* no CR, LF, NUL */
-/* Pushes a Headers object of a head's fields; of the exchange at x: made of its fields when that is needed. */
+/* Pushes a Headers object of a head's fields; of one that lies in the userdata at `owner`: made
+** of its fields when that is needed. */
 void ml__headers_of(lua_State *L, const ml_hhead *h);
-void ml__headers_of_exchange(lua_State *L, int x);
+void ml__headers_in(lua_State *L, const ml_hhead *h, int owner);
 /* The first field of that name, or NULL. */
 const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n);
 /* The array of names and values at idx, or of the Headers there: pushes it. */

@@ -1,11 +1,12 @@
-/* Bodies: by their length, or in chunks (RFC 9112, 7.1), byte by byte where it matters. Strict: lines
-** end with CR LF, a size is hex digits and nothing else, what extensions and trailers say is
-** dropped, and counted.
+/* Bodies in chunks (RFC 9112, 7.1), requests' and responses': what is beside the data, byte by
+** byte. Strict: lines end with CR LF, a size is hex digits and nothing else; what servers are
+** known to send, `lenient` lets pass. What extensions and trailers have is counted.
 */
 #include "http.h"
 
 enum {
   SIZE,
+  SPACES,
   EXTENSION,
   SIZE_LF,
   DATA,
@@ -27,28 +28,33 @@ static int hex(char ch) {
   return -1;
 }
 
-static int in_size(ml_hconn *c, char ch) {
+static int in_size(ml_hchunks *k, char ch) {
   int digit = hex(ch);
   if (digit >= 0) {
-    if (c->chunk.digits == 15) return WRONG;
-    c->chunk.digits++;
-    c->chunk.left = c->chunk.left * 16 + (uint64_t)digit;
+    if (k->digits == 15) return WRONG;
+    k->digits++;
+    k->left = k->left * 16 + (uint64_t)digit;
     return SIZE;
   }
-  if (c->chunk.digits == 0) return WRONG;
-  return ch == '\r' ? SIZE_LF : ch == ';' ? EXTENSION : WRONG;
+  if (k->digits == 0) return WRONG;
+  return ch == '\r'                                ? SIZE_LF
+         : ch == ';'                               ? EXTENSION
+         : k->lenient && (ch == ' ' || ch == '\t') ? SPACES
+                                                   : WRONG;
 }
 
 static bool is_text(char ch) { return ((unsigned char)ch >= ' ' && ch != 0x7f) || ch == '\t'; }
 
 /* One byte outside of a chunk's data: the next state. */
-static int next_state(ml_hconn *c, char ch) {
-  switch (c->chunk.state) {
-  case SIZE: return in_size(c, ch);
+static int next_state(ml_hchunks *k, char ch) {
+  switch (k->state) {
+  case SIZE: return in_size(k, ch);
+  case SPACES:
+    return ch == '\r' ? SIZE_LF : ch == ';' ? EXTENSION : ch == ' ' || ch == '\t' ? SPACES : WRONG;
   case EXTENSION: return ch == '\r' ? SIZE_LF : is_text(ch) ? EXTENSION : WRONG;
-  case SIZE_LF: return ch != '\n' ? WRONG : c->chunk.left > 0 ? DATA : LINE;
+  case SIZE_LF: return ch != '\n' ? WRONG : k->left > 0 ? DATA : LINE;
   case DATA_CR: return ch == '\r' ? DATA_LF : WRONG;
-  case DATA_LF: c->chunk.digits = 0; return ch == '\n' ? SIZE : WRONG;
+  case DATA_LF: k->digits = 0; return ch == '\n' ? SIZE : WRONG;
   case LINE: return ch == '\r' ? END_LF : ml__token_ok(&ch, 1) ? NAME : WRONG;
   case NAME: return ch == ':' ? VALUE : ml__token_ok(&ch, 1) ? NAME : WRONG;
   case VALUE: return ch == '\r' ? VALUE_LF : is_text(ch) ? VALUE : WRONG;
@@ -57,7 +63,19 @@ static int next_state(ml_hconn *c, char ch) {
   }
 }
 
+/* Where a line may end it ends, though CR is missing. */
+static int lenient_state(ml_hchunks *k, char ch) {
+  static const uint8_t line_feed[] = {
+      [SIZE] = SIZE_LF,    [SPACES] = SIZE_LF, [EXTENSION] = SIZE_LF,
+      [DATA_CR] = DATA_LF, [LINE] = END_LF,    [VALUE] = VALUE_LF};
+  if (ch == '\n' && k->state < sizeof line_feed && line_feed[k->state] != 0 &&
+      (k->state != SIZE || k->digits > 0))
+    k->state = line_feed[k->state];
+  return next_state(k, ch);
+}
+
 static const char *const reasons[] = {"the size of a chunk is malformed",
+                                      "the size of a chunk is malformed",
                                       "the extension of a chunk is malformed",
                                       "a chunk does not begin with its line",
                                       "",
@@ -69,58 +87,33 @@ static const char *const reasons[] = {"the size of a chunk is malformed",
                                       "a trailer is malformed",
                                       "the chunks do not end with CR LF"};
 
-/* Gives how many of the bytes were the body's. *done: it is complete. */
-static size_t run_chunks(ml_hconn *c, const char *p, size_t n, bool *done) {
-  for (size_t i = 0; i < n;) {
-    int state = c->chunk.state, after;
-    if (state == DATA) {
-      size_t part = n - i < c->chunk.left ? n - i : (size_t)c->chunk.left;
-      ml__hbody_add(c, p + i, part);
-      i += part;
-      c->chunk.left -= part;
-      if (c->chunk.left == 0) c->chunk.state = DATA_CR;
-      continue;
-    }
-    after = next_state(c, p[i++]);
-    if (state == EXTENSION || (state >= NAME && state <= VALUE)) c->chunk.beside++;
+size_t ml__hchunks_skip(ml_hchunks *k, const char *p, size_t n, size_t *ntrailers) {
+  size_t i = 0;
+  *ntrailers = 0;
+  while (i < n && k->state != DATA) {
+    int state = k->state, after = k->lenient ? lenient_state(k, p[i]) : next_state(k, p[i]);
+    i++;
+    if (state == EXTENSION || (state >= NAME && state <= VALUE)) k->beside++;
+    if (state >= LINE) ++*ntrailers;
     if (after == WRONG) {
-      ml__hconn_bad(c, 400, reasons[state]);
-      return n;
-    }
-    if (c->chunk.beside > c->settings->max_head) {
-      ml__hconn_bad(c, 431, "the body has too much beside it");
-      return n;
-    }
-    c->chunk.state = (uint8_t)after;
-    if (after == DONE) {
-      *done = true;
+      k->digits = (uint8_t)state; /* what it was in */
+      k->state = WRONG;
       return i;
     }
+    k->state = (uint8_t)after;
+    if (after == DONE) return i;
   }
-  return n;
+  return i;
 }
 
-void ml__hbody_begin(ml_hconn *c, const ml_hhead *h) {
-  bool chunked = (h->flags & ML_HH_CHUNKED) != 0;
-  c->flags |= ML_HC_BODY;
-  c->got = 0;
-  c->expected = chunked ? UINT64_MAX : h->length;
-  c->chunk.state = SIZE;
-  c->chunk.digits = 0;
-  c->chunk.beside = 0;
-  c->chunk.left = 0;
+bool ml__hchunks_in_data(const ml_hchunks *k) { return k->state == DATA; }
+bool ml__hchunks_done(const ml_hchunks *k) { return k->state == DONE; }
+
+void ml__hchunks_took(ml_hchunks *k, size_t n) {
+  k->left -= n;
+  if (k->left == 0) k->state = DATA_CR;
 }
 
-size_t ml__hbody_run(ml_hconn *c, const char *p, size_t n) {
-  bool done = false;
-  if (c->expected == UINT64_MAX) {
-    n = run_chunks(c, p, n, &done);
-  } else {
-    if (n > c->expected - c->got) n = (size_t)(c->expected - c->got);
-    ml__hbody_add(c, p, n);
-    done = c->got == c->expected;
-  }
-  if (done) c->flags &= ~(uint32_t)ML_HC_BODY;
-  if (done || c->bad != 0) ml__hbody_end(c);
-  return n;
+const char *ml__hchunks_wrong(const ml_hchunks *k) {
+  return k->state == WRONG ? reasons[k->digits] : NULL;
 }

@@ -173,11 +173,11 @@ static int step(lua_State *L, ml_hconn *c, int idx) {
   if (c->head != NULL) return hand_out(L, c, idx);
   if (c->flags & ML_HC_HTTP2) return become_http2(L, c, idx);
   if ((c->flags & (ML_HC_PEER_ENDED | ML_HC_LATE)) ||
-      ((c->flags & ML_HC_SHUTDOWN) && c->partial == NULL)) {
+      ((c->flags & ML_HC_SHUTDOWN) && c->input.partial == NULL)) {
     ml__hconn_close(c);
     return AGAIN;
   }
-  if (c->partial != NULL) return WAIT;
+  if (c->input.partial != NULL) return WAIT;
   if (c->flags & ML_HC_REST) return ml__hconn_release(L, c, idx);
   ml__hconn_deadline(c, idle_time(c));
   return WAIT;
@@ -269,7 +269,7 @@ void ml__hconn_shutdown(ml_hconn *c) {
   c->flags |= ML_HC_SHUTDOWN;
   http2_shutdown(c);
   if (!(c->flags & ML_HC_STARTED)) c->flags &= ~(uint32_t)ML_HC_KEEP;
-  if ((c->flags & ML_HC_RELEASED) && c->partial == NULL)
+  if ((c->flags & ML_HC_RELEASED) && c->input.partial == NULL)
     ml__stream_close(c->s);
   else
     ml__hconn_wake(c);
@@ -306,7 +306,7 @@ static int c_is_closing(lua_State *L) {
 static int c_busy(lua_State *L) {
   const ml_hconn *c = ml__checkhconn(L, 1);
   lua_pushboolean(L, http2_busy(c) || (c->flags & ML_HC_BUSY) || c->head != NULL ||
-                         c->partial != NULL);
+                         c->input.partial != NULL);
   return 1;
 }
 

@@ -118,8 +118,8 @@ static int x_header(lua_State *L) {
 }
 
 static int x_headers(lua_State *L) {
-  ml__checkexchange(L, 1);
-  ml__headers_of_exchange(L, 1);
+  const ml_exchange *x = ml__checkexchange(L, 1);
+  ml__headers_in(L, &x->head, 1);
   return 1;
 }
 

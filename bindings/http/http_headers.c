@@ -1,7 +1,7 @@
 /* Headers: names and values in order, several values of a name, names alike whatever their
 ** case. An array {name, value, name, value...} in the user value of a userdata; there are
-** few of them, so a look-up goes through. Those of a request have its exchange there, and
-** look into the head as it came, until somebody wants more than single values.
+** few of them, so a look-up goes through. Those that came have there what their head is in, and
+** look into that as it came, until somebody wants more than single values.
 */
 #include <string.h>
 
@@ -57,13 +57,13 @@ const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n) {
 
 typedef struct headers {
   ml_object obj;        /* first */
-  const ml_exchange *x; /* what the user value is as long as there is no array; else NULL */
+  const ml_hhead *head; /* in the user value, as long as there is no array; else NULL */
 } headers;
 
-/* The array on top (popped), or the exchange, becomes a Headers. */
-static void wrap(lua_State *L, const ml_exchange *x) {
+/* The array on top (popped), or what the head is in, becomes a Headers. */
+static void wrap(lua_State *L, const ml_hhead *head) {
   headers *h = (headers *)ml__newobject(L, ML_T_HEADERS, sizeof *h, 1);
-  h->x = x;
+  h->head = head;
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, 1);
 }
@@ -86,23 +86,22 @@ void ml__headers_of(lua_State *L, const ml_hhead *h) {
   wrap(L, NULL);
 }
 
-void ml__headers_of_exchange(lua_State *L, int x) {
-  const ml_exchange *of = ml__checkexchange(L, x);
-  lua_pushvalue(L, x);
-  wrap(L, of);
+void ml__headers_in(lua_State *L, const ml_hhead *h, int owner) {
+  lua_pushvalue(L, owner);
+  wrap(L, h);
 }
 
 /* Pushes the array of the Headers at idx, made now if need be. */
 static void push_array(lua_State *L, int idx) {
   headers *h = lua_touserdata(L, idx);
-  if (h->x == NULL) {
+  if (h->head == NULL) {
     lua_getiuservalue(L, idx, 1);
     return;
   }
-  push_fields(L, &h->x->head);
+  push_fields(L, h->head);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, idx, 1);
-  h->x = NULL;
+  h->head = NULL;
 }
 
 void ml__headers_array(lua_State *L, int idx, const char *fname) {
@@ -221,9 +220,9 @@ static const char *check_name(lua_State *L, int idx, size_t *n, const char *fnam
 ** rest of the stack as it may be. */
 static int first(lua_State *L, const char *name, size_t n) {
   const headers *h = (const headers *)ml__checkobject(L, 1, ML_T_HEADERS);
-  if (h->x != NULL) {
-    const ml_hfield *f = ml__hhead_find(&h->x->head, name, n);
-    if (f != NULL) lua_pushlstring(L, ml__hhead_text(&h->x->head) + f->value, f->nvalue);
+  if (h->head != NULL) {
+    const ml_hfield *f = ml__hhead_find(h->head, name, n);
+    if (f != NULL) lua_pushlstring(L, ml__hhead_text(h->head) + f->value, f->nvalue);
   } else {
     lua_Integer i;
     push_array(L, 1);

@@ -1,97 +1,12 @@
-/* Requests out of bytes: llhttp, and what it leaves to its users.
-**
-** A head that comes in one piece is parsed where it was read, and copied once, into the block
-** that the exchange will be made of. What comes in several is collected meanwhile. Names,
-** values and target are kept as offsets into the head's text, which is as it was sent: so
-** each line's end and each fold can be looked at afterwards.
-**
-** llhttp pauses at the end of a head. A body is read by http_chunks.c; what comes behind it is left
-** alone until the exchange is over.
+/* Requests out of bytes: what http_head.c makes of a head is looked at more strictly than llhttp
+** does. What comes behind a request's body is left alone until the exchange is over.
 */
-#include <math.h>
-#include <string.h>
-
 #include "http.h"
 
-/* ---- llhttp's callbacks ---- */
-
-static int refuse(llhttp_t *p, int status, const char *why) {
-  ml__hconn_bad(p->data, status, why);
-  return HPE_USER;
-}
-
-/* The offset of `at` in the head; false: the head is too long. */
-static bool place(const ml_hconn *c, const char *at, size_t n, uint32_t *off) {
-  const ml_hparse *h = &c->http->parse;
-  size_t o = h->base + (size_t)(at - h->chunk);
-  *off = (uint32_t)o;
-  return o + n <= c->settings->max_head;
-}
-
-static int too_large(llhttp_t *p) { return refuse(p, 431, "the request's head is too large"); }
-
-static int on_url(llhttp_t *p, const char *at, size_t n) {
-  const ml_hconn *c = p->data;
-  ml_hparse *h = &c->http->parse;
-  uint32_t off;
-  bool fits = place(c, at, n, &off);
-  if (h->last == ML_HP_NONE) h->target.at = off;
-  h->last = ML_HP_TARGET;
-  h->target.n = off + (uint32_t)n - h->target.at;
-  if (h->target.n > c->settings->max_line)
-    return refuse(p, 414, "the request's target is too long");
-  return fits ? 0 : too_large(p);
-}
-
-static int on_name(llhttp_t *p, const char *at, size_t n) {
-  const ml_hconn *c = p->data;
-  ml_hparse *h = &c->http->parse;
-  ml_hfield *f;
-  uint32_t off;
-  if (!place(c, at, n, &off)) return too_large(p);
-  if (h->last != ML_HP_NAME) {
-    if (h->nfields >= c->settings->max_headers)
-      return refuse(p, 431, "the request has too many headers");
-    f = &c->http->fields[h->nfields++];
-    f->name = off;
-    f->nname = f->value = f->nvalue = 0;
-  }
-  h->last = ML_HP_NAME;
-  f = &c->http->fields[h->nfields - 1];
-  f->nname += (uint32_t)n;
-  return 0;
-}
-
-static int on_value(llhttp_t *p, const char *at, size_t n) {
-  const ml_hconn *c = p->data;
-  ml_hparse *h = &c->http->parse;
-  ml_hfield *f;
-  uint32_t off;
-  if (!place(c, at, n, &off)) return too_large(p);
-  f = &c->http->fields[h->nfields - 1];
-  if (h->last != ML_HP_VALUE)
-    f->value = off;
-  else if (f->value + f->nvalue != off) /* RFC 9112, 5.2 */
-    return refuse(p, 400, "a header is folded");
-  h->last = ML_HP_VALUE;
-  f->nvalue += (uint32_t)n;
-  return 0;
-}
-
-static int on_head(llhttp_t *p) {
-  const ml_hconn *c = p->data;
-  c->http->parse.complete = true;
-  return HPE_PAUSED;
-}
-
-static const llhttp_settings_t callbacks = {.on_url = on_url,
-                                            .on_header_field = on_name,
-                                            .on_header_value = on_value,
-                                            .on_headers_complete = on_head};
-
 void ml__hparse_init(ml_hconn *c) {
-  llhttp_init(&c->parser, HTTP_REQUEST, &callbacks);
-  c->parser.data = c;
+  const ml_hsettings *s = c->settings;
+  const ml_hlimits limits = {s->max_line, s->max_head, s->max_headers, UINT32_MAX};
+  ml__hinput_init(&c->input, c->http, &limits, HTTP_REQUEST);
 }
 
 /* ---- what a head says ---- */
@@ -217,45 +132,18 @@ static const char *wrong(ml_hhead *h, const char *text, const counts *k, int *st
   return NULL;
 }
 
-static void trim(const char *text, ml_hfield *f) {
-  while (f->nvalue > 0 &&
-         (text[f->value + f->nvalue - 1] == ' ' || text[f->value + f->nvalue - 1] == '\t'))
-    f->nvalue--;
-}
-
-/* c->head of what was parsed; the text is in two parts. False: there is none. */
-static bool make_head(ml_hconn *c, const char *before, const char *p, size_t n) {
-  ml_http *g = c->http;
-  const ml_hparse *from = &g->parse;
-  size_t nfields = from->nfields, ntext = from->base + n;
-  size_t size = sizeof(ml_hhead) + nfields * sizeof(ml_hfield) + ntext;
-  ml_hhead *h = ml__alloc(c->s->net->engine->alloc, NULL, 0, size);
+/* Is the head one that can be served? Then it is c->head. */
+static bool take_head(ml_hconn *c, ml_hhead *h) {
+  const llhttp_t *parser = &c->input.parser;
+  const char *text = ml__hhead_text(h), *why;
   counts k = {0};
-  const char *why;
-  char *text;
   int status;
-  if (h == NULL) {
-    ml__stream_fail(c->s, UV_ENOMEM);
-    return false;
-  }
-  memset(h, 0, sizeof *h);
-  h->ntext = (uint32_t)ntext;
-  h->nfields = (uint16_t)nfields;
-  h->minor = c->parser.http_minor;
-  h->target = from->target;
-  h->method.n = from->target.at > 0 ? from->target.at - 1 : 0;
-  if (nfields > 0) memcpy(h->fields, g->fields, nfields * sizeof(ml_hfield));
-  text = (char *)(h->fields + nfields);
-  if (before != NULL) memcpy(text, before, from->base);
-  memcpy(text + from->base, p, n);
-  for (size_t i = 0; i < nfields; i++) {
-    trim(text, &h->fields[i]);
-    look_at(h, text, &h->fields[i], &k);
-  }
+  h->method.n = h->target.at > 0 ? h->target.at - 1 : 0;
+  for (int i = 0; i < h->nfields; i++) look_at(h, text, &h->fields[i], &k);
   split_target(h, text);
   why = wrong(h, text, &k, &status);
   if (why != NULL) {
-    ml__alloc(c->s->net->engine->alloc, h, size, 0);
+    ml__hhead_free(c->http, h);
     ml__hconn_bad(c, status, why);
     return false;
   }
@@ -263,64 +151,70 @@ static bool make_head(ml_hconn *c, const char *before, const char *p, size_t n) 
     h->flags |= ML_HH_CHUNKED;
   else if (k.cl > 0) {
     h->flags |= ML_HH_LENGTH;
-    h->length = c->parser.content_length;
+    h->length = parser->content_length;
   }
-  if (c->parser.upgrade) h->flags |= ML_HH_UPGRADE;
-  if (llhttp_should_keep_alive(&c->parser) && c->parser.method != HTTP_CONNECT)
-    h->flags |= ML_HH_KEEP;
+  if (parser->upgrade) h->flags |= ML_HH_UPGRADE;
+  if (llhttp_should_keep_alive(parser) && parser->method != HTTP_CONNECT) h->flags |= ML_HH_KEEP;
   c->head = h;
   return true;
 }
 
-/* ---- heads that come in pieces ---- */
-
-static void partial_free(ml_hconn *c) {
-  ml_allocator *a = c->http->net->engine->alloc;
-  ml_hpartial *q = c->partial;
-  if (q == NULL) return;
-  c->partial = NULL;
-  if (q->fields != NULL) ml__alloc(a, q->fields, q->capfields * sizeof *q->fields, 0);
-  if (q->text != NULL) ml__alloc(a, q->text, q->captext, 0);
-  ml__alloc(a, q, sizeof *q, 0);
-}
-
-/* Keeps what was parsed so far, and the text p. */
-static bool partial_keep(ml_hconn *c, const char *p, size_t n) {
-  ml_allocator *a = c->http->net->engine->alloc;
-  ml_hparse *h = &c->http->parse;
-  ml_hpartial *q = c->partial;
-  if (q == NULL) {
-    q = ml__alloc(a, NULL, 0, sizeof *q);
-    if (q == NULL) return false;
-    memset(q, 0, sizeof *q);
-    c->partial = q;
-  }
-  if (h->base + n > q->captext) {
-    uint32_t cap = (uint32_t)(h->base + n < 256 ? 512 : 2 * (h->base + n));
-    char *text = ml__alloc(a, q->text, q->captext, cap);
-    if (text == NULL) return false;
-    q->text = text;
-    q->captext = cap;
-  }
-  if (h->nfields > q->capfields) {
-    uint32_t cap = h->nfields + 8;
-    ml_hfield *f = ml__alloc(a, q->fields, q->capfields * sizeof *f, cap * sizeof *f);
-    if (f == NULL) return false;
-    q->fields = f;
-    q->capfields = cap;
-  }
-  memcpy(q->text + h->base, p, n);
-  if (h->nfields > 0) memcpy(q->fields, c->http->fields, h->nfields * sizeof *q->fields);
-  h->base += (uint32_t)n;
-  q->parse = *h;
-  return true;
-}
-
 void ml__hparse_free(ml_hconn *c) {
-  partial_free(c);
-  if (c->head == NULL) return;
-  ml__alloc(c->http->net->engine->alloc, c->head, ml__hhead_size(c->head), 0);
+  ml__hinput_free(&c->input);
+  ml__hhead_free(c->http, c->head);
   c->head = NULL;
+}
+
+/* ---- bodies ---- */
+
+static void body_begin(ml_hconn *c, const ml_hhead *h) {
+  bool chunked = (h->flags & ML_HH_CHUNKED) != 0;
+  c->flags |= ML_HC_BODY;
+  c->got = 0;
+  c->expected = chunked ? UINT64_MAX : h->length;
+  memset(&c->chunks, 0, sizeof c->chunks);
+}
+
+/* Gives how many of the bytes were the body's. *done: it is complete. */
+static size_t run_chunks(ml_hconn *c, const char *p, size_t n, bool *done) {
+  ml_hchunks *k = &c->chunks;
+  size_t i = 0, trailers;
+  for (;;) {
+    if (ml__hchunks_in_data(k)) {
+      size_t part = n - i < k->left ? n - i : (size_t)k->left;
+      ml__hbody_add(c, p + i, part);
+      ml__hchunks_took(k, part);
+      i += part;
+    }
+    if (i == n) return n;
+    i += ml__hchunks_skip(k, p + i, n - i, &trailers);
+    if (ml__hchunks_wrong(k) != NULL) {
+      ml__hconn_bad(c, 400, ml__hchunks_wrong(k));
+      return n;
+    }
+    if (k->beside > c->settings->max_head) {
+      ml__hconn_bad(c, 431, "the body has too much beside it");
+      return n;
+    }
+    if (ml__hchunks_done(k)) {
+      *done = true;
+      return i;
+    }
+  }
+}
+
+static size_t run_body(ml_hconn *c, const char *p, size_t n) {
+  bool done = false;
+  if (c->expected == UINT64_MAX) {
+    n = run_chunks(c, p, n, &done);
+  } else {
+    if (n > c->expected - c->got) n = (size_t)(c->expected - c->got);
+    ml__hbody_add(c, p, n);
+    done = c->got == c->expected;
+  }
+  if (done) c->flags &= ~(uint32_t)ML_HC_BODY;
+  if (done || c->bad != 0) ml__hbody_end(c);
+  return n;
 }
 
 /* ---- running ---- */
@@ -331,16 +225,20 @@ static int unknown_method(const ml_hconn *c, const char *p, size_t n) {
   size_t k = c->http->parse.base;
   const char *space;
   if (k > sizeof buf) k = sizeof buf;
-  if (k > 0) memcpy(buf, c->partial->text, k);
+  if (k > 0) memcpy(buf, c->input.partial->text, k);
   if (n > sizeof buf - k) n = sizeof buf - k;
   memcpy(buf + k, p, n);
   space = memchr(buf, ' ', k + n);
   return ml__token_ok(buf, space != NULL ? (size_t)(space - buf) : k + n) ? 501 : 400;
 }
 
-static void parse_failed(ml_hconn *c, llhttp_errno_t rc, const char *p, size_t n) {
-  const char *why = llhttp_get_error_reason(&c->parser);
-  if (c->bad != 0) return;
+static void parse_failed(ml_hconn *c, const char *p, size_t n) {
+  llhttp_errno_t rc = llhttp_get_errno(&c->input.parser);
+  const char *why = llhttp_get_error_reason(&c->input.parser);
+  if (c->input.bad != 0) {
+    ml__hconn_bad(c, c->input.bad, c->input.why);
+    return;
+  }
   if (rc == HPE_INVALID_METHOD) {
     int status = unknown_method(c, p, n);
     ml__hconn_bad(c, status, status == 501 ? "the method is unknown" : "this is no HTTP request");
@@ -359,10 +257,10 @@ static void preface(ml_hconn *c, const char *p, size_t n) {
     return;
   }
   c->flags |= ML_HC_HTTP2;
-  if (h->base > 0) rc = ml__bytes_add(c->s->net, &c->in, c->partial->text, h->base);
+  if (h->base > 0) rc = ml__bytes_add(c->s->net, &c->in, c->input.partial->text, h->base);
   if (rc == 0) rc = ml__bytes_add(c->s->net, &c->in, p, n);
   if (rc < 0) ml__stream_fail(c->s, rc);
-  partial_free(c);
+  ml__hinput_free(&c->input);
   ml__hconn_wake(c);
 }
 
@@ -371,53 +269,36 @@ static void head_done(ml_hconn *c) {
   const ml_hhead *h = c->head;
   bool body = (h->flags & ML_HH_CHUNKED) || h->length > 0;
   ml__hconn_deadline(c, -1);
-  if (body) ml__hbody_begin(c, h);
-  llhttp_reset(&c->parser);
+  if (body) body_begin(c, h);
+  llhttp_reset(&c->input.parser);
   ml__hconn_wake(c);
 }
 
 /* Gives how many bytes belong to what is parsed now. */
 static size_t run_head(ml_hconn *c, const char *p, size_t n) {
-  ml_http *g = c->http;
-  ml_hparse *h = &g->parse;
   size_t skip = 0, used;
-  llhttp_errno_t rc;
-  if (c->partial == NULL) { /* RFC 9112, 2.2: empty lines before a request are passed over */
+  bool begins = c->input.partial == NULL;
+  ml_hhead *h = NULL;
+  if (begins) { /* RFC 9112, 2.2: empty lines before a request are passed over */
     while (skip < n && (p[skip] == '\r' || p[skip] == '\n')) skip++;
     if (skip == n) return n;
-    memset(h, 0, sizeof *h);
-  } else {
-    *h = c->partial->parse;
-    if (h->nfields > 0) memcpy(g->fields, c->partial->fields, h->nfields * sizeof *g->fields);
   }
   p += skip;
   n -= skip;
-  h->chunk = p;
-  rc = llhttp_execute(&c->parser, p, n);
-  if (rc == HPE_PAUSED && h->complete) {
-    bool made;
-    used = (size_t)(llhttp_get_error_pos(&c->parser) - p);
-    if (h->base + used > c->settings->max_head) {
-      ml__hconn_bad(c, 431, "the request's head is too large");
-      return skip + n;
-    }
-    made = make_head(c, c->partial != NULL ? c->partial->text : NULL, p, used);
-    partial_free(c);
-    if (made) head_done(c);
-    return skip + used;
+  switch (ml__hinput_feed(&c->input, p, n, &used, &h)) {
+  case ML_HI_HEAD:
+    if (take_head(c, h)) head_done(c);
+    break;
+  case ML_HI_HTTP2: preface(c, p, n); break;
+  case ML_HI_BAD: parse_failed(c, p, n); break;
+  case ML_HI_NOMEMORY: ml__stream_fail(c->s, UV_ENOMEM); break;
+  default:
+    if (begins) ml__hconn_deadline(c, c->settings->header_timeout);
   }
-  if (rc == HPE_PAUSED_H2_UPGRADE) {
-    preface(c, p, n);
-  } else if (rc != HPE_OK) {
-    parse_failed(c, rc, p, n);
-  } else if (h->base + n > c->settings->max_head) {
-    ml__hconn_bad(c, 431, "the request's head is too large");
-  } else {
-    if (c->partial == NULL) ml__hconn_deadline(c, c->settings->header_timeout);
-    if (!partial_keep(c, p, n)) ml__stream_fail(c->s, UV_ENOMEM);
-  }
-  return skip + n;
+  return skip + used;
 }
+
+/* ---- both ---- */
 
 /* Is there nobody for what comes next, for now? */
 static bool occupied(const ml_hconn *c) {
@@ -428,7 +309,7 @@ static size_t run(ml_hconn *c, const char *p, size_t n) {
   size_t used = 0;
   while (used < n) {
     if ((c->flags & ML_HC_BODY) && c->bad == 0)
-      used += ml__hbody_run(c, p + used, n - used);
+      used += run_body(c, p + used, n - used);
     else if (occupied(c))
       break;
     else

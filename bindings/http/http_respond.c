@@ -10,133 +10,25 @@
 
 #include "http.h"
 
-#define SMALL 4096 /* bodies up to here are copied behind the head */
+#define PUT ML_HOUT_PUT
 
-/* ---- the buffer ---- */
-
-static void room(lua_State *L, ml_http *h, size_t n) {
-  size_t cap = h->capout;
-  char *p;
-  if (h->nout + n <= cap) return;
-  while (cap < h->nout + n) cap = cap == 0 ? 8192 : 2 * cap;
-  p = ml__alloc(h->net->engine->alloc, h->out, h->capout, cap);
-  if (p == NULL) luaL_error(L, "not enough memory");
-  h->out = p;
-  h->capout = cap;
-}
-
-/* There is room for it. p may be NULL if n is 0. */
-static inline void put(ml_http *h, const char *p, size_t n) {
-  if (n > 0) memcpy(h->out + h->nout, p, n);
-  h->nout += n;
-}
-#define PUT(h, literal) put(h, literal, sizeof(literal) - 1)
-
-static void put_number(ml_http *h, uint64_t v) {
-  char buf[24], *p = buf + sizeof buf;
-  do *--p = (char)('0' + v % 10);
-  while ((v /= 10) > 0);
-  put(h, p, (size_t)(buf + sizeof buf - p));
-}
-
-static void put_hex(ml_http *h, size_t v) {
-  char buf[24], *p = buf + sizeof buf;
-  do *--p = "0123456789abcdef"[v & 15];
-  while ((v >>= 4) > 0);
-  put(h, p, (size_t)(buf + sizeof buf - p));
-}
-
-/* Sends the buffer and what is behind it. */
+/* Sends the buffer and what is behind it, if there still is somebody. */
 static void send_out(lua_State *L, ml_hconn *c, const char *p, size_t n, const char *end,
                      size_t nend) {
-  ml_http *h = c->http;
-  uv_buf_t bufs[3] = {{.base = h->out, .len = h->nout},
-                      {.base = (char *)p, .len = n},
-                      {.base = (char *)end, .len = nend}};
-  unsigned k = n == 0 ? 1 : nend == 0 ? 2 : 3;
-  int rc;
-  if (n + nend <= SMALL) {
-    room(L, h, n + nend);
-    put(h, p, n);
-    put(h, end, nend);
-    bufs[0] = (uv_buf_t){.base = h->out, .len = h->nout};
-    k = 1;
-  }
-  h->nout = 0;
-  if ((c->flags & ML_HC_OVER) || (c->s->flags & ML_S_CLOSING)) return;
-  rc = ml__stream_write(L, c->s, bufs, k);
-  if (rc < 0) luaL_error(L, "not enough memory");
+  if ((c->flags & ML_HC_OVER) || (c->s->flags & ML_S_CLOSING))
+    c->http->nout = 0;
+  else
+    ml__hout_send(L, c->http, c->s, p, n, end, nend);
 }
 
 /* ---- heads ---- */
-
-/* What a script's headers have told. */
-typedef struct told {
-  bool length, date, server, connection, close;
-  uint64_t n; /* Content-Length */
-} told;
-
-/* Is the token in the comma-separated list? */
-static bool has_token(const char *s, size_t n, const char *token) {
-  size_t k = strlen(token);
-  for (size_t i = 0; i < n;) {
-    size_t end;
-    while (i < n && (s[i] == ' ' || s[i] == '\t' || s[i] == ',')) i++;
-    for (end = i; end < n && s[end] != ',' && s[end] != ' ' && s[end] != '\t';) end++;
-    if (end - i == k && ml__name_equals(s + i, k, token, k)) return true;
-    i = end;
-    if (k == 0) break;
-  }
-  return false;
-}
-
-/* Headers that are the connection's affair as well. */
-static void note(lua_State *L, const char *fname, const ml_hline *line, told *t) {
-  const char *name = line->name;
-  switch (line->nname) {
-  case 4:
-    if (ml__name_equals(name, 4, "date", 4)) t->date = true;
-    break;
-  case 6:
-    if (ml__name_equals(name, 6, "server", 6)) t->server = true;
-    break;
-  case 10:
-    if (!ml__name_equals(name, 10, "connection", 10)) break;
-    t->connection = true;
-    if (has_token(line->value, line->nvalue, "close")) t->close = true;
-    break;
-  case 14:
-    if (!ml__name_equals(name, 14, "content-length", 14)) break;
-    t->n = ml__http_length(L, fname, line, t->length);
-    t->length = true;
-    break;
-  default: break;
-  }
-}
-
-/* The array of names and values at idx, or nothing. */
-static void put_headers(lua_State *L, ml_http *h, int idx, const char *fname, told *t) {
-  lua_Integer n = ml__http_lines(L, idx, fname);
-  memset(t, 0, sizeof *t);
-  for (lua_Integer i = 1; i < n; i += 2) {
-    ml_hline line;
-    ml__http_line(L, h, idx, i, fname, &line);
-    note(L, fname, &line, t);
-    room(L, h, line.nname + line.nvalue + 4);
-    put(h, line.name, line.nname);
-    PUT(h, ": ");
-    put(h, line.value, line.nvalue);
-    PUT(h, "\r\n");
-    lua_pop(L, 2);
-  }
-}
 
 static void put_status(lua_State *L, ml_http *h, int status, int reason, const char *fname) {
   size_t n;
   const char *text;
   h->nout = 0;
   if (status == 200 && lua_isnoneornil(L, reason)) {
-    room(L, h, 256);
+    ml__hout_room(L, h, 256);
     PUT(h, "HTTP/1.1 200 OK\r\n");
     return;
   }
@@ -148,16 +40,16 @@ static void put_status(lua_State *L, ml_http *h, int status, int reason, const c
     if (!ml__field_ok(text, n))
       ml__misuse(L, "ValueError", "%s: the reason has a line break or NUL in it", fname);
   }
-  room(L, h, n + 256);
+  ml__hout_room(L, h, n + 256);
   PUT(h, "HTTP/1.1 ");
-  put_number(h, (uint64_t)status);
+  ml__hout_number(h, (uint64_t)status);
   PUT(h, " ");
-  put(h, text, n);
+  ml__hout_put(h, text, n);
   PUT(h, "\r\n");
 }
 
 /* Will there be another request on this connection, by what is known now? */
-static void decide_keep(ml_hconn *c, const told *t) {
+static void decide_keep(ml_hconn *c, const ml_htold *t) {
   bool unread = (c->flags & ML_HC_BODY) &&
                 ((c->flags & ML_HC_CONTINUE) ||
                  (c->expected != UINT64_MAX && c->expected - c->got > c->settings->max_discard));
@@ -166,11 +58,11 @@ static void decide_keep(ml_hconn *c, const told *t) {
 }
 
 /* What the connection adds, and the empty line. */
-static void put_rest(lua_State *L, ml_hconn *c, const told *t) {
+static void put_rest(lua_State *L, ml_hconn *c, const ml_htold *t) {
   ml_http *h = c->http;
-  room(L, h, 256 + c->settings->nserver);
-  if (!t->date) put(h, ml__http_date(h), 37);
-  if (!t->server) put(h, c->settings->server, c->settings->nserver);
+  ml__hout_room(L, h, 256 + c->settings->nserver);
+  if (!t->date) ml__hout_put(h, ml__http_date(h), 37);
+  if (!t->server) ml__hout_put(h, c->settings->server, c->settings->nserver);
   if (!(c->flags & ML_HC_KEEP)) {
     if (!t->close) PUT(h, "Connection: close\r\n");
   } else if ((c->flags & ML_HC_OLD) && !t->connection)
@@ -197,7 +89,7 @@ static int x_respond(lua_State *L) {
   int status = ml__http_status(L, 2, "respond", 200);
   size_t n = 0;
   const char *body = NULL;
-  told t;
+  ml_htold t;
   lua_settop(L, 5);
   if (!lua_isnil(L, 5)) {
     if (lua_type(L, 5) != LUA_TSTRING)
@@ -205,14 +97,14 @@ static int x_respond(lua_State *L) {
     body = lua_tolstring(L, 5, &n);
   }
   put_status(L, h, status, 3, "respond");
-  put_headers(L, h, 4, "respond", &t);
+  ml__hout_headers(L, h, 4, "respond", &t);
   decide_keep(c, &t);
   if (ml__http_bodiless(status)) {
     n = 0;
   } else if (!t.length) {
-    room(L, h, 64);
+    ml__hout_room(L, h, 64);
     PUT(h, "Content-Length: ");
-    put_number(h, n);
+    ml__hout_number(h, n);
     PUT(h, "\r\n");
   } else if (t.n != n && !(c->flags & ML_HC_NOBODY))
     ml__misuse(L, "ValueError", "respond: Content-Length tells of %I bytes, the body has %I",
@@ -234,10 +126,10 @@ static int x_start(lua_State *L) {
   ml_http *h = c->http;
   int status = ml__http_status(L, 2, "start", 200);
   lua_Integer length = luaL_optinteger(L, 5, -1);
-  told t;
+  ml_htold t;
   lua_settop(L, 5);
   put_status(L, h, status, 3, "start");
-  put_headers(L, h, 4, "start", &t);
+  ml__hout_headers(L, h, 4, "start", &t);
   if (t.length && length >= 0 && t.n != (uint64_t)length)
     ml__misuse(L, "ValueError", "start: Content-Length tells of %I bytes, the length is %I",
                (LUAI_UACINT)t.n, (LUAI_UACINT)length);
@@ -248,10 +140,10 @@ static int x_start(lua_State *L) {
   } else if (length >= 0) {
     c->flags |= ML_HC_LENGTH;
     c->left = (uint64_t)length;
-    room(L, h, 64);
+    ml__hout_room(L, h, 64);
     if (!t.length) {
       PUT(h, "Content-Length: ");
-      put_number(h, (uint64_t)length);
+      ml__hout_number(h, (uint64_t)length);
       PUT(h, "\r\n");
     }
   } else if (c->flags & ML_HC_OLD) {
@@ -259,7 +151,7 @@ static int x_start(lua_State *L) {
       c->flags &= ~(uint32_t)ML_HC_KEEP; /* its end is the connection's */
   } else {
     c->flags |= ML_HC_CHUNKED;
-    room(L, h, 64);
+    ml__hout_room(L, h, 64);
     PUT(h, "Transfer-Encoding: chunked\r\n");
   }
   decide_keep(c, &t);
@@ -305,9 +197,9 @@ static int x_write(lua_State *L) {
   }
   c->sent += n;
   c->http->nout = 0;
-  room(L, c->http, 32);
+  ml__hout_room(L, c->http, 32);
   if (c->flags & ML_HC_CHUNKED) {
-    put_hex(c->http, n);
+    ml__hout_hex(c->http, n);
     PUT(c->http, "\r\n");
     send_out(L, c, p, n, "\r\n", 2);
   } else
@@ -319,7 +211,7 @@ static int x_write(lua_State *L) {
 static int x_finish(lua_State *L) {
   ml_hconn *c = ml__hconn_check_open(L, "finish");
   ml_http *h = c->http;
-  told t;
+  ml_htold t;
   lua_settop(L, 2);
   if (c->s->flags & ML_S_LENT)
     return ml__misuse(L, "RuntimeError", "finish(): sendfile is in progress");
@@ -332,10 +224,10 @@ static int x_finish(lua_State *L) {
   }
   if ((c->flags & (ML_HC_CHUNKED | ML_HC_NOBODY)) == ML_HC_CHUNKED) {
     h->nout = 0;
-    room(L, h, 16);
+    ml__hout_room(L, h, 16);
     PUT(h, "0\r\n");
-    put_headers(L, h, 2, "finish", &t);
-    room(L, h, 16);
+    ml__hout_headers(L, h, 2, "finish", &t);
+    ml__hout_room(L, h, 16);
     PUT(h, "\r\n");
     send_out(L, c, NULL, 0, NULL, 0);
   }
@@ -347,13 +239,13 @@ static int x_finish(lua_State *L) {
 static int x_inform(lua_State *L) {
   ml_hconn *c = check_unstarted(L, "inform");
   int status = ml__http_inform_status(L, 2);
-  told t;
+  ml_htold t;
   lua_settop(L, 3);
   lua_pushnil(L);
   lua_insert(L, 3);
   put_status(L, c->http, status, 3, "inform");
-  put_headers(L, c->http, 4, "inform", &t);
-  room(L, c->http, 16);
+  ml__hout_headers(L, c->http, 4, "inform", &t);
+  ml__hout_room(L, c->http, 16);
   PUT(c->http, "\r\n");
   if (status == 100) c->flags &= ~(uint32_t)ML_HC_CONTINUE;
   if (!(c->flags & ML_HC_OLD)) send_out(L, c, NULL, 0, NULL, 0);
@@ -364,7 +256,7 @@ static int x_inform(lua_State *L) {
 ml_hconn *ml__respond_upgrade(lua_State *L) {
   ml_hconn *c = check_unstarted(L, "upgrade");
   const ml_exchange *x = lua_touserdata(L, 1);
-  told t;
+  ml_htold t;
   lua_settop(L, 2);
   if (!(x->head.flags & ML_HH_UPGRADE))
     ml__misuse(L, "RuntimeError", "upgrade(): the request does not ask for another protocol");
@@ -374,10 +266,10 @@ ml_hconn *ml__respond_upgrade(lua_State *L) {
     ml__misuse(L, "OSError", "upgrade(): the peer has gone");
   lua_pushnil(L);
   put_status(L, c->http, 101, 3, "upgrade");
-  put_headers(L, c->http, 2, "upgrade", &t);
-  room(L, c->http, 256);
+  ml__hout_headers(L, c->http, 2, "upgrade", &t);
+  ml__hout_room(L, c->http, 256);
   if (!t.connection) PUT(c->http, "Connection: Upgrade\r\n");
-  if (!t.date) put(c->http, ml__http_date(c->http), 37);
+  if (!t.date) ml__hout_put(c->http, ml__http_date(c->http), 37);
   PUT(c->http, "\r\n");
   send_out(L, c, NULL, 0, NULL, 0);
   c->flags |= ML_HC_STARTED | ML_HC_ANSWERED;
@@ -388,14 +280,14 @@ ml_hconn *ml__respond_upgrade(lua_State *L) {
 
 void ml__respond_bad(lua_State *L, ml_hconn *c) {
   ml_http *h = c->http;
-  const told none = {0};
+  const ml_htold none = {0};
   char body[200];
   int n = snprintf(body, sizeof body, "%d %s: %s\n", c->bad, ml__http_reason(c->bad), c->why);
   lua_pushnil(L);
   put_status(L, h, c->bad, lua_gettop(L), "respond");
   lua_pop(L, 1);
   PUT(h, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
-  put_number(h, (uint64_t)n);
+  ml__hout_number(h, (uint64_t)n);
   PUT(h, "\r\n");
   c->flags &= ~(uint32_t)ML_HC_KEEP;
   put_rest(L, c, &none);

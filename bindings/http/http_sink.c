@@ -171,7 +171,7 @@ static void expired(ml_hconn *c) {
       ml__hconn_deadline(c, c->settings->send_timeout);
     else
       ml__stream_fail(c->s, UV_ETIMEDOUT);
-  } else if (c->partial != NULL) {
+  } else if (c->input.partial != NULL) {
     ml__hconn_bad(c, 408, "the request does not come");
   } else if (may_rest(c)) {
     c->flags |= ML_HC_REST;

@@ -252,7 +252,7 @@ static int web_headers(lua_State *L) {
   lua_rawgeti(L, 1, 1);
   o = ml__toobject(L, 2);
   if (o != NULL && o->type == ML_T_EXCHANGE)
-    ml__headers_of_exchange(L, 2);
+    ml__headers_in(L, &ml__checkexchange(L, 2)->head, 2);
   else {
     lua_getfield(L, 2, "headers");
     lua_insert(L, 2);
