@@ -4,6 +4,7 @@
 
 #ifdef ML_WITH_TLS
 int ml__open_tls(lua_State *L);
+int ml__open_digest(lua_State *L);
 #endif
 #ifdef ML_WITH_ZLIB
 int ml__open_zlib(lua_State *L);
@@ -15,6 +16,12 @@ int ml__open_brotli(lua_State *L);
 int ml__open_ws(lua_State *L);
 int ml__open_http(lua_State *L);
 int ml__open_httpweb(lua_State *L);
+#endif
+#ifdef ML_WITH_IDN
+int ml__open_idna(lua_State *L);
+#endif
+#ifdef ML_WITH_PSL
+int ml__open_psl(lua_State *L);
 #endif
 int ml__open_json(lua_State *L);
 int ml__open_pickle(lua_State *L);
@@ -28,6 +35,7 @@ const ml_module ml__bindings[] = {
     {"fs.core", ml__open_fs},
 #ifdef ML_WITH_TLS
     {"asyncio.tls", ml__open_tls},
+    {"asyncio.digest", ml__open_digest},
 #endif
 #ifdef ML_WITH_ZLIB
     {"zlib.core", ml__open_zlib},
@@ -39,6 +47,12 @@ const ml_module ml__bindings[] = {
     {"http.ws", ml__open_ws},
     {"http.core", ml__open_http},
     {"http.web.core", ml__open_httpweb},
+#endif
+#ifdef ML_WITH_IDN
+    {"url.idna", ml__open_idna},
+#endif
+#ifdef ML_WITH_PSL
+    {"http.psl", ml__open_psl},
 #endif
     {"time", ml__open_time},
     {"signal", ml__open_signal},

@@ -21,6 +21,7 @@ have() { command -v "$1"; }
 have_pc() { for p in "$@"; do pkg-config --exists "$p" && return; done; return 1; }
 have_lua_module() { lua5.4 -e "require '$1'" || lua -e "assert(_VERSION == 'Lua 5.4') require '$1'"; }
 have_cc() { set -- ${CC:-cc}; command -v "$1"; }
+have_header() { echo "#include <$1>" | ${CC:-cc} -E - ; }
 have_libc() { echo '#include <stdio.h>' | ${CC:-cc} -E - ; }
 
 check() {
@@ -38,6 +39,9 @@ check() {
       [ "${WITH_HTTP2:-${WITH_HTTP:-1}}" = 0 ] || need 'nghttp2 with headers' libnghttp2-dev have_pc libnghttp2
       [ "${WITH_ZLIB:-1}" = 0 ] || need 'zlib with headers' zlib1g-dev have_pc zlib
       [ "${WITH_BROTLI:-1}" = 0 ] || need 'Brotli with headers' libbrotli-dev have_pc libbrotlienc
+      [ "${WITH_IDN:-1}" = 0 ] || need 'libidn2 with headers' libidn2-dev have_pc libidn2
+      [ "${WITH_PSL:-1}" = 0 ] || need 'libpsl with headers' libpsl-dev have_pc libpsl
+      [ "${WITH_IDN:-1}${WITH_PSL:-1}" = 00 ] || need 'libunistring with headers' libunistring-dev have_header unistr.h
       ;;
     test)
       need 'the Lua 5.4 interpreter' lua5.4 have lua5.4

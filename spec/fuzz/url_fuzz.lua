@@ -18,6 +18,7 @@ end
 local pieces = {
   "http", "https", "://", ":", "//", "/", "?", "#", "@", "[", "]", "::1", "127.0.0.1", "example.org", "a", "b.c", "%", "%41", "%2f",
   "%2e%2e", "%zz", "..", ".", "./", "../", "+", "&", "=", "\\", " ", "\xC3\xA9", "\xFF", "80", "65536", "user", ";", "~", "|", "\r\n", "\0",
+  "b\u{fc}cher", "\u{2100}", "\u{3002}", "\u{130}", "\u{df}", "\u{200d}", "\u{ff0f}", "xn--", "xn--bcher-kva", "%C3%BC", "-",
 }
 
 local function noise(n)
@@ -40,7 +41,7 @@ end
 
 local fields = {
   "scheme", "user", "password", "host", "port", "path", "query", "query_string", "fragment", "authority", "path_qs", "parts",
-  "name", "suffix", "parent",
+  "name", "suffix", "parent", "raw_host",
 }
 
 local function check(source)
@@ -54,8 +55,12 @@ local function check(source)
     local a, b = u[field], again[field]
     if type(a) ~= "table" and a ~= b then die(("another %s: %s, %s"):format(field, a, b), source) end
   end
-  if u.host and not source:lower():find(u.host, 1, true) then die("a host from nowhere: " .. u.host, source) end
-  attempt(shown, url.URL, u:human_repr())
+  local host = u.raw_host
+  if host and not source:find("[\128-\255]") and not source:find("%%[89A-Fa-f]%x") and not source:lower():find(host, 1, true) then
+    die("a host from nowhere: " .. host, source)
+  end
+  local read = attempt(shown, url.URL, u:human_repr())
+  if not read or read.raw_host ~= host then die("another host when people have read it: " .. u:human_repr(), source) end
   attempt(shown, u.join, u, noise(6))
   attempt(shown, u.joinpath, u, noise(4))
   attempt(shown, u.with_path, u, text())

@@ -62,7 +62,7 @@ describe("URL", function()
 
   local bad = {
     "http://", "http:///a", "http:a", "http:/a", "https://:80/", "http://?", "http://a:x/", "http://a:65536/", "http://a:-1/", "http://a:1:2/", "http://a:99999999999/", "http://[::1/", "http://[::1]x/", "http://[g]/", "http://[]/", "http://[1.2]/",
-    "http://a b/", "http://a\\b/", "http://good.org\\@evil.org/", "http://a%00b/", "http://a<b/", "http://b\xC3\xBCcher.example/", "http://a\r\nb/", "http://a/\n", "http://a/\0", "\thttp://a/", "1http://a/", "ht tp://a/", ":a", "http://" .. ("a"):rep(256) .. "/", "http://a|b/", "http://a\127/",
+    "http://a b/", "http://a\\b/", "http://good.org\\@evil.org/", "http://a%00b/", "http://a<b/", "http://a\r\nb/", "http://a/\n", "http://a/\0", "\thttp://a/", "1http://a/", "ht tp://a/", ":a", "http://" .. ("a"):rep(256) .. "/", "http://a|b/", "http://a\127/",
     "http://::1/", "://a",
   }
   for _, text in ipairs(bad) do
@@ -143,6 +143,48 @@ describe("URL", function()
     assert.equal("http://\xC3\xA9@a/b c\xC3\xA9%2F%25%3F?q=\xE2\x82\xAC%26+#x y",
       (URL("http://%C3%A9@a/b%20c%C3%A9%2F%25%3F?q=%E2%82%AC%26+#x%20y"):human_repr():gsub("b%%20c", "b c"):gsub("x%%20y", "x y")))
     assert.equal("http://a/%FF%0A", URL("http://a/%FF%0A"):human_repr())
+  end)
+end)
+
+describe("a host in another script", function()
+  it("is sent in its IDNA form and read as it was written", function()
+    local cases = {
+      { "http://b\u{fc}cher.example/x", "xn--bcher-kva.example", "b\u{fc}cher.example" }, { "http://B\u{dc}CHER.example", "xn--bcher-kva.example", "b\u{fc}cher.example" },
+      { "http://bu\u{308}cher.example", "xn--bcher-kva.example", "b\u{fc}cher.example" }, { "http://b%C3%BCcher.example", "xn--bcher-kva.example", "b\u{fc}cher.example" },
+      { "http://fa\u{df}.de", "xn--fa-hia.de", "fa\u{df}.de" }, { "http://\u{442}\u{435}\u{441}\u{442}.\u{440}\u{444}", "xn--e1aybc.xn--p1ai", "\u{442}\u{435}\u{441}\u{442}.\u{440}\u{444}" },
+      { "http://\u{ff45}xample\u{3002}com", "example.com", "example.com" }, { "http://xn--bcher-kva.example", "xn--bcher-kva.example", "b\u{fc}cher.example" },
+      { "http://my_\u{fc}.example", "xn--my_-joa.example", "my_\u{fc}.example" },
+      { "http://xn--zzzzzz--9.example", "xn--zzzzzz--9.example", "xn--zzzzzz--9.example" }, { "http://a.example", "a.example", "a.example" },
+    }
+    for _, case in ipairs(cases) do
+      local u = URL(case[1])
+      assert.same(case, { case[1], u.raw_host, u.host })
+    end
+  end)
+
+  it("is in ASCII in all that is sent", function()
+    local u = URL("http://user@b\u{fc}cher.example:81/\u{fc}?\u{fc}#\u{fc}")
+    assert.equal("http://user@xn--bcher-kva.example:81/%C3%BC?%C3%BC#%C3%BC", tostring(u))
+    assert.same({ "user@xn--bcher-kva.example:81", "user@b\u{fc}cher.example:81" }, { u.raw_authority, u.authority })
+    assert.equal("http://user@b\u{fc}cher.example:81/\u{fc}?\u{fc}#\u{fc}", u:human_repr())
+    assert.equal("http://xn--bcher-kva.example/a", url.join("http://x/", "//b\u{fc}cher.example/a"))
+    assert.equal("http://xn--bcher-kva.example/", tostring(URL("http://x/"):with_host("b\u{fc}cher.example")))
+  end)
+
+  it("is refused when it is none, or would be another URL", function()
+    local bad = {
+      "\u{2100}.example", "a\u{ff0f}b.example", "a\u{ff20}b", "a\u{ff1a}80", "\u{fc}\u{ff05}41", "\xFF\xFE.example", "\u{fc}%00.example", "\u{fc}%0a.example", "\u{fc}..example",
+      "\u{200d}.example", ("\u{fc}"):rep(64) .. ".example", ("\u{fc}"):rep(2000), "\u{fc}%2fx.example", "%C3%BC%40x.example",
+    }
+    for _, host in ipairs(bad) do helper.raises(asyncio.ValueError, URL, "http://" .. host .. "/") end
+  end)
+
+  it("stays as it is if it would be read back as another name", function()
+    -- a dotless i, a slash and a word that is plain ASCII, coded by hand
+    for _, host in ipairs { "xn--a-ecp.ru", "xn--a.b", "xn--abc-.de" } do
+      local u = URL("http://" .. host .. "/")
+      assert.equal(u.raw_host, URL(u:human_repr()).raw_host)
+    end
   end)
 end)
 

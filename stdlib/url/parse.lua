@@ -86,7 +86,34 @@ local function check_ipv6(text)
   return lower(address) .. zone
 end
 
---- A host in small letters; an IPv6 address without its brackets.
+--- What DNS calls a host that is written in any script (IDNA). What its characters stand for is looked at again: "℀"
+--- is "a/c", which would make another URL.
+local function encoded(text)
+  local known, idna = pcall(require, "url.idna")
+  if not known then fail("the host is not ASCII: write it in its IDNA form (xn--...): '%s'", text) end
+  if #text > 1000 then fail("a host of more than 255 characters") end
+  -- escapes stand for UTF-8: RFC 3986, 3.2.2
+  local plain = gsub(text, "%%(%x%x)", function(hex) return char(tonumber(hex, 16)) end)
+  if not utf8.len(plain) then fail("the host is not UTF-8: %q", text) end
+  if find(plain, "%c") then fail("the host has a control character: %q", text) end
+  local host, why = idna.encode(plain)
+  if not host then fail("the host '%s' has no IDNA form: %s", text, why) end
+  if find(host, "[^%w_.-]") or host == "" or find(host, "..", 1, true) then fail("the host is '%s'", text) end
+  return lower(host)
+end
+
+--- A host as people read it, if it is in an IDNA form that would be read back as the same.
+---@param host string
+---@return string
+function M.decoded_host(host)
+  if not find(host, "xn--", 1, true) or find(host, "[^%w_.-]") or find(host, "..", 1, true) then return host end
+  local known, idna = pcall(require, "url.idna")
+  local text = known and idna.decode(host)
+  local again = text and not find(text, "[%c /?#@:\\%%%[%]<>^|]") and idna.encode(text)
+  return again == host and text or host
+end
+
+--- A host in small letters, as DNS has it; an IPv6 address without its brackets.
 ---@param text string
 ---@return string
 function M.host(text)
@@ -95,7 +122,7 @@ function M.host(text)
     return check_ipv6(sub(text, 2, -2))
   end
   if find(text, ":", 1, true) then return check_ipv6(text) end
-  if find(text, "[\128-\255]") then fail("the host is not ASCII: write it in its IDNA form (xn--...): '%s'", text) end
+  if find(text, "[\128-\255]") or find(text, "%%[89A-Fa-f]%x") then return encoded(text) end
   if find(text, "[^%w_.~!$&'()*+,;=-]") then fail("the host is '%s'", text) end
   if #text > 255 then fail("a host of more than 255 characters") end
   return lower(text)

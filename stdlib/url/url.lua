@@ -14,7 +14,7 @@ local unquote = quoting.unquote
 ---@field scheme string? in small letters
 ---@field user string?
 ---@field password string?
----@field host string? in small letters; IPv6 without brackets
+---@field host string? in small letters, as people read it; IPv6 without brackets
 ---@field port integer? the scheme's when none is written
 ---@field explicit_port integer? as it is written
 ---@field authority string? user:password@host:port
@@ -27,6 +27,7 @@ local unquote = quoting.unquote
 ---@field name string the last segment
 ---@field suffix string of the name, with its point
 ---@field parent url.URL without the last segment, query and fragment
+---@field raw_host string? as DNS has it: "xn--..." for names that are not ASCII
 ---@field raw_user string?
 ---@field raw_password string?
 ---@field raw_authority string?
@@ -68,7 +69,8 @@ local function decoded(name)
 end
 
 function get.scheme(p) return p.scheme end
-function get.host(p) return p.host end
+function get.host(p) return p.host and parse.decoded_host(p.host) end
+function get.raw_host(p) return p.host end
 function get.explicit_port(p) return p.port end
 function get.port(p) return p.port or parse.default_ports[p.scheme] end
 function get.raw_user(p) return p.user end
@@ -77,7 +79,13 @@ function get.raw_path(p) return p.path end
 function get.raw_query_string(p) return p.query or "" end
 function get.raw_fragment(p) return p.fragment or "" end
 function get.raw_authority(p) return p.host and parse.authority(p) end
-function get.authority(p) return p.host and unquote(parse.authority(p)) end
+
+function get.authority(p)
+  return p.host and unquote(parse.authority {
+    scheme = p.scheme, user = p.user, password = p.password, host = parse.decoded_host(p.host), port = p.port,
+  })
+end
+
 get.user, get.password, get.path = decoded "user", decoded "password", decoded "path"
 function get.query_string(p) return p.query and quoting.unquote_plus(p.query) or "" end
 function get.fragment(p) return p.fragment and unquote(p.fragment) or "" end
@@ -346,7 +354,8 @@ function URL:human_repr()
   local p = rawget(self, PARTS)
   return parse.unsplit(copy(p, {
     user = readable(p.user, " #/:?@%[%]"), password = readable(p.password, " #/:?@%[%]"),
-    path = readable(p.path, " #?/"), query = readable(p.query, " #&+;="), fragment = readable(p.fragment, " "),
+    host = p.host and parse.decoded_host(p.host), path = readable(p.path, " #?/"),
+    query = readable(p.query, " #&+;="), fragment = readable(p.fragment, " "),
   }))
 end
 
