@@ -89,6 +89,9 @@ check() {
       need 'Python 3' python3 have python3
       need 'uvloop for Python' python3-uvloop /usr/bin/python3 -c 'import uvloop'
       need 'Node.js' nodejs have node
+      need 'aiohttp for Python' python3-aiohttp /usr/bin/python3 -c 'import aiohttp'
+      need 'curl' curl have curl
+      need 'libcurl with headers' libcurl4-openssl-dev pkg-config --exists libcurl
       need 'wrk' wrk have wrk
       need 'nginx' nginx have nginx
       need 'nghttp and h2load' nghttp2-client have h2load

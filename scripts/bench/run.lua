@@ -130,6 +130,37 @@ end
 -- Web servers that are loaded by wrk: the program starts both.
 local nobody = { asyncio = false, uvloop = false, Node = false }
 
+-- The HTTP client and libcurl, asking the same server in C.
+---@param server string and its arguments
+---@param args string %d stands for the amount
+local function client(name, what, server, args, amount, quick, figures)
+  return {
+    name = name,
+    what = what,
+    program = "client",
+    under = ("against %s%s --"):format(out, server),
+    quick_under = ("against %s%s --"):format(out, server),
+    args = args:gsub("%%d", tostring(amount)),
+    quick = args:gsub("%%d", tostring(quick)),
+    limit = out .. "client",
+    peers = nobody,
+    figures = figures,
+  }
+end
+
+---The row with what is special about it.
+local function with(row, fields)
+  for name, value in pairs(fields) do row[name] = value end
+  return row
+end
+
+local GIB = 1 << 30
+-- What a body of 1 GiB costs; by the rate, must is 1 / 0.9.
+local transfer = {
+  { key = "wall", unit = "ms", must = 1.11, aim = 1.0 },
+  { label = "CPU of a MiB", key = "us", unit = "us", must = 1.25, aim = 1.0 },
+}
+
 -- The document is some 100 KB: 620 objects of numbers, short strings and small arrays.
 local function json_row(name, what, must, aim)
   return {
@@ -367,6 +398,32 @@ local rows = {
     peers = nobody,
     figures = { { key = "us", unit = "us", must = 0.588, aim = 0.55 } },
   },
+  with(client("client", "GETs on 100 kept connections; the limit: libcurl's multi interface", "http",
+    "get http://127.0.0.1:PORT/ %d 100", 20000, 2000, {
+      { label = "CPU of a request", key = "us", unit = "us", must = 1.5, aim = 1.1 },
+      { label = "wall time of one", key = "each", unit = "us", must = 1.54, aim = 1.1 },
+    }), {
+      peers = {},
+      more = {
+        ["libcurl on libuv"] = out .. "client by-sockets ARGS",
+        ["libuv and llhttp"] = out .. "client_uv ARGS",
+        ["Node undici"] = ("%s %s/peers/bench.js client undici ARGS"):format(NODE, here),
+      },
+    }),
+  with(client("client-download", "a body of 1 GiB; the limit: libcurl", "store",
+    "download http://127.0.0.1:PORT %d", GIB, GIB // 16, transfer),
+    { more = { curl = "curl -sS -o /dev/null http://127.0.0.1:PORT/bytes/" .. GIB } }),
+  with(client("client-upload", "a file of 1 GiB; the limit: libcurl", "store",
+    ("upload http://127.0.0.1:PORT/ %supload-%%d"):format(out), GIB, GIB // 16, transfer),
+    { prepare = ("cd %s && truncate -s %d upload-%d && truncate -s %d upload-%d"):format(out, GIB, GIB, GIB // 16,
+      GIB // 16) }),
+  with(client("client-tls", "HTTPS requests on new connections, sessions resumed, 10 at once; the limit: libcurl",
+    ("store %scertificate/cert.pem %scertificate/key.pem"):format(out, out),
+    ("tls https://127.0.0.1:PORT %%d 10 %scertificate/cert.pem"):format(out), 1000, 100,
+    { { label = "CPU of one", key = "us", unit = "us", must = 1.2, aim = 1.0 } }),
+    { prepare = ("sh %s/../make_certificate.sh %scertificate"):format(here, out) }),
+  client("client-memory", "memory of a request in flight, of 1,000; the limit: libcurl", "store",
+    "memory http://127.0.0.1:PORT %d", 1000, 200, { { key = "memory", unit = "KB", must = 1.5, aim = 1.2 } }),
   host("host-memory", "memory of an idle engine over that of a Lua state", "memory 300", "memory 50",
     { key = "memory", unit = "KB", must = 150, aim = 80, absolute = true }),
 }
@@ -389,6 +446,10 @@ local c_programs = {
   udp = { "udp.c", uv = true },
   executor = { "executor.c", uv = true },
   readfile = { "readfile.c", uv = true },
+  against = { "against.c", "server.c" },
+  store = { "store.c", ssl = true },
+  client = { "client.c", uv = true, curl = true },
+  client_uv = { "client_uv.c", uv = true, llhttp = true },
   host = { "host.c", lua = true, uv = true },
   ["host-moonloop"] = { "../host.c", lua = true, engine = true },
 }
@@ -443,9 +504,10 @@ local function build()
     if not is_current(out .. name, needs) then
       flags.lua = flags.lua or pkg_config("lua5.4", "lua-5.4", "lua")
       flags.uv = flags.uv or pkg_config("libuv")
+      flags.curl = flags.curl or program.curl and pkg_config("libcurl") or nil
       flags.ssl = flags.ssl or program.ssl and pkg_config("openssl") or nil
       local libraries = (program.lua and flags.lua or "") .. (program.uv and flags.uv or "")
-        .. (program.llhttp and LLHTTP or "")
+        .. (program.llhttp and LLHTTP or "") .. (program.curl and flags.curl or "")
         .. (program.ssl and flags.ssl or "") .. (program.wslay and " -lwslay" or "")
       if program.engine then
         libraries = pkg_config(("--static %s/moonloop.pc"):format(engine_folder)) .. libraries .. " -lpthread"

@@ -141,6 +141,26 @@ const programs = {
     assert(value.length === 620 && (written === undefined || written.length > 90000));
   },
 
+  // client [undici] get URL REQUESTS AT_ONCE; undici is a package of its own, fetch is Node's.
+  async client(...words) {
+    const undici = words[0] === 'undici' && require(words.shift());
+    const [, url, n, atOnce] = words;
+    const { origin, pathname } = new URL(url);
+    const pool = undici && new undici.Pool(origin, { connections: atOnce });
+    const body = undici
+      ? async () => (await pool.request({ path: pathname, method: 'GET' })).body.text()
+      : async () => (await fetch(url)).text();
+    let left = n;
+    const worker = async () => { while (left-- > 0) assert((await body()).length === 13); };
+    const cpu = process.cpuUsage();
+    const started = now();
+    await Promise.all(Array.from({ length: atOnce }, worker));
+    const used = process.cpuUsage(cpu);
+    console.log('us', (used.user + used.system) / n);
+    console.log('each', (now() - started) / 1e3 / n);
+    process.exit(0);
+  },
+
   udp(port) {
     const socket = require('node:dgram').createSocket('udp4');
     socket.on('message', (data, from) => socket.send(data, from.port, from.address));

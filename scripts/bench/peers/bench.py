@@ -206,10 +206,30 @@ async def json(what, path, n):
     assert len(value) == 620
 
 
+async def client(mode, url, n, at_once):
+    import time
+
+    import aiohttp
+    left = n
+
+    async def worker(session):
+        nonlocal left
+        while left > 0:
+            left -= 1
+            async with session.get(url) as response:
+                assert len(await response.read()) == 13
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=at_once)) as session:
+        cpu, started = time.process_time(), now()
+        await asyncio.gather(*[worker(session) for _ in range(at_once)])
+        print("us", (time.process_time() - cpu) * 1e6 / n)
+        print("each", (now() - started) * 1e6 / n)
+
+
 PROGRAMS = {"switch": switch, "spawn": spawn, "await": await_, "timers": timers, "queue": queue,
             "lock": lock, "echo": echo, "echo-protocol": echo_protocol,
             "udp": udp, "processes": processes, "tls": tls, "json": json,
-            "executor": executor}
+            "executor": executor, "client": client}
 
 if __name__ == "__main__":
     loop, name, *args = sys.argv[1:]
