@@ -1,4 +1,4 @@
---- The fenced blocks of Markdown files, for the specs of this folder.
+--- What the specs of this folder ask Markdown files for: their fenced blocks, the names in their code spans.
 
 local M = {}
 
@@ -53,6 +53,51 @@ function M.all(paths, language)
       end
     end
   end
+  return list
+end
+
+--- The names in code spans: what the pattern captures of each, as a set.
+---@param text string
+---@param pattern string
+---@return table<string, true>
+function M.named(text, pattern)
+  local names = {}
+  for span in text:gmatch("`([^`\n]+)`") do
+    local name = span:match(pattern)
+    if name then names[name] = true end
+  end
+  return names
+end
+
+--- The names for whose values `is` holds (a function of value and name), as a set. Names that begin with _ are private.
+---@param t table
+---@param is? fun(value: any, name: string): any
+---@return table<string, true>
+function M.public(t, is)
+  local names = {}
+  for name, value in pairs(t) do
+    if type(name) == "string" and name:sub(1, 1) ~= "_" and (not is or is(value, name)) then names[name] = true end
+  end
+  return names
+end
+
+--- The functions among the public names.
+---@param t table
+---@return table<string, true>
+function M.functions(t)
+  return M.public(t, function(value) return type(value) == "function" end)
+end
+
+--- The names of a that b does not have, in order.
+---@param a table<string, any>
+---@param b table<string, any>
+---@return string[]
+function M.missing(a, b)
+  local list = {}
+  for name in pairs(M.public(a)) do
+    if not b[name] then list[#list + 1] = name end
+  end
+  table.sort(list)
   return list
 end
 

@@ -2,31 +2,9 @@
 
 local blocks = require "spec.docs.blocks"
 
-local function named(page, pattern)
-  local names = {}
-  for span in blocks.read("docs/reference/" .. page .. ".md"):gmatch("`([^`\n]+)`") do
-    local name = span:match(pattern)
-    if name then names[name] = true end
-  end
-  return names
-end
+local functions, missing = blocks.functions, blocks.missing
 
-local function missing(a, b)
-  local list = {}
-  for name in pairs(a) do
-    if not name:find("^_") and not b[name] then list[#list + 1] = name end
-  end
-  table.sort(list)
-  return list
-end
-
-local function functions(class)
-  local names = {}
-  for name, value in pairs(class) do
-    if type(value) == "function" then names[name] = true end
-  end
-  return names
-end
+local function named(page, pattern) return blocks.named(blocks.read("docs/reference/" .. page .. ".md"), pattern) end
 
 local multipart = require "http.multipart"
 local reader = multipart.MultipartReader("multipart/mixed; boundary=b", { read = print })

@@ -8,14 +8,7 @@ local helper = require "spec.helper"
 local text = blocks.read("docs/reference.md")
 
 --- The names that stand in code spans as `asyncio.NAME...`.
-local function named(prefix)
-  local names = {}
-  for span in text:gmatch("`([^`\n]+)`") do
-    local name = span:match("^" .. prefix .. "%.([%a_][%w_]*)")
-    if name then names[name] = true end
-  end
-  return names
-end
+local function named(prefix) return blocks.named(text, "^" .. prefix .. "%.([%a_][%w_]*)") end
 
 --- The methods that are defined for an object of that name: "- `task:cancel(msg)`".
 local function methods_of(object)
@@ -27,28 +20,13 @@ local function methods_of(object)
   return names
 end
 
-local function public(t)
-  local names = {}
-  for name, value in pairs(t) do
-    if type(name) == "string" and name:sub(1, 1) ~= "_" and type(value) == "function" then names[name] = true end
-  end
-  return names
-end
-
-local function difference(a, b)
-  local list = {}
-  for name in pairs(a) do
-    if not b[name] then list[#list + 1] = name end
-  end
-  table.sort(list)
-  return list
-end
+local functions, missing = blocks.functions, blocks.missing
 
 describe("docs/reference.md", function()
   it("names every export of asyncio", function()
     local exports = {}
     for name in pairs(asyncio) do exports[name] = true end
-    assert.same({}, difference(exports, named("asyncio")))
+    assert.same({}, missing(exports, named("asyncio")))
   end)
 
   it("names nothing that asyncio does not export", function()
@@ -56,32 +34,32 @@ describe("docs/reference.md", function()
   end)
 
   it("names every function of time", function()
-    local time = public(require("time"))
-    assert.same({}, difference(time, named("time")))
-    assert.same({}, difference(named("time"), time))
+    local time = functions(require("time"))
+    assert.same({}, missing(time, named("time")))
+    assert.same({}, missing(named("time"), time))
   end)
 
   it("names every function of tty", function()
-    local tty = public(require("tty"))
-    assert.same({}, difference(tty, named("tty")))
-    assert.same({}, difference(named("tty"), tty))
+    local tty = functions(require("tty"))
+    assert.same({}, missing(tty, named("tty")))
+    assert.same({}, missing(named("tty"), tty))
   end)
 
   it("names every function of socket", function()
-    local socket = public(require("socket"))
-    assert.same({}, difference(socket, named("socket")))
+    local socket = functions(require("socket"))
+    assert.same({}, missing(socket, named("socket")))
     for name in pairs(named("socket")) do assert(require("socket")[name] ~= nil, "socket." .. name) end
   end)
 
   it("names every function of asyncio.context", function()
-    for name in pairs(public(asyncio.context)) do
+    for name in pairs(functions(asyncio.context)) do
       assert(text:find("`asyncio.context." .. name .. "(", 1, true), name)
     end
   end)
 
   it("names every function of signal", function()
-    local signal, listed = public(require("signal")), named("signal")
-    assert.same({}, difference(signal, listed))
+    local signal, listed = functions(require("signal")), named("signal")
+    assert.same({}, missing(signal, listed))
     for name in pairs(listed) do assert(require("signal")[name], "signal." .. name) end
   end)
 
@@ -140,10 +118,10 @@ describe("docs/reference.md", function()
         require("asyncio.streams")
         require("asyncio.datagrams")
         require("asyncio.sockets")
-        local there = public(methods())
+        local there = functions(methods())
         if object == "handle" then there = { cancel = true, cancelled = true, when = true } end
-        assert.same({}, difference(there, methods_of(object)))
-        assert.same({}, difference(methods_of(object), there))
+        assert.same({}, missing(there, methods_of(object)))
+        assert.same({}, missing(methods_of(object), there))
       end))
     end)
   end

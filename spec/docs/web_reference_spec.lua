@@ -6,43 +6,27 @@ local web = require "http.web"
 
 local text = blocks.read("docs/reference/web.md")
 
--- The names of code spans that begin so.
-local function named(prefix)
-  local names = {}
-  for span in text:gmatch("`([^`\n]+)`") do
-    local name = span:match("^" .. prefix .. "([%a_][%w_]*)")
-    if name then names[name] = true end
-  end
-  return names
-end
+local missing = blocks.missing
 
-local function difference(a, b)
-  local list = {}
-  for name in pairs(a) do
-    if not b[name] then list[#list + 1] = name end
-  end
-  table.sort(list)
-  return list
-end
+-- The names of code spans that begin so.
+local function named(prefix) return blocks.named(text, "^" .. prefix .. "([%a_][%w_]*)") end
 
 -- Of a class: its methods, without what all classes have.
 local function methods(...)
   local names = {}
   for _, class in ipairs { ... } do
-    for name, value in next, class do
-      if type(value) == "function" and not name:find("^_") and name ~= "new" and name ~= "extend" then names[name] = true end
-    end
+    for name in next, blocks.functions(class) do names[name] = true end
   end
+  names.new, names.extend = nil, nil
   return names
 end
 
 local function getters(...)
   local names = {}
   for _, class in ipairs { ... } do
-    for name in next, class.__get do
-      if not name:find("^_") and name ~= "raw_query_string" then names[name] = true end
-    end
+    for name in next, blocks.public(class.__get) do names[name] = true end
   end
+  names.raw_query_string = nil
   return names
 end
 
@@ -58,15 +42,13 @@ describe("docs/reference/web.md", function()
         exports[name] = true
       end
     end
-    assert.same({}, difference(exports, named("web%.")))
+    assert.same({}, missing(exports, named("web%.")))
     for name in pairs(named("web%.")) do assert(name == "run_app" or web[name] ~= nil, "web." .. name) end
   end)
 
   it("names every function of http.testing", function()
-    local exports = {}
-    for name in next, testing do exports[name] = true end
-    assert.same({}, difference(exports, named("http%.testing%.")))
-    assert.same({}, difference(named("http%.testing%."), exports))
+    assert.same({}, missing(testing, named("http%.testing%.")))
+    assert.same({}, missing(named("http%.testing%."), testing))
   end)
 
   it("names every method", function()
@@ -75,8 +57,8 @@ describe("docs/reference/web.md", function()
       app = methods(web.Application), router = router, request = methods(web.Request),
       response = methods(web.StreamResponse, web.Response),
     } do
-      assert.same({}, difference(class, named(object .. ":")), object)
-      assert.same({}, difference(named(object .. ":"), class), object)
+      assert.same({}, missing(class, named(object .. ":")), object)
+      assert.same({}, missing(named(object .. ":"), class), object)
     end
   end)
 
