@@ -37,7 +37,9 @@ describe("the Lua example at", function()
       local f <close> = assert(io.open(dir .. "/" .. name, "w"))
       f:write(block.text)
       f:close()
-      local status, out, err = helper.cli({ "--virtual-time", name }, { cwd = dir })
+      local arguments = { name }
+      if not block.flags:find("real-time", 1, true) then table.insert(arguments, 1, "--virtual-time") end
+      local status, out, err = helper.cli(arguments, { cwd = dir })
       assert.equal(block.flags:match("exit=(%d+)") or "0", tostring(status), err)
       if not block.flags:find("stderr", 1, true) then assert.equal("", err) end
       if block.output then assert.equal(block.output, out) end
