@@ -3,23 +3,14 @@
 --- peer the next one is served.
 ---   build/moonloop spec/fuzz/http2_fuzz.lua [SECONDS [SEED]]
 
-package.path = "./?.lua;" .. package.path
 local asyncio = require "asyncio"
 local core = require "http.core"
+local fuzz = require "spec.fuzz.fuzz"
 local h2 = require "spec.http.http2peer"
 
 if not core.Exchange2 then return print("http2_fuzz: built without nghttp2") end
 
-local seconds, first = tonumber(arg[1]) or 10, tonumber(arg[2]) or os.time()
-local random = math.random
-
-local function pick(list) return list[random(#list)] end
-
-local function bytes(n)
-  local t = {}
-  for i = 1, n do t[i] = string.char(random(0, 255)) end
-  return table.concat(t)
-end
+local bytes, pick, random = fuzz.bytes, fuzz.pick, math.random
 
 -- ---- handlers ----
 
@@ -163,31 +154,20 @@ local function serve(handler, f, settings)
   end)())
 end
 
-local rounds = 0
-local deadline = os.time() + seconds
-while os.time() < deadline do
-  local seed = first + rounds
-  rounds = rounds + 1
-  math.randomseed(seed)
-  local ok, err = xpcall(function()
-    serve(echo, function(port)
-      for _ = 1, 5 do keep_rules(port) end
-    end)
-    serve(wild, function(port)
-      for _ = 1, 10 do harm(port) end
-      local p <close> = h2.connect(port) -- still there
-      p:send("PING", 0, 0, "are you?")
-      assert(p:expect("PING"), "not served after a bad peer")
-    end, {
-      body_timeout = 0.05, send_timeout = 0.05, header_timeout = 0.2, keepalive_timeout = 0.3,
-      lingering_time = random(3) == 1 and 0 or 0.05,
-    })
-    kept = {}
-    collectgarbage()
-  end, debug.traceback)
-  if not ok then
-    io.stderr:write(("http2_fuzz: seed %d\n%s\n"):format(seed, err))
-    os.exit(1)
-  end
-end
-print(("http2_fuzz: %d rounds from seed %d"):format(rounds, first))
+local rounds = fuzz.rounds(function()
+  serve(echo, function(port)
+    for _ = 1, 5 do keep_rules(port) end
+  end)
+  serve(wild, function(port)
+    for _ = 1, 10 do harm(port) end
+    local p <close> = h2.connect(port) -- still there
+    p:send("PING", 0, 0, "are you?")
+    assert(p:expect("PING"), "not served after a bad peer")
+  end, {
+    body_timeout = 0.05, send_timeout = 0.05, header_timeout = 0.2, keepalive_timeout = 0.3,
+    lingering_time = random(3) == 1 and 0 or 0.05,
+  })
+  kept = {}
+  collectgarbage()
+end)
+print(("http2_fuzz: %d rounds from seed %d"):format(rounds, fuzz.seed))

@@ -2,14 +2,11 @@
 --- answers; what is well made gets its own; no connection hangs; handlers that do anything at any time harm nothing.
 ---   build/moonloop spec/fuzz/http_fuzz.lua [SECONDS [SEED]]
 
-package.path = "./?.lua;" .. package.path
 local asyncio = require "asyncio"
+local fuzz = require "spec.fuzz.fuzz"
 local raw = require "spec.bindings.http_raw"
 
-local seconds, first = tonumber(arg[1]) or 10, tonumber(arg[2]) or os.time()
-local random = math.random
-
-local function pick(list) return list[random(#list)] end
+local bytes, pick, random = fuzz.bytes, fuzz.pick, math.random
 
 -- ---- requests ----
 
@@ -19,12 +16,6 @@ local fields = {
   "Accept: */*", "X-Empty:", "Cookie: a=b; c=d", "X-Long: " .. ("x"):rep(300), "Connection: keep-alive", "Connection: close",
   "Upgrade: x\r\nConnection: upgrade", "Expect: 100-continue", "TE: trailers", "X: \t y \t", "A: 1\r\nA: 2",
 }
-
-local function bytes(n)
-  local t = {}
-  for i = 1, n do t[i] = string.char(random(0, 255)) end
-  return table.concat(t)
-end
 
 local function in_chunks(body)
   local parts, at = {}, 1
@@ -185,25 +176,14 @@ local function harm(peer)
   writer:close()
 end
 
-local rounds = 0
-local deadline = os.time() + seconds
-while os.time() < deadline do
-  local seed = first + rounds
-  rounds = rounds + 1
-  math.randomseed(seed)
-  local ok, err = xpcall(function()
-    raw.serve(echo, function(peer)
-      for _ = 1, 10 do compare(peer) end
-    end)
-    raw.serve(wild, function(peer)
-      asyncio.get_running_loop():set_exception_handler(function() end)
-      for _ = 1, 10 do harm(peer) end
-      if random(2) == 1 then peer.server:abort_clients() end
-    end, { body_timeout = 2, send_timeout = 2, lingering_time = random(3) == 1 and 0 or 1, header_timeout = 3, keepalive_timeout = 3 })
-  end, debug.traceback)
-  if not ok then
-    io.stderr:write(("http_fuzz: seed %d\n%s\n"):format(seed, err))
-    os.exit(1)
-  end
-end
-print(("http_fuzz: %d rounds from seed %d"):format(rounds, first))
+local rounds = fuzz.rounds(function()
+  raw.serve(echo, function(peer)
+    for _ = 1, 10 do compare(peer) end
+  end)
+  raw.serve(wild, function(peer)
+    asyncio.get_running_loop():set_exception_handler(function() end)
+    for _ = 1, 10 do harm(peer) end
+    if random(2) == 1 then peer.server:abort_clients() end
+  end, { body_timeout = 2, send_timeout = 2, lingering_time = random(3) == 1 and 0 or 1, header_timeout = 3, keepalive_timeout = 3 })
+end)
+print(("http_fuzz: %d rounds from seed %d"):format(rounds, fuzz.seed))

@@ -5,29 +5,17 @@
 local asyncio = require "asyncio"
 local multipart = require "http.multipart"
 local forms = require "http.forms"
-local time = require "time"
+local fuzz = require "spec.fuzz.fuzz"
 
-local seconds, seed = tonumber(arg[1]) or 5, tonumber(arg[2]) or os.time()
-math.randomseed(seed)
-local random = math.random
-
+local die, random = fuzz.die, math.random
 local async, await = asyncio.async, asyncio.await
-
-local function die(what, text)
-  io.stderr:write(("seed %d: %s\n%q\n"):format(seed, what, text))
-  os.exit(1)
-end
 
 local pieces = {
   "\r\n", "\r", "\n", "--", "-", "b", "--b", "\r\n--b", "\r\n--b--", "\r\n--b\r\n", "--bb", " ", "x", "\0", "\255", "data", ":", "A: 1\r\n", "\r\n\r\n",
   "Content-Disposition: form-data; name=\"a\"", "; filename=\"f\"", "Content-Type: multipart/mixed; boundary=bb", "Content-Transfer-Encoding: base64",
 }
 
-local function noise(n)
-  local list = {}
-  for i = 1, random(0, n) do list[i] = pieces[random(#pieces)] end
-  return table.concat(list)
-end
+local function noise(n) return fuzz.noise(pieces, n) end
 
 local function body()
   local list, parts = {}, {}
@@ -95,8 +83,7 @@ end
 
 local tries, whole = 0, 0
 asyncio.run(async(function()
-  local deadline = time.monotonic() + seconds
-  while time.monotonic() < deadline do
+  while fuzz.going() do
     local text, parts = body()
     if not equal(parts, read(text)) then die("other parts", text) end
     for _ = 1, 10 do
@@ -111,4 +98,4 @@ asyncio.run(async(function()
     end
   end
 end)())
-print(("multipart: %d bodies, %d of them whole, seed %d"):format(tries, whole, seed))
+print(("multipart: %d bodies, %d of them whole, seed %d"):format(tries, whole, fuzz.seed))

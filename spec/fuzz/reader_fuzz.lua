@@ -2,8 +2,8 @@
 ---   build/moonloop spec/fuzz/reader_fuzz.lua [SECONDS [SEED]]
 
 local asyncio = require "asyncio"
+local fuzz = require "spec.fuzz.fuzz"
 
-local seconds, first = tonumber(arg[1]) or 10, tonumber(arg[2]) or os.time()
 local random = math.random
 
 -- ---- the model: what CPython's StreamReader documents, on a plain string --------------
@@ -70,8 +70,7 @@ end
 -- by length, as the reader looks for them
 local separators = { { "\n" }, { "\r\n" }, { "b", "ab" }, { "\n", "aa" }, { "\0", "bb", "abab" } }
 
-local function round(seed)
-  math.randomseed(seed)
+local function round()
   local limit = random(1, 40)
   local m = setmetatable({ buffer = "", limit = limit, eof = false }, Model)
   local reader = asyncio.StreamReader { limit = limit }
@@ -120,17 +119,6 @@ local function round(seed)
   end
 end
 
-local rounds = 0
-local stop = os.clock() + seconds
-asyncio.run(async(function()
-  repeat
-    local seed = first + rounds
-    local ok, e = pcall(round, seed)
-    if not ok then
-      print(("seed %d: %s"):format(seed, tostring(e)))
-      os.exit(1, true)
-    end
-    rounds = rounds + 1
-  until os.clock() > stop
-end)(), { clock = "virtual" })
+local rounds
+asyncio.run(async(function() rounds = fuzz.rounds(round) end)(), { clock = "virtual" })
 print(rounds .. " readers did as the model does")

@@ -3,9 +3,9 @@
 ---   build/moonloop spec/fuzz/sockets_fuzz.lua [SECONDS [SEED]]
 
 local asyncio = require "asyncio"
+local fuzz = require "spec.fuzz.fuzz"
 local socket = require "socket"
 
-local seconds, seed = tonumber(arg[1]) or 10, tonumber(arg[2]) or os.time()
 local random = math.random
 
 local sockets, tasks, buffers
@@ -99,14 +99,5 @@ local round = async(function()
   end
 end)
 
-local rounds, finish = 0, os.time() + seconds
-repeat
-  math.randomseed(seed + rounds)
-  local ok, err = pcall(asyncio.run, round())
-  if not ok then
-    io.stderr:write(("seed %d: %s\n"):format(seed + rounds, err))
-    os.exit(1)
-  end
-  rounds = rounds + 1
-until os.time() >= finish
-print(("sockets: %d rounds from seed %d"):format(rounds, seed))
+local rounds = fuzz.rounds(function() asyncio.run(round()) end)
+print(("sockets: %d rounds from seed %d"):format(rounds, fuzz.seed))

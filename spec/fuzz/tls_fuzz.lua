@@ -3,13 +3,11 @@
 --- must end with its bytes or an error, and the engine must live on.
 ---   build/moonloop spec/fuzz/tls_fuzz.lua [SECONDS [SEED]]
 
-package.path = "./?.lua;" .. package.path
-
 local asyncio = require "asyncio"
+local fuzz = require "spec.fuzz.fuzz"
 local certs = require "spec.certs"
 local ssl = require "ssl"
 
-local seconds, seed = tonumber(arg[1]) or 10, tonumber(arg[2]) or os.time()
 local random, catch = math.random, asyncio.catch
 
 local contexts = { server = certs.server(), clients = { certs.client(), certs.client() } }
@@ -160,14 +158,5 @@ local function several()
   await(asyncio.gather(list))
 end
 
-local n, started = 0, os.time()
-while os.time() - started < seconds do
-  math.randomseed(seed + n)
-  local ok, err = pcall(asyncio.run, several)
-  if not ok then
-    io.stderr:write(("seed %d: %s\n"):format(seed + n, tostring(err)))
-    os.exit(1)
-  end
-  n = n + AT_ONCE
-end
-print(("tls: %d connections, no fault (first seed %d)"):format(n, seed))
+local rounds = fuzz.rounds(function() asyncio.run(several) end)
+print(("tls: %d connections, no fault (first seed %d)"):format(rounds * AT_ONCE, fuzz.seed))

@@ -3,10 +3,8 @@
 
 local asyncio = require "asyncio"
 local pickle = require "pickle"
-local time = require "time"
+local fuzz = require "spec.fuzz.fuzz"
 
-local seconds, seed = tonumber(arg[1]) or 5, tonumber(arg[2]) or os.time()
-math.randomseed(seed)
 local random = math.random
 
 local Mine = asyncio.OSError:extend("Mine"):extend("Deeper")
@@ -41,8 +39,8 @@ local function change(bytes)
   return bytes:sub(1, at) .. bytes:sub(math.min(from, to), math.max(from, to)) .. bytes:sub(at + 1)
 end
 
-local deadline, tries, whole = time.monotonic() + seconds, 0, 0
-while time.monotonic() < deadline do
+local tries, whole = 0, 0
+while fuzz.going() do
   local bytes = pickle.dumps(value(1, {}))
   pickle.loads(bytes)
   for _ = 1, 50 do
@@ -55,9 +53,8 @@ while time.monotonic() < deadline do
     if ok then
       whole = whole + 1
     elseif not asyncio.isinstance(err, asyncio.ValueError) then
-      io.stderr:write(("seed %d: %s\n%q\n"):format(seed, tostring(err), changed))
-      os.exit(1)
+      fuzz.die(tostring(err), changed)
     end
   end
 end
-print(("unpack: %d messages, %d of them whole, seed %d"):format(tries, whole, seed))
+print(("unpack: %d messages, %d of them whole, seed %d"):format(tries, whole, fuzz.seed))

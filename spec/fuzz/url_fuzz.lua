@@ -3,17 +3,10 @@
 ---   moonloop spec/fuzz/url_fuzz.lua [SECONDS] [SEED]
 
 local asyncio = require "asyncio"
-local time = require "time"
+local fuzz = require "spec.fuzz.fuzz"
 local url = require "url"
 
-local seconds, seed = tonumber(arg[1]) or 5, tonumber(arg[2]) or os.time()
-math.randomseed(seed)
-local random = math.random
-
-local function die(what, text)
-  io.stderr:write(("seed %d: %s\n%q\n"):format(seed, what, text))
-  os.exit(1)
-end
+local die, random = fuzz.die, math.random
 
 local pieces = {
   "http", "https", "://", ":", "//", "/", "?", "#", "@", "[", "]", "::1", "127.0.0.1", "example.org", "a", "b.c", "%", "%41", "%2f",
@@ -21,17 +14,9 @@ local pieces = {
   "b\u{fc}cher", "\u{2100}", "\u{3002}", "\u{130}", "\u{df}", "\u{200d}", "\u{ff0f}", "xn--", "xn--bcher-kva", "%C3%BC", "-",
 }
 
-local function noise(n)
-  local list = {}
-  for i = 1, random(0, n) do list[i] = pieces[random(#pieces)] end
-  return table.concat(list)
-end
+local function noise(n) return fuzz.noise(pieces, n) end
 
-local function text()
-  local list = {}
-  for i = 1, random(0, 20) do list[i] = string.char(random(0, 255)) end
-  return table.concat(list)
-end
+local function text() return fuzz.bytes(random(0, 20)) end
 
 local function attempt(what, f, ...)
   local ok, result = pcall(f, ...)
@@ -74,8 +59,8 @@ local function check(source)
   return true
 end
 
-local deadline, tries, whole = time.monotonic() + seconds, 0, 0
-while time.monotonic() < deadline do
+local tries, whole = 0, 0
+while fuzz.going() do
   for _ = 1, 100 do
     tries = tries + 1
     local source = random(2) == 1 and "http://" .. noise(8) or noise(12)
@@ -88,4 +73,4 @@ while time.monotonic() < deadline do
     if #list % 2 ~= 0 or #again % 2 ~= 0 then die("half a field", "") end
   end
 end
-print(("url: %d texts, %d of them URLs, seed %d"):format(tries, whole, seed))
+print(("url: %d texts, %d of them URLs, seed %d"):format(tries, whole, fuzz.seed))

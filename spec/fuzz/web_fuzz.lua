@@ -7,20 +7,11 @@ local asyncio = require "asyncio"
 local mock = require "http.mock"
 local patterns = require "http.web.patterns"
 local testing = require "http.testing"
-local time = require "time"
+local fuzz = require "spec.fuzz.fuzz"
 local web = require "http.web"
 
-local seconds, seed = tonumber(arg[1]) or 5, tonumber(arg[2]) or os.time()
-math.randomseed(seed)
-local random = math.random
-
-local function die(what, ...)
-  io.stderr:write(("seed %d: %s\n"):format(seed, what))
-  for _, text in ipairs { ... } do io.stderr:write(("%q\n"):format(text)) end
-  os.exit(1)
-end
-
-local function pick(list) return list[random(#list)] end
+local die, random = fuzz.die, math.random
+local pick = fuzz.pick
 
 local route_pieces = { "/a", "/b", "/a b", "/{x}", "/{y}", "/{n:%d+}", "/{t:.*}", "/", "/%2F", "/c.d", "/{x}.{y}", "/ü" }
 local path_pieces = { "/a", "/b", "/a%20b", "/12", "/x", "/", "/%2F", "/%2f", "/c.d", "/%C3%BC", "//", "/%25", "/%", "/%zz", "/a%2Fb" }
@@ -122,8 +113,7 @@ end
 local tries = 0
 asyncio.run(function()
   asyncio.get_running_loop():set_exception_handler(function() end) -- what handlers raise is wanted here
-  local deadline = time.monotonic() + seconds
-  while time.monotonic() < deadline do
+  while fuzz.going() do
     for _ = 1, 20 do
       tries = tries + 1
       try_routes()
@@ -133,4 +123,4 @@ asyncio.run(function()
     await(asyncio.sleep(0))
   end
 end)
-print(("web_fuzz: %d rounds, seed %d"):format(tries, seed))
+print(("web_fuzz: %d rounds, seed %d"):format(tries, fuzz.seed))

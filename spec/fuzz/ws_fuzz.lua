@@ -4,13 +4,11 @@
 ---   moonloop spec/fuzz/ws_fuzz.lua [SECONDS] [SEED]
 
 local asyncio = require "asyncio"
+local fuzz = require "spec.fuzz.fuzz"
 local frames = require "spec.http.frames"
-local time = require "time"
 local websocket = require "http.websocket"
 
-local seconds, seed = tonumber(arg[1]) or 5, tonumber(arg[2]) or os.time()
-math.randomseed(seed)
-local random = math.random
+local bytes, random = fuzz.bytes, math.random
 local T = websocket.WSMsgType
 local LIMIT = 5000
 
@@ -19,12 +17,6 @@ local characters = { "a", " ", "ä", "€", "𐍈", "\0", "\u{10ffff}" }
 local function text(n)
   local t = {}
   for i = 1, n do t[i] = characters[random(#characters)] end
-  return table.concat(t)
-end
-
-local function bytes(n)
-  local t = {}
-  for i = 1, n do t[i] = string.char(random(0, 255)) end
   return table.concat(t)
 end
 
@@ -153,14 +145,10 @@ local function hostile()
   if random(2) == 1 then ws:abort() end
 end
 
-local rounds, stop = 0, time.monotonic() + seconds
+local rounds
 asyncio.run(async(function()
-  while time.monotonic() < stop do
-    for _, f in ipairs { faithful, squeezed, hostile, hostile, hostile } do
-      local ok, err = pcall(f)
-      if not ok then error(("seed %d, round %d: %s"):format(seed, rounds, tostring(err)), 0) end
-    end
-    rounds = rounds + 1
-  end
+  rounds = fuzz.rounds(function()
+    for _, f in ipairs { faithful, squeezed, hostile, hostile, hostile } do f() end
+  end)
 end), { clock = "virtual" })
-print(("ws_fuzz: %d rounds, seed %d"):format(rounds, seed))
+print(("ws_fuzz: %d rounds, seed %d"):format(rounds, fuzz.seed))
