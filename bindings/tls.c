@@ -41,6 +41,7 @@ int ml__open_tls(lua_State *L) {
   ml__tls_open_contexts(L);
   ml__tls_open_conns(L);
   ml__tls_open_objects(L);
+  ml__tls_open_sessions(L);
   lua_newtable(L);
   for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
     lua_pushinteger(L, (lua_Integer)constants[i].value);

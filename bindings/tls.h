@@ -72,7 +72,8 @@ void ml__tls_push_chain(lua_State *L, const STACK_OF(X509) * chain); /* array of
 /* ---- connections ---- */
 
 typedef struct ml_tlsop ml_tlsop;
-enum { TLS_PULL_AGAIN = 1 }; /* nothing more for now */
+typedef struct ml_tlscache ml_tlscache; /* of sessions */
+enum { TLS_PULL_AGAIN = 1 };            /* nothing more for now */
 
 typedef struct ml_tlsconn {
   int refs;
@@ -80,6 +81,8 @@ typedef struct ml_tlsconn {
   ml_stream *s; /* NULL: freed */
   SSL *ssl;
   ml_tlscontext *ctx, *chosen; /* chosen: by the SNI callback, or NULL */
+  struct ml_tlsconn *under;    /* TLS that this one is inside of, or NULL; it is owned */
+  ml_tlscache *cache;          /* of the info table, or NULL */
   lua_State *L;                /* while the handshake may call Lua */
   ml_job job;                  /* the next step of the handshake, or more to read */
   ml_timer timer;              /* of the handshake, then of the shutdown */
@@ -99,7 +102,7 @@ typedef struct ml_tlsconn {
   char *out;      /* a slab */
   size_t nout, discarded;
   double handshake_timeout, shutdown_timeout;
-  int info;      /* pin of a table {context, server_hostname, sni, done} */
+  int info;      /* pin of a table {context, server_hostname, session, cache, alpn, sni, done} */
   int transport; /* pin, during the handshake */
 } ml_tlsconn;
 
@@ -130,7 +133,16 @@ void ml__tls_conn_closed(ml_tlsconn *c);
 /* Pushes the SSLObject of the connection. */
 void ml__tls_object_push(lua_State *L, ml_tlsconn *c);
 void ml__tls_open_objects(lua_State *L);
+
+/* ---- sessions ---- */
+
+enum { TLS_CACHED = 8 }; /* of one server */
 SSL_SESSION *ml__tls_session_check(lua_State *L, int idx);
+int ml__tls_session_push(lua_State *L, ml_tlsconn *c); /* an SSLSession, or nil */
+ml_tlscache *ml__tls_cache_check(lua_State *L, int idx);
+void ml__tls_resume(ml_tlsconn *c); /* begins with a session of the cache, if it has one */
+int ml__tls_on_session(SSL *ssl, SSL_SESSION *session); /* OpenSSL's callback */
+void ml__tls_open_sessions(lua_State *L);
 
 int ml__open_tls(lua_State *L); /* module asyncio.tls */
 

@@ -16,6 +16,7 @@
 
 static void conn_free(ml_tlsconn *c) {
   ml_engine *e = c->engine;
+  if (c->under != NULL) ml__tls_conn_unref(c->under);
   if (c->ssl != NULL) SSL_free(c->ssl);
   if (c->chosen != NULL) ml__tls_context_unref(c->chosen);
   ml__tls_context_unref(c->ctx); /* has the BIO's methods: last */
@@ -43,10 +44,12 @@ static void wake_waiter(ml_tlsconn *c) {
 
 void ml__tls_conn_closed(ml_tlsconn *c) {
   int pin = c->transport, info = c->info;
+  if (c->under != NULL) ml__tls_conn_closed(c->under);
   if (c->s != NULL) stop_timer(c);
   ml__list_remove(&c->job.link);
   wake_waiter(c);
   c->transport = c->info = 0;
+  c->cache = NULL;
   if (pin != 0) ml__unpin(c->engine->L, pin);
   if (info != 0) ml__unpin(c->engine->L, info);
 }
@@ -158,7 +161,7 @@ static void step(lua_State *L, ml_tlsconn *c) {
   }
   if (c->met_eof) {
     c->error.kind = TLS_GONE;
-  } else {
+  } else if (c->error.kind == TLS_OK) {
     ml__tls_error_take(&c->error);
     if (c->error.kind == TLS_UNVERIFIED) c->error.verify = SSL_get_verify_result(c->ssl);
   }
@@ -212,7 +215,19 @@ static int set_name(ml_tlsconn *c, const char *name) {
                : X509_VERIFY_PARAM_set1_host(param, name, 0);
 }
 
-/* (conn, info, session or nil): may raise errors; the conn is freed by who calls. */
+/* (conn, info): info.alpn, names each behind its length, unless the context has some of its own. */
+static void set_alpn(lua_State *L, ml_tlsconn *c) {
+  size_t n;
+  const char *names;
+  lua_getfield(L, 2, "alpn");
+  names = lua_tolstring(L, -1, &n);
+  if (names != NULL && c->ctx->alpn_len == 0 &&
+      SSL_set_alpn_protos(c->ssl, (const unsigned char *)names, (unsigned)n) != 0)
+    luaL_error(L, "not enough memory");
+  lua_pop(L, 1);
+}
+
+/* (conn, info): may raise errors; the conn is freed by who calls. */
 static int prepare(lua_State *L) {
   ml_tlsconn *c = lua_touserdata(L, 1);
   const char *name;
@@ -235,10 +250,14 @@ static int prepare(lua_State *L) {
   if (!lua_isnil(L, -1) && !SSL_set_session(c->ssl, ml__tls_session_check(L, -1)))
     return ml__tls_raise(L, "session");
   lua_pop(L, 2);
+  set_alpn(L, c);
+  if (lua_getfield(L, 2, "cache") != LUA_TNIL) c->cache = ml__tls_cache_check(L, -1);
+  lua_pop(L, 1);
   if (c->server)
     SSL_set_accept_state(c->ssl);
   else
     SSL_set_connect_state(c->ssl);
+  if (c->cache != NULL && SSL_get_session(c->ssl) == NULL) ml__tls_resume(c);
   lua_pushvalue(L, 2);
   c->info = ml__pin(L, -1);
   ml__transport_push(L, c->s);
@@ -250,8 +269,12 @@ static int prepare(lua_State *L) {
 
 static void check_stream(lua_State *L, const ml_stream *s) {
   char who[96];
-  if (s->filter != NULL)
-    ml__error(L, "RuntimeError", "the connection has TLS already: TLS inside TLS is not supported");
+  const ml_tlsconn *filter = s->filter;
+  if (s->flags & ML_S_HANDSHAKE)
+    ml__error(L, "RuntimeError", "a TLS handshake of the connection is under way already");
+  if (filter != NULL && filter->under != NULL)
+    ml__error(L, "RuntimeError",
+              "the connection has TLS inside TLS already: no third layer is supported");
   if (!(s->flags & (ML_S_CLOSING | ML_S_ENDED))) return;
   ml__stream_text(s, who, sizeof who);
   ml__error_uv(L, UV_ENOTCONN, "TLS handshake with %s failed", who);
@@ -291,6 +314,8 @@ ml_tlsconn *ml__tls_conn_start(lua_State *L, ml_stream *s, ml_tlscontext *ctx, i
     s->ops->read_stop(s);
   }
   if (s->sink != NULL) s->sink->yield(s, &c->before);
+  c->under = s->filter;
+  if (c->under != NULL) ml__list_remove(&c->under->job.link); /* who reads is the new one */
   s->filter = c;
   s->ops = &ml__tls_ops;
   s->flags |= ML_S_HANDSHAKE;

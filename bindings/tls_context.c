@@ -90,7 +90,12 @@ static bool configure(ml_tlscontext *c) {
   SSL_CTX_set_tlsext_servername_callback(ssl, on_servername);
   SSL_CTX_set_alpn_select_cb(ssl, on_alpn, c);
   X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ssl), X509_V_FLAG_TRUSTED_FIRST);
-  if (c->server) SSL_CTX_set_dh_auto(ssl, 1);
+  if (c->server) {
+    SSL_CTX_set_dh_auto(ssl, 1);
+  } else {
+    SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(ssl, ml__tls_on_session);
+  }
   return SSL_CTX_set_cipher_list(ssl, CIPHERS) &&
          SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
 }

@@ -1,6 +1,4 @@
-/* SSLObject: what scripts see of a connection's TLS, also after its end; and
-** SSLSession, with which a client takes up a session again.
-*/
+/* SSLObject: what scripts see of a connection's TLS, also after its end. */
 #include <openssl/err.h>
 #include <string.h>
 
@@ -13,11 +11,6 @@ typedef struct tls_object {
   ml_object obj;
   ml_tlsconn *c;
 } tls_object;
-
-typedef struct tls_session {
-  ml_object obj;
-  SSL_SESSION *session;
-} tls_session;
 
 void ml__tls_object_push(lua_State *L, ml_tlsconn *c) {
   tls_object *o;
@@ -173,54 +166,6 @@ static int o_channel_binding(lua_State *L) {
   return 1;
 }
 
-/* ---- sessions ---- */
-
-SSL_SESSION *ml__tls_session_check(lua_State *L, int idx) {
-  return ((tls_session *)ml__checkobject(L, idx, ML_T_TLSSESSION))->session;
-}
-
-/* issession(value) */
-static int f_issession(lua_State *L) {
-  const ml_object *o = ml__toobject(L, 1);
-  lua_pushboolean(L, o != NULL && o->type == ML_T_TLSSESSION);
-  return 1;
-}
-
-static int push_session(lua_State *L, ml_tlsconn *c) {
-  tls_session *s;
-  if (c->server || !c->handshook) return none(L);
-  s = ml__newobject(L, ML_T_TLSSESSION, sizeof *s, 0);
-  s->session = SSL_get1_session(c->ssl);
-  return s->session == NULL ? none(L) : 1;
-}
-
-static int s_gc(lua_State *L) {
-  tls_session *s = lua_touserdata(L, 1);
-  if (s->session != NULL) SSL_SESSION_free(s->session);
-  s->session = NULL;
-  return 0;
-}
-
-static int s_index(lua_State *L) {
-  SSL_SESSION *s = ml__tls_session_check(L, 1);
-  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-  unsigned n = 0;
-  if (strcmp(name, "id") == 0) {
-    const unsigned char *id = SSL_SESSION_get_id(s, &n);
-    lua_pushlstring(L, (const char *)id, n);
-  } else if (strcmp(name, "time") == 0)
-    lua_pushinteger(L, SSL_SESSION_get_time(s));
-  else if (strcmp(name, "timeout") == 0)
-    lua_pushinteger(L, SSL_SESSION_get_timeout(s));
-  else if (strcmp(name, "has_ticket") == 0)
-    lua_pushboolean(L, SSL_SESSION_has_ticket(s));
-  else if (strcmp(name, "ticket_lifetime_hint") == 0)
-    lua_pushinteger(L, (lua_Integer)SSL_SESSION_get_ticket_lifetime_hint(s));
-  else
-    lua_pushnil(L);
-  return 1;
-}
-
 /* ---- fields ---- */
 
 static int push_info(lua_State *L, const char *name) {
@@ -236,7 +181,7 @@ static int o_index(lua_State *L) {
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-  if (strcmp(name, "session") == 0) return push_session(L, c);
+  if (strcmp(name, "session") == 0) return ml__tls_session_push(L, c);
   if (strcmp(name, "session_reused") == 0)
     lua_pushboolean(L, SSL_session_reused(c->ssl));
   else if (strcmp(name, "server_side") == 0)
@@ -291,7 +236,6 @@ void ml__tls_open_objects(lua_State *L) {
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__tostring", o_tostring}, {"__newindex", o_newindex}, {"__gc", o_gc}, {NULL, NULL}};
-  static const luaL_Reg session_meta[] = {{"__gc", s_gc}, {NULL, NULL}};
   ml__newtype(L, ML_T_TLSOBJECT, "SSLObject", methods, meta);
   ml__ref_get(L, ML_R_TYPES + ML_T_TLSOBJECT);
   lua_pushvalue(L, -2);
@@ -299,14 +243,6 @@ void ml__tls_open_objects(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
   lua_setfield(L, -2, "SSLObject");
-  ml__newtype(L, ML_T_TLSSESSION, "SSLSession", NULL, session_meta);
-  ml__ref_get(L, ML_R_TYPES + ML_T_TLSSESSION);
-  lua_pushcfunction(L, s_index);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
-  lua_setfield(L, -2, "SSLSession");
-  lua_pushcfunction(L, f_issession);
-  lua_setfield(L, -2, "issession");
   lua_newtable(L);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "v");

@@ -21,6 +21,56 @@ enum { PULL_FULL, PULL_AGAIN = TLS_PULL_AGAIN, PULL_END, PULL_RAGGED, PULL_FAILE
 
 /* ---- the BIO ---- */
 
+/* TLS inside TLS: what is there, decrypted by the one that this one is inside of. */
+static ssize_t recv_under(ml_tlsconn *c, char *buf, size_t n) {
+  ml_tlsconn *u = c->under;
+  size_t got = 0;
+  int err;
+  u->drained = u->met_eof = false;
+  ERR_clear_error();
+  if (SSL_read_ex(u->ssl, buf, n, &got)) {
+    c->drained = u->drained && !SSL_has_pending(u->ssl);
+    return (ssize_t)got;
+  }
+  err = SSL_get_error(u->ssl, 0);
+  if (err == SSL_ERROR_WANT_READ) return UV_EAGAIN;
+  if (err == SSL_ERROR_ZERO_RETURN) return 0;
+  if (u->sockerr != 0) return u->sockerr;
+  ml__tls_error_take(&c->error);
+  return UV_EPROTO;
+}
+
+static ssize_t recv_below(ml_tlsconn *c, char *buf, size_t n) {
+  ssize_t rc;
+  if (c->under != NULL) return recv_under(c, buf, n);
+  rc = ml__plain_recv(c->s, buf, n);
+  if (rc > 0) c->drained = (size_t)rc < n;
+  return rc;
+}
+
+/* What the kernel does not take is queued: a write never has to be repeated. */
+static void send_below(ml_tlsconn *c, const char *p, size_t n) {
+  uv_buf_t buf = uv_buf_init((char *)p, (unsigned)n);
+  size_t done;
+  if (c->under == NULL) {
+    ml__plain_send(c->s, &buf, 1);
+    return;
+  }
+  ERR_set_mark(); /* the error of a handshake waits while its alert is sent */
+  if (!SSL_write_ex(c->under->ssl, p, n, &done) && !(c->s->flags & ML_S_DROPPED)) {
+    if (c->error.kind == TLS_OK)
+      c->error = (ml_tlserror){.kind = TLS_FAILED, .code = ERR_peek_last_error()};
+    c->s->flags |= ML_S_WRITEFAIL;
+    ml__stream_fail(c->s, UV_EPROTO);
+  }
+  ERR_pop_to_mark();
+}
+
+/* Does OpenSSL hold back what it has read? */
+static bool has_pending(const ml_tlsconn *c) {
+  return SSL_has_pending(c->ssl) || (c->under != NULL && SSL_has_pending(c->under->ssl));
+}
+
 static int bio_read(BIO *b, char *buf, size_t n, size_t *got) {
   ml_tlsconn *c = BIO_get_data(b);
   ssize_t rc;
@@ -34,9 +84,8 @@ static int bio_read(BIO *b, char *buf, size_t n, size_t *got) {
   }
   if (c->eof) c->met_eof = true;
   if (c->s == NULL || c->eof) return 0;
-  rc = ml__plain_recv(c->s, buf, n);
+  rc = recv_below(c, buf, n);
   if (rc > 0) {
-    c->drained = (size_t)rc < n;
     *got = (size_t)rc;
     return 1;
   }
@@ -50,24 +99,21 @@ static int bio_read(BIO *b, char *buf, size_t n, size_t *got) {
 }
 
 static void flush_out(ml_tlsconn *c) {
-  uv_buf_t buf = uv_buf_init(c->out, (unsigned)c->nout);
-  if (c->nout > 0) ml__plain_send(c->s, &buf, 1);
+  if (c->nout > 0) send_below(c, c->out, c->nout);
   c->nout = 0;
 }
 
-/* What the kernel does not take is queued: a write never has to be repeated. */
 static int bio_write(BIO *b, const char *p, size_t n, size_t *written) {
   ml_tlsconn *c = BIO_get_data(b);
-  uv_buf_t buf = uv_buf_init((char *)p, (unsigned)n);
   BIO_clear_retry_flags(b);
   *written = n;
   if (c->s == NULL || (c->s->flags & ML_S_DROPPED)) return 0;
   if (!c->gathering) {
-    ml__plain_send(c->s, &buf, 1);
+    send_below(c, p, n);
   } else {
     if (c->nout + n > ML_SLAB) flush_out(c);
     if (n > ML_SLAB) {
-      ml__plain_send(c->s, &buf, 1);
+      send_below(c, p, n);
     } else {
       memcpy(c->out + c->nout, p, n);
       c->nout += n;
@@ -120,7 +166,7 @@ static int pull(ml_tlsconn *c, char *buf, size_t n, size_t *total) {
     ERR_clear_error();
     if (SSL_read_ex(c->ssl, buf + *total, n - *total, &got)) {
       *total += got;
-      if (c->drained && !SSL_has_pending(c->ssl)) return PULL_AGAIN;
+      if (c->drained && !has_pending(c)) return PULL_AGAIN;
       continue;
     }
     if (c->s->flags & ML_S_DROPPED) return PULL_AGAIN; /* an answer could not be written */
@@ -233,7 +279,7 @@ static void on_readable(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
   ml_stream *s = h->data;
   ml_tlsconn *c = s->filter;
   (void)buf;
-  if (n == UV_EOF && !c->handshook) c->eof = true;
+  if (n == UV_EOF && !c->handshook) (c->under != NULL ? c->under : c)->eof = true;
   if (s->flags & ML_S_HANDSHAKE) {
     ml__tls_schedule(c);
     return;
@@ -247,7 +293,7 @@ static void on_readable(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
 static int tls_read_start(ml_stream *s) {
   ml_tlsconn *c = s->filter;
   if (!(s->flags & ML_S_HANDSHAKE) &&
-      (c->after != PULL_AGAIN || c->before.len > 0 || SSL_has_pending(c->ssl)))
+      (c->after != PULL_AGAIN || c->before.len > 0 || has_pending(c)))
     ml__tls_schedule(c);
   return uv_read_start(&s->u.stream, on_alloc, on_readable);
 }
@@ -338,6 +384,7 @@ static void notify(ml_tlsconn *c) {
   ERR_clear_error();
   SSL_shutdown(c->ssl);
   ERR_clear_error();
+  if (c->under != NULL) notify(c->under);
 }
 
 static int tls_shutdown(ml_stream *s) {
@@ -358,11 +405,11 @@ static void tls_finish(ml_stream *s) {
   ml_tlsconn *c = s->filter;
   ml__timer_stop(s->loop, &c->timer);
   notify(c);
-  if (s->flags & (ML_S_DROPPED | ML_S_EOF)) return;
+  if ((s->flags & (ML_S_DROPPED | ML_S_EOF)) || c->shutdown_timeout == 0) return;
   ml__timer_init(&c->timer, shutdown_timeout);
   if (ml__timer_start(s->loop, &c->timer, ml__loop_time(s->loop) + c->shutdown_timeout) < 0) return;
   s->flags |= ML_S_LINGER;
-  if (c->after != PULL_AGAIN || SSL_has_pending(c->ssl)) ml__tls_schedule(c);
+  if (c->after != PULL_AGAIN || has_pending(c)) ml__tls_schedule(c);
 }
 
 static void tls_close(ml_stream *s) {
@@ -376,6 +423,10 @@ static void tls_free(ml_stream *s) {
   ml__bytes_free(s->net, &c->before);
   ml__tls_conn_closed(c);
   c->s = NULL;
+  if (c->under != NULL) {
+    ml__bytes_free(s->net, &c->under->before);
+    c->under->s = NULL;
+  }
   ml__tls_conn_unref(c);
 }
 

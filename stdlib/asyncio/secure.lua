@@ -106,6 +106,7 @@ end
 local function info(set, done)
   return {
     context = set.context, server_hostname = set.name, session = set.session, done = done,
+    cache = set.cache, alpn = set.alpn, -- of http.client.tls
     sni = set.server and sni or nil,
   }
 end
