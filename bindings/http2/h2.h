@@ -1,10 +1,12 @@
 /* What the units of HTTP/2 share: sessions, their streams, exchanges.
 **
-** A stream of a session (ml_h2stream) is made when a request's head is complete, and is a
-** block of its own: the session has a reference while the stream is open, the exchange that
-** scripts hold has one, and the StreamReader of its body another. nghttp2's callbacks run
+** A stream of a session (ml_h2stream) is made when a request's head is complete or is sent,
+** and is a block of its own: the session has a reference while the stream is open, the exchange
+** that scripts hold has one, and the StreamReader of its body another. nghttp2's callbacks run
 ** inside libuv's or inside ours and touch no Lua: what needs Lua waits for the session's job,
 ** which also sends: all frames of a round of the loop go out in one write.
+**
+** Servers and clients have the same sessions and streams: what is different hangs off ml_h2role.
 */
 #ifndef ML_H2_H
 #define ML_H2_H
@@ -18,11 +20,36 @@
 #define H2_STREAMS 128               /* at once */
 #define H2_HIGH (64 * 1024)          /* bytes of a response that wait, until writing waits */
 #define H2_LOW (16 * 1024)
-#define H2_COPY 8192 /* strings of this size and more are pinned, not copied */
+#define H2_COPY 8192    /* strings of this size and more are pinned, not copied */
+#define H2_RESET_COST 8 /* see h2_guard.c */
 
 typedef struct ml_h2stream ml_h2stream;
 
-/* A part of a response's body that waits to be sent. */
+/* What makes a session a server's or a client's. But for init, tell and body_error these run
+** where no Lua may. */
+typedef struct ml_h2role {
+  bool client;
+  size_t stream;                                      /* the size of one: ml_h2stream first */
+  const char *ours;                                   /* what is sent: "response" or "request" */
+  void (*init)(lua_State *L, ml_http2 *h, int idx);   /* the settings are at idx */
+  int (*greet)(ml_http2 *h);                          /* SETTINGS; gives errors of nghttp2's */
+  int (*head)(ml_http2 *h, const nghttp2_frame *f);   /* one has come; errors of nghttp2's */
+  void (*frame)(ml_http2 *h, const nghttp2_frame *f); /* one of another type */
+  int (*ended)(ml_h2stream *x); /* our last frame was sent, the peer's has not come */
+  /* x (or NULL) is being closed: true if that is against the rules. */
+  bool (*closing)(ml_http2 *h, ml_h2stream *x, uint32_t error);
+  void (*stream_closed)(ml_h2stream *x);   /* NULL, or: it was */
+  void (*stream_free)(ml_h2stream *x);     /* NULL, or: it is being freed */
+  void (*over)(ml_http2 *h);               /* nothing comes any more: who waits is woken */
+  void (*tell)(lua_State *L, ml_http2 *h); /* in the job */
+  void (*body_error)(lua_State *L, ml_readsource *src); /* pushes why a body has ended */
+  double (*deadline)(const ml_http2 *h);                /* of the session itself; or INFINITY */
+  double (*stream_deadline)(const ml_h2stream *x);
+  void (*expired)(ml_http2 *h, double now);
+  void (*stream_expired)(ml_h2stream *x, double now);
+} ml_h2role;
+
+/* A part of a body that waits to be sent. */
 typedef struct ml_h2piece {
   struct ml_h2piece *next;
   const char *p; /* in a Lua string that is pinned, or in data */
@@ -53,7 +80,7 @@ typedef struct ml_h2parse {
   uint32_t ntext, captext;
   uint32_t size; /* of names and values */
   uint32_t cookies;
-  ml_hspan method, path, authority, host;
+  ml_hspan method, path, authority, host, status;
   uint64_t length;
   bool has_length, has_host, expects, too_large;
 } ml_h2parse;
@@ -61,8 +88,11 @@ typedef struct ml_h2parse {
 struct ml_http2 {
   int refs;
   uint32_t flags;
+  const ml_h2role *role;
+  size_t size; /* of this block */
   ml_http *http;
-  ml_hsettings *settings;
+  ml_hsettings *settings; /* of servers */
+  uint32_t max_line, max_head, max_headers;
   ml_stream *s;
   ml_evloop *loop;
   nghttp2_session *session; /* NULL: over */
@@ -79,6 +109,7 @@ struct ml_http2 {
   char *out; /* while frames are gathered */
   size_t nout;
   double head_since, idle_since, quiet_since;
+  double suspect_since; /* clients: nothing has come, though it should have; or INFINITY */
   double credit_at;
   int credit; /* see h2_guard.c */
   double lingering_time;
@@ -104,7 +135,10 @@ enum {                        /* ml_h2stream.flags */
        H2S_WANTED = 1 << 14,  /* a task waits for the body: the window is given back at once */
        H2S_ENDED = 1 << 15,   /* the last frame of the response was sent */
        H2S_RESTING = 1 << 17, /* answered: the rest of the request is not let through */
-       H2S_LATE = 1 << 16     /* the request's body did not come in time */
+       H2S_LATE = 1 << 16,    /* the peer's body did not come in time */
+       H2S_LARGE = 1 << 18,   /* the peer's head was too large */
+       H2S_INVALID = 1 << 19, /* a frame of the peer's was against the rules */
+       H2S_REFUSED = 1 << 20  /* the peer has reset it */
 };
 
 struct ml_h2stream {
@@ -114,7 +148,7 @@ struct ml_h2stream {
   ml_http2 *h;
   ml_link all, link;
   ml_hhead *head;
-  /* the request's body */
+  /* what the peer sends: its body */
   ml_bytes in;      /* not asked for */
   uint64_t got;     /* bytes so far */
   uint32_t unacked; /* of them the window is not given back */
@@ -122,7 +156,7 @@ struct ml_h2stream {
   ml_readsource source; /* of that */
   ml_op *reading;       /* x:read(), or NULL */
   size_t limit;         /* of that; 0: none */
-  /* the response */
+  /* what is sent */
   ml_h2piece *first, *last;
   size_t queued;
   uint64_t left;
@@ -159,6 +193,10 @@ void ml__h2_fault(ml_http2 *h, const char *why);
 /* Something of the stream is to be told to Lua: by the job. */
 void ml__h2_tell(ml_h2stream *x);
 extern const ml_sink ml__h2_sink;
+/* A session with the settings at idx, of which `size` bytes begin with ml_http2; not begun. */
+ml_http2 *ml__h2_new(lua_State *L, const ml_h2role *role, size_t size, int idx, ml_stream *s);
+/* It takes the stream over, of which n bytes have come already. */
+void ml__h2_begin(ml_http2 *h, ml_stream *s, const char *p, size_t n);
 
 void ml__h2_depart(ml_http2 *h); /* all was said */
 
@@ -202,6 +240,11 @@ int ml__h2_head_end(ml_http2 *h, ml_hhead **head, const char **why);
 void ml__h2_head_free(ml_http2 *h);
 
 /* ---- floods and time-outs (h2_guard.c) ---- */
+
+/* The earlier of two, of which the second is so long after `since`; < 0: never. */
+static inline double ml__h2_earlier(double when, double since, double seconds) {
+  return seconds >= 0 && since + seconds < when ? since + seconds : when;
+}
 
 void ml__h2_guard_init(ml_http2 *h);
 void ml__h2_charge(ml_http2 *h, int cost);

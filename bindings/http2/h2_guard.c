@@ -14,7 +14,6 @@
 
 #define CREDIT 2000 /* at most, and at first */
 #define RATE 100.0  /* a second */
-#define NOTICE 1.0  /* seconds for an answer to the notice of a GOAWAY */
 
 /* ---- floods ---- */
 
@@ -54,39 +53,10 @@ void ml__h2_frame_cost(ml_http2 *h, const nghttp2_frame_hd *hd) {
 
 /* ---- deadlines ---- */
 
-/* The earlier of two, of which the second is so long after `since`; < 0: never. */
-static double earlier(double when, double since, double seconds) {
-  return seconds >= 0 && since + seconds < when ? since + seconds : when;
-}
-
-static double stream_deadline(const ml_h2stream *x) {
-  const ml_hsettings *set = x->h->settings;
-  double when = INFINITY;
-  if ((x->flags & (H2S_WANTED | H2S_EOF)) == H2S_WANTED)
-    when = earlier(when, x->body_since, set->body_timeout);
-  if ((x->flags & (H2S_RESTING | H2S_EOF)) == H2S_RESTING)
-    when = earlier(when, x->send_since, x->h->lingering_time);
-  if (x->queued > 0) when = earlier(when, x->send_since, set->send_timeout);
-  return when;
-}
-
-/* What belongs to the session itself. */
-static double own_deadline(const ml_http2 *h) {
-  const ml_hsettings *set = h->settings;
-  double when = INFINITY;
-  if ((h->flags & H2_HEAD) || !(h->flags & H2_GREETED))
-    when = earlier(when, h->head_since, set->header_timeout);
-  if (h->nstreams == 0) when = earlier(when, h->idle_since, set->keepalive_timeout);
-  if ((h->flags & (H2_SHUTDOWN | H2_LEAVING)) == H2_SHUTDOWN)
-    when = earlier(when, h->quiet_since, NOTICE);
-  if (h->flags & H2_LEAVING) when = earlier(when, h->quiet_since, set->send_timeout);
-  return when;
-}
-
 static double deadline(const ml_http2 *h) {
-  double when = own_deadline(h);
+  double when = h->role->deadline(h);
   for (ml_link *k = h->streams.next; k != &h->streams; k = k->next) {
-    double d = stream_deadline(ml__containerof(k, ml_h2stream, all));
+    double d = h->role->stream_deadline(ml__containerof(k, ml_h2stream, all));
     if (d < when) when = d;
   }
   return when;
@@ -101,35 +71,20 @@ static void arm(ml_http2 *h, double when) {
 }
 
 void ml__h2_watch(ml_http2 *h) {
-  if (!(h->flags & H2_OVER)) arm(h, own_deadline(h));
+  if (!(h->flags & H2_OVER)) arm(h, h->role->deadline(h));
 }
 
 void ml__h2_watch_stream(ml_h2stream *x) {
-  if (!(x->h->flags & H2_OVER) && (x->flags & H2S_OPEN)) arm(x->h, stream_deadline(x));
-}
-
-static void stream_expired(ml_h2stream *x) {
-  if (x->queued > 0 || (x->flags & H2S_STARTED)) {
-    ml__h2_reset(x, (x->flags & H2S_RESTING) ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
-    return;
-  }
-  ml__h2_body_late(x);
+  if (!(x->h->flags & H2_OVER) && (x->flags & H2S_OPEN)) arm(x->h, x->h->role->stream_deadline(x));
 }
 
 static void expire(ml_http2 *h, double now) {
   for (ml_link *k = h->streams.next, *next; k != &h->streams; k = next) {
     ml_h2stream *x = ml__containerof(k, ml_h2stream, all);
     next = k->next;
-    if (stream_deadline(x) <= now) stream_expired(x);
+    if (h->role->stream_deadline(x) <= now) h->role->stream_expired(x, now);
   }
-  if (own_deadline(h) > now) return;
-  if (h->flags & H2_LEAVING) {
-    ml__stream_fail(h->s, 0);
-    return;
-  }
-  h->quiet_since = now;
-  ml__h2_leave(h, NGHTTP2_NO_ERROR);
-  if (!(h->flags & H2_SHUTDOWN) && h->nstreams > 0) ml__stream_fail(h->s, 0); /* a slow head */
+  if (h->role->deadline(h) <= now) h->role->expired(h, now);
 }
 
 static void on_timer(ml_evloop *l, ml_job *job) {

@@ -109,11 +109,10 @@ int ml__h2_head_add(ml_http2 *h, const char *name, size_t nname, const char *val
   ml_h2parse *p = &h->parse;
   ml_hfield *f;
   p->size += (uint32_t)(nname + nvalue);
-  if (p->size > h->settings->max_head || p->nfields > h->settings->max_headers) {
+  if (p->size > h->max_head || p->nfields > h->max_headers) {
     p->too_large = true;
-    return p->size + p->nfields++ > HARD_LIMIT(h->settings->max_head)
-               ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
-               : 0;
+    return p->size + p->nfields++ > HARD_LIMIT(h->max_head) ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
+                                                            : 0;
   }
   if (!room(h, nname + nvalue) || !field_room(h)) return NGHTTP2_ERR_CALLBACK_FAILURE;
   if (nname > 0 && name[0] == ':') {
@@ -163,7 +162,7 @@ static int refusal(const ml_http2 *h, const char **why) {
     *why = "the request's head is too large";
     return 431;
   }
-  if (p->path.n > h->settings->max_line) {
+  if (p->path.n > h->max_line) {
     *why = "the request's target is too long";
     return 414;
   }

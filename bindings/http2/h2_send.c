@@ -10,17 +10,6 @@ static inline ml_h2stream *find(nghttp2_session *session, int32_t id) {
   return nghttp2_session_get_stream_user_data(session, id);
 }
 
-/* RFC 9113, 8.1: the rest of the request is not needed. Told so at once, some peers would not
-** look at the answer: nothing more of it is let through, and they have a while. */
-static int rest(ml_h2stream *x) {
-  if (x->h->lingering_time <= 0)
-    return nghttp2_submit_rst_stream(x->h->session, 0, x->id, NGHTTP2_NO_ERROR);
-  x->flags |= H2S_DISCARD | H2S_RESTING;
-  x->send_since = ml__loop_time(x->h->loop);
-  ml__h2_watch_stream(x);
-  return 0;
-}
-
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
   ml_h2stream *x;
   if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR)
@@ -31,7 +20,7 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void 
   if (x == NULL) return 0;
   x->flags |= H2S_ENDED;
   ml__h2_earn(x->h, 4);
-  return (x->flags & H2S_EOF) ? 0 : rest(x);
+  return (x->flags & H2S_EOF) ? 0 : x->h->role->ended(x);
 }
 
 static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t room,

@@ -7,6 +7,7 @@
 ** open -> leaving (the last GOAWAY goes out; streams that are open end) -> over (nghttp2's
 ** session is deleted, next() gives nil) -> freed when nobody refers to it.
 */
+#include <math.h>
 #include <string.h>
 
 #include "h2.h"
@@ -78,10 +79,16 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
   return 0;
 }
 
+/* Is it a head that somebody wants? Trailers of requests are not. */
+static bool heard(const ml_http2 *h, const nghttp2_frame *f) {
+  return f->hd.type == NGHTTP2_HEADERS &&
+         (h->role->client || f->headers.cat == NGHTTP2_HCAT_REQUEST);
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
   ml_http2 *h = ud;
   (void)session;
-  if (f->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  if (!heard(h, f)) return 0;
   ml__h2_head_begin(h);
   h->head_since = ml__loop_time(h->loop);
   h->flags |= H2_HEAD;
@@ -91,67 +98,33 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, vo
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uint8_t *name,
                      size_t nname, const uint8_t *value, size_t nvalue, uint8_t flags, void *ud) {
-  (void)session;
-  (void)flags;
-  if (f->hd.type != NGHTTP2_HEADERS || f->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-  return ml__h2_head_add(ud, (const char *)name, nname, (const char *)value, nvalue);
-}
-
-static void wake_next(ml_http2 *h) {
-  ml_op *op = h->next;
-  h->next = NULL;
-  if (op != NULL) ml__op_wake(op);
-}
-
-/* A request's head is complete. */
-static int on_request(ml_http2 *h, const nghttp2_frame *f) {
-  ml_hhead *head;
-  const char *why = NULL;
-  int status = ml__h2_head_end(h, &head, &why);
   ml_h2stream *x;
-  h->flags &= ~(uint32_t)H2_HEAD;
-  if (h->flags & H2_CALM) return 0;
-  if (status == 0 && head == NULL) return NGHTTP2_ERR_CALLBACK_FAILURE;
-  if (status == 0 && h->nlive >= H2_STREAMS) { /* handlers of streams that were reset still run */
-    ml__alloc(ml__h2_alloc(h), head, ml__hhead_size(head), 0);
-    return nghttp2_submit_rst_stream(h->session, 0, f->hd.stream_id, NGHTTP2_REFUSED_STREAM);
-  }
-  x = ml__h2_stream_new(h, f->hd.stream_id, head);
-  if (x == NULL) {
-    if (head != NULL) ml__alloc(ml__h2_alloc(h), head, ml__hhead_size(head), 0);
-    return NGHTTP2_ERR_CALLBACK_FAILURE;
-  }
-  nghttp2_session_set_stream_user_data(h->session, x->id, x);
-  x->flags |= (f->hd.flags & NGHTTP2_FLAG_END_STREAM) ? H2S_EOF : H2S_BODY;
-  if (h->parse.method.n == 4 && memcmp(h->parse.text + h->parse.method.at, "HEAD", 4) == 0)
-    x->flags |= H2S_HEADONLY;
-  if (status != 0) {
-    ml__h2_answer(x, status, why);
-    return 0;
-  }
-  if ((head->flags & ML_HH_CONTINUE) && !(x->flags & H2S_EOF)) x->flags |= H2S_CONTINUE;
-  x->body_since = x->send_since = ml__loop_time(h->loop);
-  ml__list_append(&h->waiting, &x->link);
-  wake_next(h);
-  return 0;
+  int rc;
+  (void)flags;
+  if (!heard(ud, f)) return 0;
+  rc = ml__h2_head_add(ud, (const char *)name, nname, (const char *)value, nvalue);
+  if (rc == NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE && (x = find(session, f->hd.stream_id)) != NULL)
+    x->flags |= H2S_LARGE;
+  return rc;
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
   ml_http2 *h = ud;
   ml_h2stream *x;
+  int rc = 0;
+  if (heard(h, f)) {
+    h->flags &= ~(uint32_t)H2_HEAD;
+    rc = h->role->head(h, f);
+    if (rc != 0 || !h->role->client) return rc;
+  }
   switch (f->hd.type) {
   case NGHTTP2_HEADERS:
-    if (f->headers.cat == NGHTTP2_HCAT_REQUEST) return on_request(h, f); /* fall through */
   case NGHTTP2_DATA:
     x = f->hd.flags & NGHTTP2_FLAG_END_STREAM ? find(session, f->hd.stream_id) : NULL;
     if (x != NULL) ml__h2_stream_eof(x);
     break;
-  case NGHTTP2_SETTINGS: h->flags |= H2_GREETED; break;
-  case NGHTTP2_PING:
-    if ((f->hd.flags & NGHTTP2_FLAG_ACK) && (h->flags & (H2_SHUTDOWN | H2_LEAVING)) == H2_SHUTDOWN)
-      ml__h2_leave(h, NGHTTP2_NO_ERROR);
-    break;
-  default: break;
+  case NGHTTP2_SETTINGS: h->flags |= H2_GREETED; /* fall through */
+  default: h->role->frame(h, f); break;
   }
   return 0;
 }
@@ -168,18 +141,14 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
   return 0;
 }
 
-#define RESET_COST 8
-
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *ud) {
   ml_http2 *h = ud;
   ml_h2stream *x = find(session, id);
-  bool lost = error != NGHTTP2_NO_ERROR;
-  if (lost) ml__h2_charge(h, RESET_COST);
+  bool lost = h->role->closing(h, x, error);
   if (x == NULL) return 0;
   nghttp2_session_set_stream_user_data(session, id, NULL);
-  if (!(x->flags & H2S_ENDED)) lost = true;
   ml__h2_stream_closed(x, lost);
-  if (h->nstreams == 0) {
+  if (h->nstreams == 0 && !(h->flags & H2_OVER)) {
     h->idle_since = ml__loop_time(h->loop);
     ml__h2_watch(h);
   }
@@ -191,64 +160,17 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *f, in
   (void)session;
   (void)f;
   ml__h2_fault(h, nghttp2_strerror(code));
-  ml__h2_charge(h, RESET_COST);
+  ml__h2_charge(h, H2_RESET_COST);
   return 0;
 }
 
 /* ---- the job ---- */
 
-/* (stream): the task that the exchange has named is cancelled. */
-static int cancel_task(lua_State *L) {
-  ml_h2stream *x = lua_touserdata(L, 1);
-  int pin = x->task;
-  x->task = 0;
-  ml__pushpinned(L, pin);
-  ml__unpin(L, pin);
-  lua_pushliteral(L, "the peer has gone");
-  ml__task_cancel(L, 2);
-  return 0;
-}
-
-static int tell_bad(lua_State *L) {
-  const ml_h2stream *x = lua_touserdata(L, 1);
-  ml__pushpinned(L, x->h->pin);
-  ml__hsettings_tell(L, 2, x->bad, x->why, &x->h->s->peer);
-  return 0;
-}
-
-/* (session): what the peer has done wrong. */
-static int tell_fault(lua_State *L) {
-  ml_http2 *h = lua_touserdata(L, 1);
-  const char *fault = h->fault;
-  h->fault = NULL;
-  ml__pushpinned(L, h->pin);
-  ml__hsettings_tell(L, 2, (h->flags & H2_CALM) ? 429 : 400, fault, &h->s->peer);
-  return 0;
-}
-
-static void tell_gone(lua_State *L, ml_http2 *h) {
-  if (h->fault != NULL && h->s != NULL && lua_checkstack(L, 8)) {
-    lua_pushcfunction(L, tell_fault);
-    lua_pushlightuserdata(L, h);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-  }
-  while (!ml__list_empty(&h->gone)) {
-    ml_h2stream *x = ml__containerof(h->gone.next, ml_h2stream, link);
-    ml__list_remove(&x->link);
-    if (lua_checkstack(L, 8) && (x->task != 0 || (x->flags & H2S_BAD))) {
-      lua_pushcfunction(L, x->task != 0 ? cancel_task : tell_bad);
-      lua_pushlightuserdata(L, x);
-      if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-    }
-    ml__h2_stream_unref(x);
-  }
-}
-
 static void run(ml_evloop *loop, ml_job *job) {
   ml_http2 *h = ml__containerof(job, ml_http2, job);
   h->refs++;
   if (ml__h2_alive(h) && !ml__h2_full(h)) ml__h2_flush(loop->L, h);
-  tell_gone(loop->L, h);
+  h->role->tell(loop->L, h);
   ml__h2_release(h);
 }
 
@@ -275,6 +197,7 @@ static void over(ml_http2 *h);
 static void received(ml_http2 *h, const char *p, size_t n) {
   ssize_t rc;
   if (!ml__h2_alive(h) || (h->flags & H2_CALM)) return;
+  h->suspect_since = INFINITY;
   h->flags |= H2_INSIDE;
   rc = nghttp2_session_mem_recv(h->session, (const uint8_t *)p, n);
   h->flags &= ~(uint32_t)H2_INSIDE;
@@ -308,7 +231,7 @@ static void sink_lost(lua_State *L, ml_stream *s) {
   if (h == NULL) return;
   over(h);
   h->flags &= ~(uint32_t)H2_LINGER;
-  wake_next(h);
+  h->role->over(h);
   ml__timer_stop(h->loop, &h->timer);
   ml__list_remove(&h->timer.job.link);
 }
@@ -356,7 +279,7 @@ static void over(ml_http2 *h) {
   }
   session_del(h, session);
   ml__h2_head_free(h);
-  wake_next(h);
+  h->role->over(h);
   ml__h2_release(h);
 }
 
@@ -386,27 +309,12 @@ void ml__h2_release(ml_http2 *h) {
   ml__timer_stop(h->loop, &h->timer);
   ml__list_remove(&h->timer.job.link);
   ml__list_remove(&h->job.link);
-  ml__unpin(h->http->net->engine->L, h->pin);
+  if (h->pin != 0) ml__unpin(h->http->net->engine->L, h->pin);
   if (s != NULL) {
     if (s->target == h) s->target = NULL;
     ml__stream_unref(s);
   }
-  ml__alloc(ml__h2_alloc(h), h, sizeof *h, 0);
-}
-
-void ml__http2_shutdown(ml_http2 *h) {
-  if (!ml__h2_alive(h) || (h->flags & (H2_SHUTDOWN | H2_LEAVING))) return;
-  h->flags |= H2_SHUTDOWN;
-  h->quiet_since = ml__loop_time(h->loop);
-  if (h->nstreams == 0) {
-    ml__h2_leave(h, NGHTTP2_NO_ERROR);
-    return;
-  }
-  /* requests that are on their way are still served: RFC 9113, 6.8 */
-  nghttp2_submit_shutdown_notice(h->session);
-  nghttp2_submit_ping(h->session, 0, NULL);
-  ml__h2_watch(h);
-  ml__h2_schedule(h);
+  ml__alloc(ml__h2_alloc(h), h, h->size, 0);
 }
 
 void ml__http2_close(ml_http2 *h) {
@@ -414,12 +322,11 @@ void ml__http2_close(ml_http2 *h) {
   h->refs++;
   over(h);
   h->flags &= ~(uint32_t)H2_LINGER;
-  wake_next(h);
+  h->role->over(h);
   if (s != NULL) ml__stream_close(s);
   ml__h2_release(h);
 }
 
-bool ml__http2_busy(const ml_http2 *h) { return h->nstreams > 0 || h->nlive > 0; }
 bool ml__http2_over(const ml_http2 *h) { return (h->flags & H2_OVER) != 0; }
 
 void ml__http2_unref(ml_http2 *h) {
@@ -444,40 +351,12 @@ void ml__h2_reset(ml_h2stream *x, uint32_t error) {
   ml__h2_schedule(h);
 }
 
-/* ---- requests ---- */
-
-int ml__http2_next(lua_State *L, ml_http2 *h, ml_op *op) {
-  if (!ml__list_empty(&h->waiting)) {
-    ml_h2stream *x = ml__containerof(h->waiting.next, ml_h2stream, link);
-    ml__h2_exchange_push(L, x);
-    ml__h2_push_method(L, x);
-    ml__h2_push_path(L, x);
-    return 3;
-  }
-  if ((h->flags & (H2_OVER | H2_LINGER)) == H2_OVER) {
-    lua_pushnil(L);
-    return 1;
-  }
-  h->next = op;
-  return ML_PARK;
-}
-
-void ml__http2_unwait(ml_http2 *h, const ml_op *op) {
-  if (h->next == op) h->next = NULL;
-}
-
 /* ---- making ---- */
 
 static int make_session(ml_http2 *h) {
   nghttp2_mem mem = {h, mem_alloc, mem_free, mem_calloc, mem_realloc};
   nghttp2_session_callbacks *cb = NULL;
   nghttp2_option *opt = NULL;
-  nghttp2_settings_entry settings[] = {
-      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, H2_STREAMS},
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW},
-      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, h->settings->max_head},
-      {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
-  };
   int rc = nghttp2_session_callbacks_new(&cb);
   if (rc == 0) rc = nghttp2_option_new(&opt);
   if (rc == 0) {
@@ -491,43 +370,48 @@ static int make_session(ml_http2 *h) {
     ml__h2_send_callbacks(cb);
     nghttp2_option_set_no_auto_window_update(opt, 1);
     nghttp2_option_set_no_closed_streams(opt, 1);
-    rc = nghttp2_session_server_new3(&h->session, cb, h, opt, &mem);
+    rc = h->role->client ? nghttp2_session_client_new3(&h->session, cb, h, opt, &mem)
+                         : nghttp2_session_server_new3(&h->session, cb, h, opt, &mem);
   }
   nghttp2_option_del(opt);
   nghttp2_session_callbacks_del(cb);
-  if (rc == 0)
-    rc = nghttp2_submit_settings(h->session, 0, settings, sizeof settings / sizeof settings[0]);
-  if (rc == 0) rc = nghttp2_session_set_local_window_size(h->session, 0, 0, H2_CONN_WINDOW);
-  return rc;
+  return rc == 0 ? h->role->greet(h) : rc;
 }
 
-ml_http2 *ml__http2_new(lua_State *L, ml_stream *s, int idx, const char *p, size_t n) {
-  ml_hsettings *settings = ml__checkhsettings(L, idx);
+/* A session of that role, in a block of that size, with the settings at idx; not begun. */
+ml_http2 *ml__h2_new(lua_State *L, const ml_h2role *role, size_t size, int idx, ml_stream *s) {
   ml_http *http = ml__http(L);
   int pin = ml__pin(L, idx);
-  ml_http2 *h = ml__alloc(http->net->engine->alloc, NULL, 0, sizeof *h);
+  ml_http2 *h = ml__alloc(http->net->engine->alloc, NULL, 0, size);
   if (h != NULL) {
-    memset(h, 0, sizeof *h);
+    memset(h, 0, size);
     h->refs = 1;
+    h->role = role;
+    h->size = size;
     h->http = http;
-    h->settings = settings;
-    h->lingering_time = settings->lingering_time;
     h->pin = pin;
     h->loop = s->loop;
+    h->suspect_since = INFINITY;
     ml__list_init(&h->streams);
     ml__list_init(&h->waiting);
     ml__list_init(&h->gone);
     ml__list_init(&h->blocks);
     ml__list_init(&h->job.link);
     h->job.run = run;
+    role->init(L, h, idx);
   }
   if (h == NULL || make_session(h) != 0) {
     if (h != NULL) session_del(h, h->session);
-    if (h != NULL) ml__alloc(ml__h2_alloc(h), h, sizeof *h, 0);
+    if (h != NULL) ml__alloc(http->net->engine->alloc, h, size, 0);
     ml__unpin(L, pin);
     luaL_error(L, "not enough memory");
     return NULL;
   }
+  return h;
+}
+
+/* It takes the stream over, of which n bytes have come already. */
+void ml__h2_begin(ml_http2 *h, ml_stream *s, const char *p, size_t n) {
   h->s = s;
   ml__stream_ref(s);
   s->sink = &ml__h2_sink;
@@ -535,5 +419,4 @@ ml_http2 *ml__http2_new(lua_State *L, ml_stream *s, int idx, const char *p, size
   ml__h2_guard_init(h);
   if (n > 0) received(h, p, n);
   ml__h2_schedule(h);
-  return h;
 }

@@ -12,14 +12,13 @@
 /* ---- life ---- */
 
 static int want(ml_readsource *src, ml_evloop *loop);
-static void push_error(lua_State *L, ml_readsource *src);
 static void taken(ml_readsource *src);
 static void reader_gone(ml_readsource *src);
 
 ml_h2stream *ml__h2_stream_new(ml_http2 *h, int32_t id, ml_hhead *head) {
-  ml_h2stream *x = ml__alloc(ml__h2_alloc(h), NULL, 0, sizeof *x);
+  ml_h2stream *x = ml__alloc(ml__h2_alloc(h), NULL, 0, h->role->stream);
   if (x == NULL) return NULL;
-  memset(x, 0, sizeof *x);
+  memset(x, 0, h->role->stream);
   x->refs = 1;
   x->id = id;
   x->h = h;
@@ -31,7 +30,7 @@ ml_h2stream *ml__h2_stream_new(ml_http2 *h, int32_t id, ml_hhead *head) {
   ml__list_append(&h->streams, &x->all);
   h->nstreams++;
   x->source.want = want;
-  x->source.error = push_error;
+  x->source.error = h->role->body_error;
   x->source.taken = taken;
   x->source.gone = reader_gone;
   return x;
@@ -60,7 +59,8 @@ void ml__h2_stream_unref(ml_h2stream *x) {
   if (x->task != 0) ml__unpin(e->L, x->task);
   if (x->trailers != NULL) ml__h2_trailers_free(h, x->trailers);
   if (x->head != NULL) ml__alloc(e->alloc, x->head, ml__hhead_size(x->head), 0);
-  ml__alloc(e->alloc, x, sizeof *x, 0);
+  if (h->role->stream_free != NULL) h->role->stream_free(x);
+  ml__alloc(e->alloc, x, h->role->stream, 0);
   ml__h2_release(h);
 }
 
@@ -149,14 +149,6 @@ void ml__h2_body_late(ml_h2stream *x) {
   wake_reading(x);
 }
 
-static void push_error(lua_State *L, ml_readsource *src) {
-  const ml_h2stream *x = ml__containerof(src, const ml_h2stream, source);
-  if (x->flags & H2S_LATE)
-    ml__http_error(L, "RequestTimeout", 408, "the request's body does not come");
-  else
-    ml__error_uv(L, UV_ECONNRESET, "read of the request's body failed");
-}
-
 static void reader_gone(ml_readsource *src) {
   ml_h2stream *x = ml__containerof(src, ml_h2stream, source);
   x->reader = NULL;
@@ -239,6 +231,7 @@ void ml__h2_stream_closed(ml_h2stream *x, bool lost) {
   if (!(x->flags & H2S_EOF) && x->reader != NULL) ml__reader_fail(x->reader);
   wake_reading(x);
   ml__wake_all(&x->drains, NULL);
+  if (h->role->stream_closed != NULL) h->role->stream_closed(x);
   if (!(x->flags & (H2S_GIVEN | H2S_BAD))) ml__list_remove(&x->link);
   if (lost && x->task != 0) ml__h2_tell(x);
   ml__h2_stream_unref(x);
