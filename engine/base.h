@@ -81,6 +81,8 @@ typedef enum {
   ML_T_EXCHANGE, /* a request and its response */
   ML_T_HEADERS,
   ML_T_H2EXCHANGE, /* of HTTP/2 */
+  ML_T_H2CLIENT,   /* of HTTP/2, a client's connection */
+  ML_T_H2CALL,     /* and its requests with their responses */
   ML_T_HOSTED,     /* an object of the host's */
   ML_T_USER        /* bindings may count on from here */
 } ml_objtype;

@@ -29,12 +29,14 @@ typedef struct ml_h2stream ml_h2stream;
 ** where no Lua may. */
 typedef struct ml_h2role {
   bool client;
-  size_t stream;                                      /* the size of one: ml_h2stream first */
-  const char *ours;                                   /* what is sent: "response" or "request" */
+  size_t stream;             /* the size of one: ml_h2stream first */
+  const char *ours, *theirs; /* what is sent and what comes: "response", "request" */
   void (*init)(lua_State *L, ml_http2 *h, int idx);   /* the settings are at idx */
   int (*greet)(ml_http2 *h);                          /* SETTINGS; gives errors of nghttp2's */
   int (*head)(ml_http2 *h, const nghttp2_frame *f);   /* one has come; errors of nghttp2's */
   void (*frame)(ml_http2 *h, const nghttp2_frame *f); /* one of another type */
+  /* Something is written to a stream that is closed: raises, or it is dropped. */
+  void (*drop)(lua_State *L, const ml_h2stream *x, const char *fname);
   int (*ended)(ml_h2stream *x); /* our last frame was sent, the peer's has not come */
   /* x (or NULL) is being closed: true if that is against the rules. */
   bool (*closing)(ml_http2 *h, ml_h2stream *x, uint32_t error);
@@ -43,6 +45,7 @@ typedef struct ml_h2role {
   void (*over)(ml_http2 *h);               /* nothing comes any more: who waits is woken */
   void (*tell)(lua_State *L, ml_http2 *h); /* in the job */
   void (*body_error)(lua_State *L, ml_readsource *src); /* pushes why a body has ended */
+  void (*too_large)(lua_State *L, size_t limit);        /* pushes an error */
   double (*deadline)(const ml_http2 *h);                /* of the session itself; or INFINITY */
   double (*stream_deadline)(const ml_h2stream *x);
   void (*expired)(ml_http2 *h, double now);
@@ -254,10 +257,47 @@ void ml__h2_watch(ml_http2 *h); /* something has begun that has a deadline */
 void ml__h2_watch_stream(ml_h2stream *x);
 void ml__h2_linger(ml_http2 *h); /* the session is over: drops what comes, then closes */
 
+/* ---- messages that are sent (h2_message.c) ---- */
+
+#define H2_FIELDS 48 /* on the C stack */
+
+typedef struct ml_h2fields {
+  nghttp2_nv few[H2_FIELDS], *nv;
+  size_t n;
+  bool has_length, date, server; /* were among the headers */
+  uint64_t length;
+  char status[4], number[24];
+} ml_h2fields;
+
+void ml__h2_fields_init(ml_h2fields *d);
+void ml__h2_put(ml_h2fields *d, const char *name, size_t nname, const char *value, size_t nvalue);
+#define H2_PUT(d, name, value, n) ml__h2_put(d, name, sizeof(name) - 1, value, n)
+void ml__h2_put_length(ml_h2fields *d, uint64_t n);
+/* The array of names and values at idx, or nothing. What d holds lies in Lua's strings, which
+** the array keeps. Room for `more` fields of the caller's is made. */
+void ml__h2_put_headers(lua_State *L, ml_http *h, ml_h2fields *d, int idx, const char *fname,
+                        size_t more);
+static inline bool ml__h2_is_open(const ml_h2stream *x) {
+  return ml__h2_alive(x->h) && (x->flags & H2S_OPEN);
+}
+/* Queues the string at idx, if the peer is still there. */
+void ml__h2_queue(lua_State *L, ml_h2stream *x, int idx);
+/* Pushes nil, or what waits until the peer has taken most of what was written; returns 1. */
+int ml__h2_push_drain(lua_State *L, ml_h2stream *x);
+extern const luaL_Reg ml__h2_body_methods[];
+
+/* ---- what both sides' exchanges have of what comes (h2_incoming.c) ---- */
+
+enum { H2_UV_READER = 1 }; /* user values of exchanges */
+
+ml_h2stream *ml__h2_check(lua_State *L); /* of the exchange at 1, of either side */
+const ml_hhead *ml__h2_check_head(lua_State *L, const char *fname); /* its: raises if it has none */
+extern const luaL_Reg ml__h2_message_methods[];
+
 /* ---- exchanges (h2_exchange.c, h2_respond.c) ---- */
 
 void ml__h2_exchange_push(lua_State *L, ml_h2stream *x);
-ml_h2stream *ml__h2_check(lua_State *L); /* of the exchange at 1 */
+ml_h2stream *ml__h2_check_served(lua_State *L); /* of the server's exchange at 1 */
 void ml__h2_push_method(lua_State *L, const ml_h2stream *x);
 void ml__h2_push_path(lua_State *L, const ml_h2stream *x);
 extern const luaL_Reg ml__h2_respond_methods[];

@@ -2,6 +2,7 @@
 ** being answered; and how such a session ends: gracefully, or of a peer that does not keep time.
 */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "h2.h"
@@ -75,7 +76,18 @@ static void push_error(lua_State *L, ml_readsource *src) {
   if (x->flags & H2S_LATE)
     ml__http_error(L, "RequestTimeout", 408, "the request's body does not come");
   else
-    ml__error_uv(L, UV_ECONNRESET, "read of the request's body failed");
+    ml__http_gone(L, ML_HTTP_CUT);
+}
+
+static void too_large(lua_State *L, size_t limit) {
+  char text[96];
+  snprintf(text, sizeof text, "the request's body has more than %zu bytes", limit);
+  ml__http_error(L, "PayloadTooLarge", 413, text);
+}
+
+static void drop(lua_State *L, const ml_h2stream *x, const char *fname) {
+  (void)x;
+  ml__http_raise_gone(L, fname);
 }
 
 /* ---- what is to be told to Lua ---- */
@@ -238,15 +250,18 @@ static int greet(ml_http2 *h) {
 static const ml_h2role role = {
     .stream = sizeof(ml_h2stream),
     .ours = "response",
+    .theirs = "request",
     .init = init,
     .greet = greet,
     .head = on_request,
     .frame = on_frame,
+    .drop = drop,
     .ended = rest,
     .closing = closing,
     .over = wake_next,
     .tell = tell,
     .body_error = push_error,
+    .too_large = too_large,
     .deadline = deadline,
     .stream_deadline = stream_deadline,
     .expired = expired,
