@@ -110,6 +110,7 @@ describe("docs/reference.md", function()
       require("socket")
       return require("socket.core").Socket
     end,
+    bar = function() return require("asyncio.progress").Progress end,
     buffer = function() return require("socket.core").Buffer end,
   }
   for object, methods in pairs(make) do

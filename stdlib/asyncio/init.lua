@@ -43,6 +43,7 @@ local parts = {
   { "datagrams", " open_datagram " },
   { "stdio", " stdin stdout stderr " },
   { "pipes", " connect_read_pipe connect_write_pipe " },
+  { "progress", " progress " },
 }
 
 --- Names that stand for a whole part.
