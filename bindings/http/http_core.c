@@ -404,6 +404,8 @@ int ml__open_http(lua_State *L) {
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", s_gc}, {NULL, NULL}};
   luaL_newlib(L, functions);
+  lua_pushliteral(L, "moonloop/" ML_VERSION_STRING);
+  lua_setfield(L, -2, "software");
   ml__newtype(L, ML_T_MAKER, "http.Settings", methods, meta);
   lua_setfield(L, -2, "Settings");
   ml__open_hbody(L);

@@ -137,7 +137,8 @@ local function of_response(err, asked, http)
     return M.timeout(err.kind, asked, err.limit)
   elseif isinstance(err, http.BadResponse) then
     local why = err.why or reason_of(err)
-    return make(M.ClientResponseError, asked, why, { status = 400, cause = err, history = asked and asked.history or {} })
+    local fields = { status = 400, cause = err, history = asked and asked.history or {} }
+    return make(M.ClientResponseError, asked, why, fields)
   elseif isinstance(err, http.Disconnected) then
     return make(M.ServerDisconnectedError, asked, "Server disconnected", { cause = err, code = err.code })
   elseif isinstance(err, http.PayloadError) then

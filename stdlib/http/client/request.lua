@@ -1,0 +1,451 @@
+--- Requests before they are sent: what a call's arguments and the session's defaults come to. Everything that can be
+--- checked without the network is checked here, at the call.
+
+local Headers = require("http.core").Headers
+local core = require "asyncio.core"
+local errors = require "http.client.errors"
+local misuse = require "asyncio.misuse"
+local timeouts = require "http.client.timeout"
+local tracing = require "http.client.tracing"
+local urls = require "url"
+
+local blame, describe = misuse.blame, misuse.describe
+local find, format, lower, sub, upper = string.find, string.format, string.lower, string.sub, string.upper
+
+local M = {}
+
+-- ---- RequestInfo ----
+
+--- What was asked: of responses and errors.
+---@class http.RequestInfo
+---@field method string
+---@field url url.URL without its fragment
+---@field real_url url.URL
+---@field headers http.Headers as they were sent
+local RequestInfo = { __name = "RequestInfo" }
+RequestInfo.__index = RequestInfo
+M.RequestInfo = setmetatable(RequestInfo, {
+  __name = "class RequestInfo",
+  __call = function(cls, url, method, headers, real_url)
+    return setmetatable({ url = url, method = method, headers = headers, real_url = real_url or url }, cls)
+  end,
+})
+
+--- Headers of the array {name, value, name, value...}.
+---@param lines string[]
+---@return http.Headers
+function M.headers_of(lines)
+  local headers = Headers()
+  for i = 1, #lines, 2 do headers:add(lines[i], lines[i + 1]) end
+  return headers
+end
+
+-- ---- URLs ----
+
+--- What a session keeps of a URL that it has seen.
+---@class http.client.Entry
+---@field url url.URL without user, password and fragment
+---@field real_url url.URL with its fragment
+---@field auth any BasicAuth of user and password
+---@field host string of the header Host
+---@field place any where a connector connects to
+---@field target string
+---@field lines string[]? the headers of a request that has none of its own
+---@field typed table<string, string[]>? the same with a Content-Type
+
+local schemes = { http = "http", https = "https", ws = "http", wss = "https" }
+
+local function bad_url(class, method, url, reason, cause)
+  error(errors.make(class, { method = method, url = url }, reason, { cause = cause }), 0)
+end
+
+--- Text, or a URL, as an absolute one. Raises InvalidURL, NonHttpUrlClientError, TypeError.
+---@param base url.URL? the session's base_url
+---@return url.URL
+local function parse(base, method, url)
+  local ok, parsed = pcall(urls.parse, url)
+  if not ok then
+    if type(url) ~= "string" then
+      blame(core.TypeError, format("%s: url: a string or URL was expected, got %s", lower(method), describe(url)))
+    end
+    bad_url(errors.InvalidURL, method, url, parsed.message or tostring(parsed), parsed)
+  end
+  if base and not parsed.scheme then
+    ok, parsed = pcall(base.join, base, parsed)
+    if not ok then bad_url(errors.InvalidURL, method, url, parsed.message, parsed) end
+  end
+  if not parsed.scheme then
+    bad_url(errors.InvalidUrlClientError, method, url, "the URL has no scheme, and the session no base_url")
+  end
+  return parsed
+end
+
+local function host_header(url)
+  local host = url.raw_host or url.host
+  if find(host, ":", 1, true) then host = "[" .. host:gsub("%%.*", "") .. "]" end
+  local port = url.explicit_port
+  return port and not url:is_default_port() and format("%s:%d", host, port) or host
+end
+
+--- Takes a URL apart for a request.
+---@param session http.ClientSession
+---@param method string
+---@param url string|url.URL
+---@param opts? table the request's options: ssl, proxy...
+---@param upgrade? boolean for a WebSocket
+---@return http.client.Entry
+function M.entry(session, method, url, opts, upgrade)
+  local parsed = parse(session._base, method, url)
+  local scheme = schemes[parsed.scheme]
+  if not scheme or (scheme ~= parsed.scheme and not upgrade) then
+    local reason = format("the scheme is '%s': http and https can be requested", parsed.scheme)
+    bad_url(errors.NonHttpUrlClientError, method, url, reason)
+  end
+  local host = parsed.raw_host or parsed.host
+  if not host or host == "" then bad_url(errors.InvalidURL, method, url, "the URL has no host") end
+  if scheme ~= parsed.scheme then parsed = parsed:with_scheme(scheme) end
+  local auth
+  if parsed.raw_user or parsed.raw_password then
+    auth = require("http.client.auth").BasicAuth.from_url(parsed)
+    parsed = parsed:with_user(nil)
+  end
+  local plain = parsed.raw_fragment ~= "" and parsed:with_fragment(nil) or parsed
+  local entry = { url = plain, real_url = parsed, auth = auth, host = host_header(plain) }
+  M.set_place(session, entry, opts, upgrade)
+  return entry
+end
+
+--- The proxy of the environment, for sessions with trust_env.
+local function with_environment(session, entry, opts)
+  if not session._trust_env or opts and opts.proxy ~= nil then return opts end
+  local proxy, auth = require("http.client.proxy").from_environment(entry.url)
+  if not proxy then return opts end
+  local all = {}
+  for key, value in next, opts or {} do all[key] = value end
+  all.proxy, all.proxy_auth = proxy, all.proxy_auth or auth
+  return all
+end
+
+--- Finds out where to connect to.
+function M.set_place(session, entry, opts, upgrade)
+  opts = with_environment(session, entry, opts)
+  local defaults = session._place_options
+  local how = { ssl = defaults.ssl, proxy = defaults.proxy, proxy_auth = defaults.proxy_auth }
+  for _, key in ipairs { "ssl", "server_hostname", "proxy", "proxy_auth", "proxy_headers" } do
+    if opts and opts[key] ~= nil then how[key] = opts[key] end
+  end
+  if how.proxy == false then how.proxy = nil end
+  if upgrade then how.http2 = false end
+  local place = require("http.client.place").new(entry.url, how, "request")
+  entry.place = place
+  entry.target = entry.url.path_qs
+  if place.absolute then entry.target = tostring(entry.url) end
+end
+
+-- ---- headers ----
+
+local function skips(session, opts)
+  local more = opts and opts.skip_auto_headers
+  if not more then return session._skip end
+  local all = setmetatable({}, { __index = session._skip })
+  for _, name in ipairs(M.check_names(more, "skip_auto_headers")) do all[lower(name)] = true end
+  return all
+end
+
+--- A list of header names as an option; raises TypeError.
+function M.check_names(list, what)
+  if type(list) ~= "table" then
+    blame(core.TypeError, format("%s: a list of names was expected, got %s", what, describe(list)))
+  end
+  for _, name in ipairs(list) do
+    if type(name) ~= "string" then
+      blame(core.TypeError, format("%s: names of headers were expected, got %s", what, describe(name)))
+    end
+  end
+  return list
+end
+
+--- Headers of an option. Raises TypeError and ValueError: for names that are no token, for line breaks in values.
+---@param value any
+---@param what string
+---@return http.Headers
+function M.make_headers(value, what)
+  if type(value) ~= "table" and type(value) ~= "userdata" then
+    blame(core.TypeError, format("%s: a table or Headers was expected, got %s", what, describe(value)))
+  end
+  local ok, headers = pcall(Headers, value)
+  if ok then return headers end
+  local err = headers
+  if type(err) ~= "table" then error(err, 0) end
+  local text = tostring(err.message):gsub("^.-Headers: ", "")
+  blame(core.isinstance(err, core.ValueError) and core.ValueError or core.TypeError, what .. ": " .. text)
+end
+
+--- The defaults, with what the request has of its own in place of those of the same names.
+---@param defaults http.Headers
+---@param own http.Headers?
+---@return http.Headers
+function M.merge(defaults, own)
+  if not own then return defaults end
+  if #defaults == 0 then return own end
+  local all = Headers()
+  local lines = defaults:array()
+  for i = 1, #lines, 2 do
+    if not own:contains(lines[i]) then all:add(lines[i], lines[i + 1]) end
+  end
+  all:extend(own)
+  return all
+end
+
+--- The array of a request's headers, without cookies and what depends on its body.
+---@param session http.ClientSession
+---@param entry http.client.Entry
+---@param own http.Headers the session's and the request's
+---@param skip table<string, boolean>
+---@return string[]
+function M.lines(session, entry, own, skip)
+  local lines, n = {}, 0
+  local function add(name, value)
+    lines[n + 1], lines[n + 2] = name, value
+    n = n + 2
+  end
+  if not own:contains("Host") then add("Host", entry.host) end
+  local array = own:array()
+  for i = 1, #array, 2 do add(array[i], tostring(array[i + 1])) end
+  if not skip.accept and not own:contains("Accept") then add("Accept", "*/*") end
+  if not skip["accept-encoding"] and not own:contains("Accept-Encoding") then
+    add("Accept-Encoding", session._accept_encoding)
+  end
+  if not skip["user-agent"] and not own:contains("User-Agent") then add("User-Agent", session._agent) end
+  local more = entry.place.headers
+  for i = 1, more and #more or 0, 2 do add(more[i], more[i + 1]) end
+  return lines
+end
+
+-- ---- bodies ----
+
+local function given(opts)
+  local data, json = opts.data, opts.json
+  if data ~= nil and json ~= nil then
+    blame(core.ValueError, "data and json: one of the two was expected, not both")
+  end
+  return data, json
+end
+
+-- JSON of a value; raises what says which argument it was.
+local function serialize(session, value)
+  local encode = session._json_serialize or require("json").encode
+  local ok, text = pcall(encode, value)
+  if not ok then
+    local err = text
+    local reason = type(err) == "table" and err.message or tostring(err)
+    local class = core.isinstance(err, core.ValueError) and core.ValueError or core.TypeError
+    local place = misuse.place()
+    error(class(format("%sjson: %s", place and place .. ": " or "", reason), { cause = err }), 0)
+  end
+  if type(text) ~= "string" then
+    blame(core.TypeError, "json_serialize: a string was expected of it, got " .. describe(text))
+  end
+  return text
+end
+
+--- body, content_type, payload: see http.client.payload.
+local function body_of(session, opts, own)
+  local data, json = given(opts)
+  local body, kind, payload
+  if json ~= nil then
+    body, kind = serialize(session, json), "application/json"
+  elseif data ~= nil then
+    body, kind, payload = require("http.client.payload").of(data, own:get("Content-Type"))
+  else
+    return nil
+  end
+  local compress = opts.compress
+  if compress then
+    if compress == true then compress = "deflate" end
+    if compress ~= "gzip" and compress ~= "deflate" and compress ~= "br" then
+      blame(core.ValueError, "compress: 'gzip', 'deflate', 'br' or true was expected, got " .. tostring(compress))
+    elseif own:contains("Content-Encoding") then
+      blame(core.ValueError, "compress cannot be set if Content-Encoding is in the headers")
+    end
+    body, payload = require("http.client.payload").compressed(body, payload, compress)
+  end
+  return body, kind, payload, compress or nil
+end
+
+-- ---- requests ----
+
+local OPTIONS = {
+  "params", "data", "json", "cookies", "headers", "skip_auto_headers", "auth", "allow_redirects", "max_redirects",
+  "compress", "chunked", "expect100", "raise_for_status", "read_until_eof", "proxy", "proxy_auth", "proxy_headers",
+  "timeout", "ssl", "server_hostname", "trace_request_ctx", "auto_decompress", "max_body_size",
+}
+M.OPTIONS = OPTIONS
+
+local kinds = {
+  allow_redirects = "boolean", chunked = "boolean", expect100 = "boolean", read_until_eof = "boolean",
+  auto_decompress = "boolean", max_redirects = "integer", max_body_size = "integer",
+}
+local known = {}
+for _, name in ipairs(OPTIONS) do known[name] = kinds[name] or true end
+
+local function check_options(opts, who)
+  if type(opts) ~= "table" then
+    blame(core.TypeError, format("%s: a table of keyword arguments was expected, got %s", who, describe(opts)))
+  end
+  for key, value in next, opts do
+    local kind = known[key]
+    if not kind then
+      local names = table.concat(OPTIONS, ", ")
+      blame(core.TypeError, format("%s() got an unexpected keyword argument '%s' (expected: %s)", who, key, names))
+    elseif kind ~= true and type(value) ~= kind and math.type(value) ~= kind then
+      blame(core.TypeError, format("%s: %s: a%s was expected, got %s", who, key,
+        kind == "integer" and "n integer" or " boolean", describe(value)))
+    elseif kind == "integer" and value < 0 then
+      blame(core.ValueError, format("%s: %s: 0 or more was expected, got %d", who, key, value))
+    end
+  end
+end
+
+--- A method in capitals; raises TypeError, ValueError for what is no token.
+---@param method any
+---@return string
+function M.check_method(method)
+  if type(method) ~= "string" then
+    blame(core.TypeError, "request: method: a string was expected, got " .. describe(method))
+  elseif not find(method, "^[%w!#$%%&'*+.^_`|~-]+$") then
+    blame(core.ValueError, format("request: method: %q is none: letters, digits and !#$%%&'*+.^_`|~- are", method))
+  end
+  return upper(method)
+end
+
+---@class http.client.Request
+---@field session http.ClientSession
+---@field method string
+---@field url url.URL
+---@field entry http.client.Entry
+---@field own http.Headers what the session and the request have of headers
+---@field lines string[]
+---@field body string|integer|boolean|nil
+---@field payload any
+---@field timeout http.ClientTimeout
+---@field deadline number? loop time; set when it begins
+---@field history http.ClientResponse[]
+---@field traces http.client.Traces?
+
+--- A request that has been checked. Raises TypeError, ValueError, InvalidURL.
+---@param session http.ClientSession
+---@param method string in capitals
+---@param url string|url.URL
+---@param opts? table
+---@param upgrade? boolean
+---@return http.client.Request
+function M.make(session, method, url, opts, upgrade)
+  opts = opts or {}
+  check_options(opts, lower(method))
+  local own = session._headers
+  if opts.headers ~= nil then own = M.merge(own, M.make_headers(opts.headers, "headers")) end
+  local special = opts.ssl ~= nil or opts.proxy ~= nil or opts.proxy_auth ~= nil or opts.proxy_headers ~= nil
+    or opts.server_hostname ~= nil or upgrade
+  local entry
+  if opts.params ~= nil then
+    local parsed = parse(session._base, method, url)
+    local ok, extended = pcall(parsed.extend_query, parsed, opts.params)
+    if not ok then
+      local text = tostring(type(extended) == "table" and extended.message or extended):gsub("^.-URL:[%w_]+: ", "")
+      blame(core.isinstance(extended, core.ValueError) and core.ValueError or core.TypeError, "params: " .. text)
+    end
+    url = extended
+  end
+  entry = special and M.entry(session, method, url, opts, upgrade) or session:_entry(method, url)
+  local auth = opts.auth
+  if auth ~= nil then
+    if not require("http.client.auth").is(auth) then
+      blame(core.TypeError, "auth: a BasicAuth or DigestAuth was expected, got " .. describe(auth))
+    elseif entry.auth then
+      blame(core.ValueError, "auth: the URL has a user, too: one of the two was expected")
+    end
+  end
+  auth = auth or entry.auth
+  if auth and own:contains("Authorization") then
+    blame(core.ValueError, "auth: there is a header Authorization, too: one of the two was expected")
+  end
+  local body, kind, payload, coding = body_of(session, opts, own)
+  local redirects = opts.allow_redirects
+  if redirects == nil then redirects = method ~= "HEAD" end
+  local decompress, limit = opts.auto_decompress, opts.max_body_size
+  return {
+    session = session, method = method, url = entry.url, entry = entry, own = own, skip = skips(session, opts),
+    body = body, kind = kind, payload = payload, coding = coding, chunked = opts.chunked,
+    expect = opts.expect100, auth = auth or session._auth and not own:contains("Authorization") and session._auth
+      or nil,
+    cookies = opts.cookies, redirects = redirects, max_redirects = opts.max_redirects or session._max_redirects,
+    raise = opts.raise_for_status, decompress = decompress, max_body_size = limit, upgrade = upgrade,
+    timeout = opts.timeout == nil and session._timeout or timeouts.of(opts.timeout, "timeout"),
+    place_options = special and opts or nil, history = {},
+    traces = tracing.of(session, session._trace_configs, opts.trace_request_ctx),
+  }
+end
+
+-- ---- what goes over the wire ----
+
+local function with(lines, name, value)
+  local n = #lines
+  local all = table.move(lines, 1, n, 1, {})
+  all[n + 1], all[n + 2] = name, value
+  return all
+end
+M.with = with
+
+-- Content-Type, for a request whose other headers are the session's.
+local function typed(entry, lines, kind)
+  local cache = entry.typed
+  if not cache then
+    cache = {}
+    entry.typed = cache
+  end
+  local all = cache[kind]
+  if not all then
+    all = with(lines, "Content-Type", kind)
+    if #kind < 64 then cache[kind] = all end
+  end
+  return all
+end
+
+--- The headers of the request, complete: what it has itself, cookies, authorization, type of the body.
+---@param req http.client.Request
+---@return string[]
+function M.complete(req)
+  local session, entry, own = req.session, req.entry, req.own
+  local plain = own == session._headers and req.skip == session._skip
+  local lines = plain and entry.lines or M.lines(session, entry, own, req.skip)
+  if plain and not session._exposed then entry.lines = lines end
+  local kind = req.kind
+  if kind and not req.skip["content-type"] and not own:contains("Content-Type") then
+    lines = plain and not session._exposed and typed(entry, lines, kind) or with(lines, "Content-Type", kind)
+  end
+  if req.coding then lines = with(lines, "Content-Encoding", req.coding) end
+  if req.expect and not own:contains("Expect") then lines = with(lines, "Expect", "100-continue") end
+  local cookie = session._jar:cookie_header(entry.url, req.cookies)
+  if cookie then
+    local given_cookies = own:get("Cookie")
+    if given_cookies then
+      lines = table.move(lines, 1, #lines, 1, {})
+      for i = 1, #lines, 2 do
+        if lower(lines[i]) == "cookie" then lines[i + 1] = given_cookies .. "; " .. cookie end
+      end
+    else
+      lines = with(lines, "Cookie", cookie)
+    end
+  end
+  if req.auth then
+    local text = type(req.body) == "string" and req.body or nil
+    local value = req.auth:authorize(req.method, entry.url, text, req.payload)
+    if value then lines = with(lines, "Authorization", value) end
+  end
+  return lines
+end
+
+
+
+return M

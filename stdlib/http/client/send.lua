@@ -1,0 +1,366 @@
+--- The way of a request: a connection, the request on it, the response's head; again when a connection that had waited
+--- in the pool turns out to be gone, when credentials are asked for, and where redirects lead.
+
+local ClientResponse = require("http.client.response").ClientResponse
+local core = require "asyncio.core"
+local errors = require "http.client.errors"
+local http = require "http.client.core"
+local redirects = require "http.client.redirects"
+local request = require "http.client.request"
+
+local async, await, catch = core.async, core.await, core.catch
+local create_task, isinstance = core.create_task, core.isinstance
+local complete, make_response = request.complete, ClientResponse._make
+
+local M = {}
+
+--- Requests that may be sent again when nobody knows whether the server has seen them (RFC 9110, 9.2.2).
+M.idempotent = { GET = true, HEAD = true, OPTIONS = true, TRACE = true, PUT = true, DELETE = true }
+--- Those that have no body unless they are given one.
+local bodiless = { GET = true, HEAD = true, OPTIONS = true, TRACE = true, CONNECT = true }
+
+--- How often a request is sent again on another connection.
+local MAX_RETRIES <const> = 2
+--- How long a request with a body waits for 100 Continue, seconds.
+local CONTINUE_TIMEOUT <const> = 1
+
+-- ---- the body ----
+
+-- An exchange whose writes are told to those who trace.
+local function traced(req, x)
+  local proxy = {}
+  function proxy.write(_, data)
+    req.traces:send("request_chunk_sent", { method = req.method, url = req.url, chunk = data })
+    return x:write(data)
+  end
+  return setmetatable(proxy, {
+    __index = function(_, name)
+      return function(_, ...) return x[name](x, ...) end
+    end,
+  })
+end
+
+local function write(req, x)
+  if req.expect then
+    local ok, continued = pcall(await, require("asyncio").wait_for(x:continued(), CONTINUE_TIMEOUT))
+    if ok and not continued then return end -- a final answer: the body is not wanted
+  end
+  local out = req.traces and req.traces:hears("request_chunk_sent") and traced(req, x) or x
+  if req.payload then
+    await(req.payload:write(out))
+  else
+    local drain = out:write(req.body)
+    if drain then await(drain) end
+  end
+  local drain = x:finish()
+  if drain then await(drain) end
+end
+
+local function close_payload(req)
+  local payload = req.payload
+  if payload then payload:close() end
+end
+
+-- The task that sends a body while the response is waited for. What fails here is told by who waits.
+local write_body = async(function(req, x)
+  local ok, err = catch(write, req, x)
+  req.writing = nil
+  if req.finished then close_payload(req) end
+  if ok then return end
+  if isinstance(err, core.CancelledError) then error(err, 0) end
+  req.failure = err
+  x:abort()
+end, "ClientSession.write_body")
+
+--- Is the body sent by a task, and what does the exchange take in its place?
+local function framing(req)
+  local body = req.body
+  if body == nil and not bodiless[req.method] then return "", false end
+  local written = req.payload ~= nil
+  if type(body) == "string" and (req.chunked or req.expect) then
+    body, written = not req.chunked and #body, true
+    if req.chunked then body = true end
+  elseif req.chunked and body ~= nil then
+    body = true
+  end
+  return body, written
+end
+
+-- ---- one exchange ----
+
+local function stop_writer(req)
+  local writer = req.writing
+  if writer then
+    req.writing = nil
+    writer:cancel()
+  end
+end
+
+-- Sends the request on the connection and waits for the head of the response; nil and the error if that fails.
+local function exchange(req, conn, lines)
+  local session, entry = req.session, req.entry
+  local body, written = framing(req)
+  req.failure = nil
+  local ok, x = pcall(conn.request, conn, req.method, entry.target, lines, body)
+  if not ok then
+    session._connector:release(conn, false)
+    return nil, x
+  end
+  x:deadline(req.deadline, req.timeout.sock_read)
+  local traces = req.traces
+  local status
+  ok, status = catch(function()
+    if traces then
+      traces:send("request_headers_sent", { method = req.method, url = req.url, headers = request.headers_of(lines) })
+      if not written and type(body) == "string" and body ~= "" then
+        traces:send("request_chunk_sent", { method = req.method, url = req.url, chunk = body })
+      end
+    end
+    if written then req.writing = create_task(write_body(req, x)) end
+    return await(x:response())
+  end)
+  if not ok then
+    stop_writer(req)
+    x:abort()
+    session._connector:release(conn, false)
+    return nil, req.failure or status
+  end
+  local decompress, limit = req.decompress, req.max_body_size
+  if decompress == nil then decompress = session._auto_decompress end
+  local resp = make_response {
+    status = status, method = req.method, _x = x, _conn = conn, _entry = entry, _lines = lines, _session = session,
+    _decompress = decompress, _limit = limit or session._max_body_size, _traces = traces, _writer = req.writing,
+  }
+  if not req.upgrade and x:over() then resp:_settle() end
+  return resp
+end
+M.exchange = exchange
+
+-- May it be sent again?
+local function replayable(req)
+  local payload = req.payload
+  return payload == nil or payload.replayable == true
+end
+
+local function may_retry(req, err, reused)
+  if type(err) ~= "table" or not replayable(req) then return false end
+  if isinstance(err, http.Disconnected) then
+    if err.retry then return true end
+    return reused and not err.began and M.idempotent[req.method]
+  end
+  local reset = isinstance(err, core.OSError) and (err.code == "ECONNRESET" or err.code == "EPIPE")
+  return reset and reused and M.idempotent[req.method] or false
+end
+
+-- A connection for the request; was it used before?
+local function connect(req)
+  local connector, place = req.session._connector, req.entry.place
+  local traces = req.traces
+  local conn = connector:take(place)
+  local reused = conn ~= nil
+  if not conn then
+    local timeout = req.timeout
+    conn, reused = connector:connect(place, req, traces, {
+      deadline = req.deadline, connect = timeout.connect, sock_connect = timeout.sock_connect, total = timeout.total,
+    })
+  end
+  if reused and traces then
+    local ok, err = catch(traces.send, traces, "connection_reuseconn", {})
+    if not ok then
+      connector:release(conn, true)
+      error(err, 0)
+    end
+  end
+  return conn, reused
+end
+
+--- What a script gets to see of an error.
+local function told(req, err)
+  if err == req.failure and not isinstance(err, core.OSError) then return err end -- of the script's own iterator
+  if isinstance(err, http.TimeoutError) or isinstance(err, core.TimeoutError) and err.kind == "total" then
+    local timeout = req.timeout
+    return errors.timeout(err.kind, req, err.kind == "total" and timeout.total or timeout.sock_read)
+  end
+  return errors.translate(err, req)
+end
+
+-- One request, one response, whatever connections that takes.
+local function send(req)
+  local retries = 0
+  while true do
+    local lines = complete(req)
+    local ok, conn, reused = catch(connect, req)
+    if not ok then error(told(req, conn), 0) end
+    local resp, err = exchange(req, conn, lines)
+    if resp then return resp end
+    if retries == MAX_RETRIES or not may_retry(req, err, reused) then error(told(req, err), 0) end
+    retries = retries + 1
+  end
+end
+
+-- ---- cookies, credentials, redirects ----
+
+local function note_cookies(req, resp)
+  if resp._x:header("Set-Cookie") then
+    req.session._jar:update_from(req.entry.url, resp.headers:getall("Set-Cookie"))
+  end
+end
+
+-- Does the server ask for credentials that there are?
+local function challenged(req, resp)
+  local auth = req.auth
+  if not auth then return false end
+  if auth.informed and resp._x:header("Authentication-Info") then
+    auth:informed(req.entry.url, resp._x:header("Authentication-Info"))
+  end
+  if resp.status ~= 401 or not auth.challenged then return false end
+  req.challenges = (req.challenges or 0) + 1
+  if req.challenges > 2 or not replayable(req) then return false end
+  return auth:challenged(req.entry.url, resp.headers:getall("WWW-Authenticate"))
+end
+
+local function without(headers, names)
+  local all = headers:copy()
+  for _, name in ipairs(names) do all[name] = nil end
+  return all
+end
+
+local of_a_body = { "Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Location",
+  "Transfer-Encoding", "Expect" }
+local of_the_user = { "Authorization", "Cookie", "Proxy-Authorization" }
+
+local function drop_body(req)
+  req.method = "GET"
+  close_payload(req)
+  req.body, req.kind, req.payload, req.coding, req.chunked, req.expect = nil, nil, nil, nil, nil, nil
+  req.own = without(req.own, of_a_body)
+end
+
+local function too_many(req, resp)
+  resp:close()
+  local first = req.history[1]
+  local reason = ("%d redirects: more than max_redirects allows"):format(#req.history)
+  error(errors.make(errors.TooManyRedirects, first, reason,
+    { status = resp.status, headers = resp.headers, history = req.history }), 0)
+end
+
+-- The place of the next request.
+local function set_entry(req, asked, to)
+  local session, options = req.session, req.place_options
+  local same = to.host == req.entry.url.host
+  local ok, entry
+  if options or req.upgrade then
+    local all = {}
+    for key, value in next, options or {} do
+      if key ~= "server_hostname" or same then all[key] = value end
+    end
+    ok, entry = pcall(request.entry, session, req.method, to, all, req.upgrade)
+  else
+    ok, entry = pcall(session._entry, session, req.method, to)
+  end
+  if not ok then
+    local class = isinstance(entry, errors.NonHttpUrlClientError) and errors.NonHttpUrlRedirectClientError
+      or errors.InvalidUrlRedirectClientError
+    if not isinstance(entry, errors.InvalidURL) then error(entry, 0) end
+    error(errors.make(class, asked, "a redirect: " .. tostring(entry.message), { cause = entry }), 0)
+  end
+  req.entry, req.url = entry, entry.url
+end
+
+-- Makes the request into the one that the response redirects to; false if it does not say where.
+local function redirect(req, resp)
+  local location = resp._x:header("Location") or resp._x:header("URI")
+  if req.traces then
+    req.traces:send("request_redirect",
+      { method = req.method, url = req.url, headers = req.own, response = resp })
+  end
+  local history = req.history
+  history[#history + 1] = resp
+  if req.max_redirects > 0 and #history >= req.max_redirects then too_many(req, resp) end
+  if not location then
+    history[#history] = nil
+    return false
+  end
+  resp:release()
+  local from = req.entry.real_url
+  local to = redirects.target(resp, from, location)
+  if redirects.to_get(resp.status, req.method) then
+    drop_body(req)
+  elseif not replayable(req) then
+    local reason = ("the redirect (%d) asks for the body again, which cannot be sent twice"):format(resp.status)
+    error(errors.make(errors.RedirectClientError, resp, reason, { status = resp.status, location = location }), 0)
+  end
+  if not redirects.trusts(from, to) then
+    req.auth, req.cookies = nil, nil
+    req.own = without(req.own, of_the_user)
+  end
+  req.challenges = nil
+  set_entry(req, resp, to)
+  if req.entry.auth then req.auth = req.entry.auth end
+  return true
+end
+
+-- ---- the whole of it ----
+
+local function check_status(req, resp)
+  local raise = req.raise
+  if raise == nil then raise = req.session._raise_for_status end
+  if not raise then return end
+  if raise == true then return resp:raise_for_status() end
+  local ok, err = catch(function()
+    local result = raise(resp)
+    if core.isawaitable(result) then await(result) end
+  end)
+  if not ok then
+    resp:release()
+    error(err, 0)
+  end
+end
+
+local function course(req, resp)
+  while true do
+    resp = resp or send(req)
+    note_cookies(req, resp)
+    if challenged(req, resp) then
+      resp:release()
+    elseif not (req.redirects and redirects.statuses[resp.status] and redirect(req, resp)) then
+      break
+    end
+    resp = nil
+  end
+  if #req.history > 0 then rawset(resp, "history", req.history) end
+  check_status(req, resp)
+  return resp
+end
+
+--- Sends a request that has been made, or goes on with one whose response is there. Awaits by itself.
+---@param req http.client.Request
+---@param resp? http.ClientResponse
+---@return http.ClientResponse
+function M.run(req, resp)
+  local traces = req.traces
+  local ok, result = catch(function()
+    if traces then traces:send("request_start", { method = req.method, url = req.url, headers = req.own }) end
+    local response = course(req, resp)
+    if traces then
+      local all = { method = req.method, url = req.url, headers = req.own, response = response }
+      local told_ok, err = catch(traces.send, traces, "request_end", all)
+      if not told_ok then
+        response:close()
+        error(err, 0)
+      end
+    end
+    return response
+  end)
+  req.finished = true
+  if not req.writing then close_payload(req) end
+  if ok then return result end
+  if traces then
+    traces:send("request_exception", { method = req.method, url = req.url, headers = req.own, exception = result })
+  end
+  error(result, 0)
+end
+
+M.told, M.may_retry = told, may_retry
+
+return M
