@@ -56,7 +56,7 @@ end
 local function check(text, size)
   local list = ranges.parse(text, size)
   local function wrong(what)
-    error(("fuzz.seed %d: %s for %q of %d bytes"):format(seed, what, text, size))
+    error(("seed %d: %s for %q of %d bytes"):format(fuzz.seed, what, text, size))
   end
   if type(list) ~= "table" then return end
   local set = model(text, size)
