@@ -22,7 +22,6 @@
 ** well enough when a slice began. */
 #define STRIDE_MOST 64
 #define SHORT 20000
-#define STALE 100000
 /* Slices that a task may go on for where it cannot be suspended. */
 #define PATIENCE 10
 
@@ -247,14 +246,14 @@ void ml__meter_stamp(ml_meter *m) {
   if (m->dog == NULL) return;
   now = uv_hrtime();
   elapsed = now - atomic_load_explicit(&s->at, memory_order_relaxed);
-  if (elapsed >= STALE)
+  if (elapsed >= ML_METER_STALE)
     s->stride = 1;
   else if (elapsed < SHORT && s->stride < STRIDE_MOST)
     s->stride *= 2;
   /* who reads what follows sees this too; no fence, which ThreadSanitizer does not know */
   atomic_store_explicit(&s->serial, 0, memory_order_relaxed);
   atomic_store_explicit(&s->at, now, memory_order_release);
-  if (now - s->cpu_at >= STALE) {
+  if (now - s->cpu_at >= ML_METER_STALE) {
     s->cpu_at = now;
     atomic_store_explicit(&s->cpu, cpu_time(), memory_order_release);
   }

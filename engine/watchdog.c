@@ -22,7 +22,6 @@
 /* ns. With the time that a thread takes to wake, a slice's end is seen within 1 ms. */
 #define INTERVAL 850000 /* the least between two looks that find nothing wrong */
 #define CLOSE 400000    /* a stamp as young tells well enough when a slice began */
-#define STALE 100000    /* what a stamp's processor time may be behind it */
 /* Looks at idle engines before the watchdog sleeps until one runs. */
 #define IDLE_LOOKS 4
 #define MAX_SIGNALS 8
@@ -130,7 +129,7 @@ static bool first_seen(ml_dog *d, uint64_t serial, uint64_t now) {
   d->seen = serial;
   if (of == serial && of == atomic_load_explicit(&s->serial, memory_order_relaxed)) {
     d->began = at;
-    d->cpu = cpu + STALE;
+    d->cpu = cpu + ML_METER_STALE;
     return true;
   }
   d->began = now;
