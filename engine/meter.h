@@ -35,7 +35,7 @@ typedef struct ml_meter {
     uint32_t stride;            /* between two of them, while slices are short */
     _Atomic uint64_t serial;    /* which slice; 0: it is being written */
     _Atomic uint64_t at;        /* ns */
-    _Atomic uint64_t cpu;       /* the thread's processor time then, or up to that much before it, ns */
+    _Atomic uint64_t cpu;       /* the thread's processor time then or up to that before, ns */
     uint64_t cpu_at;            /* when that was read */
   } stamp;
   _Atomic sig_atomic_t armed;   /* the phase is not FREE, or a kill is wanted: hooks are set */
