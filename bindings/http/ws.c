@@ -12,6 +12,23 @@ static int ws_abort(lua_State *L) {
   return 0;
 }
 
+/* on_end(connection, fn, ...): the loop calls fn when the connection is over, or collected. What it refers to
+** stays alive until then: not the connection, please. */
+static int ws_on_end(lua_State *L) {
+  ml_ws *ws = check(L);
+  ml_job *job;
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  if (ws->loop->closed) return ml__error(L, "RuntimeError", "Event loop is closed");
+  if (ws->on_end != NULL) return ml__error(L, "RuntimeError", "on_end was called before");
+  job = ml__handle_new(L, 2, lua_gettop(L) - 2, ws->loop);
+  ml__handle_pin(L, -1);
+  if (ws->obj.flags & ML_WS_GONE)
+    ml__ready(ws->loop, job);
+  else
+    ws->on_end = job;
+  return 0;
+}
+
 /* ---- looking ---- */
 
 static int ws_closed(lua_State *L) {
@@ -204,10 +221,11 @@ static int f_key(lua_State *L) {
 }
 
 int ml__open_ws(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"abort", ws_abort},         {"closed", ws_closed}, {"close_code", ws_close_code},
-      {"exception", ws_exception}, {"writer", ws_writer}, {"feed", ws_feed},
-      {"feed_eof", ws_feed_eof},   {"output", ws_output}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"abort", ws_abort},           {"closed", ws_closed},
+                                     {"close_code", ws_close_code}, {"exception", ws_exception},
+                                     {"writer", ws_writer},         {"feed", ws_feed},
+                                     {"feed_eof", ws_feed_eof},     {"output", ws_output},
+                                     {"on_end", ws_on_end},         {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", ws_tostring}, {"__gc", ws_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"new", f_new}, {"accept", f_accept}, {"key", f_key}, {NULL, NULL}};

@@ -141,7 +141,8 @@ typedef struct ml_ws {
   ml_timer beat;
   uint8_t npong;
   uint8_t pong[ML_WS_CONTROL];
-  ml_bytes out; /* without a stream: what was sent */
+  ml_job *on_end; /* a handle, pinned, to be run when the connection is over; or NULL */
+  ml_bytes out;   /* without a stream: what was sent */
 } ml_ws;
 
 extern const ml_sink ml__ws_sink;

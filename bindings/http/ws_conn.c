@@ -82,6 +82,17 @@ static void wake_receiver(ml_ws *ws) {
   if (op != NULL) ml__wsop_wake(op);
 }
 
+/* Who asked to be told of the end is: by the loop, unless that is closed. */
+static void tell_end(ml_ws *ws) {
+  ml_job *j = ws->on_end;
+  ws->on_end = NULL;
+  if (j == NULL) return;
+  if (ws->loop->closed)
+    ml__handle_drop(ws->net->engine->L, j);
+  else
+    ml__ready(ws->loop, j);
+}
+
 /* The connection is over: all who wait are told. */
 static void gone(ml_ws *ws) {
   ws->obj.flags |= ML_WS_GONE;
@@ -93,6 +104,7 @@ static void gone(ml_ws *ws) {
   wake_receiver(ws);
   wake_list(&ws->senders);
   wake_list(&ws->closers);
+  tell_end(ws);
 }
 
 /* Nothing more is to be sent: the connection is closed when all is written. */
@@ -487,6 +499,8 @@ static void sink_forget(ml_stream *s) {
   ml_ws *ws = s->target;
   ws->obj.flags |= ML_WS_GONE;
   if (ws->close_code == 0) ws->close_code = ML_WSC_ABNORMAL;
+  if (ws->on_end != NULL) ml__handle_drop(ws->net->engine->L, ws->on_end);
+  ws->on_end = NULL;
 }
 
 static void sink_yield(ml_stream *s, ml_bytes *to) {
@@ -547,6 +561,7 @@ void ml__ws_init(ml_ws *ws, ml_net *net, ml_evloop *loop) {
 void ml__ws_free(ml_ws *ws) {
   ml_stream *s = ws->s;
   if (ws->net == NULL) return;
+  tell_end(ws);
   ml__timer_stop(ws->loop, &ws->beat);
   ml__list_remove(&ws->beat.job.link);
   ml__timer_stop(ws->loop, &ws->linger);

@@ -488,6 +488,50 @@ describe("Sending by a WebSocket", function()
   end)
 end)
 
+describe("on_end of a WebSocket", function()
+  it("tells of the end once: after both close frames, an abort, the peer's end", function()
+    for _, finish in ipairs {
+      function(ws) ws:feed(close(1000)) return await(ws:receive()) end,
+      function(ws) ws:abort() end,
+      function(ws) ws:feed_eof() end,
+      function(ws) ws:feed(text("\xff")) end,
+    } do
+      run(function()
+        local ws, told = server(), {}
+        ws:on_end(function(...) told[#told + 1] = table.concat({ ... }, " ") end, "a", "b")
+        finish(ws)
+        assert.same({}, told) -- by the loop, not by whoever ended it
+        await(asyncio.sleep(0))
+        ws:abort()
+        await(asyncio.sleep(0))
+        assert.same({ "a b" }, told)
+      end)
+    end
+  end)
+
+  it("tells at once of a connection that is over, and of one that was collected", function()
+    run(function()
+      local told, over = 0, server()
+      over:abort()
+      over:on_end(function() told = told + 1 end)
+      do server():on_end(function() told = told + 10 end) end
+      collectgarbage()
+      collectgarbage()
+      await(asyncio.sleep(0))
+      assert.equal(11, told)
+    end)
+  end)
+
+  it("is asked for once, with a function", function()
+    run(function()
+      local ws = server()
+      helper.raises("function expected", ws.on_end, ws, 1)
+      ws:on_end(print)
+      helper.raises(asyncio.RuntimeError, ws.on_end, ws, print)
+    end)
+  end)
+end)
+
 describe("The heartbeat of a WebSocket", function()
   it("pings who is silent, and goes on when there is an answer", function()
     run(function()
