@@ -16,6 +16,7 @@ int ml__open_brotli(lua_State *L);
 int ml__open_ws(lua_State *L);
 int ml__open_http(lua_State *L);
 int ml__open_httpweb(lua_State *L);
+int ml__open_httpclient(lua_State *L);
 #endif
 #ifdef ML_WITH_IDN
 int ml__open_idna(lua_State *L);
@@ -47,6 +48,7 @@ const ml_module ml__bindings[] = {
     {"http.ws", ml__open_ws},
     {"http.core", ml__open_http},
     {"http.web.core", ml__open_httpweb},
+    {"http.client.core", ml__open_httpclient},
 #endif
 #ifdef ML_WITH_IDN
     {"url.idna", ml__open_idna},

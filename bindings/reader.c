@@ -196,8 +196,10 @@ bool ml__reader_failed(lua_State *L, int idx) {
   if (!(r->obj.flags & ML_RD_ERROR)) { /* of the connection; made once */
     if (r->source != NULL)
       r->source->error(L, r->source);
-    else
+    else if (r->s != NULL)
       ml__stream_error(L, r->s);
+    else
+      ml__error_new(L, "RuntimeError", "what the reader was fed by is gone");
     lua_setiuservalue(L, idx, 2);
     r->obj.flags |= ML_RD_ERROR;
   }
@@ -608,10 +610,15 @@ static int r_gc(lua_State *L) {
   return 0;
 }
 
-ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit) {
-  ml_reader *r = ml__newobject(L, ML_T_READER, sizeof *r, 2);
+ml_reader *ml__reader_push_uv(lua_State *L, ml_net *net, size_t limit, int more) {
+  ml_reader *r = ml__newobject(L, ML_T_READER, sizeof *r, ML_RD_UV_OWN - 1 + more);
   r->net = net;
   r->limit = limit;
+  return r;
+}
+
+ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit) {
+  ml_reader *r = ml__reader_push_uv(L, net, limit, 0);
   r->s = s;
   if (s != NULL) ml__stream_ref(s);
   return r;

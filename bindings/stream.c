@@ -257,6 +257,18 @@ void ml__stream_reading(ml_stream *s) {
   }
 }
 
+void ml__stream_weaken(ml_stream *s, bool weak) {
+  if (weak == !!(s->flags & ML_S_WEAK)) return;
+  s->flags ^= ML_S_WEAK;
+  s->loop->idle += weak ? 1 : -1;
+  ml__watch_weaken(s->loop, &s->watch, weak);
+  if (s->flags & ML_S_CLOSED) return;
+  if (weak)
+    uv_unref(&s->u.handle);
+  else
+    uv_ref(&s->u.handle);
+}
+
 void ml__stream_start(ml_stream *s, const ml_sink *sink, void *target) {
   s->sink = sink;
   s->target = target;

@@ -166,7 +166,8 @@ enum {
   ML_S_RAGGED = 1 << 18,  /* the peer's end was none by the filter's rules */
   ML_S_MORE = 1 << 19,    /* a short read is not the last: see ml_watch */
   ML_S_LENT = 1 << 20,    /* a file goes out through its descriptor: no writing */
-  ML_S_AGAIN = 1 << 21    /* the server's handler is to run again when it has ended */
+  ML_S_AGAIN = 1 << 21,   /* the server's handler is to run again when it has ended */
+  ML_S_WEAK = 1 << 22     /* see ml__stream_weaken */
 };
 
 struct ml_stream {
@@ -222,6 +223,8 @@ void ml__stream_unref(ml_stream *s);
 /* Connects it to its sink and starts to read. */
 void ml__stream_start(ml_stream *s, const ml_sink *sink, void *target);
 void ml__stream_reading(ml_stream *s); /* makes libuv read, or not, as the flags say */
+/* An idle connection is no reason for the loop to go on, but is still looked at. */
+void ml__stream_weaken(ml_stream *s, bool weak);
 /* Reads from the socket, past libuv. Bytes, 0 at the end, UV_EAGAIN, or the error
 ** that the connection has just failed with. */
 ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n);
@@ -291,6 +294,9 @@ struct ml_reader {
 };
 enum { ML_RD_EOF = 1, ML_RD_FAILED = 2, ML_RD_ERROR = 4, ML_RD_PAUSED = 8, ML_RD_TOLD = 16 };
 ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit);
+/* One that a source will feed, with so many user values more, from ML_RD_UV_OWN on. */
+ml_reader *ml__reader_push_uv(lua_State *L, ml_net *net, size_t limit, int more);
+#define ML_RD_UV_OWN 3
 /* There are bytes to be read: true if the task that waits for them was woken to read
 ** them itself. */
 bool ml__reader_reads(ml_stream *s);

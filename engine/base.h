@@ -83,6 +83,9 @@ typedef enum {
   ML_T_H2EXCHANGE, /* of HTTP/2 */
   ML_T_H2CLIENT,   /* of HTTP/2, a client's connection */
   ML_T_H2CALL,     /* and its requests with their responses */
+  ML_T_HCSETTINGS, /* of the HTTP client */
+  ML_T_HCCONN,
+  ML_T_HCEXCHANGE,
   ML_T_HOSTED,     /* an object of the host's */
   ML_T_USER        /* bindings may count on from here */
 } ml_objtype;
@@ -436,15 +439,17 @@ void ml__open_limits(lua_State *L); /* replaces print and write, where there is 
 
 typedef struct ml_timer {
   double when;  /* loop time, seconds */
-  uint64_t seq; /* order of making: breaks ties */
-  size_t index; /* place in the heap + 1; 0: not scheduled */
-  ml_job job;   /* made ready when it is due */
+  uint64_t seq : 63; /* order of making: breaks ties */
+  uint64_t weak : 1; /* no reason for the loop to go on */
+  size_t index;      /* place in the heap + 1; 0: not scheduled */
+  ml_job job;        /* made ready when it is due */
 } ml_timer;
 
 void ml__timer_init(ml_timer *t, void (*run)(ml_evloop *, ml_job *));
 /* UV_ENOMEM if the heap cannot grow; t is then unaltered. */
 int ml__timer_start(ml_evloop *l, ml_timer *t, double when);
 void ml__timer_stop(ml_evloop *l, ml_timer *t); /* no-op when not scheduled */
+void ml__timer_weaken(ml_evloop *l, ml_timer *t, bool weak); /* scheduled or not */
 
 /* ---- watches ---- */
 
@@ -455,13 +460,15 @@ typedef struct ml_watch {
   /* From libuv's callback: no Lua. It may stop this watch, and no other. more: a short read
   ** is not the last one: the peer has ended, or it failed, or there is urgent data. */
   void (*ready)(struct ml_watch *w, bool more);
-  int fd; /* < 0: not watched */
+  int fd;    /* < 0: not watched */
+  bool weak; /* no reason for the loop to go on */
 } ml_watch;
 
 /* 0, or UV_ENOSYS where there is no such thing, or UV_E*. */
 int ml__watch_start(ml_evloop *l, ml_watch *w, int fd);
 void ml__watch_again(ml_evloop *l, ml_watch *w);
 void ml__watch_stop(ml_evloop *l, ml_watch *w); /* before the descriptor is closed */
+void ml__watch_weaken(ml_evloop *l, ml_watch *w, bool weak); /* watched or not */
 void ml__watches_close(ml_evloop *l);
 
 /* ---- loops ---- */
@@ -510,6 +517,7 @@ struct ml_evloop {
     ml_timer *timer;
   } * heap; /* 4-ary */
   size_t ntimers, heapcap;
+  size_t nweak; /* of them, that are weak */
   uint64_t timer_seq;
   uv_loop_t *uv;              /* made at first use: ml__loop_uv */
   uv_timer_t uvtimer;         /* the one uv timer under the heap; unref'd */
@@ -534,6 +542,7 @@ struct ml_evloop {
   ml_link closers;
   /* watches of signals: what tasks may wait for, but no reason to run on without them */
   int soft;
+  int idle;    /* connections that are no reason to run on, but may have something to say */
   int lasting; /* runs that do not end by themselves, like run_forever */
   bool has_factory, has_handler;
   double slow; /* slow_callback_duration, seconds */

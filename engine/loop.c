@@ -132,6 +132,7 @@ void ml__loop_close(lua_State *L, ml_evloop *l) {
     l->uv = NULL;
   }
   while (l->ntimers > 0) l->heap[--l->ntimers].timer->index = 0;
+  l->nweak = 0;
   ml__alloc(e->alloc, l->heap, l->heapcap * sizeof *l->heap, 0);
   l->heap = NULL;
   l->heapcap = 0;
@@ -197,7 +198,7 @@ static void take_inbox(ml_evloop *l) {
 
 bool ml__loop_alive(ml_evloop *l) {
   bool inbox;
-  if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > 0 || l->holds > 0 ||
+  if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > l->nweak || l->holds > 0 ||
       !ml__list_empty(&l->frames.waiting))
     return true;
   pthread_mutex_lock(&l->inbox_lock);
@@ -211,7 +212,7 @@ static void poll_uv(ml_evloop *l, double ms) {
   struct ml_dog *dog = l->engine->meter.dog;
   uint64_t before = uv_now(l->uv);
   if (ms == 0) {
-    bool quiet = l->soft > 0 && !uv_loop_alive(l->uv); /* then libuv would not look */
+    bool quiet = (l->soft > 0 || l->idle > 0) && !uv_loop_alive(l->uv); /* then libuv would not look */
     if (quiet) uv_ref((uv_handle_t *)&l->async);
     uv_run(l->uv, UV_RUN_NOWAIT);
     if (quiet) uv_unref((uv_handle_t *)&l->async);

@@ -60,6 +60,7 @@ int ml__timer_start(ml_evloop *l, ml_timer *t, double when) {
   }
   t->when = when;
   t->seq = ++l->timer_seq;
+  if (t->weak) l->nweak++;
   sift_up(l, l->ntimers++, when, t);
   return 0;
 }
@@ -70,6 +71,7 @@ void ml__timer_stop(ml_evloop *l, ml_timer *t) {
   double when;
   if (i-- == 0) return;
   t->index = 0;
+  if (t->weak) l->nweak--;
   last = l->heap[--l->ntimers].timer;
   when = l->heap[l->ntimers].when;
   if (last == t) return;
@@ -77,4 +79,10 @@ void ml__timer_stop(ml_evloop *l, ml_timer *t) {
     sift_up(l, i, when, last);
   else
     sift_down(l, i, when, last);
+}
+
+void ml__timer_weaken(ml_evloop *l, ml_timer *t, bool weak) {
+  if (t->weak == weak) return;
+  t->weak = weak;
+  if (t->index != 0) l->nweak += weak ? 1 : (size_t)-1;
 }

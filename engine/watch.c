@@ -21,7 +21,7 @@ struct ml_watches {
   ml_handlehead head; /* first */
   ml_evloop *loop;
   int epoll;
-  size_t n; /* watches */
+  size_t n, nweak; /* watches */
   uv_poll_t poll;
 };
 
@@ -59,7 +59,7 @@ static int open_watches(ml_evloop *l) {
   if (p == NULL) return rc;
   p->head.close = close_watches;
   p->loop = l;
-  p->n = 0;
+  p->n = p->nweak = 0;
   p->epoll = epoll_create1(EPOLL_CLOEXEC);
   rc = p->epoll < 0 ? uv_translate_sys_error(errno) : uv_poll_init(uv, &p->poll, p->epoll);
   if (rc < 0) {
@@ -77,6 +77,14 @@ static int control(const ml_evloop *l, int op, ml_watch *w) {
   return epoll_ctl(l->watches->epoll, op, w->fd, &ev) < 0 ? uv_translate_sys_error(errno) : 0;
 }
 
+/* Is there one that the loop has to go on for? */
+static void hold(struct ml_watches *p) {
+  if (p->n > p->nweak)
+    uv_ref((uv_handle_t *)&p->poll);
+  else
+    uv_unref((uv_handle_t *)&p->poll);
+}
+
 int ml__watch_start(ml_evloop *l, ml_watch *w, int fd) {
   int rc = l->watches == NULL ? open_watches(l) : 0;
   if (rc < 0) return rc;
@@ -87,7 +95,17 @@ int ml__watch_start(ml_evloop *l, ml_watch *w, int fd) {
     return rc;
   }
   if (l->watches->n++ == 0) uv_poll_start(&l->watches->poll, UV_READABLE, on_events);
+  if (w->weak) l->watches->nweak++;
+  hold(l->watches);
   return 0;
+}
+
+void ml__watch_weaken(ml_evloop *l, ml_watch *w, bool weak) {
+  if (w->weak == weak) return;
+  w->weak = weak;
+  if (w->fd < 0) return;
+  l->watches->nweak += weak ? 1 : (size_t)-1;
+  hold(l->watches);
 }
 
 void ml__watch_again(ml_evloop *l, ml_watch *w) {
@@ -99,7 +117,11 @@ void ml__watch_stop(ml_evloop *l, ml_watch *w) {
   if (w->fd < 0) return;
   control(l, EPOLL_CTL_DEL, w);
   w->fd = -1;
-  if (--p->n == 0 && !uv_is_closing((uv_handle_t *)&p->poll)) uv_poll_stop(&p->poll);
+  if (w->weak) p->nweak--;
+  p->n--;
+  if (uv_is_closing((uv_handle_t *)&p->poll)) return;
+  hold(p);
+  if (p->n == 0) uv_poll_stop(&p->poll);
 }
 
 void ml__watches_close(ml_evloop *l) {
@@ -114,6 +136,7 @@ int ml__watch_start(ml_evloop *l, ml_watch *w, int fd) {
 }
 void ml__watch_again(ml_evloop *l, ml_watch *w) { (void)l, (void)w; }
 void ml__watch_stop(ml_evloop *l, ml_watch *w) { (void)l, (void)w; }
+void ml__watch_weaken(ml_evloop *l, ml_watch *w, bool weak) { (void)l, (void)w, (void)weak; }
 void ml__watches_close(ml_evloop *l) { (void)l; }
 
 #endif
