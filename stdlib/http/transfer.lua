@@ -1,5 +1,6 @@
 --- Content-Transfer-Encodings (RFC 2045, 6): base64 and quoted-printable, undone while data comes in, and made while it
---- goes out. A decoder is a function: pieces go in, what they stand for comes out; without a piece it gives what is left.
+--- goes out. A decoder is a function: pieces go in, what they stand for comes out; without a piece it gives what is
+--- left.
 
 local core = require "asyncio.core"
 

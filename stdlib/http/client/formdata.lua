@@ -1,5 +1,5 @@
---- FormData: a form as browsers post it. Strings alone make it urlencoded; a file, a stream, or a field with a type or a
---- file name of its own make it multipart/form-data.
+--- FormData: a form as browsers post it. Strings alone make it urlencoded; a file, a stream, or a field with a type or
+--- a file name of its own make it multipart/form-data.
 
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
@@ -65,8 +65,8 @@ function FormData:add_field(name, value, opts)
   else
     field.payload = payload.make(value, field.content_type)
     if not field.payload then
-      misuse.blame(core.TypeError, ("add_field: '%s': a string, number, boolean, a File of fs.open, a stream with read(n) "
-        .. "or an iterator of strings was expected, got %s"):format(name, misuse.describe(value)))
+      misuse.blame(core.TypeError, ("add_field: '%s': a string, number, boolean, a File of fs.open, a stream with "
+        .. "read(n) or an iterator of strings was expected, got %s"):format(name, misuse.describe(value)))
     end
     field.filename = field.filename or field.payload.filename
   end
@@ -75,8 +75,8 @@ function FormData:add_field(name, value, opts)
   return self
 end
 
---- Adds fields: a MultiDict, a list of {name, value}, a table by name (in the order of its names; lists give a field for
---- each value). Raises TypeError.
+--- Adds fields: a MultiDict, a list of {name, value}, a table by name (in the order of its names; lists give a field
+--- for each value). Raises TypeError.
 ---@param fields table
 ---@return http.FormData # itself
 function FormData:add_fields(fields)

@@ -1,5 +1,5 @@
---- Multipart bodies, written (RFC 2046, RFC 7578): parts of any kind, one behind the other, each with headers of its own,
---- multipart itself if need be. The length is known when that of each part is; files go out as files.
+--- Multipart bodies, written (RFC 2046, RFC 7578): parts of any kind, one behind the other, each with headers of its
+--- own, multipart itself if need be. The length is known when that of each part is; files go out as files.
 
 local core = require "asyncio.core"
 local http_core = require "http.core"
@@ -197,8 +197,8 @@ function MultipartWriter:append(value, headers)
   if holds(value, self) then misuse.blame(core.ValueError, "append: a MultipartWriter cannot be a part of itself") end
   local p = payload.make(value)
   if not p then
-    misuse.blame(core.TypeError, ("append: a string, a File of fs.open, a stream with read(n), an iterator of strings or "
-      .. "a MultipartWriter was expected, got %s"):format(misuse.describe(value)))
+    misuse.blame(core.TypeError, ("append: a string, a File of fs.open, a stream with read(n), an iterator of strings "
+      .. "or a MultipartWriter was expected, got %s"):format(misuse.describe(value)))
   end
   local part = setmetatable({ payload = p, headers = all }, Part)
   if not all["Content-Type"] and p.content_type then all["Content-Type"] = p.content_type end

@@ -1,5 +1,5 @@
---- What a request sends: strings, forms, files, streams, whatever gives strings one after the other. A payload knows its
---- type, its length if that can be known, whether it can be sent once more, and writes itself to an exchange.
+--- What a request sends: strings, forms, files, streams, whatever gives strings one after the other. A payload knows
+--- its type, its length if that can be known, whether it can be sent once more, and writes itself to an exchange.
 
 local core = require "asyncio.core"
 local fs_core = require "fs.core"
@@ -39,8 +39,8 @@ function Payload:prepare()
   return self.size or true
 end
 
---- Writes itself to what has `write(data)` and `sendfile(file, offset, count)`, as exchanges have. Raises what its source
---- raises, and what the sink does.
+--- Writes itself to what has `write(data)` and `sendfile(file, offset, count)`, as exchanges have. Raises what its
+--- source raises, and what the sink does.
 ---@param x any
 ---@return any awaitable
 Payload.write = async(function(self, x) self:_write(x) end, "Payload.write")
@@ -234,8 +234,8 @@ local function refuse(value, what)
   elseif core.isawaitable(value) then
     hint = " (await it: what it gives can be sent)"
   end
-  misuse.blame(core.TypeError, ("%s: a string, a table of fields, FormData, MultipartWriter, a File of fs.open, a stream "
-    .. "with read(n), or an iterator of strings was expected, got %s%s"):format(what, misuse.describe(value), hint))
+  misuse.blame(core.TypeError, ("%s: a string, a table of fields, FormData, MultipartWriter, a File of fs.open, a "
+    .. "stream with read(n), or an iterator of strings was expected, got %s%s"):format(what, misuse.describe(value), hint))
 end
 
 local function of_object(value, content_type)
