@@ -77,12 +77,8 @@ local function framing(req)
   local body = req.body
   if body == nil and not bodiless[req.method] then return "", false end
   local written = req.payload ~= nil
-  if type(body) == "string" and (req.chunked or req.expect) then
-    body, written = not req.chunked and #body, true
-    if req.chunked then body = true end
-  elseif req.chunked and body ~= nil then
-    body = true
-  end
+  if type(body) == "string" and (req.chunked or req.expect) then body, written = #body, true end
+  if req.chunked and written then body = true end
   return body, written
 end
 
@@ -188,6 +184,7 @@ end
 local function send(req)
   local retries = 0
   while true do
+    if req.payload then req.body = req.payload:prepare() end
     local lines = complete(req)
     local ok, conn, reused = catch(connect, req)
     if not ok then error(told(req, conn), 0) end
