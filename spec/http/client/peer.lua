@@ -48,7 +48,7 @@ M.read_request = read_request
 ---@param f fun(session: any, url: (fun(path: string): string), log: table[])
 ---@param how table? { clock = "virtual" }
 function M.raw(answer, opts, f, how)
-  return asyncio.run(async(function()
+  local main = async(function()
     local log, connections = {}, 0
     local server <close> = await(asyncio.start_server(async(function(reader, writer)
       local _ <close> = writer
@@ -73,7 +73,9 @@ function M.raw(answer, opts, f, how)
     await(session:close())
     server:close_clients()
     return result
-  end), how)
+  end)
+  if asyncio.current_task() then return await(main()) end
+  return asyncio.run(main, how)
 end
 
 --- A whole response.

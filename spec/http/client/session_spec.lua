@@ -48,7 +48,7 @@ describe("ClientSession", function()
       local resp <close> = await(session:head(url "/"))
       assert.equal("", await(resp:read()))
       assert.equal(200, resp.status)
-      assert.equal("QUERY", echoed(session, "query", url "/").method)
+      assert.equal("PROPFIND", echoed(session, "propfind", url "/").method)
     end)
   end)
 

@@ -37,11 +37,11 @@ function M.of(response, codings)
     self.replayed = true
     return self
   end
-  if rawget(response, "_closed") then
+  if rawget(response, "_closed") and not response._raw then
     self.closed = true
     return self
   end
-  local source = response._x:content()
+  local source = response._raw and replay(response._raw) or response._x:content()
   if codings then
     local encodings = require "http.encodings"
     local ok, reader = pcall(encodings.reader, source, codings)
@@ -64,7 +64,7 @@ end
 local function take(self, name, ...)
   local response, source = self.response, self.source
   if not source or rawget(response, "_closed") and response._conn == false and not source:at_eof() and not self.replayed
-    and not response._x:over() then
+    and not response._raw and not response._x:over() then
     closed(self)
   end
   local ok, data = catch(await, source[name](source, ...))
@@ -79,7 +79,7 @@ local function take(self, name, ...)
   if self.replayed then return data end
   if response._conn then response:_settle() end
   local limit = response._limit
-  if limit and limit > 0 and data then
+  if limit > 0 and data then
     self.total = self.total + #data
     if self.total > limit then
       response:close()

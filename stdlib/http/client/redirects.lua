@@ -28,7 +28,7 @@ end
 -- Servers send bytes that a URL may not have: these are escaped, as browsers do it.
 local function mend(location)
   location = location:match("^[ \t]*(.-)[ \t]*$")
-  return (location:gsub("[\0- \127-\255\"<>\\^`{|}]", function(c) return ("%%%02X"):format(c:byte()) end))
+  return (location:gsub("[\0- \127-\255\"<>^`{|}]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
 --- The URL that a Location means. Raises InvalidUrlRedirectClientError, NonHttpUrlRedirectClientError.

@@ -371,6 +371,9 @@ function M.make(session, method, url, opts, upgrade)
     blame(core.ValueError, "auth: there is a header Authorization, too: one of the two was expected")
   end
   local body, kind, payload, coding = body_of(session, opts, own)
+  if body == nil and (method == "POST" or method == "PUT" or method == "PATCH") then
+    kind = "application/octet-stream"
+  end
   local redirects = opts.allow_redirects
   if redirects == nil then redirects = method ~= "HEAD" end
   local decompress, limit = opts.auto_decompress, opts.max_body_size

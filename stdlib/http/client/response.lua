@@ -156,6 +156,14 @@ end
 local function settle(self)
   if self._conn and self._x:over() then give_back(self, true) end
 end
+
+-- The same, right behind the head: a body that is there is taken.
+function ClientResponse:_take()
+  local body = self._x:take()
+  if not body then return settle(self) end
+  self._raw = body
+  give_back(self, true)
+end
 ClientResponse._settle = settle
 
 local function stop_writer(self)
@@ -252,12 +260,16 @@ end
 local function receive(self)
   local content = rawget(self, "_content")
   if content then return content:_rest() end
+  local limit = self._limit
+  local raw = self._raw
+  if raw then
+    if limit > 0 and #raw > limit then too_long(self, limit) end
+    return raw, true
+  end
   check_open(self)
-  local limit = self._limit or 0
   local ok, data = catch(await, self._x:read(limit))
   if not ok then
-    local http = require "http.client.core"
-    if limit > 0 and http.PayloadTooLarge and core.isinstance(data, http.PayloadTooLarge) then too_long(self, limit) end
+    if limit > 0 and type(data) == "table" and rawget(data, "limit") == limit then too_long(self, limit) end
     error(failed(self, data), 0)
   end
   settle(self)
@@ -267,7 +279,7 @@ end
 
 local function decode(self, data, codings)
   local encodings = require "http.encodings"
-  local ok, decoded = catch(await, encodings.decode(data, codings, self._limit or 0))
+  local ok, decoded = catch(function() return await(encodings.decode(data, codings, self._limit)) end)
   if ok then return decoded end
   if core.isinstance(decoded, encodings.UnknownEncoding) then return data end -- as it is, as aiohttp does
   error(failed(self, decoded), 0)

@@ -126,8 +126,9 @@ local function exchange(req, conn, lines)
   local resp = make_response {
     status = status, method = req.method, _x = x, _conn = conn, _entry = entry, _lines = lines, _session = session,
     _decompress = decompress, _limit = limit or session._max_body_size, _traces = traces, _writer = req.writing,
+    _raw = false,
   }
-  if not req.upgrade and x:over() then resp:_settle() end
+  if not req.upgrade then resp:_take() end
   return resp
 end
 M.exchange = exchange

@@ -146,7 +146,7 @@ function ClientSession.new(cls, opts)
     _max_redirects = check(opts, "max_redirects"), _max_body_size = check(opts, "max_body_size"),
     _place_options = { ssl = opts.ssl, proxy = opts.proxy, proxy_auth = opts.proxy_auth },
     _settings = {
-      max_line = check(opts, "max_line_size"), max_head = math.max(65536, 2 * field_size),
+      max_line = check(opts, "max_line_size"), max_field = field_size, max_head = math.max(65536, 2 * field_size),
       max_headers = check(opts, "max_headers"), read_bufsize = check(opts, "read_bufsize"),
     },
     _agent = http_core.software, _accept_encoding = accepted(),
@@ -221,10 +221,11 @@ local short = async(function(self, method, entry)
   end
   local resp = make_response {
     status = status, method = method, _x = x, _conn = conn, _entry = entry, _lines = lines, _session = self,
-    _decompress = self._auto_decompress, _limit = self._max_body_size,
+    _decompress = self._auto_decompress, _limit = self._max_body_size, _raw = false,
   }
-  if x:over() then
-    resp._conn = false
+  local body = x:take()
+  if body then
+    resp._raw, resp._conn = body, false
     connector:release(conn, true)
   end
   if status < 300 or not is_redirect[status] then
@@ -312,6 +313,7 @@ end
 local close = async(function(self)
   if self._closed then return end
   self._closed, self._plain = true, false
+  if rawget(self, "_websockets") then require("http.client.websocket").drop(self) end
   if self._owner then await(self._connector:close()) end
 end, "ClientSession.close")
 
