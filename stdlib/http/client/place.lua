@@ -1,0 +1,167 @@
+--- Where a request goes: the server, whether by TLS and with which rules, and the proxy in between. A place is made once
+--- for a URL's origin and its options and never changes; connections to places with the same key are as good as each
+--- other.
+
+local core = require "asyncio.core"
+local misuse = require "asyncio.misuse"
+local urls = require "url"
+
+local describe = misuse.describe
+
+local M = {}
+
+local SECURE = { http = false, https = true, ws = false, wss = true }
+--- How proxies are spoken to, and the port that they listen on if none is written. `remote`: they look names up.
+M.proxies = {
+  http = { kind = "http", port = 80 },
+  https = { kind = "http", port = 443, secure = true },
+  socks4 = { kind = "socks4", port = 1080 },
+  socks4a = { kind = "socks4", port = 1080, remote = true },
+  socks5 = { kind = "socks5", port = 1080 },
+  socks5h = { kind = "socks5", port = 1080, remote = true },
+}
+
+---@class http.client.Proxy
+---@field url url.URL without user and password
+---@field kind string "http", "socks4" or "socks5"
+---@field host string
+---@field port integer
+---@field secure boolean? is it spoken to over TLS?
+---@field remote boolean? does it look names up?
+---@field user string?
+---@field password string?
+---@field auth any a BasicAuth, for proxies of HTTP
+---@field headers string[]? names and values for it alone, in turn
+
+---@class http.client.Place
+---@field key string
+---@field scheme string of the URL
+---@field host string as it is looked up: IDNA form, small letters, IPv6 without brackets
+---@field port integer
+---@field secure boolean TLS?
+---@field ssl any the option
+---@field ssl_text string the same for messages
+---@field server_hostname string what the certificate must be for
+---@field http1 boolean is HTTP/2 out of the question?
+---@field proxy http.client.Proxy?
+---@field absolute boolean does a request line name the whole URL? In the clear through a proxy of HTTP
+---@field headers string[]? what requests get in addition then: names and values in turn
+
+-- ---- proxies ----
+
+--- user, password of a URL or of proxy_auth; the object that makes a header's value of them.
+local function credentials(url, auth, kind, who)
+  if auth == nil then
+    local user = url.user
+    if not user then return nil end
+    auth = require("http.client.auth").BasicAuth(user, url.password or "")
+  elseif type(auth) ~= "table" or type(auth.encode) ~= "function" then
+    misuse.blame(core.TypeError, ("%s: proxy_auth must be a BasicAuth, got %s"):format(who, describe(auth)))
+  end
+  if kind ~= "http" and type(auth.login) ~= "string" then
+    misuse.blame(core.TypeError, who .. ": proxy_auth for a SOCKS proxy must be a BasicAuth")
+  end
+  return auth
+end
+
+local function header_list(headers, who)
+  if headers == nil then return nil end
+  local ok, made = pcall(require("http.core").Headers, headers)
+  if not ok then misuse.blame(core[made.name] or core.ValueError, who .. ": proxy_headers: " .. made.message) end
+  return made:array()
+end
+
+--- Takes the option `proxy` apart.
+---@param value string|url.URL
+---@param auth any
+---@param headers any
+---@param who string
+---@return http.client.Proxy
+function M.proxy(value, auth, headers, who)
+  local ok, url = pcall(urls.parse, value)
+  if not ok then misuse.blame(core[url.name] or core.ValueError, ("%s: proxy: %s"):format(who, url.message)) end
+  local known = M.proxies[url.scheme]
+  if not known or not url.raw_host then
+    misuse.blame(core.ValueError, ("%s: proxy must be a URL of http, https, socks5, socks5h, socks4 or socks4a, got '%s'")
+      :format(who, require("http.client.errors").shown(url)))
+  end
+  auth = credentials(url, auth, known.kind, who)
+  if url.raw_user then url = url:with_user(nil) end
+  if known.kind ~= "http" and headers ~= nil then
+    misuse.blame(core.ValueError, who .. ": proxy_headers are for proxies of HTTP, not for " .. url.scheme)
+  end
+  return {
+    url = url, kind = known.kind, secure = known.secure, remote = known.remote, host = url.raw_host,
+    port = url.explicit_port or known.port, auth = auth, headers = header_list(headers, who),
+    user = auth and auth.login, password = auth and auth.password,
+  }
+end
+
+--- What requests by way of a proxy of HTTP, and CONNECT, say to it.
+---@param proxy http.client.Proxy
+---@return string[]?
+function M.proxy_headers(proxy)
+  local list = proxy.headers and table.move(proxy.headers, 1, #proxy.headers, 1, {}) or {}
+  if proxy.auth then
+    list[#list + 1] = "Proxy-Authorization"
+    list[#list + 1] = proxy.auth:encode()
+  end
+  return #list > 0 and list or nil
+end
+
+-- ---- places ----
+
+---@param place http.client.Place
+local function key_of(place)
+  local proxy = place.proxy
+  local parts = { place.secure and "https" or "http", place.host, place.port }
+  if place.secure then
+    parts[#parts + 1] = place.ssl_text
+    parts[#parts + 1] = place.server_hostname
+  end
+  if place.http1 then parts[#parts + 1] = "http/1.1" end
+  if proxy then
+    parts[#parts + 1] = tostring(proxy.url)
+    if not place.secure then parts[#parts + 1] = place.ssl_text end -- of the proxy's TLS
+    local said = M.proxy_headers(proxy) or { proxy.user, proxy.password }
+    for _, text in ipairs(said) do parts[#parts + 1] = ("%q"):format(text) end
+  end
+  return table.concat(parts, " ")
+end
+
+--- The place of an absolute URL of http, https, ws or wss.
+---@param url url.URL
+---@param opts? table {ssl, server_hostname, proxy, proxy_auth, proxy_headers, http2 = false: out of the question}
+---@param who? string the function that a script has called, for messages
+---@return http.client.Place place raises TypeError and ValueError, at the script's call
+function M.new(url, opts, who)
+  opts, who = opts or {}, who or "request"
+  local scheme, name = url.scheme, opts.server_hostname
+  local text = require("http.client.tls").check(opts.ssl, who, 3)
+  if name ~= nil and (type(name) ~= "string" or name == "" or name:find("%z") or name:find("^%.")) then
+    misuse.blame(core.ValueError, ("%s: server_hostname must be a host's name, got %s"):format(who,
+      type(name) == "string" and ("%q"):format(name) or describe(name)))
+  end
+  local proxy = opts.proxy and M.proxy(opts.proxy, opts.proxy_auth, opts.proxy_headers, who)
+  local place = {
+    scheme = scheme, host = url.raw_host, port = url.port, secure = SECURE[scheme] or false, ssl = opts.ssl,
+    ssl_text = text, server_hostname = name or url.raw_host:gsub("%.$", ""), http1 = opts.http2 == false or scheme == "ws"
+      or scheme == "wss", proxy = proxy, absolute = false,
+  }
+  if proxy and proxy.kind == "http" and scheme == "http" then
+    place.absolute = true
+    place.headers = M.proxy_headers(proxy)
+  end
+  place.key = key_of(place)
+  return place
+end
+
+--- The place as errors have it: host:port ssl:default.
+---@param place http.client.Place
+---@return string
+function M.text(place)
+  local host = place.host:find(":", 1, true) and "[" .. place.host .. "]" or place.host
+  return ("%s:%d%s"):format(host, place.port, place.secure and " ssl:" .. place.ssl_text or "")
+end
+
+return M

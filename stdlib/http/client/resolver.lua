@@ -1,0 +1,209 @@
+--- Names to addresses for the HTTP client: resolvers, and a cache in front of one. A look-up that several requests wait
+--- for is made once, and goes on if one of them is cancelled.
+
+local connections = require "asyncio.connections"
+local core = require "asyncio.core"
+local misuse = require "asyncio.misuse"
+local net = require "asyncio.net"
+
+local async, await, catch = core.async, core.await, core.catch
+local shield = require("asyncio.shield").shield
+
+local M = {}
+
+--- How many names a cache holds before it throws out those that are out of date.
+local CACHED = 1000
+
+-- ---- resolvers ----
+
+---@class http.client.Found what a resolver gives for each address
+---@field host string an IP address
+---@field port integer
+---@field family string "inet" or "inet6"
+---@field hostname string the name
+
+--- The system's resolver, on a thread; or the loop's, if a script has set one (loop:set_resolver). A resolver of a script's
+--- own is any table with these two methods.
+---@class ThreadedResolver
+local ThreadedResolver = { __name = "ThreadedResolver" }
+ThreadedResolver.__index = ThreadedResolver
+
+local look_up = async(function(host, port, family)
+  local infos = await(connections.getaddrinfo(host, port, { family = family, type = "stream", flags = { "addrconfig" } }))
+  local found = {}
+  for i, info in ipairs(infos) do
+    local address = info.address
+    found[i] = { hostname = host, host = address[1], port = port, family = info.family, proto = info.proto, address = address }
+  end
+  return found
+end, "ThreadedResolver.resolve")
+
+---@param host string
+---@param port? integer
+---@param family? string "inet", "inet6" or "unspec"
+---@return any awaitable of an array of http.client.Found; raises OSError
+function ThreadedResolver:resolve(host, port, family)
+  return look_up(host, port or 0, family or "unspec")
+end
+
+local nothing = async(function() end, "ThreadedResolver.close")
+
+---@return any awaitable
+function ThreadedResolver:close() return nothing() end
+
+M.ThreadedResolver = setmetatable(ThreadedResolver, {
+  __name = "class ThreadedResolver",
+  __call = function(class) return setmetatable({}, class) end,
+})
+M.DefaultResolver = ThreadedResolver
+
+-- ---- what connections take ----
+
+--- The addresses of what a resolver gave, one family after the other within each turn (RFC 8305). `from`: which of a
+--- family's comes first, so that a name's addresses share the work.
+local function arranged(found, from)
+  if #found == 1 then return { found[1].address } end
+  local groups, order = {}, {}
+  for _, one in ipairs(found) do
+    local group = groups[one.family]
+    if not group then
+      group = {}
+      groups[one.family], order[#order + 1] = group, group
+    end
+    group[#group + 1] = one.address
+  end
+  local list, turn = {}, 0
+  while #list < #found do
+    for _, group in ipairs(order) do
+      if turn < #group then list[#list + 1] = group[(from + turn) % #group + 1] end
+    end
+    turn = turn + 1
+  end
+  return list
+end
+
+--- Checks what a resolver of a script's has given.
+local function checked(found, host, port, family)
+  if type(found) ~= "table" then
+    error(core.TypeError("a resolver must give an array of addresses, got " .. misuse.describe(found)), 0)
+  end
+  local list = {}
+  for _, one in ipairs(found) do
+    if type(one) == "string" then one = { host = one } end
+    local ip = type(one) == "table" and one.host
+    if type(ip) ~= "string" or not net.isip(ip) then
+      error(core.TypeError("a resolver must give tables with an IP address as `host`, got " .. misuse.describe(one)), 0)
+    end
+    local address = one.address or { ip, tonumber(one.port) or port }
+    local kind = ip:find(":", 1, true) and "inet6" or "inet"
+    if family == "unspec" or family == kind then list[#list + 1] = { address = address, family = kind } end
+  end
+  if #list == 0 then
+    error(core.OSError(("getaddrinfo '%s' failed: the resolver knows no address of it"):format(host),
+      { code = "EAI_NONAME", host = host }), 0)
+  end
+  return list
+end
+
+-- ---- the cache ----
+
+---@class http.client.Names
+---@field ttl number? seconds; nil: for ever
+---@field caching boolean
+local Names = {}
+Names.__index = Names
+
+--- What looks names up for a connector.
+---@param resolver table
+---@param caching boolean
+---@param ttl number? seconds that an answer is good for; nil: for ever
+---@param family string
+---@return http.client.Names
+function M.names(resolver, caching, ttl, family)
+  return setmetatable({
+    resolver = resolver, caching = caching, ttl = ttl, family = family, entries = {}, count = 0, under_way = {},
+  }, Names)
+end
+
+--- Never raises: gives {found} or {err = }, so that an answer nobody waits for any more is no error nobody saw.
+local ask = async(function(self, host, port, key)
+  local ok, found = catch(function()
+    return checked(await(self.resolver:resolve(host, port, self.family)), host, port, self.family)
+  end)
+  self.under_way[key] = nil
+  if not ok then return { err = found } end
+  if self.caching then self:keep(key, found) end
+  return { found = found }
+end, "http.client.resolve")
+
+function Names:keep(key, found)
+  local now = core.get_running_loop():time()
+  if self.count >= CACHED then
+    for name, entry in pairs(self.entries) do
+      if entry.until_ <= now or self.count >= 2 * CACHED then
+        self.entries[name] = nil
+        self.count = self.count - 1
+      end
+    end
+  end
+  if not self.entries[key] then self.count = self.count + 1 end
+  self.entries[key] = { found = found, turn = 0, until_ = self.ttl and now + self.ttl or math.huge }
+end
+
+--- Forgets one name, or all.
+function Names:clear(host, port)
+  if not host then
+    self.entries, self.count = {}, 0
+  elseif self.entries[host .. " " .. port] then
+    self.entries[host .. " " .. port], self.count = nil, self.count - 1
+  end
+end
+
+--- The addresses of a name, in the order to try them in. Awaits by itself.
+---@param host string
+---@param port integer
+---@param traces any nil, or what is told of it: traces:send(event, params)
+---@return table[] addresses raises what the resolver raises
+function Names:addresses(host, port, traces)
+  if net.isip(host) then return { { host, port } } end
+  local key = host .. " " .. port
+  local entry = self.entries[key]
+  if entry and entry.until_ > core.get_running_loop():time() then
+    if traces then traces:send("dns_cache_hit", { host = host }) end
+    entry.turn = entry.turn + 1
+    return arranged(entry.found, entry.turn - 1)
+  end
+  local task = self.under_way[key]
+  if task then
+    if traces and self.caching then traces:send("dns_cache_hit", { host = host }) end
+  else
+    if traces then
+      if self.caching then traces:send("dns_cache_miss", { host = host }) end
+      traces:send("dns_resolvehost_start", { host = host })
+    end
+    task = self.under_way[key] -- somebody else's, begun while the traces were told
+    if not task then
+      task = core.create_task(ask(self, host, port, key))
+      self.under_way[key] = task
+    end
+    if traces then
+      local answer = await(shield(task))
+      traces:send("dns_resolvehost_end", { host = host })
+      if answer.err then error(answer.err, 0) end
+      return arranged(answer.found, 0)
+    end
+  end
+  local answer = await(shield(task))
+  if answer.err then error(answer.err, 0) end
+  return arranged(answer.found, 0)
+end
+
+--- Cancels what is under way.
+function Names:close()
+  for key, task in pairs(self.under_way) do
+    self.under_way[key] = nil
+    task:cancel()
+  end
+end
+
+return M
