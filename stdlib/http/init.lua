@@ -16,6 +16,7 @@ return require "asyncio.facade"({}, {
     InvalidURL InvalidUrlClientError NonHttpUrlClientError RedirectClientError InvalidUrlRedirectClientError
     NonHttpUrlRedirectClientError ]],
   ["http.client.connector"] = " BaseConnector TCPConnector UnixConnector ",
+  ["http.client.resolver"] = " ThreadedResolver DefaultResolver ",
   ["http.client.tls"] = " Fingerprint ",
   ["http.client.auth"] = " BasicAuth ",
   ["http.client.digest"] = " DigestAuth DigestAuthMiddleware ",

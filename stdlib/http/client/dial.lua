@@ -1,5 +1,5 @@
---- How a connection of the HTTP client is made: the name is looked up, its addresses are tried, then the way leads through
---- the proxy and TLS, as the place says. What fails on the way becomes one of the client's errors.
+--- How a connection of the HTTP client is made: the name is looked up, its addresses are tried, then the way leads
+--- through the proxy and TLS, as the place says. What fails on the way becomes one of the client's errors.
 
 local core = require "asyncio.core"
 local errors = require "http.client.errors"
@@ -15,7 +15,6 @@ local M = {}
 ---@field names http.client.Names
 ---@field locals table[]? addresses to bind to
 ---@field delay number? of happy eyeballs; nil: one address after the other
----@field interleave integer?
 ---@field path string? of a unix socket, in place of all names
 ---@field http2 any false: HTTP/2 is not offered
 
@@ -93,7 +92,8 @@ local function tls(asked, owner, settings, host, port, ssl)
   local err = protocol
   if type(err) == "table" and err.expected then
     error(errors.make(errors.ServerFingerprintMismatch, asked,
-      ("the certificate of %s:%d has another fingerprint: expected %s, got %s"):format(host, port, err.expected, err.got),
+      ("the certificate of %s:%d has another fingerprint: expected %s, got %s")
+        :format(host, port, err.expected, err.got),
       { expected = err.expected, got = err.got, host = host, port = port }), 0)
   end
   local ssls = package.loaded["ssl"] or require "ssl"
@@ -126,7 +126,8 @@ local function through(dialer, asked, place, reader, writer, traces)
   local ok, r, w
   if proxy.kind == "http" then
     local host = place.host:find(":", 1, true) and "[" .. place.host .. "]" or place.host
-    ok, r, w = catch(tunnel.connect, reader, writer, asked, ("%s:%d"):format(host, place.port), places.proxy_headers(proxy))
+    local target, headers = ("%s:%d"):format(host, place.port), places.proxy_headers(proxy)
+    ok, r, w = catch(tunnel.connect, reader, writer, asked, target, headers)
   else
     local target = behind(dialer, asked, place, proxy, traces)
     ok, r, w = catch(tunnel[proxy.kind], reader, writer, proxy, target, place.port)
@@ -171,7 +172,8 @@ end
 ---@return string? protocol that TLS agreed on
 function M.dial(dialer, asked, pool, settings, traces)
   local place = pool.place
-  local proxy, transport = place.proxy, nil
+  local proxy = place.proxy
+  local transport
   if dialer.path then
     transport = unix(dialer, asked, place)
   elseif proxy then

@@ -1,6 +1,6 @@
---- Where a request goes: the server, whether by TLS and with which rules, and the proxy in between. A place is made once
---- for a URL's origin and its options and never changes; connections to places with the same key are as good as each
---- other.
+--- Where a request goes: the server, whether by TLS and with which rules, and the proxy in between. A place is made
+--- once for a URL's origin and its options and never changes; connections to places with the same key are as good as
+--- each other.
 
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
@@ -82,8 +82,8 @@ function M.proxy(value, auth, headers, who)
   if not ok then misuse.blame(core[url.name] or core.ValueError, ("%s: proxy: %s"):format(who, url.message)) end
   local known = M.proxies[url.scheme]
   if not known or not url.raw_host then
-    misuse.blame(core.ValueError, ("%s: proxy must be a URL of http, https, socks5, socks5h, socks4 or socks4a, got '%s'")
-      :format(who, require("http.client.errors").shown(url)))
+    local text = "%s: proxy must be a URL of http, https, socks5, socks5h, socks4 or socks4a, got '%s'"
+    misuse.blame(core.ValueError, text:format(who, require("http.client.errors").shown(url)))
   end
   auth = credentials(url, auth, known.kind, who)
   if url.raw_user then url = url:with_user(nil) end
@@ -145,8 +145,8 @@ function M.new(url, opts, who)
   local proxy = opts.proxy and M.proxy(opts.proxy, opts.proxy_auth, opts.proxy_headers, who)
   local place = {
     scheme = scheme, host = url.raw_host, port = url.port, secure = SECURE[scheme] or false, ssl = opts.ssl,
-    ssl_text = text, server_hostname = name or url.raw_host:gsub("%.$", ""), http1 = opts.http2 == false or scheme == "ws"
-      or scheme == "wss", proxy = proxy, absolute = false,
+    ssl_text = text, server_hostname = name or url.raw_host:gsub("%.$", ""), proxy = proxy, absolute = false,
+    http1 = opts.http2 == false or scheme == "ws" or scheme == "wss",
   }
   if proxy and proxy.kind == "http" and scheme == "http" then
     place.absolute = true

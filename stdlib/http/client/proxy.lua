@@ -82,8 +82,8 @@ local ASKED = {
   wss = { "wss_proxy", "https_proxy", "all_proxy" },
 }
 
---- The proxy that the environment names for a URL, and a BasicAuth for it if it names one or netrc has one; nil if there is none.
---- Without a scheme it is one of HTTP. Raises ValueError, naming the variable, if it is no URL.
+--- The proxy that the environment names for a URL, and a BasicAuth for it if there are user and password; nil if there
+--- is none. Without a scheme it is one of HTTP. Raises ValueError, naming the variable, if it is no URL.
 ---@param url url.URL
 ---@return url.URL? proxy
 ---@return any auth

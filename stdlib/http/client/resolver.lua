@@ -22,18 +22,21 @@ local CACHED = 1000
 ---@field family string "inet" or "inet6"
 ---@field hostname string the name
 
---- The system's resolver, on a thread; or the loop's, if a script has set one (loop:set_resolver). A resolver of a script's
---- own is any table with these two methods.
+--- The system's resolver, on a thread; or the loop's, if a script has set one (loop:set_resolver). A resolver of a
+--- script's own is any table with these two methods.
 ---@class ThreadedResolver
 local ThreadedResolver = { __name = "ThreadedResolver" }
 ThreadedResolver.__index = ThreadedResolver
 
 local look_up = async(function(host, port, family)
-  local infos = await(connections.getaddrinfo(host, port, { family = family, type = "stream", flags = { "addrconfig" } }))
+  local hints = { family = family, type = "stream", flags = { "addrconfig" } }
+  local infos = await(connections.getaddrinfo(host, port, hints))
   local found = {}
   for i, info in ipairs(infos) do
     local address = info.address
-    found[i] = { hostname = host, host = address[1], port = port, family = info.family, proto = info.proto, address = address }
+    found[i] = {
+      hostname = host, host = address[1], port = port, family = info.family, proto = info.proto, address = address,
+    }
   end
   return found
 end, "ThreadedResolver.resolve")
@@ -59,25 +62,29 @@ M.DefaultResolver = ThreadedResolver
 
 -- ---- what connections take ----
 
---- The addresses of what a resolver gave, one family after the other within each turn (RFC 8305). `from`: which of a
---- family's comes first, so that a name's addresses share the work.
-local function arranged(found, from)
+--- The addresses of what a resolver gave: `ahead` of the first family, then one of each in turn (RFC 8305); 0: as they
+--- are. `from`: which of a family's comes first, so that a name's addresses share the work.
+local function arranged(found, from, ahead)
   if #found == 1 then return { found[1].address } end
   local groups, order = {}, {}
   for _, one in ipairs(found) do
-    local group = groups[one.family]
+    local group = groups[ahead > 0 and one.family or 1]
     if not group then
       group = {}
-      groups[one.family], order[#order + 1] = group, group
+      groups[ahead > 0 and one.family or 1], order[#order + 1] = group, group
     end
     group[#group + 1] = one.address
   end
-  local list, turn = {}, 0
+  local list, taken = {}, {}
+  local function take(i)
+    local group, n = order[i], taken[i] or 0
+    if n == #group then return end
+    list[#list + 1] = group[(from + n) % #group + 1]
+    taken[i] = n + 1
+  end
+  for _ = 2, ahead do take(1) end
   while #list < #found do
-    for _, group in ipairs(order) do
-      if turn < #group then list[#list + 1] = group[(from + turn) % #group + 1] end
-    end
-    turn = turn + 1
+    for i = 1, #order do take(i) end
   end
   return list
 end
@@ -118,10 +125,12 @@ Names.__index = Names
 ---@param caching boolean
 ---@param ttl number? seconds that an answer is good for; nil: for ever
 ---@param family string
+---@param ahead? integer how many addresses of the first family are tried before one of the other; 0: as they come
 ---@return http.client.Names
-function M.names(resolver, caching, ttl, family)
+function M.names(resolver, caching, ttl, family, ahead)
   return setmetatable({
-    resolver = resolver, caching = caching, ttl = ttl, family = family, entries = {}, count = 0, under_way = {},
+    resolver = resolver, caching = caching, ttl = ttl, family = family, ahead = ahead or 1, entries = {}, count = 0,
+    under_way = {},
   }, Names)
 end
 
@@ -171,7 +180,7 @@ function Names:addresses(host, port, traces)
   if entry and entry.until_ > core.get_running_loop():time() then
     if traces then traces:send("dns_cache_hit", { host = host }) end
     entry.turn = entry.turn + 1
-    return arranged(entry.found, entry.turn - 1)
+    return arranged(entry.found, entry.turn - 1, self.ahead)
   end
   local task = self.under_way[key]
   if task then
@@ -190,12 +199,12 @@ function Names:addresses(host, port, traces)
       local answer = await(shield(task))
       traces:send("dns_resolvehost_end", { host = host })
       if answer.err then error(answer.err, 0) end
-      return arranged(answer.found, 0)
+      return arranged(answer.found, 0, self.ahead)
     end
   end
   local answer = await(shield(task))
   if answer.err then error(answer.err, 0) end
-  return arranged(answer.found, 0)
+  return arranged(answer.found, 0, self.ahead)
 end
 
 --- Cancels what is under way.

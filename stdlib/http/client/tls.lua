@@ -29,8 +29,8 @@ end
 
 function Fingerprint:__tostring() return ("<Fingerprint %s>"):format(hex(self.fingerprint)) end
 
---- `http.Fingerprint(digest)`, for the option `ssl`: 32 bytes, or the same as hexadecimal digits, with colons or without
---- (as `openssl x509 -fingerprint -sha256` prints them). Raises TypeError and ValueError.
+--- `http.Fingerprint(digest)`, for the option `ssl`: 32 bytes, or the same as hexadecimal digits, with or without
+--- colons (as `openssl x509 -fingerprint -sha256` prints them). Raises TypeError and ValueError.
 M.Fingerprint = setmetatable(Fingerprint, {
   __name = "class Fingerprint",
   __call = function(class, digest)
@@ -126,16 +126,17 @@ function M.settings(value, name, http2)
   local found, tls = pcall(require, "asyncio.tls")
   if not found then error(core.RuntimeError("https: this build has no TLS"), 0) end
   local context = value
-  if type(value) ~= "table" or getmetatable(value) == Fingerprint then context = context_of(value == nil or value == true) end
+  local pinned = getmetatable(value) == Fingerprint
+  if type(value) ~= "table" or pinned then context = context_of(value == nil or value == true) end
   return {
     context = context, name = name, server = false, alpn = http2 and OFFERS.h2 or OFFERS.http1, cache = tls.new_cache(),
-    fingerprint = getmetatable(value) == Fingerprint and value or nil,
+    fingerprint = pinned and value or nil,
     handshake = HANDSHAKE_TIMEOUT, shutdown = SHUTDOWN_TIMEOUT,
   }
 end
 
---- The handshake on a connection, awaited here; the connection ends with an error. Gives the protocol that was agreed on,
---- or nil. Raises OSErrors, and a table {expected, got} if the fingerprint is another one.
+--- The handshake on a connection, awaited here; the connection ends with an error. Gives the protocol that was agreed
+--- on, or nil. Raises OSErrors, and a table {expected, got} if the fingerprint is another one.
 ---@param writer any StreamWriter or Transport
 ---@param settings table
 ---@return string?

@@ -1,6 +1,6 @@
---- Ways through a proxy, on a connection to it: CONNECT (RFC 9110, 9.3.6), SOCKS 4, 4a and 5 (RFC 1928, 1929). Each awaits
---- by itself and gives the reader and writer of what is behind the proxy. What the proxy says is read to its last byte
---- and no further: the next one is the server's.
+--- Ways through a proxy, on a connection to it: CONNECT (RFC 9110, 9.3.6), SOCKS 4, 4a and 5 (RFC 1928, 1929). Each
+--- awaits by itself and gives the reader and writer of what is behind the proxy. What the proxy says is read to its
+--- last byte and no further: the next one is the server's.
 
 local core = require "asyncio.core"
 local errors = require "http.client.errors"
