@@ -175,6 +175,8 @@ ml_hcop *ml__hcop_push(lua_State *L, ml_hcconn *c, const ml_opclass *cls);
 static inline void ml__hcop_done(ml_hcop *op) { op->op.obj.n = 0; }
 extern const luaL_Reg ml__hcresponse_methods[], ml__hcrequest_methods[];
 int ml__hcconn_request(lua_State *L); /* conn:request() */
+/* Do requests of this method have a body, so that none has to be told? */
+bool ml__hc_expects_body(const char *method);
 
 /* units' openers: add to the table on top */
 void ml__open_hcconn(lua_State *L);

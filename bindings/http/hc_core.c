@@ -176,7 +176,7 @@ static bool speaks_http2(lua_State *L, ml_stream *s, const ml_hcsettings *set) {
 }
 
 static int connection_http2(lua_State *L, ml_stream *s, ml_bytes *rest) {
-#ifdef ML_HAVE_H2_CLIENT
+#ifdef ML_WITH_HTTP2
   int n = ml__http2_client(L, s, 3, rest->len > 0 ? rest->base + rest->start : "", rest->len);
   ml__bytes_free(s->net, rest);
   return n;
@@ -223,5 +223,8 @@ int ml__open_httpclient(lua_State *L) {
   open_errors(L);
   ml__open_hcconn(L);
   ml__open_hcexchange(L);
+#ifdef ML_WITH_HTTP2
+  ml__open_http2_client(L);
+#endif
   return 1;
 }

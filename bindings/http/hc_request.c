@@ -58,8 +58,7 @@ static void put_line(lua_State *L, ml_http *h, uint32_t *flags) {
   PUT(h, " HTTP/1.1\r\n");
 }
 
-/* Do requests of this method have a body, so that none has to be told? */
-static bool expects_body(const char *method) {
+bool ml__hc_expects_body(const char *method) {
   static const char *const without[] = {"GET", "HEAD", "OPTIONS", "TRACE", "CONNECT"};
   for (size_t i = 0; i < sizeof without / sizeof without[0]; i++)
     if (strcmp(method, without[i]) == 0) return false;
@@ -84,7 +83,7 @@ static const char *put_framing(lua_State *L, ml_http *h, const ml_htold *t, uint
   *left = 0;
   switch (lua_type(L, 5)) {
   case LUA_TNIL:
-    if (t->length || expects_body(lua_tostring(L, 2))) put_length(L, h, t, 0);
+    if (t->length || ml__hc_expects_body(lua_tostring(L, 2))) put_length(L, h, t, 0);
     *flags |= ML_CC_SENT;
     return NULL;
   case LUA_TSTRING:

@@ -240,6 +240,8 @@ void ml__h2_head_begin(ml_http2 *h);
 int ml__h2_head_add(ml_http2 *h, const char *name, size_t nname, const char *value, size_t nvalue);
 /* The head is complete: the status to answer with and why, or 0 and the head; NULL: no memory. */
 int ml__h2_head_end(ml_http2 *h, ml_hhead **head, const char **why);
+/* The block of the fields that have come; NULL: no memory. */
+ml_hhead *ml__h2_head_build(ml_http2 *h);
 void ml__h2_head_free(ml_http2 *h);
 
 /* ---- floods and time-outs (h2_guard.c) ---- */
@@ -265,6 +267,9 @@ typedef struct ml_h2fields {
   nghttp2_nv few[H2_FIELDS], *nv;
   size_t n;
   bool has_length, date, server; /* were among the headers */
+  bool asks;                     /* a request's: Host is kept apart */
+  const char *host;              /* or NULL */
+  size_t nhost;
   uint64_t length;
   char status[4], number[24];
 } ml_h2fields;

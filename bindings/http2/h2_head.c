@@ -77,6 +77,8 @@ static void add_pseudo(ml_h2parse *p, const char *name, size_t nname, const char
     p->path = put(p, value, n);
   else if (is(name, nname, ":authority"))
     p->authority = put(p, value, n);
+  else if (is(name, nname, ":status"))
+    p->status = put(p, value, n);
 }
 
 /* What the framing needs to know. nghttp2 has checked the length. */
@@ -179,7 +181,7 @@ static int refusal(const ml_http2 *h, const char **why) {
   return 0;
 }
 
-static ml_hhead *build(ml_http2 *h) {
+ml_hhead *ml__h2_head_build(ml_http2 *h) {
   ml_h2parse *p = &h->parse;
   bool own_host = !p->has_host && p->authority.n > 0;
   uint32_t skip = own_host ? 0 : 1;
@@ -220,6 +222,6 @@ int ml__h2_head_end(ml_http2 *h, ml_hhead **head, const char **why) {
   *head = NULL;
   if (status != 0) return status;
   if (p->cookies > 1 && !join_cookies(h)) return 0;
-  *head = build(h);
+  *head = ml__h2_head_build(h);
   return 0;
 }

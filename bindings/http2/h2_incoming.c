@@ -133,7 +133,11 @@ static int x_content(lua_State *L) {
   if (lua_getiuservalue(L, 1, H2_UV_READER) != LUA_TNIL) return 1;
   if (x->reading != NULL)
     return ml__misuse(L, "RuntimeError", "content(): another task reads the body");
-  r = ml__reader_push(L, x->h->http->net, NULL, ML_LIMIT);
+  r = ml__reader_push_uv(L, x->h->http->net, ML_LIMIT, x->h->role->client ? 1 : 0);
+  if (x->h->role->client) { /* so that nothing of it goes while somebody reads */
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, ML_RD_UV_OWN);
+  }
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, 1, H2_UV_READER);
   r->in = x->in;

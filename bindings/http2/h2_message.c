@@ -14,7 +14,9 @@
 void ml__h2_fields_init(ml_h2fields *d) {
   d->nv = d->few;
   d->n = 0;
-  d->has_length = d->date = d->server = false;
+  d->has_length = d->date = d->server = d->asks = false;
+  d->host = NULL;
+  d->nhost = 0;
 }
 
 void ml__h2_put(ml_h2fields *d, const char *name, size_t nname, const char *value, size_t nvalue) {
@@ -40,6 +42,12 @@ static bool is(const char *s, size_t n, const char *word, size_t nword) {
 static bool note(lua_State *L, const char *fname, const ml_hline *line, ml_h2fields *d) {
   const char *name = line->name;
   size_t n = line->nname;
+  if (d->asks && IS(name, n, "host")) {
+    d->host = line->value;
+    d->nhost = line->nvalue;
+    return false;
+  }
+  if (d->asks && IS(name, n, "te")) return IS(line->value, line->nvalue, "trailers");
   if (IS(name, n, "date")) d->date = true;
   if (IS(name, n, "server")) d->server = true;
   if (IS(name, n, "content-length")) {

@@ -29,4 +29,9 @@ void ml__http2_unref(ml_http2 *h); /* closed, by its owner */
 
 void ml__open_http2(lua_State *L); /* adds to the table on top */
 
+/* Takes over the stream to a server, of which n bytes have come already. The settings of
+** http.client.core are at idx. Pushes the connection; returns 1. */
+int ml__http2_client(lua_State *L, ml_stream *s, int idx, const char *p, size_t n);
+void ml__open_http2_client(lua_State *L); /* adds to the table on top */
+
 #endif
