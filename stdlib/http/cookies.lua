@@ -147,6 +147,21 @@ end
 ---@field partitioned boolean?
 ---@field version integer?
 
+--- A pair as the Cookie header has it. Raises TypeError and ValueError: for names that are no token, for values with
+--- control characters; without quoting also for those that would end early.
+---@param name string
+---@param value string
+---@param quoting? boolean true: values that are no tokens are quoted
+---@return string
+function M.pair(name, value, quoting)
+  check(name, value)
+  if quoting ~= false then return name .. "=" .. quote(value) end
+  if find(value, ";", 1, true) then
+    bad(core.ValueError, format("the value of '%s' has a semicolon and is not quoted: %q", name, value))
+  end
+  return name .. "=" .. value
+end
+
 --- The text of a Set-Cookie header. Raises TypeError and ValueError: for names that are no token, for control
 --- characters in values, for attributes that would end early.
 ---@param name string
@@ -212,7 +227,7 @@ local readers = {
     end
   end,
   domain = function(cookie, value)
-    if value ~= "" then cookie.domain = lower(gsub(value, "^%.", "")) end
+    cookie.domain = value ~= "" and lower(gsub(value, "^%.", "")) or nil
   end,
   path = function(cookie, value) cookie.path = sub(value, 1, 1) == "/" and value or nil end,
   secure = function(cookie) cookie.secure = true end,
@@ -220,6 +235,9 @@ local readers = {
   partitioned = function(cookie) cookie.partitioned = true end,
   samesite = function(cookie, value) cookie.samesite = samesite[lower(value)] end,
 }
+
+-- Values of attributes that are longer are passed over: RFC 6265bis, 5.6.
+local LONGEST = 1024
 
 ---@class http.SetCookie
 ---@field name string
@@ -252,7 +270,8 @@ function M.parse_set_cookie(text)
   for part in sub(text, stop + 1):gmatch("[^;]+") do
     local key, value = part:match("^([^=]*)=(.*)$")
     local read = readers[lower(trim(key or part))]
-    if read then read(cookie, trim(value or "")) end
+    value = trim(value or "")
+    if read and #value <= LONGEST then read(cookie, value) end
   end
   return cookie
 end

@@ -235,7 +235,8 @@ local function refuse(value, what)
     hint = " (await it: what it gives can be sent)"
   end
   misuse.blame(core.TypeError, ("%s: a string, a table of fields, FormData, MultipartWriter, a File of fs.open, a "
-    .. "stream with read(n), or an iterator of strings was expected, got %s%s"):format(what, misuse.describe(value), hint))
+    .. "stream with read(n), or an iterator of strings was expected, got %s%s"):format(what, misuse.describe(value),
+    hint))
 end
 
 local function of_object(value, content_type)
