@@ -127,6 +127,17 @@ function M.timeout(kind, asked, limit)
   return make(M.ConnectionTimeoutError, asked, reason:format(seconds(limit), kind), { code = "ETIMEDOUT" })
 end
 
+--- The same of a deadline that an exchange has found passed; `timeouts` are those that it had.
+---@param err any
+---@param asked http.client.Asked?
+---@param timeouts http.ClientTimeout
+---@return table? # nil: it is another error
+function M.late(err, asked, timeouts)
+  local kind = type(err) == "table" and isinstance(err, core.TimeoutError) and err.kind
+  if not kind then return nil end
+  return M.timeout(kind, asked, kind == "total" and timeouts.total or timeouts.sock_read)
+end
+
 --- Fields of an OSError that ours has, too.
 local function os_fields(err)
   return { code = err.code, errno = err.errno, host = err.host, port = err.port, cause = err, os_error = err }

@@ -239,7 +239,7 @@ local function failed(self, err)
   if encodings and core.isinstance(err, encodings.DecodingError) then
     return errors.make(errors.ClientPayloadError, self, err.message, { cause = err, limit = err.limit })
   end
-  return errors.translate(err, self, true)
+  return errors.late(err, self, self._timeout) or errors.translate(err, self, true)
 end
 ClientResponse._failed = failed
 

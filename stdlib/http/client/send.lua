@@ -126,7 +126,7 @@ local function exchange(req, conn, lines)
   local resp = make_response {
     status = status, method = req.method, _x = x, _conn = conn, _entry = entry, _lines = lines, _session = session,
     _decompress = decompress, _limit = limit or session._max_body_size, _traces = traces, _writer = req.writing,
-    _raw = false,
+    _raw = false, _timeout = req.timeout,
   }
   if not req.upgrade then resp:_take() end
   return resp
@@ -174,11 +174,8 @@ end
 --- What a script gets to see of an error.
 local function told(req, err)
   if err == req.failure and not isinstance(err, core.OSError) then return err end -- of the script's own iterator
-  if isinstance(err, http.TimeoutError) or isinstance(err, core.TimeoutError) and err.kind == "total" then
-    local timeout = req.timeout
-    return errors.timeout(err.kind, req, err.kind == "total" and timeout.total or timeout.sock_read)
-  end
-  return errors.translate(err, req)
+  if isinstance(err, errors.ClientError) then return errors.translate(err, req) end
+  return errors.late(err, req, req.timeout) or errors.translate(err, req)
 end
 
 -- One request, one response, whatever connections that takes.

@@ -221,7 +221,7 @@ local short = async(function(self, method, entry)
   end
   local resp = make_response {
     status = status, method = method, _x = x, _conn = conn, _entry = entry, _lines = lines, _session = self,
-    _decompress = self._auto_decompress, _limit = self._max_body_size, _raw = false,
+    _decompress = self._auto_decompress, _limit = self._max_body_size, _raw = false, _timeout = timeout,
   }
   local body = x:take()
   if body then
