@@ -33,9 +33,7 @@ local kinds = {
 local function headers_of(given)
   local list = {}
   for _, text in ipairs(given or {}) do
-    local name, value = text:match("^([%w!#$%%&'*+.^_`|~-]+):%s*([^\r\n%z]*)$")
-    if not name then options.misuse("serve", "--header: 'NAME: VALUE' was expected, got '%s'", text) end
-    list[#list + 1] = { name, value }
+    list[#list + 1] = { options.header("serve", text) }
   end
   return list
 end
