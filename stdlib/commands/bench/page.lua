@@ -3,7 +3,7 @@
 
 local M = {}
 
-local head = [[
+local head = [==[
 <!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -45,9 +45,9 @@ svg text { font-size: 11px; fill: var(--dim); } svg .grid { stroke: var(--line);
 <h2>Answers</h2>
 <table id="answers"></table>
 <div id="tip"></div>
-<script type="application/json" id="data">]]
+<script type="application/json" id="data">]==]
 
-local tail = [[</script>
+local tail = [==[</script>
 <script>
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -155,7 +155,7 @@ rows("answers", Object.entries(data.status).map(([s, n]) => ["status " + s, n]).
 document.body.dataset.drawn = "yes";
 </script>
 </html>
-]]
+]==]
 
 --- The page for what report.table_of has made.
 ---@param summary table
