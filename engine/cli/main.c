@@ -19,7 +19,7 @@ static ml_engine *engine; /* for signal and exit handlers */
 
 static const char usage[] =
     "Usage: moonloop [options] [script.lua [args...]]\n"
-    "       moonloop [options] run app.lua | serve [DIR] [--help, ...]\n"
+    "       moonloop [options] run app.lua | serve [DIR] | fetch URL | bench URL [--help, ...]\n"
     "Runs Lua 5.4 scripts with async and await.\n"
     "\n"
     "  script.lua         run the file; its arguments are in `arg`; - is standard input\n"
@@ -27,6 +27,8 @@ static const char usage[] =
     "  -m MODULE          run the module, found as require finds it\n"
     "  run app.lua        run a web application: workers, reload, TLS\n"
     "  serve [DIR]        serve the files of a folder\n"
+    "  fetch URL...       download, send data, see what a server answers\n"
+    "  bench URL          a load test: how fast a server answers\n"
     "  --debug            debug mode: slow callbacks, where tasks were made, ...\n"
     "  --virtual-time     time jumps to the next timer when nothing is ready\n"
     "  --seed SEED        the same order of pairs and random numbers in each run\n"
@@ -135,7 +137,7 @@ static int failed(ml_engine *e, int rc) {
   }
   if (strcmp(err->message, "OSError: write to <stdout> failed: broken pipe") == 0)
     return SIGPIPE_STATUS; /* quietly, as if print had written it */
-  if (status == 130) {
+  if (status == 130 && strncmp(err->message, "SystemExit", 10) != 0) {
     fflush(stdout);
     fprintf(stderr, "KeyboardInterrupt\n");
     return status;
@@ -303,8 +305,11 @@ static int read_limit(ml_config *c, const char *option) {
 /* The module that is the command's subcommand of that name, or NULL. (A script of such a name is
 ** run as ./run.) */
 static const char *subcommand(const char *name) {
-  if (strcmp(name, "run") == 0) return "commands.run";
-  return strcmp(name, "serve") == 0 ? "commands.serve" : NULL;
+  static const char *const modules[] = {"commands.run", "commands.serve", "commands.fetch",
+                                        "commands.bench"};
+  for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
+    if (strcmp(modules[i] + strlen("commands."), name) == 0) return modules[i];
+  return NULL;
 }
 
 static rules allowed;

@@ -121,6 +121,11 @@ describe("asyncio.progress", function()
     assert.equal("  0% 0/10 [00:00<?, ", tostring(bar))
   end)
 
+  it("leaves the rate out on demand", function()
+    local bar <close> = progress(10, { rate = false, ascii = true })
+    assert.truthy(tostring(bar):find("| 0/10 [00:00<?]", 1, true))
+  end)
+
   it("starts from what there was already, and leaves that out of the rate", function()
     helper.run(async(function()
       local bar <close> = progress(100, { initial = 50, ascii = true })

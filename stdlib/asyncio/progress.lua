@@ -25,7 +25,7 @@ Progress.__name = "Progress"
 
 local option_names = {
   "desc", "total", "unit", "unit_scale", "unit_divisor", "bytes", "initial", "leave", "file", "ncols", "mininterval",
-  "smoothing", "ascii", "colour", "disable", "postfix",
+  "smoothing", "rate", "ascii", "colour", "disable", "postfix",
 }
 
 local colours = { black = 30, red = 31, green = 32, yellow = 33, blue = 34, magenta = 35, cyan = 36, white = 37 }
@@ -61,14 +61,15 @@ end
 local function figures(self)
   local elapsed, rate = self:elapsed(), self:rate()
   local tail = self.postfix and self.postfix ~= "" and ", " .. self.postfix or ""
+  if self.show_rate then tail = ", " .. rate_text(self, rate) .. tail end
   if not self.total or self.n > self.total then
     local done = number(self, self.n) .. self.unit
-    return nil, ("%s [%s, %s%s]"):format(done, text.clock(elapsed), rate_text(self, rate), tail)
+    return nil, ("%s [%s%s]"):format(done, text.clock(elapsed), tail)
   end
   local left = self:remaining()
   return ("%3d%%"):format(self.total > 0 and self.n * 100 // self.total or 100),
-    ("%s/%s [%s<%s, %s%s]"):format(number(self, self.n), number(self, self.total), text.clock(elapsed),
-      left and text.clock(left) or "?", rate_text(self, rate), tail)
+    ("%s/%s [%s<%s%s]"):format(number(self, self.n), number(self, self.total), text.clock(elapsed),
+      left and text.clock(left) or "?", tail)
 end
 
 --- The line as it is shown in so many columns.
@@ -329,6 +330,7 @@ local function take_options(self, opts)
   self.postfix = postfix_text(opts.postfix, "progress(): postfix")
   self.initial = opts.initial or 0
   self.n = self.initial
+  self.show_rate = opts.rate ~= false
   self.leave, self.ncols = opts.leave, opts.ncols and math.tointeger(opts.ncols // 1)
   self.mininterval, self.smoothing = opts.mininterval or 0.1, math.min(opts.smoothing or 0.3, 1)
   local colour = opts.colour
@@ -350,7 +352,7 @@ end
 --- (nobody knows). Options: `desc`; `total`; `unit` ("it"), `unit_scale` (k, M, G), `unit_divisor`; `bytes` (all three,
 --- by 1024; strings that are iterated over count as long as they are); `initial`; `leave` (what is left behind at the
 --- end: by default the outermost bar's line); `file` (io.stderr); `ncols`; `mininterval` (0.1 s between drawings);
---- `smoothing` (0.3); `ascii`; `colour`; `disable`; `postfix`. On what is no terminal nothing is shown.
+--- `smoothing` (0.3); `rate` (false: not shown); `ascii`; `colour`; `disable`; `postfix`. On what is no terminal nothing is shown.
 --- Raises TypeError and ValueError.
 ---@param what any
 ---@param ... any options; or what the iterator came with: `asyncio.progress(pairs(t))` (see `over` for both)

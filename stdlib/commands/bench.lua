@@ -25,7 +25,8 @@ Sends requests from many connections at once, and reports how fast the answers w
 
 Latencies are "measured" from when a request was sent, and "corrected" for coordinated omission: at
 a rate they count from when the request was to be sent; without one the requests that could not
-be sent while an answer was waited for are made up. Ctrl-C ends the test and reports what there is.
+be sent while an answer was waited for are made up. What was not sent, or not answered, when the
+time was up counts with the time it had waited. Ctrl-C ends the test and reports what there is.
 Exit status: 1 if a request failed (whatever status a server answers is an answer), 130 after Ctrl-C.
 ]]
 
@@ -72,7 +73,7 @@ local function watch(state, opts)
   local asyncio, report = require "asyncio", require "commands.bench.report"
   local total = opts.requests or opts.duration
   local bar <close> = asyncio.progress(total, {
-    desc = "bench", unit = opts.requests and "req" or "s", mininterval = 0, leave = false,
+    unit = opts.requests and "" or "s", mininterval = 0, leave = false, rate = false,
   })
   local loop, last, last_n = core.get_running_loop(), state.start, 0
   while true do
@@ -81,8 +82,9 @@ local function watch(state, opts)
     local done = state.requests + state.error_count
     bar.n = opts.requests and done or math.min(opts.duration, math.floor((now - state.start) * 10) / 10)
     local h = state.latency or state.service
-    bar:set_postfix(("%.0f/s, median %s, 99%% %s%s"):format((done - last_n) / (now - last), report.span(h:percentile(50)),
-      report.span(h:percentile(99)), state.error_count > 0 and (", %d errors"):format(state.error_count) or ""))
+    local errors = state.error_count > 0 and (", %d errors"):format(state.error_count) or ""
+    bar:set_postfix(("%.0f requests/s, median %s, 99%% %s%s"):format((done - last_n) / (now - last),
+      report.span(h:percentile(50)), report.span(h:percentile(99)), errors))
     last, last_n = now, done
   end
 end

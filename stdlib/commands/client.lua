@@ -51,7 +51,9 @@ local function on_command_line(command, what, f, ...)
   local ok, value = pcall(f, ...)
   if ok then return value end
   local text = type(value) == "table" and value.message or tostring(value)
-  options.misuse(command, "%s: %s", what, (tostring(text):gsub("^[^:]*:%d+: ", "")))
+  text = tostring(text):gsub("^[^:]*:%d+: ", "")
+  if text:sub(1, #what) ~= what then text = what .. ": " .. text end
+  options.misuse(command, "%s", text)
 end
 
 local function credentials(command, name, text)
@@ -142,6 +144,10 @@ function M.session(command, given, opts)
   end
   local proxy = given.proxy
   if proxy == "" then proxy = nil end
+  if proxy then
+    local anywhere = require("url").parse("http://localhost/")
+    on_command_line(command, "--proxy", require("http.client.place").new, anywhere, { proxy = proxy }, "--proxy")
+  end
   local session_opts = {
     headers = headers, skip_auto_headers = skipped, auth = auth_of(command, given),
     connector = connector_of(command, given, opts), timeout = http.ClientTimeout {

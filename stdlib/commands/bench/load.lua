@@ -80,11 +80,13 @@ local function note_answer(self, status, bytes, latency, now)
 end
 
 --- One request of a client. `due`: when it was to be sent.
-local function send(self, due)
+local function send(self, me, due)
   local loop, one = self.loop, self.one
   local begun = loop:time()
   self.begun = self.begun + 1
+  me.due = due
   local ok, status, bytes, resp = pcall(one, self.job)
+  me.due = nil
   local now = loop:time()
   if not ok then
     note_error(self, status, now)
@@ -98,17 +100,17 @@ local function send(self, due)
 end
 
 --- A client that asks again as soon as it has been answered.
-local function steady(self)
+local function steady(self, me)
   local loop = self.loop
   while not self.stopping do
     local now = loop:time()
     if now >= self.stop or self.begun >= self.limit then return end
-    send(self, now)
+    send(self, me, now)
   end
 end
 
 --- A client that sends what is due next, of all of them.
-local function paced(self)
+local function paced(self, me)
   local loop = self.loop
   while not self.stopping do
     local i = self.next
@@ -117,7 +119,7 @@ local function paced(self)
     self.next = i + 1
     local wait = due - loop:time()
     if wait > 0 then await(core.sleep(wait)) end
-    send(self, due)
+    send(self, me, due)
   end
 end
 
@@ -128,7 +130,7 @@ local function make(opts, loop)
     stop = opts.duration and start + opts.duration or math.huge, limit = opts.requests or math.huge,
     interval = opts.rate and 1 / opts.rate, next = 0, begun = 0, requests = 0, bytes = 0, error_count = 0, kinds = 0,
     status = {}, errors = {}, slots = {}, service = histogram.new(), latency = opts.rate and histogram.new() or nil,
-    stopping = false,
+    stopping = false, late = {},
   }
 end
 
@@ -137,18 +139,22 @@ local function outcome(self, opts, duration)
   local latency = self.latency
   if not latency then
     local each = self.requests / opts.connections
-    latency = each > 0 and self.service:corrected(duration / each) or self.service
+    latency = self.service:corrected(each > 0 and duration / each or 0)
   end
-  local unsent
+  local unsent = 0
   if opts.rate then
-    local due = math.min(self.limit, math.floor(math.min(duration, opts.duration or math.huge) * opts.rate))
-    unsent = math.max(0, math.floor(due) - self.begun)
+    local due = math.min(self.limit, math.ceil(duration * opts.rate - 1e-9))
+    for i = self.next, due - 1 do -- has waited so long already
+      latency:record(duration - i * self.interval)
+      unsent = unsent + 1
+    end
   end
+  for _, late in ipairs(self.late) do latency:record(late) end
   return {
     url = opts.url, method = opts.method, connections = opts.connections, rate = opts.rate, version = self.version,
     duration = duration, requests = self.requests, bytes = self.bytes, latency = latency, service = self.service,
     status = self.status, errors = self.errors, error_count = self.error_count, slots = self.slots, slot = SLOT,
-    unfinished = self.unfinished or 0, unsent = unsent,
+    unfinished = #self.late, unsent = unsent, interrupted = self.interrupted,
   }
 end
 
@@ -161,10 +167,10 @@ function M.run(opts)
   local loop = core.get_running_loop()
   local self = make(opts, loop)
   local step = opts.rate and paced or steady
-  local tasks = {}
-  local n = math.min(opts.connections, opts.requests or math.huge)
-  for i = 1, n do
-    tasks[i] = core.create_task(core.async(step, "client")(self))
+  local tasks, clients = {}, {}
+  for i = 1, math.min(opts.connections, opts.requests or math.huge) do
+    clients[i] = {}
+    tasks[i] = core.create_task(core.async(step, "client")(self, clients[i]))
   end
   function self.stop_now()
     self.stopping, self.interrupted = true, true
@@ -174,20 +180,16 @@ function M.run(opts)
   local ok, err = catch(await, asyncio.wait(tasks, { timeout = opts.duration and opts.duration + (opts.grace or 1) }))
   local over = loop:time()
   self.stopping = true
-  self.unfinished = 0
-  for _, task in ipairs(tasks) do
-    if task:cancel() then self.unfinished = self.unfinished + 1 end
-  end
+  for _, task in ipairs(tasks) do task:cancel() end
   await(asyncio.gather(tasks, { return_exceptions = true }))
   if not ok then error(err, 0) end
-  for _, task in ipairs(tasks) do
+  for i, task in ipairs(tasks) do
     if not task:cancelled() and task:exception() then error(task:exception(), 0) end
+    if clients[i].due then self.late[#self.late + 1] = over - clients[i].due end
   end
   local duration = over - self.start
   if not self.interrupted and opts.duration then duration = math.min(duration, opts.duration) end
-  local result = outcome(self, opts, duration)
-  result.interrupted = self.interrupted
-  return result
+  return outcome(self, opts, duration)
 end
 
 return M

@@ -26,8 +26,7 @@ local function latency_table(h)
   return t
 end
 
---- The time slots of the run, so many put together that there are 200 at most; `whole`: which of them have been full
---- seconds of the run is told by its duration.
+--- The time slots of the run, so many put together that there are 200 at most.
 local function series(result)
   local list, n = {}, math.ceil(result.duration / result.slot)
   local step = math.max(1, math.ceil(n / 200))
@@ -67,7 +66,7 @@ function M.table_of(result)
   return {
     url = result.url, method = result.method, http_version = result.version, started = result.started,
     connections = result.connections, rate = result.rate, duration = result.duration,
-    interrupted = result.interrupted or false,
+    interrupted = result.interrupted or false, unfinished = result.unfinished, unsent = result.unsent,
     requests = result.requests, requests_per_second = result.requests / seconds,
     bytes = result.bytes, bytes_per_second = result.bytes / seconds,
     latency = latency_table(result.latency), latency_measured = latency_table(result.service),
@@ -110,12 +109,18 @@ function M.text(result, columns)
   local function add(...) lines[#lines + 1] = select("#", ...) > 1 and string.format(...) or (...) end
   local seconds = math.max(result.duration, 1e-9)
   add("Requests    %d in %.2f s%s", result.requests, result.duration, result.interrupted and " (interrupted)" or "")
+  local version = result.version and (" of HTTP/%s"):format(result.version) or ""
+  add("            by %d client%s%s", result.connections, result.connections == 1 and "" or "s", version)
   add("            %s each second, %sB/s", text.scaled(result.requests / seconds),
     text.scaled(result.bytes / seconds, 1024))
   if result.rate then
     local share = result.requests / seconds / result.rate
     add("            %s each second were asked for%s", text.scaled(result.rate),
       share < 0.97 and (", %.0f%% were reached"):format(share * 100) or "")
+  end
+  if (result.unsent or 0) > 0 then add("            %d could not be sent in time", result.unsent) end
+  if result.unfinished > 0 then
+    add("            %d had not been answered when the time was up", result.unfinished)
   end
   local latency, service = result.latency, result.service
   if latency.count > 0 then
