@@ -1,4 +1,3 @@
-local asyncio = require "asyncio"
 local helper = require "spec.helper"
 local options = require "commands.options"
 
@@ -98,12 +97,9 @@ describe("commands.options", function()
     assert.same({ "X-A", "" }, { options.header("test", "X-A;") })
     assert.same({ "X-A", "" }, { options.header("test", "X-A:") })
     for _, text in ipairs { "nonsense", "a b: c", "A: b\r\nEvil: c", ": x", "" } do
-      helper.raises(asyncio.SystemExit, function()
-        local stderr = io.stderr
-        io.stderr = { write = function() end }
-        local _ <close> = setmetatable({}, { __close = function() io.stderr = stderr end })
-        options.header("test", text)
-      end)
+      local status, _, err = helper.cli { "-e", ("require('commands.options').header('test', %q)"):format(text) }
+      assert.equal(2, status)
+      assert.truthy(err:find("moonloop test: --header: 'NAME: VALUE' was expected, got '" .. text, 1, true), err)
     end
   end)
 end)

@@ -352,8 +352,8 @@ end
 --- (nobody knows). Options: `desc`; `total`; `unit` ("it"), `unit_scale` (k, M, G), `unit_divisor`; `bytes` (all three,
 --- by 1024; strings that are iterated over count as long as they are); `initial`; `leave` (what is left behind at the
 --- end: by default the outermost bar's line); `file` (io.stderr); `ncols`; `mininterval` (0.1 s between drawings);
---- `smoothing` (0.3); `rate` (false: not shown); `ascii`; `colour`; `disable`; `postfix`. On what is no terminal nothing is shown.
---- Raises TypeError and ValueError.
+--- `smoothing` (0.3); `rate` (false: not shown); `ascii`; `colour`; `disable`; `postfix`. On what is no terminal
+--- nothing is shown. Raises TypeError and ValueError.
 ---@param what any
 ---@param ... any options; or what the iterator came with: `asyncio.progress(pairs(t))` (see `over` for both)
 ---@return asyncio.Progress bar

@@ -63,7 +63,8 @@ local function request_of(given)
     return method or "GET", nil
   end
   local kind = given.content_type or "application/x-www-form-urlencoded"
-  return method or "POST", { data = data_of(given.data), headers = { ["Content-Type"] = kind }, allow_redirects = false }
+  local headers = { ["Content-Type"] = kind }
+  return method or "POST", { data = data_of(given.data), headers = headers, allow_redirects = false }
 end
 
 -- ---- while it runs ----

@@ -1,6 +1,8 @@
 --- The report of a load test as one HTML file: figures, and three plots (latency by percentile, how latencies are
 --- distributed, the run over time) that its own script draws. It loads nothing from elsewhere.
 
+-- luacheck: no max string line length
+
 local M = {}
 
 local head = [==[
