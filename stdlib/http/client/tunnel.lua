@@ -45,7 +45,7 @@ local SOCKS4 = {
 function M.socks4(reader, writer, proxy, host, port)
   local user = check(proxy.user or "", "user", 255)
   if user:find("%z") then refuse("the user has a zero byte in it") end
-  local head = ("\4\1"):pack() .. (">I2"):pack(port)
+  local head = "\4\1" .. (">I2"):pack(port)
   if net.isip(host) then
     if host:find(":", 1, true) then refuse("SOCKS 4 knows no IPv6 addresses: '%s'", host) end
     writer:write(head .. packed(host) .. user .. "\0")
@@ -117,8 +117,8 @@ function M.connect(reader, writer, asked, target, headers)
   conn:close()
   if ok then
     local reason = x:reason()
-    error(errors.make(errors.ClientHttpProxyError, asked, ("the proxy answered CONNECT %s with %d %s"):format(target,
-      status, reason or ""), { status = status, message = reason, headers = x:headers(), history = {} }), 0)
+    error(errors.make(errors.ClientHttpProxyError, asked, reason ~= "" and reason or "the proxy refused to connect",
+      { status = status, headers = x:headers(), history = {}, proxy_target = target }), 0)
   end
   if isinstance(status, http.BadResponse) then refuse("the proxy's answer to CONNECT is no HTTP: %s", status.why) end
   if isinstance(status, http.Disconnected) then refuse("the proxy closed the connection") end
