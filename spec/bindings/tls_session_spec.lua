@@ -4,7 +4,6 @@ if not require("spec.helper").has_tls() then return end
 
 local asyncio = require "asyncio"
 local certs = require "spec.certs"
-local helper = require "spec.helper"
 local secure = require "asyncio.secure"
 local ssl = require "ssl"
 local tls = require "asyncio.tls"

@@ -10,7 +10,7 @@ local catch, run = asyncio.catch, helper.run
 --- A resolver that counts: `answers` is what it gives, or an error.
 local function counting(answers, delay)
   local self = { asked = 0, hosts = {} }
-  function self:resolve(host, port, family)
+  self.resolve = function(_, host, port, family)
     return async(function()
       self.asked = self.asked + 1
       self.hosts[#self.hosts + 1] = ("%s %s %s"):format(host, port, family)
