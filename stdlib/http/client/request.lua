@@ -319,6 +319,15 @@ function M.check_method(method)
   return upper(method)
 end
 
+--- The cookies of a request's option; raises TypeError, ValueError.
+function M.check_cookies(cookies)
+  local ok, err = pcall(require("http.client.cookiejar").pairs_of, cookies)
+  if ok then return end
+  local class = core.isinstance(err, core.ValueError) and core.ValueError or core.TypeError
+  local text = tostring(type(err) == "table" and err.message or err):gsub("^%S+:%d+: ", "")
+  blame(class, "cookies: " .. text)
+end
+
 ---@class http.client.Request
 ---@field session http.ClientSession
 ---@field method string
@@ -374,6 +383,7 @@ function M.make(session, method, url, opts, upgrade)
   if body == nil and (method == "POST" or method == "PUT" or method == "PATCH") then
     kind = "application/octet-stream"
   end
+  if opts.cookies ~= nil then M.check_cookies(opts.cookies) end
   local redirects = opts.allow_redirects
   if redirects == nil then redirects = method ~= "HEAD" end
   local decompress, limit = opts.auto_decompress, opts.max_body_size
@@ -444,6 +454,7 @@ function M.complete(req)
   if req.auth then
     local text = type(req.body) == "string" and req.body or nil
     local value = req.auth:authorize(req.method, entry.url, text, req.payload)
+    req.sent_auth = value
     if value then lines = with(lines, "Authorization", value) end
   end
   return lines

@@ -211,7 +211,7 @@ local function challenged(req, resp)
   if resp.status ~= 401 or not auth.challenged then return false end
   req.challenges = (req.challenges or 0) + 1
   if req.challenges > 2 or not replayable(req) then return false end
-  return auth:challenged(req.entry.url, resp.headers:getall("WWW-Authenticate"))
+  return auth:challenged(req.entry.url, resp.headers:getall("WWW-Authenticate"), req.sent_auth)
 end
 
 local function without(headers, names)

@@ -51,6 +51,8 @@ local OPTIONS = {
   "http2", "limit", "limit_per_host", "max_redirects", "max_body_size",
 }
 
+ClientSession.OPTIONS = OPTIONS
+
 local defaults = {
   connector_owner = true, raise_for_status = false, auto_decompress = true, trust_env = false,
   requote_redirect_url = true, read_bufsize = 65536, max_line_size = 8190, max_field_size = 8190, max_headers = 128,
@@ -102,7 +104,7 @@ local function make_jar(opts)
   local jar = opts.cookie_jar
   if jar == nil then
     jar = require("http.client.cookiejar").CookieJar()
-  elseif (type(jar) ~= "table" and type(jar) ~= "userdata") or not jar.cookie_header then
+  elseif not require("http.client.cookiejar").is(jar) then
     blame(core.TypeError, "ClientSession: cookie_jar: a CookieJar was expected, got " .. describe(jar))
   end
   if opts.cookies ~= nil then jar:update_cookies(opts.cookies) end
