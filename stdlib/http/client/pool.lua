@@ -223,8 +223,14 @@ local function unreserve(self, pool)
   dispatch(self)
 end
 
+--- A shared connection was given and the request comes next.
+local function redeem(self, pool, given)
+  if given ~= true and self._claims[given] then pool.promised = pool.promised - 1 end
+end
+
 --- What was given to somebody who cannot use it.
 local function give_back(self, pool, given)
+  redeem(self, pool, given)
   if given == true then
     pool.opening = nil
     unreserve(self, pool)
@@ -243,7 +249,6 @@ local function wait(self, pool, asked)
   self._waiting[pool] = true
   local ok, err = catch(await, waiter.future)
   local given = waiter.given
-  if given and given ~= true and self._claims[given] then pool.promised = pool.promised - 1 end
   if ok and not self.closed then return given end
   if given then
     give_back(self, pool, given)
@@ -314,7 +319,7 @@ local function establish(self, pool, asked, traces, when, expired)
   self._owners[conn] = pool
   if conn:multiplexed() then
     self._claims[conn] = 1
-    pool.shared = conn
+    pool.shared = conn -- another one has gone meanwhile
   else
     pool.plain = true
   end
@@ -350,18 +355,21 @@ function Connector:connect(place, asked, traces, timeout)
     local when, expired = soonest(asked, timeout, start)
     given = before(when, expired, wait, self, pool, asked)
     told(self, pool, given, traces, "connection_queued_end")
-  elseif given ~= true and self._claims[given] then
-    pool.promised = pool.promised - 1
   end
-  if given ~= true then return given, true end
+  if given ~= true then
+    redeem(self, pool, given)
+    return given, true
+  end
   local ok, made = catch(establish, self, pool, asked, traces, soonest(asked, timeout, start, loop:time()))
   pool.opening = nil
   if not ok then
     if not self.closed then unreserve(self, pool) end
     error(made, 0)
   end
+  if pool.shared == made then pool.promised = pool.promised + 1 end
   dispatch(self)
   told(self, pool, made, traces, "connection_create_end")
+  redeem(self, pool, made)
   return made, false
 end
 
