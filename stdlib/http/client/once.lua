@@ -30,15 +30,14 @@ end, "http.request")
 ---@param opts? table
 ---@return any awaitable of a ClientResponse
 function M.request(method, url, opts)
-  local session_opts, rest = { connector_owner = opts == nil or opts.connector == nil }, nil
-  if opts ~= nil and type(opts) == "table" then
+  local given = type(opts) == "table"
+  local session_opts, rest = { connector_owner = not given or opts.connector == nil }, opts
+  if given then
     rest = {}
     for key, value in next, opts do rest[key] = value end
     for _, name in ipairs(of_session) do
       session_opts[name], rest[name] = opts[name], nil
     end
-  else
-    rest = opts
   end
   if session_opts.connector == nil then
     session_opts.connector = require("http.client.connector").TCPConnector {

@@ -1,7 +1,6 @@
 --- Where a redirect leads (RFC 9110, 15.4; the Fetch standard's view of methods).
 
 local errors = require "http.client.errors"
-local urls = require "url"
 
 local M = {}
 

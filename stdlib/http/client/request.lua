@@ -10,7 +10,7 @@ local tracing = require "http.client.tracing"
 local urls = require "url"
 
 local blame, describe = misuse.blame, misuse.describe
-local find, format, lower, sub, upper = string.find, string.format, string.lower, string.sub, string.upper
+local find, format, lower, upper = string.find, string.format, string.lower, string.upper
 
 local M = {}
 

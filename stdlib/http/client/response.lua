@@ -357,8 +357,8 @@ local function text_arguments(encoding, mode, what)
   if encoding ~= nil and type(encoding) ~= "string" then
     misuse.blame(core.TypeError, what .. ": encoding: a string was expected, got " .. misuse.describe(encoding))
   elseif mode ~= nil and not modes[mode] then
-    local text = "%s: errors: 'strict', 'replace' or 'ignore' was expected, got %s"
-    misuse.blame(core.ValueError, text:format(what, tostring(mode)))
+    local message = "%s: errors: 'strict', 'replace' or 'ignore' was expected, got %s"
+    misuse.blame(core.ValueError, message:format(what, tostring(mode)))
   end
   return encoding, mode
 end
