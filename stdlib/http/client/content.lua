@@ -6,6 +6,9 @@ local misuse = require "asyncio.misuse"
 
 local async, await, catch = core.async, core.await, core.catch
 
+-- Of a response's array part (http.client.response).
+local X <const>, CONN <const>, RAW <const>, BODY <const> = 1, 2, 6, 9
+
 local M = {}
 
 --- What `readany` and the iterators take at a time.
@@ -30,18 +33,18 @@ end
 ---@param codings string? the Content-Encoding to be undone
 ---@return http.client.Content
 function M.of(response, codings)
-  local body = rawget(response, "_body")
+  local body = response[BODY]
   local self = setmetatable({ response = response, total = 0 }, Content)
   if body then
     self.source, self.ended = replay(body), false
     self.replayed = true
     return self
   end
-  if rawget(response, "_closed") and not response._raw then
+  if rawget(response, "_closed") and not response[RAW] then
     self.closed = true
     return self
   end
-  local source = response._raw and replay(response._raw) or response._x:content()
+  local source = response[RAW] and replay(response[RAW]) or response[X]:content()
   if codings then
     local encodings = require "http.encodings"
     local ok, reader = pcall(encodings.reader, source, codings)
@@ -63,8 +66,8 @@ end
 -- Calls the source's method and takes what it gives.
 local function take(self, name, ...)
   local response, source = self.response, self.source
-  if not source or rawget(response, "_closed") and response._conn == false and not source:at_eof() and not self.replayed
-    and not response._raw and not response._x:over() then
+  if not source or rawget(response, "_closed") and response[CONN] == false and not source:at_eof() and not self.replayed
+    and not response[RAW] and not response[X]:over() then
     closed(self)
   end
   local ok, data = catch(await, source[name](source, ...))
@@ -77,8 +80,8 @@ local function take(self, name, ...)
     error(response:_failed(data), 0)
   end
   if self.replayed then return data end
-  if response._conn then response:_settle() end
-  local limit = response._limit
+  if response[CONN] then response:_settle() end
+  local limit = response:_limit_of()
   if limit > 0 and data then
     self.total = self.total + #data
     if self.total > limit then
@@ -88,7 +91,7 @@ local function take(self, name, ...)
       error(errors.make(errors.ClientPayloadError, response, reason, { limit = limit }), 0)
     end
   end
-  local traces = response._traces
+  local traces = response:_traces_of()
   if traces and data and data ~= "" then
     traces:send("response_chunk_received", { method = response.method, url = response.url, chunk = data })
   end

@@ -15,7 +15,7 @@ local go = core.async(function(session, coroutine)
     core.await(session:close())
     error(resp, 0)
   end
-  if resp._conn then
+  if not resp.closed then
     rawset(resp, "_owned", session)
   else
     core.await(session:close())

@@ -1,10 +1,17 @@
 --- ClientResponse: what a server has answered. `status` and `method` are there when it is made, everything else is
 --- computed when it is asked for. It holds its connection until its body has come in full, or until it is closed.
+---
+--- What every response has stands in its array part, which is cheaper to make than fields by name: the exchange, the
+--- connection (false once it was given back), the URL's entry, the headers that were sent, the session, the body as it
+--- came (false: not there yet), the method, the request when it had options of its own, the body decoded.
 
 local class = require "http.web.class"
 local core = require "asyncio.core"
 local errors = require "http.client.errors"
 local misuse = require "asyncio.misuse"
+
+local X <const>, CONN <const>, ENTRY <const>, LINES <const>, SESSION <const> = 1, 2, 3, 4, 5
+local RAW <const>, METHOD <const>, REQUEST <const>, BODY <const> = 6, 7, 8, 9
 
 local async, await, catch = core.async, core.await, core.catch
 
@@ -36,8 +43,13 @@ local ClientResponse = class.define("ClientResponse")
 
 local get = ClientResponse.__get
 
---- For the session: takes { status, method, _x, _conn, _entry, _lines, _session, ... }.
-function ClientResponse._make(fields) return setmetatable(fields, ClientResponse) end
+--- For the session.
+---@param status integer
+---@param request http.client.Request|false
+function ClientResponse._make(status, method, x, conn, entry, lines, session, request)
+  local self = { x, conn, entry, lines, session, false, method, request, false, status = status }
+  return setmetatable(self, ClientResponse)
+end
 
 function ClientResponse.new()
   misuse.blame(core.TypeError, "responses are made by sessions: await(session:get(url))")
@@ -54,21 +66,27 @@ end
 
 -- ---- what it says ----
 
-function get.reason(self) return self._x:reason() end
+function get._x(self) return self[X] end
 
-function get.version(self) return self._x:version() end
+function get._conn(self) return self[CONN] end
+
+function get.method(self) return self[METHOD] end
+
+function get.reason(self) return self[X]:reason() end
+
+function get.version(self) return self[X]:version() end
 
 function get.ok(self) return self.status < 400 end
 
-function get.url(self) return self._entry.url end
+function get.url(self) return self[ENTRY].url end
 
-function get.real_url(self) return self._entry.real_url end
+function get.real_url(self) return self[ENTRY].real_url end
 
-function get.host(self) return self._entry.url.host end
+function get.host(self) return self[ENTRY].url.host end
 
-function get.session(self) return self._session end
+function get.session(self) return self[SESSION] end
 
-lazy("headers", function(self) return self._x:headers() end)
+lazy("headers", function(self) return self[X]:headers() end)
 
 lazy("history", function() return {} end)
 
@@ -78,7 +96,7 @@ function get.raw_headers(self)
   return list
 end
 
-function get.trailers(self) return self._x:trailers() end
+function get.trailers(self) return self[X]:trailers() end
 
 lazy("cookies", function(self)
   local cookies = {}
@@ -90,12 +108,12 @@ lazy("cookies", function(self)
 end)
 
 lazy("request_info", function(self)
-  local request, entry = require "http.client.request", self._entry
-  return request.RequestInfo(entry.url, self.method, request.headers_of(self._lines), entry.real_url)
+  local request, entry = require "http.client.request", self[ENTRY]
+  return request.RequestInfo(entry.url, self[METHOD], request.headers_of(self[LINES]), entry.real_url)
 end)
 
 local function content_type(self)
-  local value = self._x:header("Content-Type")
+  local value = self[X]:header("Content-Type")
   if not value then return nil end
   return require("http.parameters").parse(value)
 end
@@ -112,12 +130,12 @@ function get.charset(self)
 end
 
 function get.content_length(self)
-  local value = self._x:header("Content-Length")
+  local value = self[X]:header("Content-Length")
   return value and math.tointeger(tonumber(value)) or nil
 end
 
 lazy("content_disposition", function(self)
-  local value = self._x:header("Content-Disposition")
+  local value = self[X]:header("Content-Disposition")
   if not value then return nil end
   local parameters = require "http.parameters"
   local kind, list = parameters.parse(value)
@@ -130,9 +148,9 @@ end)
 
 -- ---- its connection ----
 
-function get.connection(self) return self._conn or nil end
+function get.connection(self) return self[CONN] or nil end
 
-function get.closed(self) return not self._conn end
+function get.closed(self) return not self[CONN] end
 
 -- The session that lives for this response alone goes with it (http.request).
 local function leave(self)
@@ -145,53 +163,54 @@ end
 
 --- The connection goes back to the pool, or away.
 local function give_back(self, keep)
-  local conn = self._conn
+  local conn = self[CONN]
   if not conn then return end
-  self._conn = false
-  self._session._connector:release(conn, keep)
+  self[CONN] = false
+  self[SESSION]._connector:release(conn, keep)
   leave(self)
 end
 
 --- If all of it has come and the request has been sent, the connection is free for others.
 local function settle(self)
-  if self._conn and self._x:over() then give_back(self, true) end
+  if self[CONN] and self[X]:over() then give_back(self, true) end
 end
 
 -- The same, right behind the head: a body that is there is taken.
 function ClientResponse:_take()
-  local body = self._x:take()
+  local body = self[X]:take()
   if not body then return settle(self) end
-  self._raw = body
+  self[RAW] = body
   give_back(self, true)
 end
 ClientResponse._settle = settle
 
 local function stop_writer(self)
-  local writer = rawget(self, "_writer")
+  local request = self[REQUEST]
+  local writer = request and request.writing
   if writer then
-    rawset(self, "_writer", nil)
+    request.writing = nil
     writer:cancel()
   end
 end
 
 --- Closes the connection, if the response still has it.
 function ClientResponse:close()
-  rawset(self, "_closed", true)
-  local conn = self._conn
+  local conn = self[CONN]
   if not conn then return end
+  rawset(self, "_closed", true)
   stop_writer(self)
-  if self._x:over() then return give_back(self, true) end
-  self._x:abort()
+  if self[X]:over() then return give_back(self, true) end
+  self[X]:abort()
   give_back(self, false)
 end
 
 --- Lets the rest of the body go: what is little of it is read past, for the connection to be used again; else that is
 --- closed. Also what `<close>` does.
 function ClientResponse:release()
-  rawset(self, "_closed", true)
-  local conn = self._conn
+  local conn = self[CONN]
   if not conn then return end
-  local x = self._x
+  rawset(self, "_closed", true)
+  local x = self[X]
   if not x:over() and not x:request_finished() then return self:close() end
   x:discard()
   if x:over() then
@@ -199,7 +218,7 @@ function ClientResponse:release()
   elseif conn:is_closing() then
     give_back(self, false)
   else -- the pool is told when the rest has come
-    self._conn = false
+    self[CONN] = false
     leave(self)
   end
 end
@@ -209,7 +228,7 @@ ClientResponse.__close = ClientResponse.release
 --- Waits until the request has been sent to its end, and releases.
 ---@return any awaitable
 ClientResponse.wait_for_close = async(function(self)
-  local writer = rawget(self, "_writer")
+  local writer = self[REQUEST] and self[REQUEST].writing
   if writer then catch(await, writer) end
   self:release()
 end, "ClientResponse.wait_for_close")
@@ -217,17 +236,35 @@ end, "ClientResponse.wait_for_close")
 --- For WebSockets: gives the exchange, the connection and what gives the connection back; the response has no claim any
 --- more.
 function ClientResponse:_detach()
-  local conn, connector = self._conn, self._session._connector
-  self._conn = false
-  return self._x, conn, function(keep) connector:release(conn, keep) end
+  local conn, connector = self[CONN], self[SESSION]._connector
+  self[CONN] = false
+  return self[X], conn, function(keep) connector:release(conn, keep) end
 end
 
 -- ---- the body ----
 
+-- What the request says of it, or else the session.
+local function option(self, name, default)
+  local request = self[REQUEST]
+  local value
+  if request then value = request[name] end
+  if value == nil then return self[SESSION][default] end
+  return value
+end
+
+local function limit_of(self) return option(self, "max_body_size", "_max_body_size") end
+ClientResponse._limit_of = limit_of
+
+local function traces_of(self)
+  local request = self[REQUEST]
+  return request and request.traces
+end
+ClientResponse._traces_of = traces_of
+
 -- The Content-Encoding that is to be undone; nil: none.
 local function coding(self)
-  if not self._decompress then return nil end
-  local value = self._x:header("Content-Encoding")
+  if not option(self, "decompress", "_auto_decompress") then return nil end
+  local value = self[X]:header("Content-Encoding")
   if not value or value == "" or value == "identity" then return nil end
   return value
 end
@@ -239,7 +276,7 @@ local function failed(self, err)
   if encodings and core.isinstance(err, encodings.DecodingError) then
     return errors.make(errors.ClientPayloadError, self, err.message, { cause = err, limit = err.limit })
   end
-  return errors.late(err, self, self._timeout) or errors.translate(err, self, true)
+  return errors.late(err, self, option(self, "timeout", "_timeout")) or errors.translate(err, self, true)
 end
 ClientResponse._failed = failed
 
@@ -260,14 +297,14 @@ end
 local function receive(self)
   local content = rawget(self, "_content")
   if content then return content:_rest() end
-  local limit = self._limit
-  local raw = self._raw
+  local limit = limit_of(self)
+  local raw = self[RAW]
   if raw then
     if limit > 0 and #raw > limit then too_long(self, limit) end
     return raw, true
   end
   check_open(self)
-  local ok, data = catch(await, self._x:read(limit))
+  local ok, data = catch(await, self[X]:read(limit))
   if not ok then
     if limit > 0 and type(data) == "table" and rawget(data, "limit") == limit then too_long(self, limit) end
     error(failed(self, data), 0)
@@ -279,22 +316,27 @@ end
 
 local function decode(self, data, codings)
   local encodings = require "http.encodings"
-  local ok, decoded = catch(function() return await(encodings.decode(data, codings, self._limit)) end)
+  local ok, decoded = catch(function() return await(encodings.decode(data, codings, limit_of(self))) end)
   if ok then return decoded end
   if core.isinstance(decoded, encodings.UnknownEncoding) then return data end -- as it is, as aiohttp does
   error(failed(self, decoded), 0)
 end
 
 local function read(self)
-  local body = rawget(self, "_body")
+  local body = self[BODY]
   if body then return body end
+  body = self[RAW]
+  if body and not self[REQUEST] and self[SESSION]._max_body_size == 0 and not self[X]:header("Content-Encoding") then
+    self[BODY] = body -- what most are: all there, and nothing to be done with it
+    return body
+  end
   local raw
   body, raw = receive(self)
   local codings = raw and body ~= "" and coding(self)
   if codings then body = decode(self, body, codings) end
-  rawset(self, "_body", body)
-  local traces = self._traces
-  if traces then traces:send("response_chunk_received", { method = self.method, url = self.url, chunk = body }) end
+  self[BODY] = body
+  local traces = traces_of(self)
+  if traces then traces:send("response_chunk_received", { method = self[METHOD], url = self.url, chunk = body }) end
   return body
 end
 
@@ -341,8 +383,8 @@ local function text(self, encoding, mode)
   if mode == nil or utf8.len(decoded) then return decoded end
   if mode == "strict" then
     local _, at = utf8.len(decoded)
-    local reason = ("%s %s: the body is not UTF-8: byte %d"):format(self.method, errors.shown(self.url), at)
-    error(core.ValueError(reason, { method = self.method, url = errors.shown(self.url) }), 0)
+    local reason = ("%s %s: the body is not UTF-8: byte %d"):format(self[METHOD], errors.shown(self.url), at)
+    error(core.ValueError(reason, { method = self[METHOD], url = errors.shown(self.url) }), 0)
   end
   return fix_utf8(decoded, mode)
 end
@@ -400,8 +442,8 @@ local function json(self, opts)
   local ok, value = pcall(opts and opts.loads or require("json").decode, data)
   if ok then return value end
   local reason = type(value) == "table" and value.message or tostring(value)
-  reason = ("%s %s: the body is not JSON: %s"):format(self.method, errors.shown(self.url), tostring(reason))
-  error(core.ValueError(reason, { cause = value, method = self.method, url = errors.shown(self.url) }), 0)
+  reason = ("%s %s: the body is not JSON: %s"):format(self[METHOD], errors.shown(self.url), tostring(reason))
+  error(core.ValueError(reason, { cause = value, method = self[METHOD], url = errors.shown(self.url) }), 0)
 end
 
 local read_json = async(json, "ClientResponse.json")

@@ -12,6 +12,8 @@ local async, await, catch = core.async, core.await, core.catch
 local create_task, isinstance = core.create_task, core.isinstance
 local complete, make_response = request.complete, ClientResponse._make
 
+local X <const> = 1 -- of a response's array part (http.client.response)
+
 local M = {}
 
 --- Requests that may be sent again when nobody knows whether the server has seen them (RFC 9110, 9.2.2).
@@ -64,7 +66,7 @@ end
 -- The task that sends a body while the response is waited for. What fails here is told by who waits.
 local write_body = async(function(req, x)
   local ok, err = catch(write, req, x)
-  req.writing = nil
+  if req.writing_to == x then req.writing = nil end
   if req.finished then close_payload(req) end
   if ok then return end
   if isinstance(err, core.CancelledError) then error(err, 0) end
@@ -112,7 +114,7 @@ local function exchange(req, conn, lines)
         traces:send("request_chunk_sent", { method = req.method, url = req.url, chunk = body })
       end
     end
-    if written then req.writing = create_task(write_body(req, x)) end
+    if written then req.writing, req.writing_to = create_task(write_body(req, x)), x end
     return await(x:response())
   end)
   if not ok then
@@ -121,13 +123,7 @@ local function exchange(req, conn, lines)
     session._connector:release(conn, false)
     return nil, req.failure or status
   end
-  local decompress, limit = req.decompress, req.max_body_size
-  if decompress == nil then decompress = session._auto_decompress end
-  local resp = make_response {
-    status = status, method = req.method, _x = x, _conn = conn, _entry = entry, _lines = lines, _session = session,
-    _decompress = decompress, _limit = limit or session._max_body_size, _traces = traces, _writer = req.writing,
-    _raw = false, _timeout = req.timeout,
-  }
+  local resp = make_response(status, req.method, x, conn, entry, lines, session, req)
   if not req.upgrade then resp:_take() end
   return resp
 end
@@ -196,7 +192,7 @@ end
 -- ---- cookies, credentials, redirects ----
 
 local function note_cookies(req, resp)
-  if resp._x:header("Set-Cookie") then
+  if resp[X]:header("Set-Cookie") then
     req.session._jar:update_from(req.entry.url, resp.headers:getall("Set-Cookie"))
   end
 end
@@ -205,8 +201,8 @@ end
 local function challenged(req, resp)
   local auth = req.auth
   if not auth then return false end
-  if auth.informed and resp._x:header("Authentication-Info") then
-    auth:informed(req.entry.url, resp._x:header("Authentication-Info"))
+  if auth.informed and resp[X]:header("Authentication-Info") then
+    auth:informed(req.entry.url, resp[X]:header("Authentication-Info"))
   end
   if resp.status ~= 401 or not auth.challenged then return false end
   req.challenges = (req.challenges or 0) + 1
@@ -264,7 +260,7 @@ end
 
 -- Makes the request into the one that the response redirects to; false if it does not say where.
 local function redirect(req, resp)
-  local location = resp._x:header("Location") or resp._x:header("URI")
+  local location = resp[X]:header("Location") or resp[X]:header("URI")
   if req.traces then
     req.traces:send("request_redirect",
       { method = req.method, url = req.url, headers = req.own, response = resp })

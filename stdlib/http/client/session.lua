@@ -19,6 +19,8 @@ local get_running_loop = core.get_running_loop
 local make_response = ClientResponse._make
 local is_redirect = redirects.statuses
 
+local CONN <const>, RAW <const> = 2, 6 -- of a response's array part (http.client.response)
+
 --- How many URLs a session remembers, twice: what they mean is worked out once.
 local MAX_URLS <const> = 512
 
@@ -221,13 +223,10 @@ local short = async(function(self, method, entry)
     connector:release(conn, false)
     return go_on(self, method, entry, deadline, nil, status, true)
   end
-  local resp = make_response {
-    status = status, method = method, _x = x, _conn = conn, _entry = entry, _lines = lines, _session = self,
-    _decompress = self._auto_decompress, _limit = self._max_body_size, _raw = false, _timeout = timeout,
-  }
+  local resp = make_response(status, method, x, conn, entry, lines, self, false)
   local body = x:take()
   if body then
-    resp._raw, resp._conn = body, false
+    resp[RAW], resp[CONN] = body, false
     connector:release(conn, true)
   end
   if status < 300 or not is_redirect[status] then
