@@ -61,4 +61,12 @@ describe("docs/reference/client.md", function()
     assert.same({}, missing(known, options))
     assert.same({}, missing(options, known))
   end)
+
+  it("names every option of connectors", function()
+    local known = {}
+    for _, name in ipairs(require("http.client.connector").OPTIONS) do known[name] = true end
+    local options = rows(text:match("## Connections(.-)\n### TLS"))
+    assert.same({}, missing(known, options))
+    assert.same({}, missing(options, known))
+  end)
 end)

@@ -15,6 +15,8 @@ local tcp_known = {
   "ssl", "family", "local_addr", "resolver", "use_dns_cache", "ttl_dns_cache", "happy_eyeballs_delay", "interleave",
 }
 table.move(base_known, 1, #base_known, #tcp_known + 1, tcp_known)
+--- What a TCPConnector takes.
+M.OPTIONS = tcp_known
 
 local function count(opts, name, default, fname)
   local value = opts[name]
