@@ -266,9 +266,10 @@ extern const ml_opclass ml__flushed_class; /* nothing is queued: see handover.c 
 /* A StreamWriter or a Transport. User values of writers: see writer.c; of transports: the
 ** protocol. */
 typedef struct ml_endpoint {
-  ml_object obj;
+  ml_object obj; /* flags: ML_EP_* */
   ml_stream *s;
 } ml_endpoint;
+enum { ML_EP_GIVEN = 1 }; /* a writer: another object has the stream, to close it */
 
 ml_endpoint *ml__checkendpoint(lua_State *L, int idx);
 ml_stream *ml__checkstream(lua_State *L, int idx); /* of a writer or transport */

@@ -305,7 +305,7 @@ static int w_gc(lua_State *L) {
   e->s = NULL;
   e->obj.magic = NULL; /* finalizers of scripts may still have it */
   if (s == NULL) return 0;
-  if (!(s->flags & ML_S_CLOSING)) {
+  if (!(s->flags & ML_S_CLOSING) && !(e->obj.flags & ML_EP_GIVEN)) {
     char who[96];
     ml__stream_text(s, who, sizeof who);
     ml__log(s->net->engine, "ResourceWarning: unclosed <StreamWriter peer=%s>: call close()", who);

@@ -109,6 +109,7 @@ typedef struct ml_hcconn {
   double total, silence; /* loop time that the exchange ends at, or INFINITY; seconds, or < 0 */
   double last;           /* when something has come, or the request was sent */
   ml_job done;           /* takes over what nobody waits for */
+  int pin;               /* of the connection itself, collected in the middle of an exchange */
 } ml_hcconn;
 /* User values. */
 enum { ML_CC_UV_SETTINGS = 1, ML_CC_UV_EXCHANGE, ML_CC_UV_READER, ML_CC_UV_OP };
@@ -167,13 +168,15 @@ static inline bool ml__hcexchange_current(const ml_hcexchange *x) { return x->c-
 ml_hcconn *ml__checkhccurrent(lua_State *L, const char *fname);
 /* c->head becomes the exchange's, which is at idx. */
 void ml__hcexchange_take_head(lua_State *L, ml_hcexchange *x, int idx);
+/* The trailers that have come, if they have not been kept yet, are. The exchange is at idx. */
+void ml__hcexchange_take_trailers(lua_State *L, ml_hcconn *c, int idx);
 /* Pushes why the current exchange has failed. */
 void ml__hcexchange_failure(lua_State *L, const ml_hcconn *c);
 /* Pushes an operation of the class for the exchange at 1: the connection's last one, if it is
 ** done with. */
 ml_hcop *ml__hcop_push(lua_State *L, ml_hcconn *c, const ml_opclass *cls);
 static inline void ml__hcop_done(ml_hcop *op) { op->op.obj.n = 0; }
-extern const luaL_Reg ml__hcresponse_methods[], ml__hcrequest_methods[];
+extern const luaL_Reg ml__hcresponse_methods[], ml__hcrequest_methods[], ml__hctransfer_methods[];
 int ml__hcconn_request(lua_State *L); /* conn:request() */
 /* Do requests of this method have a body, so that none has to be told? */
 bool ml__hc_expects_body(const char *method);

@@ -15,6 +15,10 @@ ml_hcconn *ml__checkhcconn(lua_State *L, int idx) {
 static const char conns_key;
 
 static void push_conn(lua_State *L, const ml_hcconn *c) {
+  if (c->pin != 0) {
+    ml__pushpinned(L, c->pin);
+    return;
+  }
   lua_rawgetp(L, LUA_REGISTRYINDEX, &conns_key);
   lua_rawgetp(L, -1, c);
   lua_remove(L, -2);
@@ -38,6 +42,7 @@ static bool settled(const ml_hcconn *c) {
 static void hand_over(lua_State *L, ml_hcconn *c, int x) {
   ml_hcexchange *ex = c->x;
   if (c->head != NULL) ml__hcexchange_take_head(L, ex, x);
+  ml__hcexchange_take_trailers(L, c, x);
   if (c->body.len == 0) return;
   if (!(c->flags & ML_CC_DISCARD)) {
     ml__bytes_take(L, c->s->net, &c->body, c->body.len);
@@ -48,7 +53,7 @@ static void hand_over(lua_State *L, ml_hcconn *c, int x) {
 void ml__hcconn_settle(lua_State *L, ml_hcconn *c, int idx) {
   const uint32_t kept = ML_CC_KEEP | ML_CC_PEER_ENDED | ML_CC_OVER;
   if (!settled(c)) return;
-  if (c->head != NULL || c->body.len > 0) {
+  if (c->head != NULL || c->body.len > 0 || c->rest.len > 0) {
     lua_getiuservalue(L, idx, ML_CC_UV_EXCHANGE);
     hand_over(L, c, lua_gettop(L));
     lua_pop(L, 1);
@@ -97,6 +102,8 @@ static void run_done(ml_evloop *loop, ml_job *job) {
     ml__hcsettings_tell(L, -1, -2);
   }
   lua_settop(L, top);
+  ml__unpin(L, c->pin);
+  c->pin = 0;
 }
 
 /* ---- methods ---- */
@@ -179,10 +186,32 @@ static int c_tostring(lua_State *L) {
   return 1;
 }
 
+static int pin_it(lua_State *L) { /* (conn) */
+  ml_hcconn *c = lua_touserdata(L, 1);
+  lua_getmetatable(L, 1); /* it will be finalized once more */
+  lua_setmetatable(L, 1);
+  c->pin = ml__pin(L, 1);
+  return 0;
+}
+
+/* Collected in the middle of an exchange: whoever counts the connections is told by the job, for
+** which it lives on a little. */
+static bool tell_first(lua_State *L, ml_hcconn *c) {
+  if (!(c->flags & ML_CC_BUSY) || c->fail != ML_CF_NONE || ml__engine(L)->closing ||
+      c->s->loop->closed)
+    return false;
+  ml__hcconn_fail(c, ML_CF_CLOSED, NULL);
+  lua_pushcfunction(L, pin_it);
+  lua_pushvalue(L, 1);
+  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
 static int c_gc(lua_State *L) {
   ml_hcconn *c = lua_touserdata(L, 1);
   ml_stream *s = c->s;
-  if (s == NULL) return 0;
+  if (s == NULL || tell_first(L, c)) return 0;
   ml__hcconn_stop(c);
   ml__list_remove(&c->done.link);
   ml__hinput_free(&c->input);

@@ -204,6 +204,7 @@ static int f_connection(lua_State *L) {
   s->sink = NULL;
   s->target = NULL;
   s->flags &= ~(uint32_t)(ML_S_PAUSED | ML_S_HALTED | ML_S_READABLE);
+  ml__checkendpoint(L, 2)->obj.flags |= ML_EP_GIVEN;
   if (http2) return connection_http2(L, s, &rest);
   c = ml__hcconn_push(L, s, 3);
   if (s->flags & ML_S_CLOSING) ml__hc_sink.lost(L, s);

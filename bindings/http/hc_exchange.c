@@ -153,6 +153,45 @@ static int x_has_body(lua_State *L) {
   return 1;
 }
 
+/* ---- trailers ---- */
+
+void ml__hcexchange_take_trailers(lua_State *L, ml_hcconn *c, int idx) {
+  if (!(c->flags & ML_CC_IN_CHUNKS) || !(c->flags & ML_CC_COMPLETE) || c->rest.len == 0) return;
+  ml__bytes_take(L, c->s->net, &c->rest, c->rest.len);
+  lua_setiuservalue(L, idx, ML_CX_UV_TRAILERS);
+}
+
+/* Appends name and value of the line to the array on top. The line is as http_chunks.c lets pass. */
+static void add_line(lua_State *L, const char *p, const char *end) {
+  const char *colon = memchr(p, ':', (size_t)(end - p)), *value;
+  lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
+  if (colon == NULL) return;
+  for (value = colon + 1; value < end && (*value == ' ' || *value == '\t');) value++;
+  while (end > value && (end[-1] == ' ' || end[-1] == '\t' || end[-1] == '\r')) end--;
+  lua_pushlstring(L, p, (size_t)(colon - p));
+  lua_rawseti(L, -2, n + 1);
+  lua_pushlstring(L, value, (size_t)(end - value));
+  lua_rawseti(L, -2, n + 2);
+}
+
+/* x:trailers(): Headers of what came behind a body in chunks, or nil */
+static int x_trailers(lua_State *L) {
+  const ml_hcexchange *x = ml__checkhcexchange(L, 1);
+  const char *p, *end, *line;
+  size_t n;
+  lua_settop(L, 1);
+  if (ml__hcexchange_current(x)) ml__hcexchange_take_trailers(L, x->c, 1);
+  if (lua_getiuservalue(L, 1, ML_CX_UV_TRAILERS) != LUA_TSTRING) return 1;
+  p = lua_tolstring(L, 2, &n);
+  lua_newtable(L);
+  for (end = p + n; p < end && (line = memchr(p, '\n', (size_t)(end - p))) != NULL; p = line + 1)
+    add_line(L, p, line);
+  ml__headers_wrap(L);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 1, ML_CX_UV_TRAILERS);
+  return 1;
+}
+
 /* ---- what has become of it ---- */
 
 /* x:over(): response and request are finished, the connection is free for another */
@@ -171,7 +210,7 @@ static int x_request_finished(lua_State *L) {
 /* x:abort(): the connection is closed, unless it is somebody else's already */
 static int x_abort(lua_State *L) {
   const ml_hcexchange *x = ml__checkhcexchange(L, 1);
-  if (!ml__hcexchange_current(x)) return 0;
+  if (!ml__hcexchange_current(x) || (x->c->s->flags & ML_S_DROPPED)) return 0;
   ml__hcconn_fail(x->c, ML_CF_CLOSED, NULL);
   ml__list_remove(&x->c->done.link);
   return 0;
@@ -220,6 +259,7 @@ void ml__open_hcexchange(lua_State *L) {
                                      {"headers", x_headers},
                                      {"content_length", x_content_length},
                                      {"has_body", x_has_body},
+                                     {"trailers", x_trailers},
                                      {"over", x_over},
                                      {"request_finished", x_request_finished},
                                      {"abort", x_abort},
@@ -232,5 +272,6 @@ void ml__open_hcexchange(lua_State *L) {
   luaL_setfuncs(L, ml__hcbody_methods, 0);
   luaL_setfuncs(L, ml__hcresponse_methods, 0);
   luaL_setfuncs(L, ml__hcrequest_methods, 0);
+  luaL_setfuncs(L, ml__hctransfer_methods, 0);
   lua_setfield(L, -2, "Exchange");
 }

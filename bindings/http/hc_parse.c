@@ -190,11 +190,11 @@ static size_t run_chunks(ml_hcconn *c, const char *p, size_t n, bool *done) {
       ml__hcconn_fail(c, ML_CF_PAYLOAD, "the body has too much beside it");
       return n;
     }
-    if (!keep_trailers(c, p + i - trailers, trailers)) return n;
-    if (ml__hchunks_done(k)) {
-      *done = true;
-      return i;
-    }
+    *done = ml__hchunks_done(k);
+    if ((trailers > 2 || c->rest.len > 0 || !*done) &&
+        !keep_trailers(c, p + i - trailers, trailers))
+      return n;
+    if (*done) return i;
   }
 }
 

@@ -154,9 +154,28 @@ static void sink_resume(ml_stream *s) {
   if (s->target != NULL) wake_drains(s->target);
 }
 
+/* A server may answer before it has read all, and go: then writing fails, and its answer is still
+** there to be read. */
+static void last_look(ml_hcconn *c) {
+  ml_stream *s = c->s;
+  ssize_t n;
+  char *p;
+  if (!(s->flags & ML_S_WRITEFAIL) || s->ops != &ml__plain_ops || !(c->flags & ML_CC_BUSY)) return;
+  for (int i = 0; i < 16 && c->fail == ML_CF_NONE && !(c->flags & ML_CC_COMPLETE); i++) {
+    p = ml__slab(s->net);
+    n = p == NULL ? UV_ENOMEM : ml__plain_recv(s, p, ML_SLAB);
+    if (n == 0) ml__hcparse_eof(c);
+    if (n <= 0) return;
+    c->flags |= ML_CC_BEGAN;
+    ml__hcparse_feed(c, p, (size_t)n);
+  }
+}
+
 static void sink_lost(lua_State *L, ml_stream *s) {
   (void)L;
-  if (s->target != NULL) over(s->target);
+  if (s->target == NULL) return;
+  last_look(s->target);
+  over(s->target);
 }
 
 static void sink_forget(ml_stream *s) {

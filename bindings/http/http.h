@@ -279,6 +279,8 @@ void ml__hconn_shutdown(ml_hconn *c);
 int ml__hconn_detach(lua_State *L); /* a method */
 /* The stream's sink is another one from now on; gives what has come already. */
 void ml__hconn_leave(ml_hconn *c, ml_bytes *rest);
+/* Pushes reader and writer of a stream that has been left; takes the rest. */
+int ml__http_detach(lua_State *L, ml_stream *s, ml_bytes *rest);
 extern const ml_sink ml__http_sink;
 
 /* ---- parsing (http_parse.c) ---- */
@@ -338,6 +340,14 @@ void ml__hout_headers(lua_State *L, ml_http *h, int idx, const char *fname, ml_h
 void ml__hout_send(lua_State *L, ml_http *h, ml_stream *s, const char *p, size_t n, const char *end,
                    size_t nend);
 
+/* Files (http_sendfile.c): the arguments of x:_sendfile are at 2 to 5. The number of bytes. */
+uint64_t ml__hsendfile_check(lua_State *L, const ml_stream *s);
+/* What is in the way of more than *sent bytes of it, or NULL. Raises OSError. */
+const char *ml__hsendfile(lua_State *L, ml_stream *s, size_t *sent);
+/* Pushes a Socket of a duplicate of the descriptor; or returns false. */
+bool ml__hsendfile_lend(lua_State *L, ml_stream *s);
+void ml__hsendfile_cork(const ml_stream *s, int on);
+
 /* ---- responses (http_respond.c) ---- */
 
 const char *ml__http_reason(int status);
@@ -383,6 +393,8 @@ bool ml__field_ok(const char *s, size_t n); /* no CR, LF, NUL */
 ** of its fields when that is needed. */
 void ml__headers_of(lua_State *L, const ml_hhead *h);
 void ml__headers_in(lua_State *L, const ml_hhead *h, int owner);
+/* Of the array of names and values on top (popped). */
+void ml__headers_wrap(lua_State *L);
 /* The first field of that name, or NULL. */
 const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n);
 /* The array of names and values at idx, or of the Headers there: pushes it. */

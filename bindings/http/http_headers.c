@@ -86,6 +86,8 @@ void ml__headers_of(lua_State *L, const ml_hhead *h) {
   wrap(L, NULL);
 }
 
+void ml__headers_wrap(lua_State *L) { wrap(L, NULL); }
+
 void ml__headers_in(lua_State *L, const ml_hhead *h, int owner) {
   lua_pushvalue(L, owner);
   wrap(L, h);

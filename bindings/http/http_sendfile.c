@@ -1,4 +1,4 @@
-/* Files as bodies of responses, by the kernel. What of a file is in memory goes out on the loop's
+/* Files as bodies of messages, by the kernel. What of a file is in memory goes out on the loop's
 ** own thread, as far as the socket takes it; the rest (pages that are on the disk, a socket that
 ** is full) is the affair of threads: x:_lend gives them a duplicate of the descriptor. The loop
 ** over both is stdlib/http/sendfile.lua.
@@ -89,37 +89,50 @@ static void count(ml_hconn *c, uint64_t n) {
   if (c->flags & ML_HC_LENGTH) c->left -= n < c->left ? n : c->left;
 }
 
+const char *ml__hsendfile(lua_State *L, ml_stream *s, size_t *sent) {
+  bool own;
+  int in = ml__checkfileno(L, 2, "sendfile", &own), rc = 0;
+  lua_Integer at = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+  const char *why;
+  uv_os_fd_t out;
+  *sent = 0;
+  if (!is_plain(s) || ml__stream_fd(s, &out) < 0) return "copy";
+  if (s->first != NULL) return "queued";
+  why = send_quietly(out, in, (off_t)at, (size_t)n, sent, &rc);
+  if (rc >= 0) return why;
+  s->flags |= ML_S_WRITEFAIL;
+  ml__stream_fail(s, rc);
+  ml__error_os(L, rc, "sendfile", "sendfile");
+  lua_error(L);
+  return NULL;
+}
+
+uint64_t ml__hsendfile_check(lua_State *L, const ml_stream *s) {
+  bool own;
+  lua_Integer at = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+  ml__checkfileno(L, 2, "sendfile", &own);
+  luaL_argcheck(L, at >= 0 && n >= 0, 3, "a position and a number of bytes expected");
+  if ((s->flags & ML_S_LENT) && !lua_toboolean(L, 5))
+    ml__misuse(L, "RuntimeError", "sendfile(): sendfile is in progress");
+  return (uint64_t)n;
+}
+
 /* x:_sendfile(file, offset, count, lent) -> bytes sent, what is in the way: nil, "turn", "full", "cold",
 ** "short", "queued" (what was written before), "copy" (no sendfile here) */
 static int x_sendfile(lua_State *L) {
   ml_hconn *c = ml__hconn_check_open(L, "sendfile");
-  bool own;
-  int in = ml__checkfileno(L, 2, "sendfile", &own), rc = 0;
-  lua_Integer at = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
+  uint64_t n = ml__hsendfile_check(L, c->s);
   size_t sent = 0;
-  const char *why;
-  uv_os_fd_t out;
-  luaL_argcheck(L, at >= 0 && n >= 0, 3, "a position and a number of bytes expected");
-  if ((c->s->flags & ML_S_LENT) && !lua_toboolean(L, 5))
-    return ml__misuse(L, "RuntimeError", "sendfile(): sendfile is in progress");
-  if ((c->flags & ML_HC_LENGTH) && (uint64_t)n > c->left)
+  const char *why = NULL;
+  if ((c->flags & ML_HC_LENGTH) && n > c->left)
     return ml__misuse(L, "ValueError", "sendfile: %I bytes more than the response's length",
-                      (LUAI_UACINT)(n - (lua_Integer)c->left));
+                      (LUAI_UACINT)(n - c->left));
   if (c->flags & ML_HC_NOBODY) {
     sent = (size_t)n;
-    why = NULL;
-  } else if ((c->flags & ML_HC_CHUNKED) || !is_plain(c->s) || ml__stream_fd(c->s, &out) < 0) {
+  } else if (c->flags & ML_HC_CHUNKED) {
     why = "copy";
-  } else if (c->s->first != NULL) {
-    why = "queued";
   } else {
-    why = send_quietly(out, in, (off_t)at, (size_t)n, &sent, &rc);
-    if (rc < 0) {
-      c->s->flags |= ML_S_WRITEFAIL;
-      ml__stream_fail(c->s, rc);
-      ml__error_os(L, rc, "sendfile", "sendfile");
-      return lua_error(L);
-    }
+    why = ml__hsendfile(L, c->s, &sent);
     count(c, sent);
   }
   lua_pushinteger(L, (lua_Integer)sent);
@@ -127,20 +140,25 @@ static int x_sendfile(lua_State *L) {
   return 2;
 }
 
-/* x:_lend() -> a Socket of a duplicate of the descriptor, and how long to wait for the peer, seconds
-** (< 0: for ever); nothing may be written until x:_unlend. */
-static int x_lend(lua_State *L) {
-  ml_hconn *c = ml__hconn_check_open(L, "sendfile");
+bool ml__hsendfile_lend(lua_State *L, ml_stream *s) {
   uv_os_fd_t fd;
   ml_socket *k;
-  if (c->s->first != NULL || ml__stream_fd(c->s, &fd) < 0) return 0;
+  if (s->first != NULL || ml__stream_fd(s, &fd) < 0) return false;
   k = ml__socket_push(L, AF_UNSPEC, SOCK_STREAM, 0);
   k->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (k->fd < 0) {
     ml__error_os(L, uv_translate_sys_error(errno), "dup", "sendfile");
-    return lua_error(L);
+    lua_error(L);
   }
-  c->s->flags |= ML_S_LENT;
+  s->flags |= ML_S_LENT;
+  return true;
+}
+
+/* x:_lend() -> a Socket of a duplicate of the descriptor, and how long to wait for the peer, seconds
+** (< 0: for ever); nothing may be written until x:_unlend. */
+static int x_lend(lua_State *L) {
+  ml_hconn *c = ml__hconn_check_open(L, "sendfile");
+  if (!ml__hsendfile_lend(L, c->s)) return 0;
   lua_pushnumber(L, c->settings->send_timeout);
   return 2;
 }
@@ -155,16 +173,17 @@ static int x_unlend(lua_State *L) {
   return 0;
 }
 
+void ml__hsendfile_cork(const ml_stream *s, int on) {
+  uv_os_fd_t fd;
+  if ((s->flags & (ML_S_CLOSING | ML_S_PIPE)) || ml__stream_fd(s, &fd) < 0) return;
+  setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+}
+
 /* x:_cork(on): what is written goes out in full packets only, until it is taken back */
 static int x_cork(lua_State *L) {
   const ml_exchange *x = ml__checkexchange(L, 1);
-  const ml_stream *s = x->c->s;
-  int on = lua_toboolean(L, 2);
-  uv_os_fd_t fd;
-  if ((x->c->flags & (ML_HC_OVER | ML_HC_UPGRADED)) || (s->flags & (ML_S_CLOSING | ML_S_PIPE)) ||
-      ml__stream_fd(s, &fd) < 0)
-    return 0;
-  setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+  if (!(x->c->flags & (ML_HC_OVER | ML_HC_UPGRADED)))
+    ml__hsendfile_cork(x->c->s, lua_toboolean(L, 2));
   return 0;
 }
 

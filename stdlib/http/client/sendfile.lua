@@ -1,0 +1,7 @@
+--- x:sendfile of the client's exchanges: a file as (a part of) a request's body, as the server sends it.
+
+local core = require "http.client.core"
+
+core.Exchange.sendfile = require("http.sendfile").sendfile
+
+return core.Exchange
