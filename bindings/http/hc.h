@@ -172,6 +172,10 @@ void ml__hcexchange_take_head(lua_State *L, ml_hcexchange *x, int idx);
 void ml__hcexchange_take_trailers(lua_State *L, ml_hcconn *c, int idx);
 /* Pushes why the current exchange has failed. */
 void ml__hcexchange_failure(lua_State *L, const ml_hcconn *c);
+/* Pushes why its request cannot be sent on: the response may be there all the same. */
+void ml__hcexchange_send_failure(lua_State *L, const ml_hcconn *c, const char *fname);
+/* The exchange at 1, whose request's body is still to be sent: else raises. */
+ml_hcconn *ml__checkhcsending(lua_State *L, const char *fname);
 /* Pushes an operation of the class for the exchange at 1: the connection's last one, if it is
 ** done with. */
 ml_hcop *ml__hcop_push(lua_State *L, ml_hcconn *c, const ml_opclass *cls);

@@ -66,10 +66,7 @@ static int take_response(lua_State *L, ml_hcconn *c) {
   int status = c->head->status;
   lua_getiuservalue(L, 2, ML_CC_UV_EXCHANGE);
   ml__hcexchange_take_head(L, x, lua_gettop(L));
-  if ((c->flags & ML_CC_COMPLETE) && c->body.len == 0) {
-    x->taken = true;
-    ml__hcconn_settle(L, c, 2);
-  }
+  if ((c->flags & ML_CC_COMPLETE) && c->body.len == 0) ml__hcconn_settle(L, c, 2);
   lua_pushinteger(L, status);
   return 1;
 }
@@ -315,9 +312,7 @@ static int x_take(lua_State *L) {
   ml_hcconn *c = x->c;
   lua_settop(L, 1);
   if (!ml__hcexchange_current(x)) {
-    if (x->taken && x->head != NULL && !(x->head->flags & ML_HH_CHUNKED))
-      lua_pushliteral(L, "");
-    else if (x->taken)
+    if (x->taken)
       lua_pushnil(L);
     else
       push_kept(L, x, 1);

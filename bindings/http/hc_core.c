@@ -218,6 +218,8 @@ int ml__open_httpclient(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"connection", f_connection}, {"settings", f_settings}, {NULL, NULL}};
   static const luaL_Reg none[] = {{NULL, NULL}};
+  luaL_requiref(L, "http.core", ml__open_http, 0); /* Headers */
+  lua_pop(L, 1);
   luaL_newlib(L, functions);
   ml__newtype(L, ML_T_HCSETTINGS, "http.client.Settings", none, NULL);
   lua_setfield(L, -2, "Settings");

@@ -88,6 +88,25 @@ void ml__hcexchange_failure(lua_State *L, const ml_hcconn *c) {
   }
 }
 
+void ml__hcexchange_send_failure(lua_State *L, const ml_hcconn *c, const char *fname) {
+  if (c->fail != ML_CF_NONE && c->fail != ML_CF_GONE)
+    ml__hcexchange_failure(L, c);
+  else if (c->s->error != 0)
+    ml__stream_error(L, c->s);
+  else
+    ml__http_gone(L, lua_pushfstring(L, "%s: the server has gone", fname));
+}
+
+ml_hcconn *ml__checkhcsending(lua_State *L, const char *fname) {
+  ml_hcconn *c = ml__checkhccurrent(L, fname);
+  if (c->flags & ML_CC_SENT)
+    ml__misuse(L, "RuntimeError", "%s(): the request has been sent to its end", fname);
+  if (c->fail == ML_CF_NONE && !(c->flags & ML_CC_OVER) && !(c->s->flags & ML_S_CLOSING)) return c;
+  ml__hcexchange_send_failure(L, c, fname);
+  lua_error(L);
+  return NULL;
+}
+
 /* ---- what the response says ---- */
 
 static const ml_hhead *check_head(lua_State *L, const char *fname) {

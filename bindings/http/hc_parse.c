@@ -98,15 +98,18 @@ static void complete(ml_hcconn *c) {
 }
 
 /* What every head has to be, beside what llhttp looks at. */
-static const char *wrong(const ml_hhead *h, const char *text) {
-  if (h->status < 100) return "the response's status is malformed";
+static const char *wrong(const ml_hcconn *c, const ml_hhead *h, const char *text) {
+  if (c->input.parser.http_major != 1) return "the version of HTTP is not supported";
+  if (h->status < 100 || h->status > 999) return "the response's status is malformed";
   for (int i = 0; i < h->nfields; i++)
-    if (!ml__token_ok(text + h->fields[i].name, h->fields[i].nname)) return "a header is malformed";
+    if (!ml__token_ok(text + h->fields[i].name, h->fields[i].nname) ||
+        !ml__field_ok(text + h->fields[i].value, h->fields[i].nvalue))
+      return "a header is malformed";
   return NULL;
 }
 
 static void head_done(ml_hcconn *c, ml_hhead *h) {
-  const char *why = wrong(h, ml__hhead_text(h));
+  const char *why = wrong(c, h, ml__hhead_text(h));
   bool keep = keeps(c);
   llhttp_reset(&c->input.parser);
   if (why == NULL && h->status < 200 && h->status != 101) {

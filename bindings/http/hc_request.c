@@ -171,18 +171,10 @@ int ml__hcconn_request(lua_State *L) {
 
 /* ---- the body in parts ---- */
 
-/* The exchange at 1, whose request's body is still to be sent. */
 static ml_hcconn *check_sending(lua_State *L, const char *fname) {
-  ml_hcconn *c = ml__checkhccurrent(L, fname);
-  if (c->flags & ML_CC_SENT)
-    ml__misuse(L, "RuntimeError", "%s(): the request has been sent to its end", fname);
+  ml_hcconn *c = ml__checkhcsending(L, fname);
   if (c->s->flags & ML_S_LENT)
     ml__misuse(L, "RuntimeError", "%s(): sendfile is in progress", fname);
-  if (c->fail != ML_CF_NONE) {
-    ml__hcexchange_failure(L, c);
-    lua_error(L);
-  }
-  if ((c->flags & ML_CC_OVER) || (c->s->flags & ML_S_CLOSING)) ml__http_raise_gone(L, fname);
   return c;
 }
 
@@ -199,9 +191,8 @@ static int drain_wake(lua_State *L, ml_op *op) {
   const ml_waitop *w = (ml_waitop *)op;
   const ml_hcconn *c = w->on;
   ml__waitop_cancel(op);
-  if (op->obj.state == ML_OP_CANCELLED || c->fail == ML_CF_NONE || (c->flags & ML_CC_HEAD))
-    return 0;
-  ml__hcexchange_failure(L, c);
+  if (op->obj.state == ML_OP_CANCELLED || c->fail == ML_CF_NONE) return 0;
+  ml__hcexchange_send_failure(L, c, "drain");
   return ML_RAISE;
 }
 

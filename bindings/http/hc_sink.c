@@ -45,7 +45,7 @@ void ml__hcconn_fail(ml_hcconn *c, ml_hcfail fail, const char *why) {
   if (fail != ML_CF_GONE) ml__stream_fail(c->s, 0);
   wake(c->waiting);
   wake(c->continuing);
-  if (c->flags & ML_CC_BODY) ml__hcbody_end(c);
+  ml__hcbody_end(c);
   wake_drains(c);
   ml__hcconn_done(c);
 }

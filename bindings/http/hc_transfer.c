@@ -5,21 +5,9 @@
 
 /* ---- files ---- */
 
-static ml_hcconn *check_sending(lua_State *L) {
-  ml_hcconn *c = ml__checkhccurrent(L, "sendfile");
-  if (c->flags & ML_CC_SENT)
-    ml__misuse(L, "RuntimeError", "sendfile(): the request has been sent to its end");
-  if (c->fail != ML_CF_NONE) {
-    ml__hcexchange_failure(L, c);
-    lua_error(L);
-  }
-  if ((c->flags & ML_CC_OVER) || (c->s->flags & ML_S_CLOSING)) ml__http_raise_gone(L, "sendfile");
-  return c;
-}
-
 /* x:_sendfile(file, offset, count, lent) -> bytes sent, what is in the way: as the server's */
 static int x_sendfile(lua_State *L) {
-  ml_hcconn *c = check_sending(L);
+  ml_hcconn *c = ml__checkhcsending(L, "sendfile");
   uint64_t n = ml__hsendfile_check(L, c->s);
   size_t sent = 0;
   const char *why = "copy";
@@ -38,7 +26,7 @@ static int x_sendfile(lua_State *L) {
 /* x:_lend() -> a Socket of a duplicate of the descriptor, how long to wait for the peer: for ever,
 ** the exchange has its deadlines; nothing may be written until x:_unlend */
 static int x_lend(lua_State *L) {
-  ml_hcconn *c = check_sending(L);
+  ml_hcconn *c = ml__checkhcsending(L, "sendfile");
   if (!ml__hsendfile_lend(L, c->s)) return 0;
   lua_pushnumber(L, -1);
   return 2;

@@ -401,6 +401,7 @@ const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n);
 void ml__headers_array(lua_State *L, int idx, const char *fname);
 
 /* units' openers: add to the table on top */
+int ml__open_http(lua_State *L); /* module http.core */
 void ml__open_hconn(lua_State *L);
 void ml__open_exchange(lua_State *L);
 void ml__open_hheaders(lua_State *L);

@@ -107,6 +107,7 @@ void ml__hinput_init(ml_hinput *in, ml_http *http, const ml_hlimits *limits, llh
   in->limits = *limits;
   llhttp_init(&in->parser, type, &callbacks);
   in->parser.data = in;
+  if (type == HTTP_RESPONSE) llhttp_set_lenient_headers(&in->parser, 1);
 }
 
 /* ---- the block ---- */
