@@ -325,11 +325,17 @@ static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
   }
 }
 
+/* Does it fail? What has come of a body that was cut off is read first. */
+static bool fails(const ml_reader *r, const ml_readop *op) {
+  if (!(r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR))) return false;
+  return r->source == NULL || op->kind != READ || r->in.len == 0;
+}
+
 /* The operation is at index 1. */
 static int step(lua_State *L, ml_readop *op) {
   ml_reader *r = op->r;
   int n;
-  if (r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR)) {
+  if (fails(r, op)) {
     lua_getiuservalue(L, 1, 1);
     ml__reader_failed(L, -1);
     op->op.obj.n = 0;

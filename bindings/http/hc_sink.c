@@ -180,9 +180,11 @@ static void sink_lost(lua_State *L, ml_stream *s) {
 
 static void sink_forget(ml_stream *s) {
   ml_hcconn *c = s->target;
-  ml__list_remove(&c->done.link);
+  int pin = c->pin;
   over(c);
-  ml__list_remove(&c->done.link);
+  ml__list_remove(&c->done.link); /* no job will run any more */
+  c->pin = 0;
+  if (pin != 0) ml__unpin(c->http->net->engine->L, pin);
 }
 
 static void sink_yield(ml_stream *s, ml_bytes *to) {

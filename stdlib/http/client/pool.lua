@@ -455,7 +455,8 @@ function Connector.init(self)
   self._per_host = self.limit_per_host > 0 and self.limit_per_host or huge
   self._http2 = self.http2
   self._pools, self._count, self._most = {}, 0, POOLS
-  self._owners, self._claims, self._acquired = {}, {}, 0 -- connection -> pool, of those in use; -> requests in it
+  -- connection -> pool, of those in use: one that is dropped with its response tells on_free; -> requests in it
+  self._owners, self._claims, self._acquired = setmetatable({}, { __mode = "k" }), {}, 0
   self._waiting, self._tickets = {}, 0 -- pools in which somebody waits
   self._settings, self._defaults = setmetatable({}, { __mode = "k" }), {}
   return self
