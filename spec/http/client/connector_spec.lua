@@ -86,6 +86,7 @@ describe("a connector", function()
       local keys = {}
       for _, how in ipairs {
         { server.place() }, { server.place("localhost") }, { server.place(nil, { proxy = "http://a" }) },
+        { server.place(nil, { proxy = "http://a", tunnel = true, http2 = false }) },
         { server.place(nil, { proxy = "http://u:p@a" }) }, { server.place(nil, { proxy = "socks5://a" }) },
         { server.place(nil, { proxy = "http://a", proxy_headers = { A = "b" } }) },
         { places.new(url.parse("https://a/")) }, { places.new(url.parse("https://a/"), { ssl = false }) },

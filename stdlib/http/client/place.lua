@@ -122,7 +122,10 @@ local function key_of(place)
   if place.http1 then parts[#parts + 1] = "http/1.1" end
   if proxy then
     parts[#parts + 1] = tostring(proxy.url)
-    if not place.secure then parts[#parts + 1] = place.ssl_text end -- of the proxy's TLS
+    if not place.secure then -- then it is the proxy's TLS
+      parts[#parts + 1] = place.ssl_text
+      parts[#parts + 1] = place.absolute and "by URL" or "by tunnel"
+    end
     local said = M.proxy_headers(proxy) or { proxy.user, proxy.password }
     for _, text in ipairs(said) do parts[#parts + 1] = ("%q"):format(text) end
   end
@@ -131,7 +134,8 @@ end
 
 --- The place of an absolute URL of http, https, ws or wss.
 ---@param url url.URL
----@param opts? table {ssl, server_hostname, proxy, proxy_auth, proxy_headers, http2 = false: out of the question}
+---@param opts? table {ssl, server_hostname, proxy, proxy_auth, proxy_headers, http2 = false: out of the question,
+--- tunnel = true: in the clear too}
 ---@param who? string the function that a script has called, for messages
 ---@return http.client.Place place raises TypeError and ValueError, at the script's call
 function M.new(url, opts, who)
@@ -148,7 +152,7 @@ function M.new(url, opts, who)
     ssl_text = text, server_hostname = name or url.raw_host:gsub("%.$", ""), proxy = proxy, absolute = false,
     http1 = opts.http2 == false or scheme == "ws" or scheme == "wss",
   }
-  if proxy and proxy.kind == "http" and scheme == "http" then
+  if proxy and proxy.kind == "http" and scheme == "http" and not opts.tunnel then
     place.absolute = true
     place.headers = M.proxy_headers(proxy)
   end

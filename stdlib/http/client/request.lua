@@ -135,7 +135,7 @@ function M.set_place(session, entry, opts, upgrade)
     if opts and opts[key] ~= nil then how[key] = opts[key] end
   end
   if how.proxy == false then how.proxy = nil end
-  if upgrade then how.http2 = false end
+  if upgrade then how.http2, how.tunnel = false, true end
   local place = require("http.client.place").new(entry.url, how, "request")
   entry.place = place
   entry.target = entry.url.path_qs
@@ -425,6 +425,13 @@ local function typed(entry, lines, kind)
   return all
 end
 
+--- For sessions with trust_env: what .netrc has for the host. It is read once, when it is first asked for.
+local function from_netrc(session, entry, own)
+  if own:contains("Authorization") then return nil end
+  session._netrc = session._netrc or require("http.client.netrc").load()
+  return session._netrc:auth(entry.url.raw_host)
+end
+
 --- The headers of the request, complete: what it has itself, cookies, authorization, type of the body.
 ---@param req http.client.Request
 ---@return string[]
@@ -451,9 +458,10 @@ function M.complete(req)
       lines = with(lines, "Cookie", cookie)
     end
   end
-  if req.auth then
+  local auth = req.auth or session._trust_env and from_netrc(session, entry, own)
+  if auth then
     local text = type(req.body) == "string" and req.body or nil
-    local value = req.auth:authorize(req.method, entry.url, text, req.payload)
+    local value = auth:authorize(req.method, entry.url, text, req.payload)
     req.sent_auth = value
     if value then lines = with(lines, "Authorization", value) end
   end
