@@ -124,6 +124,10 @@ void ml__hcconn_settle(lua_State *L, ml_hcconn *c, int idx);
 /* The response is complete, or something else has come that might be the last: if no task takes it
 ** the job does. */
 void ml__hcconn_done(ml_hcconn *c);
+/* Who ends the exchange knows: on_free is not told. */
+static inline void ml__hcconn_quiet(ml_hcconn *c) {
+  if (c->pin == 0) ml__list_remove(&c->done.link);
+}
 
 /* ---- what comes (hc_sink.c, hc_parse.c) ---- */
 

@@ -420,7 +420,7 @@ static int x_discard(lua_State *L) {
       (c->flags & ML_CC_TUNNEL)) {
     if (!(c->flags & ML_CC_COMPLETE) || !(c->flags & ML_CC_SENT)) {
       ml__hcconn_fail(c, ML_CF_CLOSED, NULL);
-      ml__list_remove(&c->done.link);
+      ml__hcconn_quiet(c);
     }
   } else if (!(c->flags & (ML_CC_COMPLETE | ML_CC_DISCARD))) {
     c->flags |= ML_CC_DISCARD;

@@ -136,7 +136,7 @@ static int c_close(lua_State *L) {
   if (c->flags & ML_CC_UPGRADED) return 0;
   if (c->flags & ML_CC_BUSY) {
     ml__hcconn_fail(c, ML_CF_CLOSED, NULL);
-    ml__list_remove(&c->done.link); /* who closes it knows */
+    ml__hcconn_quiet(c);
   } else {
     ml__hcconn_stop(c);
     ml__stream_close(c->s);

@@ -231,7 +231,7 @@ static int x_abort(lua_State *L) {
   const ml_hcexchange *x = ml__checkhcexchange(L, 1);
   if (!ml__hcexchange_current(x) || (x->c->s->flags & ML_S_DROPPED)) return 0;
   ml__hcconn_fail(x->c, ML_CF_CLOSED, NULL);
-  ml__list_remove(&x->c->done.link);
+  ml__hcconn_quiet(x->c);
   return 0;
 }
 

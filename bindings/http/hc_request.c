@@ -261,7 +261,7 @@ static int x_finish(lua_State *L) {
   } else if (c->left > 0) {
     uint64_t left = c->left;
     ml__hcconn_fail(c, ML_CF_CLOSED, NULL);
-    ml__list_remove(&c->done.link);
+    ml__hcconn_quiet(c);
     return ml__misuse(L, "RuntimeError",
                       "finish(): the request lacks %I of its bytes: the connection was dropped",
                       (LUAI_UACINT)left);
