@@ -234,6 +234,10 @@ describe("web.WebSocketResponse", function()
     end)
   end)
 
+  it("leaves nothing behind with handler_cancellation when its handler never looks", function()
+    serve(nil, function() await(asyncio.sleep(3600)) end, function(port) wsclient.connect(port).drop() end, { handler_cancellation = true })
+  end)
+
   it("is logged, and goes well with handler_cancellation", function()
     local lines = {}
     serve(nil, echo, function(port, seen)
