@@ -25,6 +25,13 @@ describe("docs/reference/websocket.md", function()
     assert.same({}, missing(documented, web.WebSocketResponse))
   end)
 
+  it("names what a client's WebSocket has", function()
+    for name in pairs(websocket.methods) do
+      if not name:find("^__") then assert(text:find("`" .. name .. "`", 1, true), name) end
+    end
+    for name in pairs(require("http").ClientWebSocketResponse.__get) do assert(text:find("`" .. name .. "`", 1, true), name) end
+  end)
+
   it("names the methods of an event stream", function()
     local methods, documented = blocks.functions(web.EventSourceResponse), named("^events:([%a_]+)%(")
     assert.same({}, missing(documented, web.EventSourceResponse))

@@ -203,3 +203,96 @@ describe("unused_port", function()
     end))
   end)
 end)
+
+describe("TestClient", function()
+  local has_client = pcall(require, "http.client.core")
+  if not has_client then return pending("built without the client") end
+  local http = require "http"
+
+  local function application()
+    return app_of {
+      web.get("/", async(function(request)
+        local response = web.Response { text = "seen: " .. (request.cookies.seen or "nothing") }
+        response:set_cookie("seen", "once")
+        return response
+      end)),
+      web.route("*", "/echo", async(function(request)
+        return web.json_response { method = request.method, body = await(request:read()), a = request.headers["X-A"] }
+      end)),
+      web.get("/ws", async(function(request)
+        local ws = web.WebSocketResponse()
+        await(ws:prepare(request))
+        for msg in ws:messages() do await(ws:send_str(msg.data)) end
+        return ws
+      end)),
+    }
+  end
+
+  it("asks an application by paths, keeps cookies, and closes all of it", function()
+    asyncio.run(async(function()
+      local seen, app = {}, application()
+      app.on_cleanup:append(function() seen.cleaned = true end)
+      do
+        local client <close> = await(testing.TestClient(app):start_server())
+        assert.equal(app, client.app)
+        assert.equal(client.server.port, client.port)
+        assert.equal("127.0.0.1", client.host)
+        assert.equal(("http://127.0.0.1:%d/x"):format(client.port), client:make_url("/x"))
+        for _, expected in ipairs { "seen: nothing", "seen: once" } do
+          local resp = await(client:get("/"))
+          assert.equal(200, resp.status)
+          assert.equal(expected, await(resp:text()))
+        end
+        for _, verb in ipairs { "get", "options", "post", "put", "patch", "delete" } do
+          local resp = await(client[verb](client, "/echo", { data = "x", headers = { ["X-A"] = "b" } }))
+          assert.same({ method = verb:upper(), body = "x", a = "b" }, await(resp:json()))
+        end
+        assert.equal(200, await(client:head("/")).status)
+        assert.equal("TRACE", await(await(client:request("TRACE", "/echo")):json()).method)
+        local ws = await(client:ws_connect("/ws"))
+        await(ws:send_str("hello"))
+        assert.equal("hello", await(ws:receive_str()))
+        seen.ws, seen.resp, seen.session = ws, await(client:get("/")), client.session
+      end
+      assert.is_true(seen.cleaned)
+      assert.is_true(seen.ws.closed)
+      assert.equal(1000, seen.ws.close_code)
+      assert.is_true(seen.resp.closed)
+      assert.is_true(seen.session.closed)
+    end))
+  end)
+
+  it("gives the session its options, and the server to whoever asks", function()
+    asyncio.run(async(function()
+      local server = testing.TestServer(application())
+      local client = testing.TestClient(server, { headers = { ["X-A"] = "always" }, cookie_jar = http.DummyCookieJar() })
+      assert.equal(client, await(client:start_server()))
+      assert.equal(server, client.server)
+      for _ = 1, 2 do assert.equal("seen: nothing", await(await(client:get("/")):text())) end
+      assert.equal("always", await(await(client:get("/echo")):json()).a)
+      await(client:close())
+      await(client:close())
+      helper.raises("Session is closed", client.get, client, "/")
+    end))
+  end)
+
+  it("does not mind a response that is not read, nor being closed unused", function()
+    asyncio.run(async(function()
+      local client <close> = await(testing.TestClient(application()):start_server())
+      for _ = 1, 5 do await(client:get("/")) end
+    end))
+    asyncio.run(async(function()
+      local _ <close> = testing.TestClient(application())
+    end))
+  end)
+
+  it("says what is wrong at the call", function()
+    asyncio.run(async(function()
+      helper.raises("a TestServer or an Application was expected, got a table", testing.TestClient, {})
+      helper.raises("ClientSession's options were expected, got a string", testing.TestClient, application(), "x")
+      helper.raises("has not been started", function() return testing.TestClient(application()):get("/") end)
+      local client <close> = await(testing.TestClient(application()):start_server())
+      helper.raises("unexpected keyword argument 'nonsense'", client.get, client, "/", { nonsense = 1 })
+    end))
+  end)
+end)

@@ -133,4 +133,108 @@ end, "TestServer.close")
 
 function TestServer:__close() await(self:close()) end
 
+-- ---- clients ----
+
+--- A session that asks a server under test: paths in place of URLs.
+---@class http.testing.TestClient
+---@field server http.testing.TestServer
+---@field app http.web.Application
+---@field session http.ClientSession
+---@field host string
+---@field port integer? once it has been started
+local TestClient = class.define("TestClient")
+TestClient.__open = true
+M.TestClient = TestClient
+
+local get = TestClient.__get
+function get.app(self) return self.server.app end
+function get.host(self) return self.server.host end
+function get.port(self) return self.server.port end
+
+--- The session keeps cookies of addresses without a name, too.
+function get.session(self)
+  local http = require "http"
+  local opts = {}
+  for key, value in next, self._opts do opts[key] = value end
+  if opts.cookie_jar == nil then opts.cookie_jar = http.CookieJar { unsafe = true } end
+  local session = http.ClientSession(opts)
+  rawset(self, "session", session)
+  return session
+end
+
+---@param server http.testing.TestServer|http.web.Application an Application gets a server of its own
+---@param opts? table those of ClientSession
+function TestClient.new(cls, server, opts)
+  if class.is(server, require("http.web").Application) then server = TestServer(server) end
+  if not class.is(server, TestServer) then
+    misuse.blame(core.TypeError, "TestClient: a TestServer or an Application was expected, got "
+      .. misuse.describe(server))
+  elseif opts ~= nil and type(opts) ~= "table" then
+    misuse.blame(core.TypeError, "TestClient: ClientSession's options were expected, got " .. misuse.describe(opts))
+  end
+  local weak = { __mode = "k" }
+  return setmetatable({
+    server = server, _opts = opts or {}, _responses = setmetatable({}, weak), _websockets = setmetatable({}, weak),
+  }, cls)
+end
+
+--- Starts the server.
+---@return any awaitable of the client
+TestClient.start_server = async(function(self)
+  await(self.server:start_server())
+  return self
+end, "TestClient.start_server")
+
+--- The URL of a path.
+---@param path string
+---@return string
+function TestClient:make_url(path) return self.server:make_url(path) end
+
+local keep = async(function(awaitable, all)
+  local value = await(awaitable)
+  all[value] = true
+  return value
+end, "TestClient.request")
+
+--- As ClientSession:request, with a path.
+---@param method string
+---@param path string
+---@param opts? table
+---@return any awaitable of an http.ClientResponse
+function TestClient:request(method, path, opts)
+  local url = self.server:make_url(path)
+  return keep(self.session:request(method, url, opts), self._responses)
+end
+
+for _, verb in ipairs { "get", "options", "head", "post", "put", "patch", "delete" } do
+  TestClient[verb] = function(self, path, opts)
+    local url = self.server:make_url(path)
+    local session = self.session
+    return keep(session[verb](session, url, opts), self._responses)
+  end
+end
+
+--- As ClientSession:ws_connect, with a path.
+---@param path string
+---@param opts? table
+---@return any awaitable of an http.ClientWebSocketResponse
+function TestClient:ws_connect(path, opts)
+  local url = self.server:make_url(path)
+  return keep(self.session:ws_connect(url, opts), self._websockets)
+end
+
+--- Closes what is open of responses and WebSockets, the session and the server. A second time nothing happens.
+---@return any awaitable
+TestClient.close = async(function(self)
+  if self.closed then return end
+  self.closed = true
+  for resp in next, self._responses do resp:close() end
+  for ws in next, self._websockets do await(ws:close()) end
+  local session = rawget(self, "session")
+  if session then await(session:close()) end
+  await(self.server:close())
+end, "TestClient.close")
+
+function TestClient:__close() await(self:close()) end
+
 return M
