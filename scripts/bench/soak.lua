@@ -3,7 +3,8 @@
 --
 --   moonloop soak.lua [REQUESTS [h1|h2]]     web.Application is asked by h2load: its memory; a million, h1
 --   moonloop soak.lua [REQUESTS] client      a session asks it, and is cancelled, times out, leaves bodies unread,
---                                            loses its connections: the client's memory, its descriptors
+--                                            loses its connections: the client's memory (from the fifth part on: by
+--                                            then its caches are full), its descriptors
 local asyncio = require "asyncio"
 local bench = dofile((arg[0]:match("^(.*)/") or ".") .. "/bench.lua")
 local fs = require "fs"
@@ -95,7 +96,7 @@ local function soak_client(port)
     for part = 1, PARTS do
       ask(session, url, requests // PARTS)
       collectgarbage()
-      if part == 1 then first = resident("self") end
+      if part == PARTS // 2 then first = resident("self") end
     end
   end
   local more = descriptors() - before

@@ -1,5 +1,6 @@
 -- The client and other people's servers: the same requests to each of them.
 local asyncio = require "asyncio"
+local fs = require "fs"
 local helper = require "spec.helper"
 
 local has, http = pcall(require, "http")
@@ -75,6 +76,25 @@ check("every method, with a body and without", "echo", function(session, url, se
   got = json(session:post(url .. "/echo", { data = large }))
   assert.is_true(got.body == large)
   assert(server)
+end)
+
+check("files from the disk, alone and in forms", "echo", function(session, url)
+  local path = helper.tmpfile(digits:rep(30), ".bin")
+  for _ = 1, 2 do
+    local file <close> = await(fs.open(path, "rb"))
+    local got = json(session:put(url .. "/echo", { data = file }))
+    assert.same({ "300000", "application/octet-stream" }, { got.length, got.type })
+    assert.is_true(got.body == digits:rep(30))
+  end
+  local file <close> = await(fs.open(path, "rb"))
+  local form = http.FormData()
+  form:add_field("name", "value")
+  form:add_field("file", file, { filename = "a.bin" })
+  local got = json(session:post(url .. "/echo", { data = form }))
+  assert(got.type:find("^multipart/form%-data; boundary="))
+  assert(got.length, "the length is known when that of each part is")
+  assert.is_true(got.body:find(digits:rep(30), 1, true) ~= nil)
+  assert(got.body:find('name="file"; filename="a.bin"', 1, true))
 end)
 
 check("uploads whose length nobody knows", "chunked-upload", function(session, url)

@@ -158,6 +158,7 @@ function FilePayload:_write(x)
   local file = self._file
   if not self._regular then return write_stream(function() return file:read(PIECE) end, x) end
   if self.size == 0 then return end
+  require "http.client.sendfile"
   local sent = await(x:sendfile(file, self._offset, self.size))
   if sent < self.size then
     error(core.OSError(("the file '%s' became shorter while it was sent: %d bytes of %d"):format(file.path, sent,
