@@ -202,6 +202,27 @@ describe("the server", function()
     assert.same({ 200, 502, 200, 502, 502, 404, 200 }, bodies)
   end)
 
+  it("is not held up by a client that went in the middle of its body", function()
+    local app = web.Application()
+    app.router:add_post("/", async(function(request)
+      await(request:read()) -- raises
+      return web.Response { text = "x" }
+    end))
+    for _, body in ipairs { "Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n" } do
+      asyncio.run(async(function()
+        local guard <close> = asyncio.timeout(10 * helper.slow) -- closing waits 60 s for handlers
+        local test <close> = await(testing.TestServer(app):start_server())
+        local _, writer = await(asyncio.open_connection("127.0.0.1", tonumber(tostring(test:make_url("/")):match(":(%d+)/"))))
+        writer:write("POST / HTTP/1.1\r\nHost: x\r\n" .. body)
+        await(writer:drain())
+        writer:close()
+        await(asyncio.sleep(0.01))
+        await(test:close())
+        assert.is_false(guard:expired())
+      end))
+    end
+  end)
+
   it("runs the requests of a multiplexed connection at the same time", function()
     local app, order = web.Application(), {}
     app.router:add_get("/{seconds}", async(function(request)

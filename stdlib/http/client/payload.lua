@@ -270,10 +270,7 @@ function M.make(value, content_type)
     if M.is_file(value) then return file_payload(value, content_type) end
     return of_object(value, content_type)
   elseif kind == "table" then
-    if M.is(value) then
-      if content_type then value.content_type = content_type end
-      return value
-    end
+    if M.is(value) then return value end
     return of_object(value, content_type)
   end
 end
@@ -306,7 +303,7 @@ function M.of(value, content_type)
   end
   local p = M.make(value, content_type)
   if not p then refuse(value, "data") end
-  return true, p.content_type, p
+  return true, content_type or p.content_type, p
 end
 
 -- ---- encoded ----

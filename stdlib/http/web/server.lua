@@ -127,6 +127,7 @@ local function fail(app, options, x, request, err)
     return socket
   elseif x:lost() then
     if failure and not core.isinstance(failure.err, core.OSError) then report(request, failure) end
+    x:abort() -- it was not answered, and nobody else ends the connection
     return nil
   end
   if failure then report(request, failure) end

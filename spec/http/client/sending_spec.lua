@@ -1,0 +1,415 @@
+--- What requests send and remember, through sessions and against servers: bodies of every kind, cookies, credentials.
+
+local asyncio = require "asyncio"
+local fs = require "fs"
+local helper = require "spec.helper"
+local http = require "http"
+local peer = require "spec.http.client.peer"
+local web = require "http.web"
+
+local async, await = asyncio.async, asyncio.await
+
+local function sum(s) return ("%d:%q"):format(#s, s:sub(1, 20) .. s:sub(-20)):gsub("[\128-\255]", "?") .. "" end
+
+-- What came: its type, its length header, its coding, and the body.
+local echo = web.post("/echo", async(function(request)
+  local body = await(request:read())
+  return web.json_response {
+    type = request.headers["Content-Type"] or "", length = request.headers["Content-Length"] or "",
+    transfer = request.headers["Transfer-Encoding"] or "", sum = sum(body),
+  }
+end))
+
+local form = web.post("/form", async(function(request)
+  local fields = {}
+  for name, value in pairs(await(request:post())) do
+    if type(value) == "table" then
+      local file <close> = value
+      value = { file.filename, file.content_type, file.size, sum(await(file:read())) }
+    end
+    fields[#fields + 1] = { name, value }
+  end
+  return web.json_response(fields)
+end))
+
+local function post(session, url, data, opts)
+  opts = opts or {}
+  opts.data = data
+  local resp <close> = await(session:post(url, opts))
+  assert.equal(200, resp.status)
+  return await(resp:json())
+end
+
+describe("a request's data", function()
+  it("is sent with its length when that is known", function()
+    peer.serve({ echo }, nil, function(session, url)
+      local path = helper.tmpfile(("file"):rep(100000))
+      local file <close> = await(fs.open(path))
+      for _, case in ipairs {
+        { "hello", "text/plain; charset=utf-8", 5, "hello" }, { "\xFF", "application/octet-stream", 1, "\xFF" }, { "", "text/plain; charset=utf-8", 0, "" },
+        { { a = "1", b = "x y" }, "application/x-www-form-urlencoded", 9, "a=1&b=x+y" }, { file, "application/octet-stream", 400000, ("file"):rep(100000) },
+        { ("long"):rep(500000), "text/plain; charset=utf-8", 2000000, ("long"):rep(500000) },
+      } do
+        local got = post(session, url "/echo", case[1])
+        assert.same({ case[2], tostring(case[3]), "", sum(case[4]) }, { got.type, got.length, got.transfer, got.sum })
+      end
+    end)
+  end)
+
+  it("is sent in chunks when it is not", function()
+    peer.serve({ echo }, nil, function(session, url)
+      local n = 0
+      local function iterator()
+        n = n + 1
+        await(asyncio.sleep(0))
+        return n <= 100 and ("line %d\n"):format(n) or nil
+      end
+      local all = {}
+      for i = 1, 100 do all[i] = ("line %d\n"):format(i) end
+      local expected = sum(table.concat(all))
+      local got = post(session, url "/echo", iterator)
+      assert.same({ "application/octet-stream", "", "chunked", expected }, { got.type, got.length, got.transfer, got.sum })
+      got = post(session, url "/echo", coroutine.create(function()
+        for i = 1, 100 do coroutine.yield(all[i]) end
+      end), { headers = { ["Content-Type"] = "x/y" } })
+      assert.same({ "x/y", expected }, { got.type, got.sum })
+      local reader = asyncio.StreamReader()
+      local feeding = asyncio.create_task(function()
+        for i = 1, 100 do
+          reader:feed_data(all[i])
+          await(asyncio.sleep(0))
+        end
+        reader:feed_eof()
+      end)
+      assert.equal(expected, post(session, url "/echo", reader).sum)
+      await(feeding)
+    end)
+  end)
+
+  it("may be what another response gives, as it comes", function()
+    local source = web.get("/source", async(function(request)
+      local response = web.StreamResponse()
+      await(response:prepare(request))
+      for _ = 1, 50 do await(response:write(("x"):rep(10000))) end
+      return response
+    end))
+    peer.serve({ echo, source }, nil, function(session, url)
+      local from <close> = await(session:get(url "/source"))
+      assert.equal(sum(("x"):rep(500000)), post(session, url "/echo", from.content).sum)
+    end)
+  end)
+
+  it("may be compressed", function()
+    peer.serve({ web.post("/plain", async(function(request)
+      local body = await(request:read())
+      return web.Response { text = (request.headers["Content-Encoding"] or "none") .. " " .. sum(body) }
+    end)) }, nil, function(session, url)
+      local path = helper.tmpfile(("file"):rep(100000))
+      local file <close> = await(fs.open(path))
+      for _, coding in ipairs { "gzip", "deflate", "br" } do
+        for i, data in ipairs { ("text"):rep(10000), file } do
+          local resp <close> = await(session:post(url "/plain", { data = data, compress = coding }))
+          local coded = await(resp:text())
+          assert.equal(coding, coded:match("^%S+"))
+          assert.truthy(coded:find(sum(i == 1 and ("text"):rep(10000) or ("file"):rep(100000)), 1, true) or tonumber(coded:match(" (%d+):")) < 5000)
+        end
+      end
+    end)
+  end)
+
+  it("fails as its source does, and the session goes on", function()
+    peer.serve({ echo }, nil, function(session, url)
+      for _ = 1, 3 do
+        local n = 0
+        local function iterator()
+          n = n + 1
+          if n == 3 then error("burst") end
+          return ("x"):rep(1000)
+        end
+        helper.raises("burst", await, session:post(url "/echo", { data = iterator }))
+        helper.raises(asyncio.TypeError, await, session:post(url "/echo", { data = function() return 5 end }))
+        assert.equal(sum "ok", post(session, url "/echo", "ok").sum)
+      end
+      local e = helper.raises(asyncio.TypeError, function() session:post(url "/echo", { data = 5 }) end)
+      assert.truthy(e.message:find("sending_spec.lua:%d+: data: "), e.message)
+    end)
+  end)
+
+  it("is sent again where a redirect wants it, if it can be had", function()
+    peer.serve({ echo, web.post("/moved", async(function() return web.Response { status = 307, headers = { Location = "/echo" } } end)) }, nil, function(session, url)
+      local path = helper.tmpfile(("file"):rep(1000))
+      local file <close> = await(fs.open(path))
+      assert.equal(sum(("file"):rep(1000)), post(session, url "/moved", file).sum)
+      assert.equal(sum("text"), post(session, url "/moved", "text").sum)
+      helper.raises(http.ClientError, await, session:post(url "/moved", { data = function() return nil end }))
+    end)
+  end)
+end)
+
+describe("a form", function()
+  it("arrives as it was filled in", function()
+    peer.serve({ form }, nil, function(session, url)
+      local path = helper.tmpfile(("picture"):rep(100000))
+      local file <close> = await(fs.open(path))
+      local data = http.FormData()
+      data:add_field("title", "A \u{20ac} & b"):add_field("n", 5)
+      data:add_field("photo", file, { filename = "my \"pic\".png", content_type = "image/png" })
+      data:add_field("note", "text", { filename = "note.txt" })
+      for _ = 1, 2 do
+        assert.same({
+          { "title", "A \u{20ac} & b" }, { "n", "5" },
+          { "photo", { "my %22pic%22.png", "image/png", 700000, sum(("picture"):rep(100000)) } },
+          { "note", { "note.txt", "text/plain", 4, sum("text") } },
+        }, post(session, url "/form", data))
+      end
+      assert.same({ { "a", "1" }, { "b", "x y" } }, post(session, url "/form", { a = 1, b = "x y" }))
+      assert.same({ { "f", { path:match("[^/]*$"), "application/octet-stream", 700000, sum(("picture"):rep(100000)) } } }, post(session, url "/form", { f = file }))
+      local n = 0
+      assert.same({ { "s", "xxx" } }, post(session, url "/form", http.FormData():add_field("s", function()
+        n = n + 1
+        return n <= 3 and "x" or nil
+      end)))
+    end)
+  end)
+
+  it("is read by aiohttp and by curl's way of writing alike", function()
+    local server = helper.tmpfile([[
+import sys
+from aiohttp import web
+async def form(request):
+    out = []
+    reader = await request.multipart()
+    async for part in reader:
+        data = await part.read(decode=True)
+        out.append([part.name, part.filename, part.headers.get("Content-Type"), len(data), data[:10].decode()])
+    return web.json_response(out)
+async def ready(app):
+    pass
+app = web.Application(client_max_size=0)
+app.router.add_post("/form", form)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
+]])
+    local port = helper.unused_port()
+    helper.background(("/usr/bin/python3 %s %d"):format(server, port))
+    helper.wait_port(port)
+    asyncio.run(function()
+      local session <close> = http.ClientSession()
+      local path = helper.tmpfile(("picture"):rep(30000))
+      local file <close> = await(fs.open(path))
+      local data = http.FormData { a = "1" }
+      data:add_field("photo", file, { filename = "pic \u{fc}.png", content_type = "image/png" })
+      data:add_field("coded", "caf\u{e9}=", { content_transfer_encoding = "quoted-printable" })
+      data:add_field("b64", ("b"):rep(100), { content_transfer_encoding = "base64" })
+      local null = require("json").null
+      assert.same({
+        { "a", null, null, 1, "1" }, { "photo", "pic \u{fc}.png", "image/png", 210000, "picturepic" }, { "coded", null, null, 6, "caf\u{e9}=" }, { "b64", null, null, 100, ("b"):rep(10) },
+      }, post(session, ("http://127.0.0.1:%d/form"):format(port), data))
+    end)
+  end)
+end)
+
+describe("a session's cookies", function()
+  local function cookie_server(f, opts)
+    opts = opts or { cookie_jar = http.CookieJar { unsafe = true } }
+    return peer.serve({
+      web.get("/set", async(function(request)
+        local response = web.Response { text = "set" }
+        for name, value in pairs(request.query) do response.headers:add("Set-Cookie", name .. "=" .. value) end
+        return response
+      end)),
+      web.get("/away", async(function()
+        local response = web.Response { status = 302, headers = { Location = "/show" } }
+        response.headers:add("Set-Cookie", "on=way; Path=/")
+        return response
+      end)),
+      web.get("/show", async(function(request) return web.Response { text = request.headers["Cookie"] or "none" } end)),
+      web.get("/a/show", async(function(request) return web.Response { text = request.headers["Cookie"] or "none" } end)),
+    }, opts, f)
+  end
+
+  local function get(session, url, opts)
+    local resp <close> = await(session:get(url, opts))
+    return await(resp:text()), resp
+  end
+
+  it("go back to where they came from", function()
+    cookie_server(function(session, url)
+      assert.equal("none", (get(session, url "/show")))
+      local _, resp = get(session, url "/set?a=1&b=2;+Path=/a&c=3;+Max-Age=0")
+      assert.same({ "1", "/a" }, { resp.cookies.a.value, resp.cookies.b.path })
+      assert.equal("a=1", (get(session, url "/show")))
+      assert.equal("b=2; a=1", (get(session, url "/a/show")))
+      assert.equal("b=2; a=x; z=9", (get(session, url "/a/show", { cookies = { z = "9", a = "x" } })))
+      assert.equal("b=2; a=1", (get(session, url "/a/show")))
+      assert.equal("on=way", (get(session, url "/away")):match("on=way"))
+      get(session, url "/set?a=0;+Max-Age=0")
+      assert.equal("on=way", (get(session, url "/show")))
+      session.cookie_jar:clear()
+      assert.equal("none", (get(session, url "/show")))
+    end)
+  end)
+
+  it("are not kept for addresses unless that is said to be safe", function()
+    cookie_server(function(session, url)
+      get(session, url "/set?a=1")
+      assert.equal("none", (get(session, url "/show")))
+      assert.equal("own=1", (get(session, url "/show", { cookies = { own = "1" } })))
+    end, {})
+    cookie_server(function(session, url)
+      get(session, url "/set?a=1")
+      assert.equal("given=1", (get(session, url "/show")))
+    end, { cookies = { given = "1" } })
+    cookie_server(function(session, url)
+      get(session, url "/set?a=1")
+      assert.equal("none", (get(session, url "/show")))
+    end, { cookie_jar = http.DummyCookieJar() })
+  end)
+
+  it("survive in a file", function()
+    local path = helper.tmpfile()
+    cookie_server(function(session, url, server)
+      get(session, url "/set?a=1;+Max-Age=1000&b=%22x%22")
+      await(session.cookie_jar:save(path))
+      local jar = http.CookieJar { unsafe = true }
+      await(jar:load(path))
+      local other <close> = http.ClientSession { cookie_jar = jar }
+      assert.equal('a=1; b="x"', (get(other, url "/show")))
+      assert.truthy(server)
+    end)
+  end)
+
+  it("are refused at the call if they cannot be sent", function()
+    cookie_server(function(session, url)
+      for _, bad in ipairs { { ["a b"] = "1" }, { a = "x\r\nX: y" } } do
+        helper.raises(asyncio.ValueError, function() await(session:get(url "/show", { cookies = bad })) end)
+      end
+      helper.raises(asyncio.TypeError, function() await(session:get(url "/show", { cookies = "a=1" })) end)
+      assert.equal("none", (get(session, url "/show")))
+    end)
+  end)
+end)
+
+-- lighttpd's own users: "user" with the password "secret".
+local function lighttpd(algorithm)
+  local dir = helper.tmpdir()
+  local port = helper.unused_port()
+  local function write(name, text)
+    local f <close> = assert(io.open(dir .. "/" .. name, "w"))
+    f:write(text)
+  end
+  local hash = require("asyncio.digest")
+  write("digest.users", ("user:realm:%s\n"):format(algorithm == "SHA-256" and hash.sha256("user:realm:secret") or hash.md5("user:realm:secret")))
+  write("plain.users", "user:secret\n")
+  assert(os.execute("mkdir " .. dir .. "/www"))
+  write("www/page.html", "digested")
+  write("conf", ([[
+server.document-root = "%s/www"
+server.port = %d
+server.bind = "127.0.0.1"
+server.modules = ("mod_auth", "mod_authn_file")
+auth.backend = "%s"
+auth.backend.htdigest.userfile = "%s/digest.users"
+auth.backend.plain.userfile = "%s/plain.users"
+auth.require = ("/" => ("method" => "%s", "realm" => "realm", "require" => "valid-user"%s))
+]]):format(dir, port, algorithm == "basic" and "plain" or "htdigest", dir, dir, algorithm == "basic" and "basic" or "digest",
+    algorithm == "basic" and "" or (', "algorithm" => "%s"'):format(algorithm)))
+  helper.background("lighttpd -D -f " .. dir .. "/conf")
+  helper.wait_port(port)
+  return ("http://127.0.0.1:%d/page.html"):format(port)
+end
+
+describe("credentials", function()
+  it("are what lighttpd wants", function()
+    if not pcall(require, "asyncio.digest") then return end
+    for _, algorithm in ipairs { "MD5", "SHA-256", "basic" } do
+      local page = lighttpd(algorithm)
+      asyncio.run(function()
+        local make = algorithm == "basic" and http.BasicAuth or http.DigestAuth
+        local session <close> = http.ClientSession { auth = make("user", "secret") }
+        for _ = 1, 3 do
+          local resp <close> = await(session:get(page))
+          assert.same({ algorithm, 200, "digested" }, { algorithm, resp.status, await(resp:text()) })
+        end
+        local wrong <close> = await(session:get(page, { auth = make("user", "wrong") }))
+        assert.equal(401, wrong.status)
+        local none <close> = await(http.request("GET", page))
+        assert.equal(401, none.status)
+      end)
+    end
+  end)
+
+  it("are asked for once, then sent beforehand", function()
+    if not pcall(require, "asyncio.digest") then return end
+    local nonce, left = 0, 0
+    peer.raw(function(request)
+      local sent = request.headers.authorization
+      if sent and left > 0 and sent:find(('nonce="n%d"'):format(nonce), 1, true) then
+        left = left - 1
+        return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+      end
+      nonce, left = nonce + 1, 2
+      return ('HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm="r", nonce="n%d", qop="auth"\r\nContent-Length: 4\r\n\r\nnope'):format(nonce)
+    end, { auth = http.DigestAuth("u", "p") }, function(session, url, log)
+      for i, requests in ipairs { 2, 3, 5, 6, 8 } do -- each nonce is good for two
+        local resp <close> = await(session:post(url "/", { data = "body" }))
+        assert.same({ i, 200, "ok" }, { i, resp.status, await(resp:text()) })
+        assert.equal(requests, #log)
+      end
+      for _, request in ipairs(log) do assert.equal("body", request.body) end
+    end)
+  end)
+
+  it("are given up when they are refused", function()
+    if not pcall(require, "asyncio.digest") then return end
+    local n = 0
+    peer.raw(function()
+      n = n + 1
+      return ('HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm="r", nonce="n%d", qop="auth"%s\r\nContent-Length: 4\r\n\r\nnope'):format(n, n > 10 and ", stale=true" or "")
+    end, { auth = http.DigestAuth("u", "p") }, function(session, url, log)
+      local resp <close> = await(session:get(url "/"))
+      assert.same({ 401, "nope", 2 }, { resp.status, await(resp:text()), #log })
+      n = 20 -- always stale: not for ever
+      local stale <close> = await(session:get(url "/"))
+      assert.equal(401, stale.status)
+      assert.truthy(#log <= 6, #log)
+      local stream <close> = await(session:post(url "/", { data = function() return nil end })) -- cannot be sent again
+      assert.equal(401, stream.status)
+    end)
+  end)
+
+  it("do not follow to another origin", function()
+    if not pcall(require, "asyncio.digest") then return end
+    for _, auth in ipairs { http.BasicAuth("u", "p"), http.DigestAuth("u", "p") } do
+      peer.raw(function(request)
+        return ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#(request.headers.authorization or "none"), request.headers.authorization or "none")
+      end, nil, function(_, target)
+        peer.raw(function() return ("HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n"):format(target "/x") end, { auth = auth }, function(session, url)
+          local resp <close> = await(session:get(url "/"))
+          assert.equal("none", await(resp:text()))
+        end)
+      end)
+    end
+  end)
+end)
+
+describe("a host in another script", function()
+  it("is asked for by its DNS name", function()
+    if not pcall(require, "url.idna") then return end
+    peer.raw(function(request)
+      return ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#request.headers.host, request.headers.host)
+    end, nil, function(_, url)
+      local port = url("/"):match(":(%d+)/")
+      local asked = {}
+      local Resolver = { resolve = async(function(_, host, at)
+        asked[#asked + 1] = host
+        return { { hostname = host, host = "127.0.0.1", port = at, family = 2, proto = 6, flags = 0 } }
+      end), close = async(function() end) }
+      Resolver.__index = Resolver
+      local session <close> = http.ClientSession { connector = http.TCPConnector { resolver = setmetatable({}, Resolver) } }
+      local resp <close> = await(session:get("http://b\u{fc}cher.example:" .. port .. "/"))
+      assert.equal("xn--bcher-kva.example:" .. port, await(resp:text()))
+      assert.same({ "xn--bcher-kva.example" }, asked)
+      assert.equal("b\u{fc}cher.example", resp.url.host)
+    end)
+  end)
+end)
