@@ -72,6 +72,7 @@ enum {                     /* ml_http2.flags */
        H2_HEAD = 128,      /* a request's head is coming */
        H2_FORGOTTEN = 512, /* the loop is closed */
        H2_NOMEM = 1024,    /* an allocation of nghttp2's has failed */
+       H2_ACCUSED = 2048,  /* GOAWAY was sent with an error: `fault` */
        H2_GREETED = 256    /* the peer's first SETTINGS have come */
 };
 

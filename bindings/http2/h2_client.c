@@ -25,12 +25,14 @@ bool ml__h2_client_closing(const ml_h2client *c) {
          (h->s->flags & (ML_S_CLOSING | ML_S_DROPPED | ML_S_EOF));
 }
 
-uint32_t ml__h2_client_room(ml_h2client *c) {
-  ml_http2 *h = &c->h;
+bool ml__h2_client_takes(const ml_h2client *c) {
+  return !ml__h2_client_closing(c) && nghttp2_session_check_request_allowed(c->h.session);
+}
+
+uint32_t ml__h2_client_room(const ml_h2client *c) {
+  const ml_http2 *h = &c->h;
   uint32_t most;
-  if (ml__h2_client_closing(c) || h->suspect_since != INFINITY ||
-      !nghttp2_session_check_request_allowed(h->session))
-    return 0;
+  if (!ml__h2_client_takes(c) || h->suspect_since != INFINITY) return 0;
   most = nghttp2_session_get_remote_settings(h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
   if (!(h->flags & H2_GREETED) && most > MOST_AT_FIRST) most = MOST_AT_FIRST;
   if (most > MOST) most = MOST;
@@ -68,6 +70,7 @@ static int tell_free(lua_State *L) { /* (client) */
 
 static void tell(lua_State *L, ml_http2 *h) {
   ml_h2client *c = ml__h2_client(h);
+  if (!(h->flags & H2_ACCUSED)) h->fault = NULL; /* of a stream, which knows it */
   if (h->suspect_since == INFINITY) notice(c);
   if (c->tell && c->pin != 0 && lua_checkstack(L, 8)) {
     lua_pushcfunction(L, tell_free);
@@ -194,7 +197,7 @@ void ml__h2_call_fail(ml_h2call *k, ml_h2fail fail, const char *why) {
   wake(&k->continuing);
 }
 
-static void note(lua_State *L, bool began, uint32_t code, bool retry) {
+void ml__h2_note(lua_State *L, bool began, uint32_t code, bool retry) {
   lua_pushboolean(L, began);
   lua_setfield(L, -2, "began");
   if (code != NGHTTP2_NO_ERROR) {
@@ -224,7 +227,7 @@ static void push_reset(lua_State *L, const ml_h2call *k) {
     ml__hc_error(L, "Disconnected", "the server has not looked at the request: %s", code);
   else
     ml__hc_error(L, "Disconnected", "the server reset the stream without an answer: %s", code);
-  note(L, !refused || k->x.head != NULL, k->error, refused && k->x.head == NULL);
+  ml__h2_note(L, !refused || k->x.head != NULL, k->error, refused && k->x.head == NULL);
 }
 
 /* The connection has ended. */
@@ -244,11 +247,13 @@ static void push_gone(lua_State *L, const ml_h2call *k) {
   } else if (c->draining && c->goaway != NGHTTP2_NO_ERROR)
     ml__hc_error(L, "Disconnected", "the server ended the connection: %s",
                  nghttp2_http2_strerror(c->goaway));
+  else if (c->dead)
+    ml__hc_error(L, "Disconnected", "the server does not answer any more");
   else if (failed)
     ml__stream_error(L, s);
   else
     ml__hc_error(L, "Disconnected", "the server closed the connection without an answer");
-  note(L, x->head != NULL, c->draining ? c->goaway : NGHTTP2_NO_ERROR, false);
+  ml__h2_note(L, x->head != NULL, c->draining ? c->goaway : NGHTTP2_NO_ERROR, false);
 }
 
 static void push_timeout(lua_State *L, const char *kind, const char *text) {
@@ -278,7 +283,7 @@ void ml__h2_call_failure(lua_State *L, ml_h2call *k) {
     push_reset(L, k);
   else if (k->error != NGHTTP2_NO_ERROR)
     push_malformed(L, k, nghttp2_http2_strerror(k->error));
-  else if ((h->flags & H2_LEAVING) && h->fault != NULL)
+  else if ((h->flags & H2_ACCUSED) && h->fault != NULL)
     push_malformed(L, k, h->fault);
   else
     push_gone(L, k);
@@ -339,8 +344,10 @@ static double deadline(const ml_http2 *h) {
 }
 
 static void expired(ml_http2 *h, double now) {
-  if ((h->flags & H2_LEAVING) || h->suspect_since + PATIENCE <= now)
-    ml__stream_fail(h->s, (h->flags & H2_LEAVING) ? 0 : UV_ETIMEDOUT);
+  ml_h2client *c = ml__h2_client(h);
+  c->dead = h->suspect_since + PATIENCE <= now;
+  if (c->dead || (h->flags & H2_LEAVING))
+    ml__stream_fail(h->s, 0);
   else
     ml__h2_leave(h, NGHTTP2_NO_ERROR);
 }

@@ -25,6 +25,7 @@ typedef struct ml_h2client {
   uint32_t requests;
   bool full;       /* somebody was told that there is no room: on_free is called when there is */
   bool tell;       /* by the job */
+  bool dead;       /* it was suspect for too long */
   bool draining;   /* GOAWAY has come */
   uint32_t goaway; /* and why */
 } ml_h2client;
@@ -58,12 +59,15 @@ static inline bool ml__h2_complete(const ml_h2stream *x) {
 
 extern const ml_h2role ml__h2_client_role; /* h2_client.c */
 /* How many requests may be begun. */
-uint32_t ml__h2_client_room(ml_h2client *c);
+uint32_t ml__h2_client_room(const ml_h2client *c);
+bool ml__h2_client_takes(const ml_h2client *c); /* or wait for their turn */
 bool ml__h2_client_closing(const ml_h2client *c);
 void ml__h2_client_rest(ml_h2client *c, bool idle);
 void ml__h2_client_hold(lua_State *L, ml_h2client *c, int idx); /* the connection at idx is kept */
 /* The call ends here, for that reason: its stream is reset. */
 void ml__h2_call_fail(ml_h2call *k, ml_h2fail fail, const char *why);
+/* Fields of the error on top; a code of 0: none. */
+void ml__h2_note(lua_State *L, bool began, uint32_t code, bool retry);
 void ml__h2_call_failure(lua_State *L, ml_h2call *k); /* pushes why it has failed */
 
 int ml__h2_conn_request(lua_State *L);     /* conn:request(), h2_request.c */

@@ -98,14 +98,16 @@ static size_t make_head(lua_State *L, ml_h2client *c, ml_h2fields *d, body *b, b
   return 0;
 }
 
-static void check_room(lua_State *L, ml_h2client *c) {
+/* A request beyond the server's limit waits for its turn in nghttp2. A connection that has gone
+** since it was given to somebody is none of their mistakes. */
+static void check_open(lua_State *L, ml_h2client *c) {
   const ml_evloop *running = ml__engine(L)->running;
   if (running != NULL && c->h.loop != running)
     ml__misuse(L, "RuntimeError", "request(): the connection belongs to a different loop");
-  if (ml__h2_client_closing(c))
-    ml__misuse(L, "RuntimeError", "request(): the connection is closed");
-  if (ml__h2_client_room(c) == 0)
-    ml__misuse(L, "RuntimeError", "request(): the connection takes no more requests now");
+  if (ml__h2_client_takes(c)) return;
+  ml__hc_error(L, "Disconnected", "the connection takes no more requests");
+  ml__h2_note(L, false, NGHTTP2_NO_ERROR, true);
+  lua_error(L);
 }
 
 /* Begins the stream, of which the exchange on top has a reference then. */
@@ -122,10 +124,8 @@ static ml_h2stream *begin(lua_State *L, ml_h2client *c, ml_h2exchange *e, const 
   x->id = nghttp2_submit_request(h->session, NULL, d->nv + first, d->n - first,
                                  has_body ? &prd : NULL, x);
   if (x->id < 0) {
-    bool memory = x->id == NGHTTP2_ERR_NOMEM;
     ml__h2_stream_closed(x, true);
-    if (memory) luaL_error(L, "not enough memory");
-    ml__misuse(L, "RuntimeError", "request(): the connection takes no more requests");
+    luaL_error(L, "not enough memory");
   }
   e->x = x;
   x->refs++;
@@ -141,7 +141,7 @@ int ml__h2_conn_request(lua_State *L) {
   ml_h2fields d;
   size_t first;
   body b;
-  check_room(L, c);
+  check_open(L, c);
   lua_settop(L, 5);
   first = make_head(L, c, &d, &b, &is_head);
   has_body = b.some && !(b.known && b.length == 0);

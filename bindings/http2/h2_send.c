@@ -11,9 +11,12 @@ static inline ml_h2stream *find(nghttp2_session *session, int32_t id) {
 }
 
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void *ud) {
+  ml_http2 *h = ud;
   ml_h2stream *x;
-  if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR)
-    ml__h2_fault(ud, nghttp2_http2_strerror(f->goaway.error_code));
+  if (f->hd.type == NGHTTP2_GOAWAY && f->goaway.error_code != NGHTTP2_NO_ERROR) {
+    h->flags |= H2_ACCUSED;
+    ml__h2_fault(h, nghttp2_http2_strerror(f->goaway.error_code));
+  }
   if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
   if (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA) return 0;
   x = find(session, f->hd.stream_id);

@@ -118,6 +118,30 @@ function M.connect(port, settings, bare)
   return self
 end
 
+--- Waits for a client's preface on a connection that came in, and says hello.
+---@param settings table? {id = value}
+function M.accept(r, w, settings)
+  local self = setmetatable({ r = r, w = w, seen = {} }, Peer)
+  if await(r:readexactly(#M.PREFACE)) ~= M.PREFACE then error("no preface of HTTP/2 came") end
+  local s = { string.pack(">I2I4", 1, 0) }
+  for id, v in pairs(settings or {}) do s[#s + 1] = string.pack(">I2I4", id, v) end
+  self:send("SETTINGS", 0, 0, table.concat(s))
+  return self
+end
+
+--- A head of the fields {name, value...}, or that of a response if `status` is a number.
+function Peer:head(id, status, fields, open)
+  local all = math.type(status) and { ":status", tostring(status) } or {}
+  for _, v in ipairs(fields or {}) do all[#all + 1] = v end
+  self:send("HEADERS", M.END_HEADERS | (open and 0 or M.END_STREAM), id, M.block(all))
+end
+
+--- Reads up to the next request: its stream, and whether it has no body.
+function Peer:asked()
+  local f = self:expect("HEADERS")
+  return f and f.id, f and f.flags & M.END_STREAM ~= 0
+end
+
 function Peer:raw(s)
   self.w:write(s)
   asyncio.catch(function() asyncio.await(self.w:drain()) end)

@@ -121,7 +121,7 @@ local Exchange2 = http_core.Exchange2
 if Exchange2 then
   local send2 = async(function(x, file, offset, count)
     local sent = 0
-    while sent < count do
+    while sent < count and not (x.over and x:over()) do -- a server that has answered may need no more
       local n = copy(x, file, offset + sent, count - sent)
       if n == 0 then break end
       sent = sent + n

@@ -151,7 +151,8 @@ local function of_response(err, asked, http)
     local fields = { status = 400, cause = err, history = asked and asked.history or {} }
     return make(M.ClientResponseError, asked, why, fields)
   elseif isinstance(err, http.Disconnected) then
-    return make(M.ServerDisconnectedError, asked, "Server disconnected", { cause = err, code = err.code })
+    local why = err.code and "Server disconnected: " .. err.message or "Server disconnected"
+    return make(M.ServerDisconnectedError, asked, why, { cause = err, code = err.code })
   elseif isinstance(err, http.PayloadError) then
     return make(M.ClientPayloadError, asked, "Response payload is not completed: " .. reason_of(err), { cause = err })
   end

@@ -19,7 +19,7 @@ local async, await, catch = core.async, core.await, core.catch
 ---@field status integer
 ---@field method string
 ---@field reason string
----@field version string "1.1", "1.0", "2"
+---@field version string "1.1", "1.0", "2.0"
 ---@field ok boolean status below 400
 ---@field url url.URL whose answer it is, without its fragment
 ---@field real_url url.URL

@@ -3,5 +3,6 @@
 local core = require "http.client.core"
 
 core.Exchange.sendfile = require("http.sendfile").sendfile
+if core.Exchange2 then core.Exchange2.sendfile = require("http.core").Exchange2.sendfile end
 
 return core.Exchange
