@@ -3,10 +3,10 @@ local asyncio = require "asyncio"
 local browser = require "spec.browser"
 local helper = require "spec.helper"
 
-if not pcall(require, "http.core") then return pending("built without HTTP") end
-local wsclient = require "spec.http.wsclient"
+if not pcall(require, "http.client.core") then return pending("built without HTTP") end
+local http = require "http"
 
--- Starts a script that serves, and runs f(port, url) in a task.
+-- Starts a script that serves, and runs f(session, url) in a task.
 local function serve(script, f)
   local _, log = helper.background(helper.quote(helper.moonloop) .. " scripts/" .. script)
   local port
@@ -17,7 +17,10 @@ local function serve(script, f)
     os.execute("sleep 0.05")
   end
   assert(port, "it does not serve")
-  asyncio.run(async(function() f(math.tointeger(tonumber(port)), "http://127.0.0.1:" .. port .. "/") end))
+  asyncio.run(async(function()
+    local session <close> = http.ClientSession { base_url = ("http://127.0.0.1:%s/"):format(port) }
+    f(session, "http://127.0.0.1:" .. port .. "/")
+  end))
   local file <close> = assert(io.open(log))
   assert.equal(2, select(2, file:read("a"):gsub("\n", "")), "it had something to say")
 end
@@ -32,15 +35,15 @@ end
 
 describe("the script web_chat", function()
   it("lets people join, talk, and leave", function()
-    serve("web_chat.lua 0", function(port)
-      local ada <close> = wsclient.connect(port, "/chat")
+    serve("web_chat.lua 0", function(session)
+      local ada <close> = await(session:ws_connect("chat"))
       await(ada:send_str("not JSON"))
       expect(ada, "error")
       await(ada:send_json { type = "join", name = ("x"):rep(21) })
       expect(ada, "error")
       await(ada:send_json { type = "join", name = " Ada " })
       assert.same({ "Ada" }, expect(ada, "welcome").people)
-      local bob <close> = wsclient.connect(port, "/chat")
+      local bob <close> = await(session:ws_connect("chat"))
       await(bob:send_json { type = "join", name = "Ada" })
       assert.equal("Ada is here already", expect(bob, "error").text)
       await(ada:send_json { type = "say", text = "first" })
@@ -59,8 +62,8 @@ describe("the script web_chat", function()
 
   if browser.command() then
     it("has a page that does", function()
-      serve("web_chat.lua 0", function(port, url)
-        local ada <close> = wsclient.connect(port, "/chat")
+      serve("web_chat.lua 0", function(session, url)
+        local ada <close> = await(session:ws_connect("chat"))
         await(ada:send_json { type = "join", name = "Ada" })
         expect(ada, "joined")
         local page <close> = browser.open(url)
@@ -88,13 +91,10 @@ end)
 
 describe("the script web_dashboard", function()
   it("sends what a client has missed", function()
-    serve("web_dashboard.lua 0", function(port)
+    serve("web_dashboard.lua 0", function(session)
       local function events(last)
-        local reader, writer = await(asyncio.open_connection("127.0.0.1", port))
-        writer:write(("GET /events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: %s\r\n\r\n"):format(last))
-        await(reader:readuntil("\r\n\r\n"))
-        local id = await(reader:readuntil("\n\n")):match("id: (%d+)\n")
-        writer:close()
+        local resp <close> = await(session:get("events", { headers = { ["Last-Event-ID"] = last } }))
+        local id = await(resp.content:readuntil("\n\n")):match("id: (%d+)\n")
         return tonumber(id)
       end
       assert.equal(1, events(""))

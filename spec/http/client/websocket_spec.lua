@@ -376,6 +376,41 @@ describe("a client's WebSocket and its session", function()
   end)
 end)
 
+describe("ws_connect by way of a proxy", function()
+  local proxies = require "spec.http.client.proxies"
+
+  local function talks(client, opts)
+    local ws <close> = await(client:ws_connect("/ws", opts))
+    await(ws:send_str("from far"))
+    assert.equal("from far/answer", await(ws:receive_str()))
+    assert.is_true(await(ws:close()))
+  end
+
+  it("asks one of HTTP for a tunnel, with credentials", function()
+    with_client(function(client)
+      local proxy <close>, port, seen = proxies.http()
+      local url = ("http://user:pw@127.0.0.1:%d"):format(port or proxy.sockets[1]:getsockname()[2])
+      talks(client, { proxy = url })
+      assert.equal(("CONNECT 127.0.0.1:%d HTTP/1.1"):format(client.port), seen[1][1])
+      local text = table.concat(seen[1], "\n")
+      assert(text:find("Proxy-Authorization: " .. http.BasicAuth("user", "pw"):encode(), 1, true), text)
+      assert.is_nil(text:find("Sec-WebSocket", 1, true))
+    end)
+  end)
+
+  it("is told when the proxy refuses", function()
+    with_client(function(client)
+      local proxy <close>, port = proxies.http { answer = function(_, writer)
+        writer:write("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        return true
+      end }
+      local url = "http://127.0.0.1:" .. (port or proxy.sockets[1]:getsockname()[2])
+      local e = helper.raises(http.ClientHttpProxyError, await, client:ws_connect("/ws", { proxy = url }))
+      assert.equal(407, e.status)
+    end)
+  end)
+end)
+
 describe("ws_connect's arguments", function()
   it("are checked at the call", function()
     asyncio.run(async(function()
