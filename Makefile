@@ -296,6 +296,7 @@ fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_S
 	@build/asan/moonloop spec/fuzz/json_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/url_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/cookies_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
+	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/cookiejar_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	@build/asan/moonloop spec/fuzz/sockets_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	$(if $(call on,$(WITH_TLS)),@MOONLOOP=build/asan/moonloop build/asan/moonloop spec/fuzz/tls_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/http_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
@@ -304,6 +305,7 @@ fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_S
 	$(if $(call on,$(WITH_HTTP2)),@build/asan/moonloop spec/fuzz/http2_client_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/ws_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/multipart_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
+	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/sending_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	@ASAN_OPTIONS=detect_leaks=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 MOONLOOP=build/asan/moonloop \
 	  build/asan/moonloop spec/fuzz/scripts_fuzz.lua $(FUZZ_SECONDS)
 coverage: ## which lines of C the specs reach (build/coverage/report.txt)

@@ -52,6 +52,7 @@ check() {
       need 'Python 3' python3 have python3
       need 'curl' curl have curl
       need 'nginx' nginx have nginx
+      need 'lighttpd' lighttpd have lighttpd
       need 'nghttp and h2load' nghttp2-client have h2load
       need 'the openssl command' openssl have openssl
       need 'ps' procps have ps

@@ -341,7 +341,8 @@ end)
 
 describe("a file of cookies", function()
   local function filled()
-    local jar = set(new(), "https://h.org/x/", "a=\xFF\1\u{fc}", 'b="1 2"; Domain=h.org; Max-Age=10; HttpOnly; Secure; SameSite=None', "\xFE=2")
+    local jar = set(new(), "https://h.org/x/", "a=\xFF\1\u{fc}", 'b="1 2"; Domain=h.org; Max-Age=10; HttpOnly; Secure; SameSite=None', "\xFE=2", "tab\t=a\tb")
+    set(jar, "http://t.org/x;y=1/z", "semicolon=1")
     jar:update_cookies { everywhere = "y" }
     return jar
   end

@@ -330,8 +330,10 @@ describe("credentials", function()
           local resp <close> = await(session:get(page))
           assert.same({ algorithm, 200, "digested" }, { algorithm, resp.status, await(resp:text()) })
         end
-        local wrong <close> = await(session:get(page, { auth = make("user", "wrong") }))
-        assert.equal(401, wrong.status)
+        if algorithm == "MD5" then -- lighttpd takes a second for that
+          local wrong <close> = await(session:get(page, { auth = make("user", "wrong") }))
+          assert.equal(401, wrong.status)
+        end
         local none <close> = await(http.request("GET", page))
         assert.equal(401, none.status)
       end)

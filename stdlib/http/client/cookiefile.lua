@@ -56,8 +56,9 @@ local function check_cookie(c)
   local cookie = { samesite = c.samesite, expires = c.expires }
   for _, name in ipairs(TEXTS) do
     local text = unpacked(c[name])
-    -- neither a header nor another cookie may come of it
-    if type(text) ~= "string" or name ~= "value" and find(text, "[%c;]") then return nil end
+    -- neither a header nor another cookie may come of it; tabs are allowed, and paths may have semicolons
+    if type(text) ~= "string" or name ~= "value" and find(text, "[%z\1-\8\10-\31\127]") then return nil end
+    if (name == "name" or name == "coded_value") and find(text, ";", 1, true) then return nil end
     cookie[name] = text
   end
   for _, name in ipairs(FLAGS) do

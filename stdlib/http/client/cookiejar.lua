@@ -274,7 +274,7 @@ end
 local function given_cookie(self, name, value, more)
   local coded = more and more.coded_value
   -- as a response set it, whatever it is, it goes back
-  local as_it_came = type(coded) == "string" and name ~= "" and not find(name .. coded, "[%c;]")
+  local as_it_came = type(coded) == "string" and name ~= "" and not find(name .. coded, "[%z\1-\8\10-\31\127;]")
     and not find(name, "=", 1, true)
   if not as_it_came then coded = sub(pair(name, value, self._quote, "update_cookies"), #name + 2) end
   local c = { name = name, value = value, coded_value = coded }

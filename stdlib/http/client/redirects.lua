@@ -26,7 +26,8 @@ end
 
 -- Servers send bytes that a URL may not have: these are escaped, as browsers do it.
 local function mend(location)
-  location = location:match("^[ \t]*(.-)[ \t]*$")
+  local first = location:find("[^ \t]")
+  location = first and location:match("^.*[^ \t]", first) or ""
   return (location:gsub("[\0- \127-\255\"<>^`{|}]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
