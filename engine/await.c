@@ -356,6 +356,7 @@ int ml__await(lua_State *L) {
   ml_engine *e = ml__engine(L);
   ml_object *o = lua_touserdata(L, 1);
   ml_fiber *t = e->task;
+  if (o == NULL && L == e->active && lua_isfunction(L, 1)) return await_misc(L, t);
   if (o == e->frame0 && L == e->active && !(t->fut.obj.flags & ML_FF_CRITICAL))
     return await_frame(L, t, o);
   o = ml__toobject(L, 1);
@@ -410,8 +411,36 @@ static int metamethod_k(lua_State *L, int status, lua_KContext chain) {
   return await_other(L, ml__engine(L)->task, (int)chain + 1);
 }
 
+static int called_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  lua_settop(L, 1);
+  return ml__await(L);
+}
+
+static int body_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  (void)ctx;
+  return lua_gettop(L);
+}
+
+/* await(f, x): as await(f(x)), for the keyword; of a coroutine function no coroutine is made. */
+static int await_call(lua_State *L, ml_fiber *t) {
+  if (L == ml__engine(L)->active && t->depth < ML_MAX_DEPTH &&
+      !(t->fut.obj.flags & ML_FF_CRITICAL) && ml__asyncbody(L, 1)) {
+    t->depth++;
+    lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, body_k);
+    t->depth--;
+    return lua_gettop(L);
+  }
+  lua_callk(L, lua_gettop(L) - 1, 1, 0, called_k);
+  return called_k(L, LUA_OK, 0);
+}
+
 static int await_misc(lua_State *L, ml_fiber *t) {
   if (ml__engine(L)->meter.phase >= ML_M_GRACE) return ml__meter_raise(L); /* it is being stopped */
+  if (lua_isfunction(L, 1) && (lua_gettop(L) > 1 || ml__asyncclosure(L, 1)))
+    return await_call(L, t);
   return await_other(L, t, 0);
 }
 

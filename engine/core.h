@@ -235,6 +235,9 @@ static inline bool ml__iscoroutine(const ml_object *o) {
 /* One object for all who await it, any number of times? */
 static inline bool ml__isshared(const ml_object *o) { return (o->flags & ML_OPF_SHARED) != 0; }
 bool ml__asyncfunction(lua_State *L, int idx); /* is it a coroutine function? */
+/* The body of the coroutine function at idx, in its place; false: it is none, or a value is bound
+** to it. */
+bool ml__asyncbody(lua_State *L, int idx);
 bool ml__asyncclosure(lua_State *L, int idx);  /* one that async() made? upvalue 1 is its own */
 /* True if the value at idx may be awaited (or is a function). */
 bool ml__isawaitable(lua_State *L, int idx);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core.h"
+#include "pack.h"
 
 /* ---- what is known of functions ---- */
 
@@ -131,7 +131,25 @@ void ml__async(lua_State *L) {
   lua_pushcclosure(L, call_async, 2);
 }
 
+static int keyword_k(lua_State *L, int status, lua_KContext ctx) {
+  (void)status;
+  return lua_gettop(L) - (int)ctx;
+}
+
+/* async("with", e), async("for", e): what the keywords of that name begin with, see translate.c. */
+static int keyword(lua_State *L) {
+  const char *word = lua_tostring(L, 1);
+  bool with = strcmp(word, "with") == 0;
+  if (!with && strcmp(word, "for") != 0)
+    return ml__misuse(L, "TypeError", "async: a function was expected, got a string");
+  ml__named_function(L, "asyncio.aio", with ? "enter" : "iterate");
+  lua_replace(L, 1);
+  lua_callk(L, lua_gettop(L) - 1, with ? 1 : 4, 0, keyword_k);
+  return keyword_k(L, LUA_OK, 0);
+}
+
 static int core_async(lua_State *L) {
+  if (lua_type(L, 1) == LUA_TSTRING) return keyword(L);
   if (!lua_isfunction(L, 1) && luaL_getmetafield(L, 1, "__call") == LUA_TNIL)
     return ml__misuse(L, "TypeError", "async: a function was expected, got %s",
                       luaL_typename(L, 1));
@@ -147,6 +165,13 @@ static int core_async(lua_State *L) {
   lua_settop(L, 1);
   ml__async(L);
   return 1;
+}
+
+bool ml__asyncbody(lua_State *L, int idx) {
+  if (lua_tocfunction(L, idx) != call_async || lua_getupvalue(L, idx, 3) != NULL) return false;
+  if (lua_getupvalue(L, idx, 1) == NULL) return false;
+  lua_replace(L, idx);
+  return true;
 }
 
 bool ml__asyncclosure(lua_State *L, int idx) { return lua_tocfunction(L, idx) == call_async; }

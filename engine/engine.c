@@ -6,6 +6,7 @@
 #include <lualib.h>
 
 #include "sandbox.h"
+#include "translate.h"
 
 void ml_config_init_size(ml_config *c, size_t size) {
   if (c == NULL || size < sizeof c->size) return;
@@ -125,6 +126,7 @@ static int core_open(lua_State *L) {
 int ml__engine_install(lua_State *L) {
   ml__ref_get(L, ML_R_CORE);
   ml__open_protected(L);
+  ml__open_chunks(L);
   ml__open_loader(L);
   ml__open_guard(L);
   ml__open_sandbox(L);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "sandbox.h"
+#include "translate.h"
 
 /* ---- embedded modules ---- */
 
@@ -196,8 +197,8 @@ static int ask_host(lua_State *L) {
   }
   lua_pushstring(L, id);
   lua_pushfstring(L, "@%s", id);
-  rc = luaL_loadbufferx(L, b->data != NULL ? b->data : "", b->len, lua_tostring(L, -1),
-                        ml__load_mode(L));
+  rc = ml__loadbuffer(L, b->data != NULL ? b->data : "", b->len, lua_tostring(L, -1),
+                      ml__load_mode(L));
   if (rc != LUA_OK)
     return luaL_error(L, "error loading module '%s':\n\t%s", name, lua_tostring(L, -1));
   lua_pushvalue(L, -3); /* the id, as what require gives second */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "sandbox.h"
+#include "translate.h"
 
 /* ---- chunks ---- */
 
@@ -52,7 +53,7 @@ static void push_chunk(lua_State *L, const chunk_arg *c) {
     n = nl != NULL ? n - (size_t)(nl - src) : 0;
     src = nl != NULL ? nl : "";
   }
-  if (luaL_loadbufferx(L, src, n, c->name, ml__load_mode(L)) != LUA_OK) {
+  if (ml__loadbuffer(L, src, n, c->name, ml__load_mode(L)) != LUA_OK) {
     if (lua_type(L, -1) == LUA_TSTRING) add_line(L, src, n);
     lua_error(L);
   }

@@ -14,9 +14,9 @@
 #include <lualib.h>
 
 #include "sandbox.h"
+#include "translate.h"
 
 #define SHELL "/bin/sh"
-#define READ_STEP 4096
 
 static const ml_sandbox *sandbox(lua_State *L) { return ml__engine(L)->sandbox; }
 
@@ -51,19 +51,13 @@ static int answer_failed(lua_State *L, int rc, unsigned how, const char *doing, 
 
 /* ---- files ---- */
 
-static int close_file(lua_State *L) {
-  luaL_Stream *p = luaL_checkudata(L, 1, LUA_FILEHANDLE);
-  return luaL_fileresult(L, fclose(p->f) == 0, NULL);
-}
-
 /* Pushes a file of the io library. 0, UV_E* or ML_EDENIED, and *how: what was needed. */
 static int open_file(lua_State *L, const char *path, const char *mode, unsigned *how) {
   bool both = strchr(mode, '+') != NULL;
   int flags = both ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY, fd, rc;
-  luaL_Stream *p = lua_newuserdatauv(L, sizeof *p, 0);
+  luaL_Stream *p = ml__push_file(L);
   ml_pathpin pin;
-  p->closef = NULL;
-  luaL_setmetatable(L, LUA_FILEHANDLE);
+  FILE *f;
   if (*how == 0) *how = both ? ML_PATH_R | ML_PATH_W : mode[0] == 'r' ? ML_PATH_R : ML_PATH_W;
   if (mode[0] != 'r') {
     *how |= ML_PATH_CREATE;
@@ -76,13 +70,13 @@ static int open_file(lua_State *L, const char *path, const char *mode, unsigned 
   rc = fd < 0 ? uv_translate_sys_error(errno) : 0;
   ml__path_unpin(&pin);
   if (rc < 0) return rc;
-  p->f = fdopen(fd, mode);
-  if (p->f == NULL) {
+  f = fdopen(fd, mode);
+  if (f == NULL) {
     rc = uv_translate_sys_error(errno);
     close(fd);
     return rc;
   }
-  p->closef = close_file;
+  ml__file_opened(p, f);
   return 0;
 }
 
@@ -245,32 +239,6 @@ static int sb_load(lua_State *L) {
   return original(L);
 }
 
-/* Pushes what is in the file on top (popped), as Lua's loadfile reads it. */
-static void read_source(lua_State *L) {
-  luaL_Stream *p = lua_touserdata(L, -1);
-  luaL_Buffer b;
-  size_t n, got;
-  const char *s;
-  luaL_buffinit(L, &b);
-  do {
-    got = fread(luaL_prepbuffsize(&b, READ_STEP), 1, READ_STEP, p->f);
-    luaL_addsize(&b, got);
-  } while (got > 0);
-  luaL_pushresult(&b);
-  s = lua_tolstring(L, -1, &n);
-  if (n >= 3 && memcmp(s, "\xEF\xBB\xBF", 3) == 0) s += 3, n -= 3;
-  if (n > 0 && *s == '#') { /* the newline stays, for line numbers */
-    const char *nl = memchr(s, '\n', n);
-    n = nl != NULL ? n - (size_t)(nl - s) : 0;
-    s = nl != NULL ? nl : "";
-  }
-  lua_pushlstring(L, s, n);
-  lua_replace(L, -2);
-  fclose(p->f);
-  p->closef = NULL;
-  lua_replace(L, -2);
-}
-
 /* Pushes the file's chunk, or a message: then false. */
 static bool load_file(lua_State *L, const char *path, const char *mode) {
   unsigned how = ML_PATH_ALLOWED | ML_PATH_MODULE;
@@ -284,9 +252,12 @@ static bool load_file(lua_State *L, const char *path, const char *mode) {
       lua_pushfstring(L, "cannot open %s: %s", path, strerror(-rc));
     return false;
   }
-  read_source(L);
+  if (!ml__file_source(L)) {
+    lua_pushfstring(L, "cannot read %s: %s", path, strerror(errno));
+    return false;
+  }
   lua_pushfstring(L, "@%s", path);
-  rc = luaL_loadbufferx(L, lua_tostring(L, -2), lua_rawlen(L, -2), lua_tostring(L, -1), mode);
+  rc = ml__loadbuffer(L, lua_tostring(L, -2), lua_rawlen(L, -2), lua_tostring(L, -1), mode);
   return rc == LUA_OK;
 }
 

@@ -81,6 +81,39 @@ function M.with(manager, f)
   return leave_manager(exit, manager, catch(call, f, value))
 end
 
+--- Leaves a manager that the keyword `async with` has entered. `<close>` calls it, so it cannot swallow errors.
+local Guard = { __name = "async with" }
+
+function Guard:__close(err)
+  if self.exit then
+    settle(self.manager, self.exit(self.manager, err))
+  else
+    self.close(self.manager, err)
+  end
+end
+
+--- What `async with` does first: enters the manager (as asyncio.with does) and gives the guard that leaves it, with what
+--- the manager has given as `value`.
+---@param manager any
+---@return table
+function M.enter(manager)
+  local exit = method(manager, "__aexit")
+  if exit then
+    local enter = method(manager, "__aenter")
+    local value = manager
+    if enter then value = settle(manager, enter(manager)) end
+    return setmetatable({ value = value, manager = manager, exit = exit }, Guard)
+  end
+  local mt = getmetatable(manager)
+  local close = type(mt) == "table" and mt.__close
+  if close then return setmetatable({ value = manager, manager = manager, close = close }, Guard) end
+  if type(manager) ~= "function" and isawaitable(manager) then return M.enter(await(manager)) end
+  misuse.raise(
+    core.TypeError,
+    "async with expects an object with __aexit or __close, not " .. misuse.describe(manager)
+  )
+end
+
 --- Passes values on; the end is nil or StopAsyncIteration.
 local function step_result(ok, ...)
   if ok then return ... end
@@ -115,18 +148,26 @@ local function is_callable(value)
 end
 
 --- The object that has __anext: what __aiter gives, or the object itself.
-local function iterator_of(object, level)
+local function iterator_of(object, what, level)
   local aiter = method(object, "__aiter")
   local iterator = object
   if aiter then iterator = settle(object, aiter(object)) end
   if not method(iterator, "__anext") and not is_callable(iterator) then
     misuse.raise(
       core.TypeError,
-      "aiter() expects an object with __aiter or __anext, or an iterator, not " .. misuse.describe(object),
+      what .. " expects an object with __aiter or __anext, or an iterator, not " .. misuse.describe(object),
       level + 1
     )
   end
   return iterator
+end
+
+--- What a for loop over it needs.
+local function iterate(iterator)
+  if not method(iterator, "__anext") then return iterator, nil, nil, nil end
+  local closer = method(iterator, "aclose") and setmetatable({ iterator }, Closer) or nil
+  local has_method = iterator.__anext ~= nil
+  return has_method and step or step_metamethod, iterator, nil, closer
 end
 
 --- For `for`: `for x in asyncio.aiter(object) do`. Calls the object's __aiter, then __anext (plain or coroutine
@@ -135,11 +176,20 @@ end
 ---@param object any
 ---@return function, any, nil, any
 function M.aiter(object)
-  local iterator = iterator_of(object, 2)
-  if not method(iterator, "__anext") then return iterator, nil, nil, nil end
-  local closer = method(iterator, "aclose") and setmetatable({ iterator }, Closer) or nil
-  local has_method = iterator.__anext ~= nil
-  return has_method and step or step_metamethod, iterator, nil, closer
+  return iterate(iterator_of(object, "aiter()", 2))
+end
+
+--- What `async for` does with the values behind `in`: an iterator with its state is left as it is, an awaitable is awaited for
+--- what is iterated, anything else goes through asyncio.aiter.
+---@param object any
+---@return any iterator, any state, any control, any closing
+function M.iterate(object, ...)
+  if type(object) == "function" then return object, ... end
+  if isawaitable(object) and not method(object, "__aiter") and not method(object, "__anext") then
+    object = await(object)
+    if type(object) == "function" then return object, ... end
+  end
+  return iterate(iterator_of(object, "async for", 2))
 end
 
 local function next_or(default, has_default, first, ...)

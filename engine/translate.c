@@ -1,0 +1,705 @@
+/* Keywords: async and await in plain Lua's clothes.
+**
+**   async function M.f(x) ... end      M.f = async(function(x) ... end, "M.f")
+**   local async function f() ... end   local f; f = async(function() ... end, "f")
+**   async function(x) ... end          async(function(x) ... end)
+**   await a.b:c(x)                     await(a.b:c(x))
+**   await f(x), f an async function    await(f,x)     no coroutine is made
+**   async for a, b in e do             for a, b in async("for", e) do
+**   async with e as x, d do            do local __async_with <close> = async("with", e)
+**                                      local x = __async_with.value ...
+**
+** One pass over the tokens. What is copied is copied with its spaces and comments, and each
+** line stays where it is. The words are keywords only where plain Lua could not go on: so a
+** source without them is not changed, not even looked at when neither word occurs in it.
+**
+** A stack tells what is open: blocks, brackets, heads of loops, operands of await. What is
+** wrong is left for Lua to find, in an order in which it finds what a reader would.
+*/
+#include "translate.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tokens.h"
+
+typedef enum {
+  BLOCK,    /* function, if, do, repeat */
+  FUNCTION, /* one whose end closes async( */
+  BRACKET,
+  FOR,    /* the head of async for */
+  WITH,   /* the head of async with */
+  OPERAND /* of await, or a call that is a statement */
+} openkind;
+
+/* what comes next in an operand */
+typedef enum { PRIMARY, SUFFIX, FIELD, METHOD, ARGUMENTS } expectation;
+
+typedef struct level {
+  unsigned char kind;   /* openkind */
+  unsigned char expect; /* OPERAND */
+  bool in;              /* FOR: behind `in`; WITH: behind `as NAME` */
+  bool parameters;      /* BRACKET: of a function */
+  bool table;           /* BRACKET: { */
+  bool statement;       /* OPERAND: no await, a statement */
+  bool known;           /* OPERAND: of an async function's name */
+  bool called;          /* OPERAND: its last suffix is a call */
+  bool empty;           /* OPERAND: without arguments */
+  unsigned suffixes;    /* OPERAND */
+  size_t at, end;       /* FUNCTION: its name; OPERAND: what is called */
+  size_t mark;          /* OPERAND: where its first bracket is, in the output */
+} level;
+
+typedef struct known_name {
+  size_t at;
+  unsigned n, hash;
+  bool live;
+} known_name;
+
+typedef struct pass {
+  ml_translation *out;
+  const char *s;
+  size_t n;
+  size_t copied;    /* of the source, to the output */
+  ml_token last;    /* the token before */
+  bool last_closed; /* that closes an attribute: `>` */
+  bool declaring;   /* between local or for and what ends the list of names */
+  bool in_label;    /* between :: and :: */
+  bool aliased;     /* the words were declared to be something else in an inner scope */
+  bool uses_alias;  /* so other names stand for them */
+  bool failed;      /* no memory */
+  bool parameters;  /* the next bracket is of a function's parameters */
+  bool self;        /* and self is to be its first one */
+  level *stack;
+  size_t depth, cap;
+  known_name *names; /* of async functions: a hash table, cap a power of 2 */
+  size_t nnames, capnames;
+} pass;
+
+/* ---- output ---- */
+
+static bool grow(pass *p, void **list, size_t *cap, size_t need, size_t size) {
+  size_t now = *cap, then = now == 0 ? 16 : now;
+  void *q;
+  if (need <= now) return true;
+  while (then < need) then *= 2;
+  q = ml__alloc(p->out->alloc, *list, now * size, then * size);
+  if (q == NULL) {
+    p->failed = true;
+    return false;
+  }
+  *list = q;
+  *cap = then;
+  return true;
+}
+
+static void emit_n(pass *p, const char *s, size_t n) {
+  ml_translation *t = p->out;
+  if (!grow(p, (void **)(void *)&t->text, &t->cap, t->n + n + 1, 1)) return;
+  if (n > 0) memcpy(t->text + t->n, s, n);
+  t->n += n;
+}
+
+static void emit(pass *p, const char *s) { emit_n(p, s, strlen(s)); }
+
+static void emit_token(pass *p, ml_token k) { emit_n(p, p->s + k.at, k.end - k.at); }
+
+/* Copies the source up to there. */
+static void copy(pass *p, size_t to) {
+  if (to <= p->copied) return;
+  emit_n(p, p->s + p->copied, to - p->copied);
+  p->copied = to;
+}
+
+/* Leaves out the source up to there, but for its lines. */
+static void skip(pass *p, size_t to) {
+  const char *nl;
+  if (to <= p->copied) return;
+  while (p->copied < to && (nl = memchr(p->s + p->copied, '\n', to - p->copied)) != NULL) {
+    emit_n(p, "\n", 1);
+    p->copied = (size_t)(nl - p->s) + 1;
+  }
+  p->copied = to;
+}
+
+/* The word, or the name that stands for it where the word is a variable, then the rest. */
+static void emit_word(pass *p, const char *word, const char *rest) {
+  if (p->aliased) emit(p, "__");
+  p->uses_alias = p->uses_alias || p->aliased;
+  emit(p, word);
+  emit(p, rest);
+}
+
+/* ---- the stack ---- */
+
+static level *push(pass *p, openkind kind) {
+  level *o;
+  if (!grow(p, (void **)(void *)&p->stack, &p->cap, p->depth + 1, sizeof *p->stack)) return NULL;
+  o = &p->stack[p->depth++];
+  memset(o, 0, sizeof *o);
+  o->kind = (unsigned char)kind;
+  return o;
+}
+
+static level *top(pass *p) { return p->depth > 0 ? &p->stack[p->depth - 1] : NULL; }
+
+static bool top_is(pass *p, openkind kind) { return p->depth > 0 && top(p)->kind == kind; }
+
+/* ---- names ---- */
+
+static bool is_text(const pass *p, ml_token k, const char *s, size_t n) {
+  return k.kind == ML_TK_NAME && k.end - k.at == n && memcmp(p->s + k.at, s, n) == 0;
+}
+
+static bool is_await(const pass *p, ml_token k) { return is_text(p, k, "await", 5); }
+static bool is_async(const pass *p, ml_token k) { return is_text(p, k, "async", 5); }
+
+static unsigned hash_of(const char *s, size_t n) {
+  unsigned h = 2166136261u;
+  for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 16777619u;
+  return h;
+}
+
+/* The place of a name: where it is, or would be. */
+static known_name *name_place(const pass *p, known_name *list, size_t cap, const char *s, size_t n,
+                              unsigned hash) {
+  size_t i = hash & (cap - 1);
+  while (list[i].n != 0 &&
+         (list[i].hash != hash || list[i].n != n || memcmp(p->s + list[i].at, s, n) != 0))
+    i = (i + 1) & (cap - 1);
+  return &list[i];
+}
+
+static known_name *find_name(pass *p, ml_token k) {
+  size_t n = k.end - k.at;
+  known_name *f;
+  if (p->nnames == 0) return NULL;
+  f = name_place(p, p->names, p->capnames, p->s + k.at, n, hash_of(p->s + k.at, n));
+  return f->n != 0 ? f : NULL;
+}
+
+static bool grow_names(pass *p) {
+  size_t cap = p->capnames == 0 ? 64 : p->capnames * 2;
+  known_name *list = ml__alloc(p->out->alloc, NULL, 0, cap * sizeof *list);
+  if (list == NULL) {
+    p->failed = true;
+    return false;
+  }
+  memset(list, 0, cap * sizeof *list);
+  for (size_t i = 0; i < p->capnames; i++) {
+    const known_name *f = &p->names[i];
+    if (f->n != 0) *name_place(p, list, cap, p->s + f->at, f->n, f->hash) = *f;
+  }
+  if (p->names != NULL) ml__alloc(p->out->alloc, p->names, p->capnames * sizeof *list, 0);
+  p->names = list;
+  p->capnames = cap;
+  return true;
+}
+
+/* An async function has that name. */
+static void learn(pass *p, ml_token k) {
+  size_t n = k.end - k.at;
+  known_name *f;
+  unsigned hash = hash_of(p->s + k.at, n);
+  if (2 * p->nnames >= p->capnames && !grow_names(p)) return;
+  f = name_place(p, p->names, p->capnames, p->s + k.at, n, hash);
+  if (f->n == 0) p->nnames++;
+  *f = (known_name){k.at, (unsigned)n, hash, true};
+}
+
+/* The name is that of something else, too, from here on. */
+static void forget(pass *p, ml_token k) {
+  known_name *f = find_name(p, k);
+  if (f != NULL) f->live = false;
+}
+
+static bool known(pass *p, ml_token k) {
+  const known_name *f = find_name(p, k);
+  return f != NULL && f->live;
+}
+
+/* ---- where we are ---- */
+
+static ml_token next(const pass *p, ml_token after) {
+  return ml__token_next(p->s, p->n, after.end);
+}
+
+static bool same_line(const pass *p, ml_token a, ml_token b) {
+  return memchr(p->s + a.end, '\n', b.at - a.end) == NULL;
+}
+
+/* Does an expression follow the last token? */
+static bool wants_expression(pass *p) {
+  switch (p->last.kind) {
+  case ML_TK_OPERATOR:
+  case ML_TK_ASSIGN:
+  case ML_TK_COMMA:
+  case ML_TK_OPEN:
+  case ML_TK_LESS:
+  case ML_TK_AND:
+  case ML_TK_ELSEIF:
+  case ML_TK_IF:
+  case ML_TK_IN:
+  case ML_TK_NOT:
+  case ML_TK_OR:
+  case ML_TK_RETURN:
+  case ML_TK_UNTIL:
+  case ML_TK_WHILE: return true;
+  case ML_TK_GREATER: return !p->last_closed;
+  case ML_TK_SEMICOLON: return top_is(p, BRACKET) && top(p)->table;
+  default: return false;
+  }
+}
+
+/* Is a name that follows the last token no variable? */
+static bool wants_name(const pass *p) {
+  switch (p->last.kind) {
+  case ML_TK_DOT:
+  case ML_TK_COLON:
+  case ML_TK_GOTO:
+  case ML_TK_FUNCTION: return true;
+  case ML_TK_LABEL: return p->in_label;
+  default: return false;
+  }
+}
+
+/* ---- operands: of await, and calls that are statements ---- */
+
+/* Does the operand go on with this token? */
+static bool goes_on(level *o, const char *s, ml_token k) {
+  bool arguments = k.kind == ML_TK_STRING || (k.kind == ML_TK_OPEN && s[k.at] != '[');
+  switch ((expectation)o->expect) {
+  case PRIMARY:
+  case FIELD:
+  case METHOD:
+    if (k.kind != ML_TK_NAME) return false;
+    if (o->expect != PRIMARY) o->end = k.end;
+    o->expect = o->expect == METHOD ? ARGUMENTS : SUFFIX;
+    return true;
+  case ARGUMENTS:
+    if (!arguments) return false;
+    break;
+  default:
+    if (!arguments && k.kind != ML_TK_OPEN && k.kind != ML_TK_DOT && k.kind != ML_TK_COLON)
+      return false;
+  }
+  o->expect = k.kind == ML_TK_DOT ? FIELD : k.kind == ML_TK_COLON ? METHOD : SUFFIX;
+  o->called = arguments;
+  o->suffixes++;
+  return true;
+}
+
+static void note_call(pass *p, const level *o) {
+  ml_translation *t = p->out;
+  if (!grow(p, (void **)(void *)&t->calls, &t->capcalls, t->ncalls + 1, sizeof *t->calls)) return;
+  t->calls[t->ncalls++] = (ml_callstat){o->at, o->end, o->known};
+}
+
+/* The operand on top has ended with the last token; `then` follows. */
+static void end_operand(pass *p, ml_token then) {
+  level o = *top(p);
+  p->depth--;
+  if (o.statement) {
+    if (o.called && then.kind != ML_TK_ASSIGN && then.kind != ML_TK_COMMA) note_call(p, &o);
+    return;
+  }
+  if (o.expect != SUFFIX || p->last.end <= o.at) return; /* broken off: Lua says why */
+  copy(p, p->last.end);
+  if (o.mark != 0 && o.suffixes == 1) { /* await(f(x)) -> await(f,x) */
+    if (!p->failed) p->out->text[o.mark] = o.empty ? ' ' : ',';
+    return;
+  }
+  emit(p, ")");
+}
+
+static void begin_await(pass *p, ml_token k, ml_token operand) {
+  level *o;
+  copy(p, k.at);
+  emit_word(p, "await", "(");
+  p->copied = operand.at;
+  if ((o = push(p, OPERAND)) == NULL) return;
+  o->known = known(p, operand);
+  o->at = operand.at;
+  o->end = operand.end;
+}
+
+/* ---- async ---- */
+
+/* The function's name, from k on: the token behind it, or one that is none. */
+static ml_token path_end(const pass *p, ml_token k, bool *method, bool *plain) {
+  *method = false;
+  *plain = true;
+  for (;;) {
+    ml_token after = next(p, k);
+    if (after.kind != ML_TK_DOT && after.kind != ML_TK_COLON) return after;
+    if (*method) return after;
+    *plain = false;
+    *method = after.kind == ML_TK_COLON;
+    k = next(p, after);
+    if (k.kind != ML_TK_NAME) return k;
+  }
+}
+
+static bool is_bracket(const pass *p, ml_token k) {
+  return k.kind == ML_TK_OPEN && p->s[k.at] == '(';
+}
+
+/* `async` before `function`. Gives the token to go on from. */
+static ml_token begin_function(pass *p, ml_token async, ml_token function) {
+  ml_token name = next(p, function), after = name;
+  bool local = p->last.kind == ML_TK_LOCAL, method = false, plain = true;
+  level *o;
+  if (name.kind == ML_TK_NAME) after = path_end(p, name, &method, &plain);
+  copy(p, async.at);
+  if (name.kind == ML_TK_NAME ? !is_bracket(p, after) || (local && !plain)
+                              : local || !wants_expression(p) || !is_bracket(p, name)) {
+    skip(p, function.at); /* nonsense: of a plain function, it is Lua's to say */
+    return async;
+  }
+  if ((o = push(p, FUNCTION)) == NULL) return function;
+  if (name.kind == ML_TK_NAME) {
+    if (local) {
+      emit_token(p, name);
+      emit(p, "; ");
+    }
+    skip(p, name.at);
+    o->at = name.at;
+    for (ml_token k = name; k.at != after.at; k = next(p, k)) {
+      o->end = k.end;
+      if (k.kind != ML_TK_COLON) continue;
+      copy(p, k.at);
+      emit(p, ".");
+      p->copied = k.end;
+    }
+    copy(p, o->end);
+    emit(p, " = ");
+    if (plain) learn(p, name);
+  } else
+    skip(p, function.at);
+  emit_word(p, "async", "(function");
+  if (name.kind != ML_TK_NAME) p->copied = function.end;
+  p->parameters = true;
+  p->self = method;
+  function.end = after.at;
+  return function;
+}
+
+/* The block on top is over with `end`. */
+static void end_block(pass *p, ml_token k) {
+  level o;
+  while (p->depth > 0 && top(p)->kind > FUNCTION) p->depth--;
+  if (p->depth == 0) return;
+  o = p->stack[--p->depth];
+  if (o.kind != FUNCTION) return;
+  copy(p, k.end);
+  if (o.end > o.at && memchr(p->s + o.at, '\n', o.end - o.at) == NULL) {
+    emit(p, ", \"");
+    for (size_t i = o.at; i < o.end; i++) /* there may be spaces and comments in it */
+      if (p->s[i] == '.' || p->s[i] == ':' || p->s[i] == '_' || isalnum((unsigned char)p->s[i]))
+        emit_n(p, p->s + i, 1);
+    emit(p, "\"");
+  }
+  emit(p, ")");
+}
+
+#define WITH_HEAD "local __async_with <close> = "
+
+static void begin_with(pass *p, ml_token async, ml_token with) {
+  copy(p, async.at);
+  emit(p, "do " WITH_HEAD);
+  emit_word(p, "async", "(\"with\",");
+  skip(p, with.end);
+  push(p, WITH);
+}
+
+static void begin_for(pass *p, ml_token async, ml_token word) {
+  copy(p, async.at);
+  skip(p, word.at);
+  push(p, FOR);
+}
+
+/* A token that ends an expression, or cannot stand in one. */
+static bool ends_expression(pass *p, ml_token k) {
+  if (wants_expression(p) || wants_name(p)) return false;
+  switch (k.kind) {
+  case ML_TK_NAME:
+  case ML_TK_NUMBER:
+  case ML_TK_EOF:
+  case ML_TK_ASSIGN:
+  case ML_TK_SEMICOLON:
+  case ML_TK_LABEL: return true;
+  case ML_TK_AND:
+  case ML_TK_OR: return false;
+  default: return k.kind >= ML_TK_AND;
+  }
+}
+
+/* The head of async for is on top. Is that all there is to do for the token? */
+static bool head_of_for(pass *p, ml_token k) {
+  level *o = top(p);
+  if (!o->in) {
+    if (k.kind == ML_TK_ASSIGN) { /* then Lua misses `in` here */
+      copy(p, p->last.end);
+      emit(p, ", _");
+      p->depth--;
+    } else if (k.kind == ML_TK_IN) {
+      o->in = true;
+      copy(p, k.end);
+      emit(p, " ");
+      emit_word(p, "async", "(\"for\",");
+      return true;
+    } else if (k.kind != ML_TK_NAME && k.kind != ML_TK_COMMA)
+      p->depth--;
+    return false;
+  }
+  if (!ends_expression(p, k)) return false;
+  copy(p, p->last.end);
+  emit(p, ")");
+  p->depth--;
+  if (k.kind != ML_TK_DO) return false; /* Lua misses it here */
+  push(p, BLOCK);
+  return true;
+}
+
+/* `as`: binds the name behind it. */
+static ml_token with_name(pass *p, ml_token as) {
+  ml_token name = next(p, as);
+  copy(p, p->last.end);
+  emit(p, ") local ");
+  skip(p, name.at);
+  if (name.kind != ML_TK_NAME) { /* Lua misses it */
+    p->depth--;
+    return as;
+  }
+  top(p)->in = true;
+  copy(p, name.end);
+  emit(p, " = __async_with.value");
+  return name;
+}
+
+/* The same for the head of async with. */
+static bool head_of_with(pass *p, ml_token *k) {
+  level *o = top(p);
+  if (wants_expression(p) || wants_name(p)) return false;
+  if (is_text(p, *k, "as", 2) && !o->in) {
+    *k = with_name(p, *k);
+    return true;
+  }
+  if (k->kind != ML_TK_COMMA && !o->in && !ends_expression(p, *k)) return false;
+  copy(p, p->last.end);
+  if (!o->in) emit(p, ")");
+  if (k->kind == ML_TK_COMMA) {
+    o->in = false;
+    skip(p, k->end);
+    emit(p, " " WITH_HEAD);
+    emit_word(p, "async", "(\"with\",");
+    return true;
+  }
+  p->depth--;
+  if (k->kind != ML_TK_DO) {
+    emit(p, " while _"); /* Lua misses `do` here */
+    return false;
+  }
+  skip(p, k->end);
+  push(p, BLOCK);
+  return true;
+}
+
+/* ---- the pass ---- */
+
+static void note_bracket(pass *p, ml_token k) {
+  level *o = top(p);
+  if (p->depth > 0 && o->kind == OPERAND && !o->statement && o->known && o->suffixes == 1 &&
+      p->s[k.at] == '(' && o->expect == SUFFIX && o->called) {
+    copy(p, k.end);
+    o->mark = p->out->n - 1;
+  }
+  if ((o = push(p, BRACKET)) == NULL) return;
+  o->table = p->s[k.at] == '{';
+  o->parameters = p->parameters && p->s[k.at] == '(';
+  p->parameters = false;
+  if (o->parameters && p->self) {
+    ml_token after = next(p, k);
+    copy(p, k.end);
+    emit(p, after.kind == ML_TK_CLOSE ? "self" : "self, ");
+  }
+  p->self = false;
+}
+
+/* A name that is made another variable's: what is known of it holds no more. */
+static void note_name(pass *p, ml_token k) {
+  bool declared = p->declaring || (top_is(p, BRACKET) && top(p)->parameters);
+  ml_token after;
+  if (declared && (is_await(p, k) || is_async(p, k)) &&
+      (p->last.kind == ML_TK_FOR || p->depth > 0)) {
+    p->aliased = true;
+    return;
+  }
+  if (p->nnames == 0) return;
+  if (!declared && p->last.kind != ML_TK_FUNCTION) {
+    if (wants_name(p) || (top_is(p, BRACKET) && top(p)->table)) return;
+    after = next(p, k);
+    if (after.kind != ML_TK_ASSIGN && (after.kind != ML_TK_COMMA || wants_expression(p))) return;
+  }
+  forget(p, k);
+}
+
+static void begin_statement(pass *p, ml_token k) {
+  level *o;
+  if (p->declaring || p->parameters || wants_expression(p) || wants_name(p) || p->last_closed ||
+      p->last.kind == ML_TK_LOCAL || p->last.kind == ML_TK_FOR || top_is(p, BRACKET) ||
+      top_is(p, FOR) || top_is(p, WITH) || top_is(p, OPERAND))
+    return;
+  if ((o = push(p, OPERAND)) == NULL) return;
+  o->statement = true;
+  o->expect = SUFFIX;
+  o->known = known(p, k);
+  o->at = k.at;
+  o->end = k.end;
+}
+
+/* A name. Gives the token to go on from. */
+static ml_token on_name(pass *p, ml_token k) {
+  ml_token after;
+  if (!wants_name(p) && (!p->declaring || p->last.kind == ML_TK_LOCAL)) {
+    if (is_await(p, k) && !p->declaring) {
+      after = next(p, k);
+      if (after.kind == ML_TK_NAME && same_line(p, k, after)) {
+        begin_await(p, k, after);
+        return k;
+      }
+    } else if (is_async(p, k)) {
+      bool expression = wants_expression(p);
+      after = next(p, k);
+      if (!same_line(p, k, after)) return k;
+      if (after.kind == ML_TK_FUNCTION && (!expression || next(p, after).kind != ML_TK_NAME))
+        return begin_function(p, k, after);
+      if (p->declaring) return k;
+      if (after.kind == ML_TK_FOR && !expression) {
+        begin_for(p, k, after);
+        return after;
+      }
+      if (is_text(p, after, "with", 4) && !expression) {
+        begin_with(p, k, after);
+        after.kind = ML_TK_OPERATOR; /* an expression follows */
+        return after;
+      }
+    }
+  }
+  note_name(p, k);
+  if (p->out->want_calls) begin_statement(p, k);
+  return k;
+}
+
+static ml_token on_token(pass *p, ml_token k) {
+  while (top_is(p, OPERAND) && !goes_on(top(p), p->s, k)) end_operand(p, k);
+  if (p->declaring && k.kind == ML_TK_NAME && (p->last.kind == ML_TK_NAME || p->last_closed))
+    p->declaring = false;
+  if (top_is(p, FOR) && head_of_for(p, k)) return k;
+  if (top_is(p, WITH) && head_of_with(p, &k)) return k;
+  switch (k.kind) {
+  case ML_TK_NAME: return on_name(p, k);
+  case ML_TK_FUNCTION:
+    p->parameters = true;
+    push(p, BLOCK);
+    break;
+  case ML_TK_IF:
+  case ML_TK_DO:
+  case ML_TK_REPEAT: push(p, BLOCK); break;
+  case ML_TK_END: end_block(p, k); break;
+  case ML_TK_UNTIL:
+    if (top_is(p, BLOCK)) p->depth--;
+    break;
+  case ML_TK_OPEN: note_bracket(p, k); break;
+  case ML_TK_CLOSE:
+    if (top_is(p, BRACKET)) p->depth--;
+    if (top_is(p, OPERAND)) top(p)->empty = p->last.kind == ML_TK_OPEN;
+    break;
+  default: break;
+  }
+  return k;
+}
+
+static void translate(pass *p) {
+  ml_token k = {ML_TK_EOF, 0, 0};
+  p->last = k;
+  do {
+    k = ml__token_next(p->s, p->n, p->last.end);
+    if (k.kind == ML_TK_BROKEN) break;
+    k = on_token(p, k);
+    p->last_closed = k.kind == ML_TK_GREATER && p->declaring;
+    if (k.kind == ML_TK_LOCAL || k.kind == ML_TK_FOR)
+      p->declaring = true;
+    else if (k.kind != ML_TK_NAME && k.kind != ML_TK_COMMA && k.kind != ML_TK_LESS &&
+             k.kind != ML_TK_GREATER)
+      p->declaring = false;
+    if (k.kind == ML_TK_LABEL) p->in_label = !p->in_label;
+    p->last = k;
+  } while (k.kind != ML_TK_EOF && !p->failed);
+}
+
+#define ALIASES "local __async, __await = async, await "
+
+/* What stands for the words where they are variables is declared before all else. */
+static void declare_aliases(pass *p) {
+  ml_translation *t = p->out;
+  size_t n = sizeof ALIASES - 1, body = t->n;
+  emit_n(p, ALIASES, n);
+  if (p->failed) return;
+  memmove(t->text + n, t->text, body);
+  memcpy(t->text, ALIASES, n);
+}
+
+static int by_place(const void *a, const void *b) {
+  size_t x = ((const ml_callstat *)a)->at, y = ((const ml_callstat *)b)->at;
+  return (x > y) - (x < y);
+}
+
+int ml__translate(ml_translation *t, const char *source, size_t n) {
+  pass p;
+  t->text = NULL;
+  t->calls = NULL;
+  t->n = t->cap = t->ncalls = t->capcalls = 0;
+  if (!t->want_calls && memmem(source, n, "await", 5) == NULL &&
+      memmem(source, n, "async", 5) == NULL)
+    return 0;
+  memset(&p, 0, sizeof p);
+  p.out = t;
+  p.s = source;
+  p.n = n;
+  translate(&p);
+  if (t->n > 0 || p.copied > 0) { /* else nothing is changed */
+    emit_n(&p, "", 0);
+    copy(&p, n);
+  }
+  if (p.uses_alias && !p.failed) declare_aliases(&p);
+  if (t->ncalls > 1) qsort(t->calls, t->ncalls, sizeof *t->calls, by_place);
+  if (p.stack != NULL) ml__alloc(t->alloc, p.stack, p.cap * sizeof *p.stack, 0);
+  if (p.names != NULL) ml__alloc(t->alloc, p.names, p.capnames * sizeof *p.names, 0);
+  return p.failed ? ML_ENOMEM : 0;
+}
+
+void ml__translation_free(ml_translation *t) {
+  if (t->text != NULL) ml__alloc(t->alloc, t->text, t->cap, 0);
+  if (t->calls != NULL) ml__alloc(t->alloc, t->calls, t->capcalls * sizeof *t->calls, 0);
+  t->text = NULL;
+  t->calls = NULL;
+}
+
+int ml__loadbuffer(lua_State *L, const char *source, size_t n, const char *chunkname,
+                   const char *mode) {
+  ml_translation t = {.alloc = ml__engine(L)->alloc};
+  int rc;
+  if (n > 0 && source[0] == LUA_SIGNATURE[0])
+    return luaL_loadbufferx(L, source, n, chunkname, mode);
+  if (ml__translate(&t, source, n) < 0) {
+    ml__translation_free(&t);
+    lua_pushliteral(L, "not enough memory");
+    return LUA_ERRMEM;
+  }
+  rc = t.text == NULL ? luaL_loadbufferx(L, source, n, chunkname, mode)
+                      : luaL_loadbufferx(L, t.text, t.n, chunkname, mode);
+  ml__translation_free(&t);
+  return rc;
+}
