@@ -13,22 +13,27 @@
 
 #define READ_STEP 4096
 
-/* reader() -> the pieces that it gives, as one string */
-static int read_pieces(lua_State *L) {
+/* Puts the pieces that the reader at 1 gives in its place, as one string; false: an error is on
+** top. Between it and load there is no other function: await names load. */
+static bool read_pieces(lua_State *L) {
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   for (;;) {
     luaL_checkstack(L, 2, "too many nested functions");
     lua_pushvalue(L, 1);
-    lua_call(L, 0, 1);
+    if (lua_pcall(L, 0, 1, 0) != LUA_OK) return false;
     if (lua_isnil(L, -1)) break;
-    if (!lua_isstring(L, -1)) return luaL_error(L, "reader function must return a string");
-    if (lua_rawlen(L, -1) == 0 && lua_type(L, -1) == LUA_TSTRING) break;
+    if (!lua_isstring(L, -1)) {
+      lua_pushliteral(L, "reader function must return a string");
+      return false;
+    }
+    if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) == 0) break;
     luaL_addvalue(&b);
   }
   lua_pop(L, 1);
   luaL_pushresult(&b);
-  return 1;
+  lua_replace(L, 1);
+  return true;
 }
 
 /* What load and loadfile give for what ml__loadbuffer has pushed; env: its index, or 0. */
@@ -56,10 +61,7 @@ static int f_load(lua_State *L) {
     name = luaL_optstring(L, 2, "=(load)");
     luaL_checktype(L, 1, LUA_TFUNCTION);
     if (lua_gettop(L) < 4) lua_settop(L, 4);
-    lua_pushcfunction(L, read_pieces);
-    lua_pushvalue(L, 1);
-    if (lua_pcall(L, 1, 1, 0) != LUA_OK) return answer(L, LUA_ERRRUN, 0);
-    lua_replace(L, 1);
+    if (!read_pieces(L)) return answer(L, LUA_ERRRUN, 0);
   }
   s = lua_tolstring(L, 1, &n);
   return answer(L, ml__loadbuffer(L, s, n, name, mode), env);

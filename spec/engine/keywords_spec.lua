@@ -1,6 +1,5 @@
 --- The keywords async and await: what they are written as, what they do, and that nothing else is changed.
 
-local asyncio = require "asyncio"
 local core = require "asyncio.core"
 local helper = require "spec.helper"
 
