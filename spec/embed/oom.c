@@ -264,6 +264,35 @@ static const struct {
      "await(w:wait_closed())\n"
      "return 'ok'\n",
      STEPS},
+    {"http/2 client",
+     "local has, client = pcall(require, 'http.client.core')\n"
+     "if not has or not client.Connection2 then return 'ok' end\n"
+     "local core, asyncio = require 'http.core', require 'asyncio'\n"
+     "local path = os.tmpname()\n"
+     "os.remove(path)\n"
+     "local _ <close> = asyncio.timeout(5)\n"
+     "local server <close> = await(asyncio.start_unix_server(function(conn)\n"
+     "  for x in conn do\n"
+     "    local body = await(x:read())\n"
+     "    x:inform(103)\n"
+     "    x:start(200, nil, {'a', 'b'})\n"
+     "    x:write(body .. ('x'):rep(9000))\n"
+     "    x:finish({'t', 'u'})\n"
+     "  end\n"
+     "end, path, {http = core.settings {}}))\n"
+     "local set = client.settings {http2 = true, on_free = function() end}\n"
+     "local r, w = await(asyncio.open_unix_connection(path))\n"
+     "local conn <close> = client.connection(r, w, set)\n"
+     "local one = conn:request('POST', '/', {'Host', 'a'}, 'body')\n"
+     "local two = conn:request('POST', '/', {'Host', 'a'}, true)\n"
+     "two:write('bo')\n"
+     "two:finish({'dy', 'x'})\n"
+     "assert(await(one:response()) == 200 and one:headers().a == 'b')\n"
+     "assert(#await(one:read()) == 9004 and one:trailers().t == 'u')\n"
+     "two:deadline(asyncio.get_running_loop():time() + 3, 2)\n"
+     "assert(await(two:response()) == 200 and #await(two:content():read()) == 9002)\n"
+     "return 'ok'\n",
+     STEPS},
     {"a host's values and classes",
      "local o, t = host.object, host.table\n"
      "assert(o.n == 7 and o:ping('pong') == 'pong' and await(o:answer()) == 5)\n"
