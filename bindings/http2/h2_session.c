@@ -132,8 +132,9 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ud) 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
                    void *ud) {
   ml_h2stream *x = find(session, id);
+  ml_http2 *h = ud;
   (void)flags;
-  (void)ud;
+  if (h->role->client && n >= 256) ml__h2_earn(h, 1);
   if (x == NULL)
     nghttp2_session_consume(session, id, n);
   else

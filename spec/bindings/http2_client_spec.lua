@@ -490,6 +490,24 @@ describe("flow control of HTTP/2", function()
     end)
   end)
 
+  it("may be told of each frame, twice", function()
+    local total = 24 << 20
+    with_peer(function(peer)
+      local id, n = peer:asked(), 0
+      while n < total do
+        local size = #peer:expect("DATA", id).payload
+        n = n + size
+        local more = string.pack(">I4", size)
+        peer:raw(h2.frame("WINDOW_UPDATE", 0, id, more) .. h2.frame("WINDOW_UPDATE", 0, 0, more))
+      end
+      peer:head(id, 200)
+      peer:next()
+    end, function(conn)
+      local x = conn:request("POST", "/", HOST, ("x"):rep(total))
+      assert.equal(200, await(x:response()))
+    end)
+  end)
+
   it("fails who waits to write when the stream is reset", function()
     with_peer(function(peer)
       local id = peer:asked()
@@ -583,9 +601,7 @@ describe("a connection of HTTP/2", function()
   it("that nobody has is closed", function()
     local ending
     with_peer(function(peer) ending = peer:ending() end, function(conn)
-      local r, w = await(asyncio.open_connection(table.unpack(conn:peername(), 1, 2)))
-      local _ = client.connection(r, w, client.settings { http2 = true })
-      r, w, _ = nil, nil, nil
+      connect(conn:peername().port)
       helper.turn(5)
       collectgarbage()
       collectgarbage()
