@@ -308,9 +308,18 @@ local function check_status(req, resp)
   end
 end
 
+-- The server goes over to a protocol that nobody has asked for.
+local function refuse_upgrade(req, resp)
+  resp:close()
+  error(errors.make(errors.ClientResponseError, req, "the server switches protocols, which it was not asked to", {
+    status = resp.status, headers = resp.headers, history = req.history, request_info = resp.request_info,
+  }), 0)
+end
+
 local function course(req, resp)
   while true do
     resp = resp or send(req)
+    if resp.status == 101 and not req.upgrade then refuse_upgrade(req, resp) end
     note_cookies(req, resp)
     if challenged(req, resp) then
       resp:release()

@@ -229,7 +229,7 @@ local short = async(function(self, method, entry)
     resp[RAW], resp[CONN] = body, false
     connector:release(conn, true)
   end
-  if status < 300 or not is_redirect[status] then
+  if status ~= 101 and (status < 300 or not is_redirect[status]) then
     if x:header("Set-Cookie") then self._jar:update_from(entry.url, resp.headers:getall("Set-Cookie")) end
     local raise = self._raise_for_status
     if not raise or raise == true and status < 400 then return resp end
