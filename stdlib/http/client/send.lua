@@ -49,6 +49,7 @@ local function write(req, x)
   end
   local out = req.traces and req.traces:hears("request_chunk_sent") and traced(req, x) or x
   if req.payload then
+    require "http.client.sendfile"
     await(req.payload:write(out))
   else
     local drain = out:write(req.body)
@@ -70,6 +71,8 @@ local write_body = async(function(req, x)
   if req.finished then close_payload(req) end
   if ok then return end
   if isinstance(err, core.CancelledError) then error(err, 0) end
+  -- the server has gone, maybe after an early answer: who waits for that gets to know
+  if isinstance(err, core.OSError) and x:connection():is_closing() then return end
   req.failure = err
   x:abort()
 end, "ClientSession.write_body")
@@ -94,6 +97,16 @@ local function stop_writer(req)
   end
 end
 
+--- What conn:request() has raised: on a connection that has closed in the meantime nothing was sent, so that any
+--- request may go to another one.
+---@param conn any
+---@param err any
+---@return any
+function M.unsent(conn, err)
+  if not (conn:is_closing() and isinstance(err, core.RuntimeError)) then return err end
+  return http.Disconnected("the connection has closed", { retry = true, began = false })
+end
+
 -- Sends the request on the connection and waits for the head of the response; nil and the error if that fails.
 local function exchange(req, conn, lines)
   local session, entry = req.session, req.entry
@@ -101,6 +114,7 @@ local function exchange(req, conn, lines)
   req.failure = nil
   local ok, x = pcall(conn.request, conn, req.method, entry.target, lines, body)
   if not ok then
+    x = M.unsent(conn, x)
     session._connector:release(conn, false)
     return nil, x
   end

@@ -212,6 +212,7 @@ local short = async(function(self, method, entry)
   if cookie then lines = request.with(lines, "Cookie", cookie) end
   local ok, x = pcall(conn.request, conn, method, entry.target, lines)
   if not ok then
+    x = send.unsent(conn, x)
     connector:release(conn, false)
     return go_on(self, method, entry, deadline, nil, x, true)
   end
