@@ -19,10 +19,9 @@ local function make()
   local build = helper.moonloop:match("^(.*)/[^/]*$") or "build"
   local folder = ("%s/test/certs-1-%d"):format(build, os.time() // PERIOD)
   if made(folder) then return folder end
-  local new = ("%s.%d.%d"):format(folder, os.time(), math.random(1 << 30))
-  local status, _, err = helper.sh(("sh spec/certs.sh %s && date > %s/made && mv -T %s %s")
-    :format(new, new, new, folder))
-  if status ~= 0 then os.execute("rm -rf " .. new) end
+  local _, _, err = helper.sh(([[mkdir -p %s && new=$(mktemp -d %s.XXXXXX) && chmod 755 $new &&
+    sh spec/certs.sh $new && date > $new/made && mv -T $new %s || { rm -rf $new; false; }]])
+    :format(folder:match("^(.*)/"), folder, folder))
   assert(made(folder), "spec/certs.sh failed: " .. err)
   return folder
 end

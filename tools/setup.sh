@@ -53,6 +53,8 @@ check() {
       need 'curl' curl have curl
       need 'nginx' nginx have nginx
       need 'lighttpd' lighttpd have lighttpd
+      need 'tinyproxy' tinyproxy-bin have tinyproxy
+      need 'microsocks' microsocks have microsocks
       need 'nghttp and h2load' nghttp2-client have h2load
       need 'the openssl command' openssl have openssl
       need 'ps' procps have ps
