@@ -163,21 +163,29 @@ describe("a body", function()
   end)
 
   it("need not be sent to its end when the server has answered", function()
-    peer.raw(function(_, writer)
-      writer:write(answer(413, { "Connection: close" }, "too much"))
-      await(writer:drain())
-      await(asyncio.sleep(0.05))
-    end, nil, function(session, url)
+    asyncio.run(async(function()
+      local server <close> = await(asyncio.start_server(async(function(reader, writer)
+        local _ <close> = writer
+        await(reader:readuntil("\r\n\r\n"))
+        writer:write(answer(413, { "Connection: close" }, "too much"))
+        await(writer:drain())
+        await(asyncio.sleep(0.02)) -- what has come by then is not read: the connection is reset
+      end), "127.0.0.1", 0))
+      local url = ("http://127.0.0.1:%d"):format(select(2, server.sockets[1]:getsockname()))
+      local session <close> = http.ClientSession()
       local sent = 0
-      local resp <close> = await(session:post(url "/", { headers = { ["Content-Length"] = nil }, data = function()
+      local resp <close> = await(session:post(url, { data = function()
         sent = sent + 1
         await(asyncio.sleep(0.001))
-        return sent < 100000 and ("x"):rep(1000) or nil
+        return ("x"):rep(1000)
       end }))
       assert.equal(413, resp.status)
       assert.equal("too much", await(resp:text()))
-      assert(sent < 100000)
-    end)
+      resp:release()
+      local before = sent
+      await(asyncio.sleep(0.01))
+      assert(sent <= before + 1, "the body is still asked for")
+    end))
   end)
 
   it("waits for 100 Continue, and is not sent when something else comes", function()
@@ -226,7 +234,7 @@ describe("a cancelled request", function()
         end)
         for _ = 1, turns do await(asyncio.sleep(turns > 15 and 0.002 or 0)) end
         task:cancel()
-        helper.raises(asyncio.CancelledError, function() await(task) end)
+        asyncio.catch(await, task) -- the last ones come too late
         local resp <close> = await(session:get(url "/"))
         assert.equal("ok", await(resp:text()))
       end
