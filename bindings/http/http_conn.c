@@ -21,6 +21,8 @@ static void end_exchange(lua_State *L, ml_hconn *c, int idx) {
   if (c->reader != NULL || c->body.base != NULL || c->reading != NULL) ml__hbody_reset(L, c, idx);
   if (c->gone_pin != 0) ml__hconn_forget(L, c);
   c->flags &= ~of_exchange;
+  /* a body that had come in full may have been read without ever waiting for more of it */
+  if (c->in.len <= c->settings->max_head) ml__hconn_pause(c, false);
 }
 
 static void tell_bad(lua_State *L, ml_hconn *c, int idx) {

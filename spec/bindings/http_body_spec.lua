@@ -143,6 +143,29 @@ describe("x:content", function()
     end)
   end)
 
+  it("goes on to the next request when the end of a body had come before it was read", function()
+    raw.serve(function(x)
+      local reader = x:content()
+      local got = 0
+      while true do
+        local data = await(reader:read(10000))
+        if not data then break end
+        if got == 0 then await(asyncio.sleep(1)) end -- the rest comes meanwhile, as much of it as it takes
+        got = got + #data
+      end
+      return x:respond(200, nil, nil, tostring(got))
+    end, function(peer)
+      for size = 100000, 400000, 10007 do
+        local reader, writer <close> = peer.connect()
+        for _ = 1, 2 do
+          writer:write(post(size, ("x"):rep(size)))
+          local head = await(reader:readuntil("\r\n\r\n"))
+          assert.equal(tostring(size), await(reader:readexactly(tonumber(head:match("Content%-Length: (%d+)")))))
+        end
+      end
+    end)
+  end)
+
   it("takes no more than it can hold from a peer that is faster", function()
     local sent, most = 0, 0
     raw.serve(function(x)
