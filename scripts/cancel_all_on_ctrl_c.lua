@@ -1,19 +1,26 @@
--- Ctrl-C cancels all tasks, those that tasks have made too, at one stroke: gather takes them all.
---   moonloop scripts/cancel_all_on_ctrl_c.lua
+-- Ctrl-C cancels all tasks, those that tasks have made too, at one stroke: gather takes them all. Their requests end
+-- with them.
+--   moonloop scripts/web_random.lua 8000 10 &
+--   moonloop scripts/cancel_all_on_ctrl_c.lua [URL]
 
 local asyncio = require "asyncio"
+local http = require "http"
 
-local get = async(function(url)
+local url = arg[1] or "http://127.0.0.1:8000/"
+
+local get = async(function(id)
   local _ <close> = setmetatable({}, {
-    __close = function() print("cleaned up " .. url) end,
+    __close = function() print("cleaned up " .. id) end,
   })
-  print("waiting for " .. url .. ", press Ctrl-C")
-  await(asyncio.sleep(3600)) -- stands for a request
+  local session <close> = http.ClientSession()
+  print("waiting for " .. id .. ", press Ctrl-C")
+  local response <close> = await(session:get(url))
+  print(response)
 end)
 
 local request = async(function()
   local tasks = {}
-  for url = 1, 3 do tasks[url] = asyncio.ensure_future(get(url)) end
+  for id = 1, 3 do tasks[id] = asyncio.ensure_future(get(id)) end
   await(asyncio.wait(tasks))
 end)
 
@@ -23,9 +30,9 @@ local loop = asyncio.get_event_loop()
 local ok, e = pcall(loop.run_until_complete, loop, task)
 if not ok then
   if not asyncio.isinstance(e, asyncio.KeyboardInterrupt) then error(e, 0) end
-  asyncio.gather(asyncio.all_tasks(loop)):cancel()
-  loop:stop()
-  loop:run_forever() -- one round, in which the tasks end
+  local all = asyncio.gather(asyncio.all_tasks(loop))
+  all:cancel()
+  pcall(loop.run_until_complete, loop, all) -- until they have ended: sessions are closed on the way out
   print("all tasks cancelled")
 end
 loop:close()

@@ -1,18 +1,24 @@
--- Ctrl-C cancels the tasks one by one.
---   moonloop scripts/cancel_each_on_ctrl_c.lua
+-- Ctrl-C cancels the tasks one by one, and with them their requests.
+--   moonloop scripts/web_random.lua 8000 10 &
+--   moonloop scripts/cancel_each_on_ctrl_c.lua [URL]
 
 local asyncio = require "asyncio"
+local http = require "http"
 
-local get = async(function(url)
+local url = arg[1] or "http://127.0.0.1:8000/"
+
+local get = async(function(id)
   local _ <close> = setmetatable({}, {
-    __close = function() print("cleaned up " .. url) end,
+    __close = function() print("cleaned up " .. id) end,
   })
-  print("waiting for " .. url .. ", press Ctrl-C")
-  await(asyncio.sleep(3600)) -- stands for a request
+  local session <close> = http.ClientSession()
+  print("waiting for " .. id .. ", press Ctrl-C")
+  local response <close> = await(session:get(url))
+  print(response)
 end)
 
 local tasks = {}
-for url = 1, 3 do tasks[url] = asyncio.ensure_future(get(url)) end
+for id = 1, 3 do tasks[id] = asyncio.ensure_future(get(id)) end
 local loop = asyncio.get_event_loop()
 
 local ok, e = pcall(loop.run_until_complete, loop, asyncio.wait(tasks))
@@ -21,7 +27,7 @@ if not ok then
   for _, task in ipairs(asyncio.all_tasks(loop)) do
     print(task:cancel())
   end
-  loop:stop()
-  loop:run_forever() -- one round, in which the tasks end
+  -- until they have ended: sessions are closed on the way out
+  loop:run_until_complete(asyncio.gather(tasks, { return_exceptions = true }))
 end
 loop:close()

@@ -1,7 +1,9 @@
--- A condition wakes as many of the waiting tasks as one likes: here two at a time. The sleep stands for a request.
---   moonloop scripts/condition.lua
+-- A condition wakes as many of the waiting tasks as one likes: here two for each answer.
+--   moonloop scripts/web_random.lua &
+--   moonloop scripts/condition.lua [URL]
 
 local asyncio = require "asyncio"
+local http = require "http"
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()
@@ -15,15 +17,9 @@ local waiter = async(function(id)
   print(("%s waiter[%d] has waited"):format(now(), id))
 end)
 
-local answers = { [0] = 0.588, 0.339, 0.265 }
-
-local get = async(function(_url, id)
-  await(asyncio.sleep(1 + id / 100)) -- no two answers come at the same moment
-  return { msg = answers[id] }
-end)
-
-local run = async(function(url, id)
-  local ret = await(get(url, id))
+local run = async(function(sess, url)
+  local resp <close> = await(sess:get(url))
+  local ret = await(resp:json())
   print("response", ret.msg)
   local data = ret.msg
   local _ <close> = await(cond:guard())
@@ -38,15 +34,18 @@ local main = async(function(workers, url)
     asyncio.ensure_future(waiter(i))
   end
 
-  local futures = {}
-  for i = 0, workers - 1 do
-    table.insert(futures, asyncio.ensure_future(run(url, i)))
+  do
+    local sess <close> = http.ClientSession()
+    local futures = {}
+    for _ = 1, workers do
+      table.insert(futures, asyncio.ensure_future(run(sess, url)))
+    end
+    await(asyncio.wait(futures))
   end
-  await(asyncio.wait(futures))
 
   -- let the others that can finish now do so
   await(asyncio.sleep(0))
 end)
 
-loop:run_until_complete(main(3, "http://127.0.0.1:8000/random"))
+loop:run_until_complete(main(3, arg[1] or "http://127.0.0.1:8000/random"))
 print("took: " .. now())

@@ -1,7 +1,9 @@
--- Events tell waiting tasks what has come, all of them at once. The sleep stands for a request.
---   moonloop scripts/event.lua
+-- Events tell waiting tasks what has come, all of them at once.
+--   moonloop scripts/web_random.lua &
+--   moonloop scripts/event.lua [URL]
 
 local asyncio = require "asyncio"
+local http = require "http"
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()
@@ -20,15 +22,9 @@ local small_waiter = async(function()
   print(now() .. " small waiter got its event")
 end)
 
-local answers = { [0] = 0.988, 0.333, 0.419 }
-
-local get = async(function(_url, id)
-  await(asyncio.sleep(1 + id / 100)) -- no two answers come at the same moment
-  return { msg = answers[id] }
-end)
-
-local run = async(function(url, id)
-  local ret = await(get(url, id))
+local run = async(function(sess, url)
+  local resp <close> = await(sess:get(url))
+  local ret = await(resp:json())
   print("response", ret.msg)
   local data = ret.msg
   if data > 0.5 then
@@ -45,11 +41,14 @@ local main = async(function(workers, url)
   asyncio.ensure_future(small_waiter())
   asyncio.ensure_future(small_waiter())
 
-  local futures = {}
-  for i = 0, workers - 1 do
-    table.insert(futures, asyncio.ensure_future(run(url, i)))
+  do
+    local sess <close> = http.ClientSession()
+    local futures = {}
+    for _ = 1, workers do
+      table.insert(futures, asyncio.ensure_future(run(sess, url)))
+    end
+    await(asyncio.wait(futures))
   end
-  await(asyncio.wait(futures))
 
   if not big_event:is_set() then
     big_event:set()
@@ -63,5 +62,5 @@ local main = async(function(workers, url)
   await(asyncio.sleep(0))
 end)
 
-loop:run_until_complete(main(3, "http://127.0.0.1:8000/random"))
+loop:run_until_complete(main(3, arg[1] or "http://127.0.0.1:8000/random"))
 print("took: " .. now())

@@ -1,11 +1,17 @@
--- Coroutines that await coroutines, and three ways to their results. The sleep stands for a request.
---   moonloop scripts/nested_coroutines.lua
+-- Coroutines that await coroutines, and three ways to the results of many requests.
+--   moonloop scripts/web_random.lua &
+--   moonloop scripts/nested_coroutines.lua [URL]
 
 local asyncio = require "asyncio"
+local http = require "http"
 
-local get = async(function(url)
-  await(asyncio.sleep(4 - url)) -- the later ones answer first
-  return "response " .. url
+local url = arg[1] or "http://127.0.0.1:8000/get"
+
+local get = async(function(id)
+  local session <close> = http.ClientSession()
+  local response <close> = await(session:get(url, { params = { a = id } }))
+  local answer = await(response:json())
+  return "response " .. answer.args.a
 end)
 
 local request = async(function()
@@ -15,7 +21,7 @@ end)
 
 local make_tasks = function()
   local tasks = {}
-  for url = 1, 3 do tasks[url] = asyncio.ensure_future(get(url)) end
+  for id = 1, 3 do tasks[id] = asyncio.ensure_future(get(id)) end
   return tasks
 end
 
@@ -27,7 +33,7 @@ local request_wait = async(function()
   end
 end)
 
--- Two: gather gives the results.
+-- Two: gather gives the results, in the order of the tasks.
 local request_gather = async(function()
   local results = await(asyncio.gather(make_tasks()))
   print("Task ret: ", table.concat(results, ", "))

@@ -1,23 +1,21 @@
--- Three requests at once; gather gives their results. The sleep stands for a request.
---   moonloop scripts/requests_with_gather.lua
+-- Three requests at once; gather gives their results.
+--   moonloop scripts/web_random.lua &
+--   moonloop scripts/requests_with_gather.lua [URL]
 
 local asyncio = require "asyncio"
+local http = require "http"
 
-local get = async(function(_url)
-  await(asyncio.sleep(1))
-  return { msg = "ok" }
-end)
-
-local run = async(function(url, id)
-  local resp = await(get(url))
-  print("response", resp.msg)
+local run = async(function(sess, url, id)
+  local resp <close> = await(sess:get(url))
+  print("response", await(resp:json()).msg)
   return id
 end)
 
 local main = async(function(workers, url)
+  local sess <close> = http.ClientSession()
   local futures = {}
   for i = 0, workers - 1 do
-    table.insert(futures, asyncio.ensure_future(run(url, i)))
+    table.insert(futures, asyncio.ensure_future(run(sess, url, i)))
   end
 
   -- an array does as well as a list of arguments
@@ -27,5 +25,5 @@ end)
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()
-loop:run_until_complete(main(3, "http://127.0.0.1:8000/"))
+loop:run_until_complete(main(3, arg[1] or "http://127.0.0.1:8000/"))
 print(("took: %.3f"):format(loop:time() - start))

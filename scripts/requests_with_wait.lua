@@ -1,22 +1,20 @@
--- Three requests at once; wait tells which tasks are done and which are pending. The sleep stands for a request.
---   moonloop scripts/requests_with_wait.lua
+-- Three requests at once; wait tells which tasks are done and which are pending.
+--   moonloop scripts/web_random.lua &
+--   moonloop scripts/requests_with_wait.lua [URL]
 
 local asyncio = require "asyncio"
+local http = require "http"
 
-local get = async(function(_url)
-  await(asyncio.sleep(1))
-  return { msg = "ok" }
-end)
-
-local run = async(function(url)
-  local resp = await(get(url))
-  print("response", resp.msg)
+local run = async(function(sess, url)
+  local resp <close> = await(sess:get(url))
+  print("response", await(resp:json()).msg)
 end)
 
 local main = async(function(workers, url)
+  local sess <close> = http.ClientSession()
   local futures = {}
   for _ = 1, workers do
-    table.insert(futures, asyncio.ensure_future(run(url)))
+    table.insert(futures, asyncio.ensure_future(run(sess, url)))
   end
 
   local done, pending = await(asyncio.wait(futures))
@@ -26,5 +24,5 @@ end)
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()
-loop:run_until_complete(main(3, "http://127.0.0.1:8000/"))
+loop:run_until_complete(main(3, arg[1] or "http://127.0.0.1:8000/"))
 print(("took: %.3f"):format(loop:time() - start))

@@ -46,11 +46,11 @@ sys.stdout.buffer.write(out.replace(b"\r\n", b"\n"))
 sys.exit(program.wait() % 256)
 ]]
 
---- Runs scripts/NAME.lua and presses Ctrl-C once it has printed `ready`.
+--- Runs scripts/NAME.lua with arguments and presses Ctrl-C once it has printed `ready`.
 ---@return integer status, string stdout, string stderr
-function M.interrupt(name, ready)
+function M.interrupt(name, ready, ...)
   local program = helper.tmpfile(interrupt, ".py")
-  local words = { "python3", program, ready, helper.moonloop, "scripts/" .. name .. ".lua" }
+  local words = { "python3", program, ready, helper.moonloop, "scripts/" .. name .. ".lua", ... }
   for i, w in ipairs(words) do words[i] = helper.quote(w) end
   return helper.sh("exec " .. table.concat(words, " "))
 end

@@ -70,19 +70,6 @@ at the end: 1 done, 0 pending
 ]])
   end)
 
-  it("nested_coroutines.lua gets results in three ways", function()
-    prints("nested_coroutines", [[
-nested: response 1
-Task ret: \tresponse 1
-Task ret: \tresponse 2
-Task ret: \tresponse 3
-Task ret: \tresponse 1, response 2, response 3
-Task ret: response 3
-Task ret: response 2
-Task ret: response 1
-]])
-  end)
-
   it("concurrency.lua takes 4 seconds in two ways, 3 in six", function()
     prints("concurrency", [[
 ********************
@@ -136,69 +123,4 @@ c6 Cost: 3.000
 ]])
   end)
 
-  it("requests_in_sequence.lua takes 3 seconds", function()
-    prints("requests_in_sequence", [[
-response\tok
-response\tok
-response\tok
-took: 3.000
-]])
-  end)
-
-  it("requests_in_tasks.lua takes as long as main sleeps", function()
-    prints("requests_in_tasks", [[
-response\tok
-response\tok
-response\tok
-took: 1.100
-]])
-  end)
-
-  it("requests_with_wait.lua gives the tasks", function()
-    prints("requests_with_wait", [[
-response\tok
-response\tok
-response\tok
-<Task finished name='Task-2' coro=<run() defined at scripts/requests_with_wait.lua:11> result=nil>
-<Task finished name='Task-3' coro=<run() defined at scripts/requests_with_wait.lua:11> result=nil>
-<Task finished name='Task-4' coro=<run() defined at scripts/requests_with_wait.lua:11> result=nil>
-pending\t0
-took: 1.000
-]])
-  end)
-
-  it("requests_with_gather.lua gives the results", function()
-    prints("requests_with_gather", [[
-response\tok
-response\tok
-response\tok
-0, 1, 2
-took: 1.000
-]])
-  end)
-
-  it("load_test.lua prints the figures", function()
-    prints("load_test", [[
-test begin
-clients at once: 50
-time in all (s): 0.500
-longest (s): 0.500
-shortest (s): 0.100
-top 90% (s): 0.500
-mean (s each): 0.300
-clients served (each s): 100.0
-payload (MB): 12.50
-throughput (MB/s): 25.00
-clients at once: 50
-time in all (s): 0.500
-longest (s): 0.500
-shortest (s): 0.100
-top 90% (s): 0.500
-mean (s each): 0.300
-clients served (each s): 100.0
-payload (MB): 12.50
-throughput (MB/s): 25.00
-test finish
-]])
-  end)
 end)

@@ -48,13 +48,14 @@ end
 
 --- Adds what is asked for besides: parts, the rest of a file, encodings. Gives the size of what there is of the file.
 local function ask_for(job, method, opts)
-  local given, size, condition = job.given, 0, nil
+  local given, size = job.given, 0
   if given.range then add_headers(opts, { Range = "bytes=" .. given.range }) end
   if job.path and not given.compressed or given.no_compressed then
     add_headers(opts, { ["Accept-Encoding"] = "identity" })
   end
   if given.referer then add_headers(opts, { Referer = given.referer }) end
   if job.path and job.continue and method == "GET" then
+    local condition
     size, condition = resume.found(job.path)
     if size > 0 then add_headers(opts, resume.headers(size, condition)) end
   end
