@@ -6,6 +6,7 @@ if not helper.has_tls() or not pcall(require, "http.core") then return end
 local asyncio = require "asyncio"
 local certs = require "spec.certs"
 local http = require "http"
+local proxies = require "spec.http.client.proxies"
 local web = require "http.web"
 
 --- Runs f(url, server) while an application answers after `delay` seconds with the HTTP version; server.count has its
@@ -73,6 +74,35 @@ describe("a pool", function()
       assert.equal(4, server.count)
       assert.equal(4, server.most)
     end)
+  end)
+
+  it("has HTTP/2 by way of a proxy, also one that is spoken to over TLS", function()
+    serve(nil, 0, function(url, server)
+      local plain <close>, port = proxies.http()
+      local secret <close>, sport = proxies.http { ssl = certs.server() }
+      assert.truthy(plain and secret)
+      local session <close> = http.ClientSession { connector = http.TCPConnector { ssl = certs.client() } }
+      for _, proxy in ipairs { "http://localhost:" .. port, "https://localhost:" .. sport } do
+        for _ = 1, 3 do
+          local resp <close> = await(session:get(url, { proxy = proxy }))
+          assert.same({ "2.0", "hi" }, { resp.version, await(resp:text()) })
+        end
+      end
+      assert.equal(2, server.count)
+    end)
+  end)
+
+  it("is good for another loop too", function()
+    local connector = http.TCPConnector { ssl = certs.client() }
+    for _ = 1, 2 do
+      serve(nil, 0, function(url)
+        local session = http.ClientSession { connector = connector, connector_owner = false }
+        assert.equal("2.0", get(session, url))
+        assert.equal("2.0", get(session, url))
+        await(session:close())
+      end)
+    end
+    connector:close()
   end)
 
   it("does not offer HTTP/2 if it is not to", function()

@@ -219,6 +219,7 @@ end
 
 --- The right to a connection is given back.
 local function unreserve(self, pool)
+  if self.closed then return end
   self._acquired, pool.acquired = self._acquired - 1, pool.acquired - 1
   dispatch(self)
 end
@@ -363,7 +364,8 @@ function Connector:connect(place, asked, traces, timeout)
   local ok, made = catch(establish, self, pool, asked, traces, soonest(asked, timeout, start, loop:time()))
   pool.opening = nil
   if not ok then
-    if not self.closed then unreserve(self, pool) end
+    unreserve(self, pool)
+    if self.closed and not isinstance(made, core.CancelledError) then made = closed_error(asked) end
     error(made, 0)
   end
   if pool.shared == made then pool.promised = pool.promised + 1 end
@@ -434,7 +436,7 @@ function Connector:close()
     if pool.shared then pool.shared:close() end
   end
   for conn in pairs(self._owners) do conn:close() end
-  self._pools, self._owners, self._claims, self._count = {}, {}, {}, 0
+  self._pools, self._owners, self._claims, self._count, self._acquired = {}, {}, {}, 0, 0
   if self.names then self.names:close() end
   return setmetatable({}, Done)
 end

@@ -29,7 +29,8 @@ local ThreadedResolver = { __name = "ThreadedResolver" }
 ThreadedResolver.__index = ThreadedResolver
 
 local look_up = async(function(host, port, family)
-  local hints = { family = family, type = "stream", flags = { "addrconfig" } }
+  -- who asks for a family gets it, also on a machine that has but its loopback
+  local hints = { family = family, type = "stream", flags = family == "unspec" and { "addrconfig" } or nil }
   local infos = await(connections.getaddrinfo(host, port, hints))
   local found = {}
   for i, info in ipairs(infos) do
@@ -134,16 +135,27 @@ function M.names(resolver, caching, ttl, family, ahead)
   }, Names)
 end
 
---- Never raises: gives {found} or {err = }, so that an answer nobody waits for any more is no error nobody saw.
-local ask = async(function(self, host, port, key)
+--- Looks one name up; `answer`, a future, gets {found = } or {err = }, never an error: nobody may wait for it any more.
+local ask = async(function(self, host, port, key, answer)
   local ok, found = catch(function()
     return checked(await(self.resolver:resolve(host, port, self.family)), host, port, self.family)
   end)
-  self.under_way[key] = nil
-  if not ok then return { err = found } end
-  if self.caching then self:keep(key, found) end
-  return { found = found }
+  if self.under_way[key] and self.under_way[key].answer == answer then self.under_way[key] = nil end
+  if answer:done() then return end
+  if ok and self.caching then self:keep(key, found) end
+  answer:set_result(ok and { found = found } or { err = found })
 end, "http.client.resolve")
+
+--- The future answer of a look-up, begun here unless one is under way.
+local function asked(self, host, port, key)
+  local lookup, loop = self.under_way[key], core.get_running_loop()
+  if not lookup or lookup.task:done() or lookup.answer:get_loop() ~= loop then -- that one will never be answered
+    local answer = loop:create_future()
+    lookup = { answer = answer, task = core.create_task(ask(self, host, port, key, answer)) }
+    self.under_way[key] = lookup
+  end
+  return lookup.answer
+end
 
 function Names:keep(key, found)
   local now = core.get_running_loop():time()
@@ -182,36 +194,25 @@ function Names:addresses(host, port, traces)
     entry.turn = entry.turn + 1
     return arranged(entry.found, entry.turn - 1, self.ahead)
   end
-  local task = self.under_way[key]
-  if task then
-    if traces and self.caching then traces:send("dns_cache_hit", { host = host }) end
-  else
-    if traces then
-      if self.caching then traces:send("dns_cache_miss", { host = host }) end
-      traces:send("dns_resolvehost_start", { host = host })
-    end
-    task = self.under_way[key] -- somebody else's, begun while the traces were told
-    if not task then
-      task = core.create_task(ask(self, host, port, key))
-      self.under_way[key] = task
-    end
-    if traces then
-      local answer = await(shield(task))
-      traces:send("dns_resolvehost_end", { host = host })
-      if answer.err then error(answer.err, 0) end
-      return arranged(answer.found, 0, self.ahead)
-    end
+  local first = not self.under_way[key]
+  if traces then
+    if self.caching then traces:send(first and "dns_cache_miss" or "dns_cache_hit", { host = host }) end
+    if first then traces:send("dns_resolvehost_start", { host = host }) end
   end
-  local answer = await(shield(task))
+  local answer = await(shield(asked(self, host, port, key)))
+  if traces and first then traces:send("dns_resolvehost_end", { host = host }) end
   if answer.err then error(answer.err, 0) end
   return arranged(answer.found, 0, self.ahead)
 end
 
---- Cancels what is under way.
+--- Cancels what is under way; who waits for it gets an OSError.
 function Names:close()
-  for key, task in pairs(self.under_way) do
+  for key, lookup in pairs(self.under_way) do
     self.under_way[key] = nil
-    task:cancel()
+    if not lookup.answer:done() then
+      lookup.answer:set_result({ err = core.OSError("the look-up was cancelled", { code = "ECANCELED" }) })
+    end
+    lookup.task:cancel()
   end
 end
 
