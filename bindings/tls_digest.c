@@ -22,12 +22,16 @@ static int hexdigest(lua_State *L, const char *name) {
 }
 
 static int digest_md5(lua_State *L) { return hexdigest(L, "MD5"); }
+static int digest_sha1(lua_State *L) { return hexdigest(L, "SHA1"); }
+static int digest_sha512(lua_State *L) { return hexdigest(L, "SHA512"); }
 static int digest_sha256(lua_State *L) { return hexdigest(L, "SHA256"); }
 static int digest_sha512_256(lua_State *L) { return hexdigest(L, "SHA512-256"); }
 
 int ml__open_digest(lua_State *L) {
   static const luaL_Reg functions[] = {{"md5", digest_md5},
+                                       {"sha1", digest_sha1},
                                        {"sha256", digest_sha256},
+                                       {"sha512", digest_sha512},
                                        {"sha512_256", digest_sha512_256},
                                        {NULL, NULL}};
   luaL_newlib(L, functions);

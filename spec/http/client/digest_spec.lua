@@ -91,8 +91,8 @@ describe("DigestAuth", function()
     assert.same({ first.cnonce, "00000002", "MD5-sess" }, { second.cnonce, second.nc, second.algorithm })
     local a1 = digest.md5(digest.md5("u:r:p") .. ":n:" .. first.cnonce)
     assert.equal(digest.md5(a1 .. ":n:00000002:" .. first.cnonce .. ":auth:" .. digest.md5("GET:/dir/index.html")), second.response)
-    for _, name in ipairs { "SHA-256-sess", "sha-512-256-SESS" } do
-      assert.equal(64, #answer(DigestAuth("u", "p"), ('Digest realm="r", nonce="n", algorithm=%s'):format(name)).response)
+    for name, n in pairs { ["SHA-256-sess"] = 64, ["sha-512-256-SESS"] = 64, ["SHA-512-sess"] = 128, ["SHA-sess"] = 40 } do
+      assert.equal(n, #answer(DigestAuth("u", "p"), ('Digest realm="r", nonce="n", algorithm=%s'):format(name)).response)
     end
   end)
 
@@ -117,7 +117,7 @@ describe("DigestAuth", function()
     local auth = DigestAuth("u", "p")
     local params = answer(auth, { "Basic realm=x", 'Digest realm="r", nonce="1", algorithm=AES, Digest realm="r", nonce="2", qop="token", Digest realm="r", nonce="3", algorithm=SHA-256', 'Digest realm="r", nonce="4"' })
     assert.equal("3", params.nonce)
-    for _, values in ipairs { {}, { "Basic realm=x" }, { "Digest realm=r" }, { "Digest nonce=n" }, { "Digest realm=r, nonce=n, algorithm=MD4" }, { "" } } do
+    for _, values in ipairs { {}, { "Basic realm=x" }, { "Digest realm=r" }, { "Digest nonce=n" }, { 'Digest realm=r, nonce=""' }, { "Digest realm=r, nonce=n, algorithm=MD4" }, { "" } } do
       assert.is_false(DigestAuth("u", "p"):challenged(page, values))
     end
   end)

@@ -20,7 +20,9 @@ local algorithms = {
   ["md5"] = { "md5" }, ["md5-sess"] = { "md5", true },
   ["sha-256"] = { "sha256" }, ["sha-256-sess"] = { "sha256", true },
   ["sha-512-256"] = { "sha512_256" }, ["sha-512-256-sess"] = { "sha512_256", true },
-  ["sha256"] = { "sha256" }, ["sha512-256"] = { "sha512_256" }, -- as some servers write it
+  ["sha-512"] = { "sha512" }, ["sha-512-sess"] = { "sha512", true },
+  ["sha"] = { "sha1" }, ["sha-sess"] = { "sha1", true },
+  ["sha256"] = { "sha256" }, ["sha256-sess"] = { "sha256", true }, ["sha512-256"] = { "sha512_256" }, -- as some servers write it
 }
 
 ---@class http.DigestAuth
@@ -37,7 +39,7 @@ function DigestAuth:__tostring() return ("DigestAuth(%q, ...)"):format(self.logi
 -- What is needed of a challenge; nil if it cannot be answered here.
 local function usable(params)
   local algorithm = algorithms[lower(params.algorithm or "MD5")]
-  if not algorithm or not params.nonce or not params.realm then return nil end
+  if not algorithm or not params.realm or (params.nonce or "") == "" then return nil end
   local qop
   if params.qop then
     for token in params.qop:gmatch("[^%s,]+") do
