@@ -22,7 +22,8 @@ local algorithms = {
   ["sha-512-256"] = { "sha512_256" }, ["sha-512-256-sess"] = { "sha512_256", true },
   ["sha-512"] = { "sha512" }, ["sha-512-sess"] = { "sha512", true },
   ["sha"] = { "sha1" }, ["sha-sess"] = { "sha1", true },
-  ["sha256"] = { "sha256" }, ["sha256-sess"] = { "sha256", true }, ["sha512-256"] = { "sha512_256" }, -- as some servers write it
+  -- as some servers write it
+  ["sha256"] = { "sha256" }, ["sha256-sess"] = { "sha256", true }, ["sha512-256"] = { "sha512_256" },
 }
 
 ---@class http.DigestAuth
