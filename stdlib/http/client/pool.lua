@@ -24,7 +24,6 @@ local POOLS = 256
 ---@field n integer how many those are
 ---@field acquired integer connections in use or being made
 ---@field shared any a connection of HTTP/2 that takes more requests; or nil
----@field promised integer requests that have been given `shared` and have not begun yet
 ---@field plain boolean? the server speaks HTTP/1 alone
 ---@field opening boolean? the connection is being made that will tell
 ---@field first table?
@@ -63,7 +62,7 @@ local function new_pool(self, place)
   end
   local ssl = place.ssl
   if (ssl == nil or ssl == true) and self._ssl ~= nil then ssl = self._ssl end
-  local pool = { place = place, ssl = ssl, idle = {}, n = 0, acquired = 0, promised = 0 }
+  local pool = { place = place, ssl = ssl, idle = {}, n = 0, acquired = 0 }
   self._pools[place.key] = pool
   self._count = self._count + 1
   return pool
@@ -97,10 +96,17 @@ local function claim(self, pool, conn)
   return conn
 end
 
---- A connection of HTTP/2 has gone: it takes no more, and is forgotten with its last request.
+--- A connection of HTTP/2 has gone: it counts no more, and who still has a request in it gives nothing back.
 local function retire(self, pool, conn)
   if pool.shared == conn then pool.shared = nil end
-  if self._claims[conn] == 0 then self._claims[conn], self._owners[conn] = nil, nil end
+  local claims = self._claims[conn]
+  self._claims[conn], self._owners[conn], self._promised[conn] = nil, nil, nil
+  if claims and claims > 0 then self._acquired, pool.acquired = self._acquired - 1, pool.acquired - 1 end
+end
+
+--- A stream of a shared connection is given to somebody who has not begun it yet: so the connection does not know.
+local function promise(self, conn)
+  self._promised[conn] = (self._promised[conn] or 0) + 1
 end
 
 --- The connection of HTTP/2 if it can take one more; forgets one that has gone.
@@ -110,7 +116,7 @@ local function sharable(self, pool)
     retire(self, pool, conn)
     return nil
   end
-  if conn:free() <= pool.promised then return nil end
+  if conn:free() <= (self._promised[conn] or 0) then return nil end
   if self._claims[conn] == 0 and not available(self, pool) then return nil end
   return conn
 end
@@ -156,7 +162,7 @@ local function offer(self, pool)
   if pool.shared then
     local conn = sharable(self, pool)
     if conn then
-      pool.promised = pool.promised + 1
+      promise(self, conn)
       return claim(self, pool, conn)
     end
     if pool.shared then return nil end
@@ -224,14 +230,15 @@ local function unreserve(self, pool)
   dispatch(self)
 end
 
---- A shared connection was given and the request comes next.
-local function redeem(self, pool, given)
-  if given ~= true and self._claims[given] then pool.promised = pool.promised - 1 end
+--- The request comes next.
+local function redeem(self, given)
+  local promised = self._promised[given]
+  if promised then self._promised[given] = promised > 1 and promised - 1 or nil end
 end
 
 --- What was given to somebody who cannot use it.
 local function give_back(self, pool, given)
-  redeem(self, pool, given)
+  redeem(self, given)
   if given == true then
     pool.opening = nil
     unreserve(self, pool)
@@ -357,9 +364,12 @@ function Connector:connect(place, asked, traces, timeout)
     given = before(when, expired, wait, self, pool, asked)
     told(self, pool, given, traces, "connection_queued_end")
   end
+  redeem(self, given)
   if given ~= true then
-    redeem(self, pool, given)
-    return given, true
+    if given:free() > 0 then return given, true end
+    -- it has gone, or was filled up, while the task was woken
+    self:release(given, true)
+    return self:connect(place, asked, traces, timeout)
   end
   local ok, made = catch(establish, self, pool, asked, traces, soonest(asked, timeout, start, loop:time()))
   pool.opening = nil
@@ -368,10 +378,10 @@ function Connector:connect(place, asked, traces, timeout)
     if self.closed and not isinstance(made, core.CancelledError) then made = closed_error(asked) end
     error(made, 0)
   end
-  if pool.shared == made then pool.promised = pool.promised + 1 end
+  if pool.shared == made then promise(self, made) end
   dispatch(self)
   told(self, pool, made, traces, "connection_create_end")
-  redeem(self, pool, made)
+  redeem(self, made)
   return made, false
 end
 
@@ -383,15 +393,15 @@ function Connector:release(conn, keep)
   if not pool then return end
   local claims = self._claims[conn]
   if claims then
-    if claims == 0 then return end
-    self._claims[conn] = claims - 1
-    if conn:is_closing() then retire(self, pool, conn) end
-    if claims > 1 then
-      if next(self._waiting) then dispatch(self) end
-      return
+    if conn:is_closing() then
+      retire(self, pool, conn)
+    elseif claims > 0 then
+      self._claims[conn] = claims - 1
+      if claims == 1 then self._acquired, pool.acquired = self._acquired - 1, pool.acquired - 1 end
     end
   else
     self._owners[conn] = nil
+    self._acquired, pool.acquired = self._acquired - 1, pool.acquired - 1
     if keep and not self.force_close and conn:free() > 0 and not self.closed then
       local n = pool.n + 1
       pool.idle[n], pool.n = conn, n
@@ -399,7 +409,6 @@ function Connector:release(conn, keep)
       conn:close()
     end
   end
-  self._acquired, pool.acquired = self._acquired - 1, pool.acquired - 1
   if next(self._waiting) then dispatch(self) end
 end
 
@@ -436,7 +445,7 @@ function Connector:close()
     if pool.shared then pool.shared:close() end
   end
   for conn in pairs(self._owners) do conn:close() end
-  self._pools, self._owners, self._claims, self._count, self._acquired = {}, {}, {}, 0, 0
+  self._pools, self._owners, self._claims, self._promised, self._count, self._acquired = {}, {}, {}, {}, 0, 0
   if self.names then self.names:close() end
   return setmetatable({}, Done)
 end
@@ -458,6 +467,7 @@ function Connector.init(self)
   self._http2 = self.http2
   self._pools, self._count, self._most = {}, 0, POOLS
   -- connection -> pool, of those in use: one that is dropped with its response tells on_free; -> requests in it
+  self._promised = {} -- connection of HTTP/2 -> how many will begin a request in it
   self._owners, self._claims, self._acquired = setmetatable({}, { __mode = "k" }), {}, 0
   self._waiting, self._tickets = {}, 0 -- pools in which somebody waits
   self._settings, self._defaults = setmetatable({}, { __mode = "k" }), {}
