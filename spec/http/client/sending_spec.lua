@@ -289,55 +289,64 @@ describe("a session's cookies", function()
   end)
 end)
 
--- lighttpd's own users: "user" with the password "secret".
-local function lighttpd(algorithm)
-  local dir = helper.tmpdir()
-  local port = helper.unused_port()
+-- lighttpd with a user "user" whose password is "secret": folders md5 and sha want digests, basic the password.
+local function lighttpd()
+  local dir, port, hash = helper.tmpdir(), helper.unused_port(), require("asyncio.digest")
   local function write(name, text)
     local f <close> = assert(io.open(dir .. "/" .. name, "w"))
     f:write(text)
   end
-  local hash = require("asyncio.digest")
-  write("digest.users", ("user:realm:%s\n"):format(algorithm == "SHA-256" and hash.sha256("user:realm:secret") or hash.md5("user:realm:secret")))
+  assert(os.execute("mkdir -p " .. dir .. "/md5 " .. dir .. "/sha " .. dir .. "/basic"))
+  for _, folder in ipairs { "md5", "sha", "basic" } do write(folder .. "/page.html", folder) end
+  write("md5.users", ("user:realm:%s\n"):format(hash.md5("user:realm:secret")))
+  write("sha.users", ("user:realm:%s\n"):format(hash.sha256("user:realm:secret")))
   write("plain.users", "user:secret\n")
-  assert(os.execute("mkdir " .. dir .. "/www"))
-  write("www/page.html", "digested")
-  write("conf", ([[
-server.document-root = "%s/www"
+  write("conf", (([[
+server.document-root = "DIR"
 server.port = %d
 server.bind = "127.0.0.1"
 server.modules = ("mod_auth", "mod_authn_file")
-auth.backend = "%s"
-auth.backend.htdigest.userfile = "%s/digest.users"
-auth.backend.plain.userfile = "%s/plain.users"
-auth.require = ("/" => ("method" => "%s", "realm" => "realm", "require" => "valid-user"%s))
-]]):format(dir, port, algorithm == "basic" and "plain" or "htdigest", dir, dir, algorithm == "basic" and "basic" or "digest",
-    algorithm == "basic" and "" or (', "algorithm" => "%s"'):format(algorithm)))
+auth.backend.plain.userfile = "DIR/plain.users"
+$HTTP["url"] =~ "^/md5/" {
+  auth.backend = "htdigest"
+  auth.backend.htdigest.userfile = "DIR/md5.users"
+  auth.require = ("" => ("method" => "digest", "algorithm" => "MD5", "realm" => "realm", "require" => "valid-user"))
+}
+$HTTP["url"] =~ "^/sha/" {
+  auth.backend = "htdigest"
+  auth.backend.htdigest.userfile = "DIR/sha.users"
+  auth.require = ("" => ("method" => "digest", "algorithm" => "SHA-256", "realm" => "realm", "require" => "valid-user"))
+}
+$HTTP["url"] =~ "^/basic/" {
+  auth.backend = "plain"
+  auth.require = ("" => ("method" => "basic", "realm" => "realm", "require" => "valid-user"))
+}
+]]):format(port):gsub("DIR", dir)))
   helper.background("lighttpd -D -f " .. dir .. "/conf")
   helper.wait_port(port)
-  return ("http://127.0.0.1:%d/page.html"):format(port)
+  return function(folder) return ("http://127.0.0.1:%d/%s/page.html"):format(port, folder) end
 end
 
 describe("credentials", function()
   it("are what lighttpd wants", function()
     if not pcall(require, "asyncio.digest") then return end
-    for _, algorithm in ipairs { "MD5", "SHA-256", "basic" } do
-      local page = lighttpd(algorithm)
-      asyncio.run(function()
-        local make = algorithm == "basic" and http.BasicAuth or http.DigestAuth
+    local page = lighttpd()
+    asyncio.run(function()
+      for _, folder in ipairs { "md5", "sha", "basic" } do
+        local make = folder == "basic" and http.BasicAuth or http.DigestAuth
         local session <close> = http.ClientSession { auth = make("user", "secret") }
         for _ = 1, 3 do
-          local resp <close> = await(session:get(page))
-          assert.same({ algorithm, 200, "digested" }, { algorithm, resp.status, await(resp:text()) })
+          local resp <close> = await(session:get(page(folder)))
+          assert.same({ 200, folder }, { resp.status, await(resp:text()) })
         end
-        if algorithm == "MD5" then -- lighttpd takes a second for that
-          local wrong <close> = await(session:get(page, { auth = make("user", "wrong") }))
+        local none <close> = await(http.request("GET", page(folder)))
+        assert.equal(401, none.status)
+        if folder == "md5" then -- lighttpd takes a second for that
+          local wrong <close> = await(session:get(page(folder), { auth = make("user", "wrong") }))
           assert.equal(401, wrong.status)
         end
-        local none <close> = await(http.request("GET", page))
-        assert.equal(401, none.status)
-      end)
-    end
+      end
+    end)
   end)
 
   it("are asked for once, then sent beforehand", function()
@@ -394,6 +403,60 @@ describe("credentials", function()
   end)
 end)
 
+-- A session for which every name is this machine.
+local function local_session(asked)
+  local Resolver = {}
+  Resolver.__index = Resolver
+  Resolver.resolve = async(function(_, host, port)
+    if asked then asked[#asked + 1] = host end
+    return { { hostname = host, host = "127.0.0.1", port = port, family = 2, proto = 6, flags = 0 } }
+  end)
+  Resolver.close = async(function() end)
+  return http.ClientSession { connector = http.TCPConnector { resolver = setmetatable({}, Resolver) } }
+end
+
+describe("cookies of many hosts", function()
+  local function answer(request)
+    local host, path = request.headers.host:match("^[^:]+"), request.line:match(" (%S+) ")
+    local port = request.headers.host:match(":(%d+)$")
+    local function go(to, ...)
+      local lines = { "HTTP/1.1 302 Found", "Location: http://" .. to .. ":" .. port .. "/next", "Content-Length: 0" }
+      for _, cookie in ipairs { ... } do lines[#lines + 1] = "Set-Cookie: " .. cookie end
+      return table.concat(lines, "\r\n") .. "\r\n\r\n"
+    end
+    if host == "login.example.com" and path == "/" then
+      return go("www.example.com", "sid=1; Domain=example.com; HttpOnly", "own=2", "wide=3; Domain=com", "foreign=4; Domain=evil.test", "secure=5; Secure", "deep=6; Path=/deep; Domain=example.com")
+    elseif host == "www.example.com" then
+      return go("evil.test", "www=7")
+    elseif host == "evil.test" then
+      return go("login.example.com", "sid=stolen; Domain=example.com", "evil=8")
+    end
+    return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+  end
+
+  it("go to those that they are for, along redirects too", function()
+    peer.raw(answer, nil, function(_, url, log)
+      local port = url("/"):match(":(%d+)/")
+      local session <close> = local_session()
+      for round = 1, 2 do
+        local resp <close> = await(session:get("http://login.example.com:" .. port .. "/"))
+        assert.same({ 200, 3 }, { resp.status, #resp.history })
+        local seen = {}
+        for i = #log - 3, #log do
+          local names = {}
+          for pair in (log[i].headers.cookie or ""):gmatch("[^; ]+") do names[#names + 1] = pair end
+          table.sort(names)
+          seen[#seen + 1] = table.concat(names, " ")
+        end
+        assert.same(round == 1 and { "", "sid=1", "", "own=2 sid=1" } or { "own=2 sid=1", "sid=1 www=7", "evil=8", "own=2 sid=1" }, seen)
+      end
+      local deep <close> = await(session:get("http://www.example.com:" .. port .. "/deep/x", { allow_redirects = false }))
+      assert.equal(302, deep.status)
+      assert.truthy(log[#log].headers.cookie:find("^deep=6; "))
+    end)
+  end)
+end)
+
 describe("a host in another script", function()
   it("is asked for by its DNS name", function()
     if not pcall(require, "url.idna") then return end
@@ -402,12 +465,7 @@ describe("a host in another script", function()
     end, nil, function(_, url)
       local port = url("/"):match(":(%d+)/")
       local asked = {}
-      local Resolver = { resolve = async(function(_, host, at)
-        asked[#asked + 1] = host
-        return { { hostname = host, host = "127.0.0.1", port = at, family = 2, proto = 6, flags = 0 } }
-      end), close = async(function() end) }
-      Resolver.__index = Resolver
-      local session <close> = http.ClientSession { connector = http.TCPConnector { resolver = setmetatable({}, Resolver) } }
+      local session <close> = local_session(asked)
       local resp <close> = await(session:get("http://b\u{fc}cher.example:" .. port .. "/"))
       assert.equal("xn--bcher-kva.example:" .. port, await(resp:text()))
       assert.same({ "xn--bcher-kva.example" }, asked)
