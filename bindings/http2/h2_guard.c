@@ -62,11 +62,11 @@ static double deadline(const ml_http2 *h) {
   return when;
 }
 
-/* The timer fires then, or before. */
+/* The timer fires then, or before. One that has fired is set anew when its job runs. */
 static void arm(ml_http2 *h, double when) {
   if (when == INFINITY || (h->timer.index != 0 && h->timer.when <= when)) return;
+  if (!ml__list_empty(&h->timer.job.link)) return;
   ml__timer_stop(h->loop, &h->timer);
-  ml__list_remove(&h->timer.job.link);
   if (ml__timer_start(h->loop, &h->timer, when) < 0) ml__stream_fail(h->s, UV_ENOMEM);
 }
 

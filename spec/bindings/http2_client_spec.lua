@@ -647,6 +647,27 @@ describe("a request of HTTP/2 that takes too long", function()
     end
   end)
 
+  it("fails in time while others begin", function()
+    with_peer(function(peer)
+      while peer:asked() do end
+    end, function(conn)
+      local loop = asyncio.get_running_loop()
+      local x = conn:request("GET", "/", HOST)
+      x:deadline(loop:time() + 0.02)
+      local waiting, others = asyncio.create_task(x:response()), {}
+      while not waiting:done() and #others < 5000 do
+        others[#others + 1] = conn:request("GET", "/", HOST)
+        others[#others]:deadline(loop:time() + 100)
+        local now = os.clock()
+        while os.clock() - now < 0.001 do end -- the loop is busy: timers are seen late
+        await(asyncio.sleep(0))
+        others[#others]:abort()
+      end
+      assert.equal("TimeoutError", raised(await, waiting).name)
+      assert.is_true(#others < 5000)
+    end)
+  end)
+
   it("takes the connection with it if that has died", function()
     with_peer(function(peer)
       while peer:next() do end -- answers nothing

@@ -236,6 +236,7 @@ local function in_task(app, options, log, one)
   return async(function(live, x, method, path)
     local ok, err = core.catch(run, x, method, path)
     live[x] = nil
+    if not x:finished() then x:abort() end -- its client has gone: it counts no more
     if not ok then error(err, 0) end
   end, "handle_request")
 end
