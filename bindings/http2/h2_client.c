@@ -223,6 +223,10 @@ static void push_reset(lua_State *L, const ml_h2call *k) {
     ml__hc_error(L, "PayloadError",
                  "the response is incomplete: the server reset the stream after %I bytes: %s",
                  (LUAI_UACINT)k->x.got, code);
+  else if (refused && !(k->x.flags & H2S_REFUSED))
+    ml__hc_error(L, "Disconnected",
+                 "the server ends the connection, and has not looked at the request: %s",
+                 nghttp2_http2_strerror(ml__h2_client(k->x.h)->goaway));
   else if (refused)
     ml__hc_error(L, "Disconnected", "the server has not looked at the request: %s", code);
   else

@@ -183,7 +183,8 @@ end
 
 --- What a script gets to see of an error.
 local function told(req, err)
-  if err == req.failure and not isinstance(err, core.OSError) then return err end -- of the script's own iterator
+  local own = err == req.failure and not isinstance(err, core.OSError) and not isinstance(err, http.Disconnected)
+  if own then return err end -- of the script's own iterator
   if isinstance(err, errors.ClientError) then return errors.translate(err, req) end
   return errors.late(err, req, req.timeout) or errors.translate(err, req)
 end
