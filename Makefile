@@ -303,6 +303,7 @@ fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_S
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/web_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP2)),@build/asan/moonloop spec/fuzz/http2_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP2)),@build/asan/moonloop spec/fuzz/http2_client_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
+	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/tunnel_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/ws_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/multipart_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/sending_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))

@@ -146,10 +146,12 @@ function M.new(url, opts, who)
     misuse.blame(core.ValueError, ("%s: server_hostname must be a host's name, got %s"):format(who,
       type(name) == "string" and ("%q"):format(name) or describe(name)))
   end
+  local host = url.raw_host
+  if host:find(":", 1, true) then host = host:gsub("%%25", "%%") end -- a zone: RFC 6874
   local proxy = opts.proxy and M.proxy(opts.proxy, opts.proxy_auth, opts.proxy_headers, who)
   local place = {
-    scheme = scheme, host = url.raw_host, port = url.port, secure = SECURE[scheme] or false, ssl = opts.ssl,
-    ssl_text = text, server_hostname = name or url.raw_host:gsub("%.$", ""), proxy = proxy, absolute = false,
+    scheme = scheme, host = host, port = url.port, secure = SECURE[scheme] or false, ssl = opts.ssl,
+    ssl_text = text, server_hostname = name or host:gsub("%.$", ""):gsub("%%.*", ""), proxy = proxy, absolute = false,
     http1 = opts.http2 == false or scheme == "ws" or scheme == "wss",
   }
   if proxy and proxy.kind == "http" and scheme == "http" and not opts.tunnel then
