@@ -114,6 +114,21 @@ describe("a session", function()
     end)
   end)
 
+  it("asks for what was written, if it is not to be requoted", function()
+    local function asked(location, opts)
+      return peer.raw(function(request)
+        if request.line:find("/first") then return answer(302, { "Location: " .. location }, "") end
+        return answer(200, {}, request.line:match("%S+ (%S+)"))
+      end, opts, function(session, url)
+        local resp <close> = await(session:get(url "/first"))
+        return await(resp:text())
+      end)
+    end
+    assert.equal("/aA?x", asked "/%61%41?x#f")
+    assert.equal("/%61%41?x", asked("/%61%41?x#f", { requote_redirect_url = false }))
+    assert.equal("/r", asked("r", { requote_redirect_url = false }))
+  end)
+
   it("gives what redirects nowhere", function()
     peer.raw(function() return answer(302, {}, "where?") end, nil, function(session, url)
       local resp <close> = await(session:get(url "/"))

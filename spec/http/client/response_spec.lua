@@ -160,6 +160,19 @@ describe("ClientResponse", function()
     end
   end)
 
+  it("without a length is empty, if it is not to be read to the end of the connection", function()
+    peer.raw(function(_, writer)
+      writer:write("HTTP/1.1 200 OK\r\n\r\nendless")
+      await(asyncio.sleep(0.01))
+      return "..."
+    end, nil, function(session, url)
+      local resp <close> = await(session:get(url "/", { read_until_eof = false }))
+      assert.equal("", await(resp:read()))
+      assert.is_true(resp.closed)
+    end)
+    with(answer(200, {}, "body"), function(resp) assert.equal("body", await(resp:read())) end, nil, { read_until_eof = false })
+  end)
+
   it("fails when its body is cut off", function()
     for _, bytes in ipairs {
       "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",

@@ -142,6 +142,17 @@ function M.set_place(session, entry, opts, upgrade)
   if place.absolute then entry.target = tostring(entry.url) end
 end
 
+--- The same request over HTTP/1.1, for servers that want it (RFC 9113, 7: HTTP_1_1_REQUIRED).
+---@param req http.client.Request
+function M.without_http2(req)
+  local copy = {}
+  for key, value in next, req.entry do copy[key] = value end
+  copy.lines, copy.typed, req.downgraded = nil, nil, true
+  M.set_place(req.session, copy, req.place_options, true)
+  copy.target = req.entry.target
+  req.entry = copy
+end
+
 -- ---- headers ----
 
 local function skips(session, opts)
@@ -278,7 +289,7 @@ end
 local OPTIONS = {
   "params", "data", "json", "cookies", "headers", "skip_auto_headers", "auth", "allow_redirects", "max_redirects",
   "compress", "chunked", "expect100", "raise_for_status", "read_until_eof", "proxy", "proxy_auth", "proxy_headers",
-  "timeout", "ssl", "server_hostname", "trace_request_ctx", "auto_decompress", "max_body_size",
+  "timeout", "ssl", "server_hostname", "trace_request_ctx", "auto_decompress", "max_body_size", "middlewares",
 }
 M.OPTIONS = OPTIONS
 
@@ -386,7 +397,10 @@ function M.make(session, method, url, opts, upgrade)
   if opts.cookies ~= nil then M.check_cookies(opts.cookies) end
   local redirects = opts.allow_redirects
   if redirects == nil then redirects = method ~= "HEAD" end
-  local decompress, limit = opts.auto_decompress, opts.max_body_size
+  local decompress, limit, around = opts.auto_decompress, opts.max_body_size, session._middlewares
+  if opts.middlewares ~= nil then
+    around = require("http.client.middlewares").check(opts.middlewares, "middlewares")
+  end
   return {
     session = session, method = method, url = entry.url, entry = entry, own = own, skip = skips(session, opts),
     body = body, kind = kind, payload = payload, coding = coding, chunked = opts.chunked,
@@ -395,6 +409,7 @@ function M.make(session, method, url, opts, upgrade)
     cookies = opts.cookies, redirects = redirects, max_redirects = opts.max_redirects or session._max_redirects,
     raise = opts.raise_for_status, decompress = decompress, max_body_size = limit, upgrade = upgrade,
     timeout = opts.timeout == nil and session._timeout or timeouts.of(opts.timeout, "timeout"),
+    middlewares = around and around[1] and around or nil, no_eof = opts.read_until_eof == false,
     place_options = special and opts or nil, history = {},
     traces = tracing.of(session, session._trace_configs, opts.trace_request_ctx),
   }

@@ -175,6 +175,13 @@ local function settle(self)
   if self[CONN] and self[X]:over() then give_back(self, true) end
 end
 
+-- For read_until_eof = false: what has no length is taken to be empty, and its connection ends.
+function ClientResponse:_without_body()
+  self[RAW] = ""
+  self[X]:abort()
+  give_back(self, false)
+end
+
 -- The same, right behind the head: a body that is there is taken.
 function ClientResponse:_take()
   local body = self[X]:take()

@@ -138,7 +138,12 @@ local function exchange(req, conn, lines)
     return nil, req.failure or status
   end
   local resp = make_response(status, req.method, x, conn, entry, lines, session, req)
-  if not req.upgrade then resp:_take() end
+  if req.no_eof and x:has_body() and not x:content_length() and not x:header("Transfer-Encoding")
+    and not x:multiplexed() then
+    resp:_without_body()
+  elseif not req.upgrade then
+    resp:_take()
+  end
   return resp
 end
 M.exchange = exchange
@@ -199,9 +204,25 @@ local function send(req)
     if not ok then error(told(req, conn), 0) end
     local resp, err = exchange(req, conn, lines)
     if resp then return resp end
-    if retries == MAX_RETRIES or not may_retry(req, err, reused) then error(told(req, err), 0) end
+    if type(err) == "table" and err.code == "HTTP_1_1_REQUIRED" and replayable(req) and not req.downgraded then
+      request.without_http2(req)
+    elseif retries == MAX_RETRIES or not may_retry(req, err, reused) then
+      error(told(req, err), 0)
+    end
     retries = retries + 1
   end
+end
+
+-- The same by way of the middlewares.
+local function send_by_all(req)
+  if not req.middlewares then return send(req) end
+  return require("http.client.middlewares").run(req, function()
+    if req.url ~= req.entry.url then
+      req.entry = req.session:_entry(req.method, req.url)
+      req.url = req.entry.url
+    end
+    return send(req)
+  end)
 end
 
 -- ---- cookies, credentials, redirects ----
@@ -273,6 +294,17 @@ local function set_entry(req, asked, to)
   req.entry, req.url = entry, entry.url
 end
 
+-- With requote_redirect_url = false: path and query are asked for as the server has written them.
+local function keep_target(req, location)
+  local target = location:match("^%a[%w+.-]*://[^/?#]*([^#]*)") or location:match("^/[^/#][^#]*")
+  if not target or target:find("[%c \127-\255]") or req.entry.place.absolute then return end
+  if not target:find("^/") then target = "/" .. target end
+  local copy = {}
+  for key, value in next, req.entry do copy[key] = value end
+  copy.target = target
+  req.entry = copy
+end
+
 -- Makes the request into the one that the response redirects to; false if it does not say where.
 local function redirect(req, resp)
   local location = resp[X]:header("Location") or resp[X]:header("URI")
@@ -302,6 +334,7 @@ local function redirect(req, resp)
   end
   req.challenges = nil
   set_entry(req, resp, to)
+  if not req.session._requote then keep_target(req, location) end
   if req.entry.auth then req.auth = req.entry.auth end
   return true
 end
@@ -333,7 +366,7 @@ end
 
 local function course(req, resp)
   while true do
-    resp = resp or send(req)
+    resp = resp or send_by_all(req)
     if resp.status == 101 and not req.upgrade then refuse_upgrade(req, resp) end
     note_cookies(req, resp)
     if challenged(req, resp) then

@@ -50,7 +50,7 @@ local OPTIONS = {
   "base_url", "connector", "cookies", "headers", "skip_auto_headers", "auth", "json_serialize", "cookie_jar",
   "connector_owner", "raise_for_status", "timeout", "auto_decompress", "trust_env", "requote_redirect_url",
   "trace_configs", "read_bufsize", "max_line_size", "max_field_size", "max_headers", "proxy", "proxy_auth", "ssl",
-  "http2", "limit", "limit_per_host", "max_redirects", "max_body_size",
+  "http2", "limit", "limit_per_host", "max_redirects", "max_body_size", "middlewares",
 }
 
 ClientSession.OPTIONS = OPTIONS
@@ -156,10 +156,13 @@ function ClientSession.new(cls, opts)
     _agent = http_core.software, _accept_encoding = accepted(),
     _urls = {}, _old_urls = {}, _n = 0, _closed = false, _exposed = false, _place = misuse.place(),
   }
+  if opts.middlewares ~= nil then
+    self._middlewares = require("http.client.middlewares").check(opts.middlewares, "ClientSession: middlewares")
+  end
   self._jar = make_jar(opts)
   self._connector = make_connector(opts)
   -- the short way is for sessions of which nothing is asked that could alter a request
-  self._plain = #self._trace_configs == 0 and not self._auth and not self._trust_env
+  self._plain = #self._trace_configs == 0 and not self._auth and not self._trust_env and not self._middlewares
   return setmetatable(self, cls)
 end
 
@@ -254,7 +257,7 @@ end
 ---@param url string|url.URL
 ---@param opts? table {params, headers, json, data, cookies, auth, timeout, allow_redirects = true, max_redirects = 10,
 --- raise_for_status, ssl, server_hostname, proxy, proxy_auth, proxy_headers, skip_auto_headers, compress, chunked,
---- expect100, read_until_eof, auto_decompress, max_body_size, trace_request_ctx}
+--- expect100, read_until_eof, auto_decompress, max_body_size, middlewares, trace_request_ctx}
 ---@return any awaitable of a ClientResponse
 function ClientSession:request(method, url, opts)
   check_self(self, "request")
