@@ -20,6 +20,7 @@ static ml_engine *engine; /* for signal and exit handlers */
 static const char usage[] =
     "Usage: moonloop [options] [script.lua [args...]]\n"
     "       moonloop [options] run app.lua | serve [DIR] | fetch URL | bench URL [--help, ...]\n"
+    "       moonloop check FILES | translate FILE [--help, ...]\n"
     "Runs Lua 5.4 scripts with async and await.\n"
     "\n"
     "  script.lua         run the file; its arguments are in `arg`; - is standard input\n"
@@ -29,6 +30,8 @@ static const char usage[] =
     "  serve [DIR]        serve the files of a folder\n"
     "  fetch URL...       download, send data, see what a server answers\n"
     "  bench URL          a load test: how fast a server answers\n"
+    "  check FILES        syntax errors, and coroutines that are dropped\n"
+    "  translate FILE     the keywords async and await as plain Lua\n"
     "  --debug            debug mode: slow callbacks, where tasks were made, ...\n"
     "  --virtual-time     time jumps to the next timer when nothing is ready\n"
     "  --seed SEED        the same order of pairs and random numbers in each run\n"
@@ -305,8 +308,8 @@ static int read_limit(ml_config *c, const char *option) {
 /* The module that is the command's subcommand of that name, or NULL. (A script of such a name is
 ** run as ./run.) */
 static const char *subcommand(const char *name) {
-  static const char *const modules[] = {"commands.run", "commands.serve", "commands.fetch",
-                                        "commands.bench"};
+  static const char *const modules[] = {"commands.run",   "commands.serve", "commands.fetch",
+                                        "commands.bench", "commands.check", "commands.translate"};
   for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
     if (strcmp(modules[i] + strlen("commands."), name) == 0) return modules[i];
   return NULL;
