@@ -136,6 +136,42 @@ describe("a payload", function()
     assert.equal("ab", select(3, sent(coroutine.wrap(generate))) or "")
   end)
 
+  it("closes a coroutine that it leaves before its end", function()
+    local closed = 0
+    local function generator()
+      local _ <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+      for i = 1, 10 do coroutine.yield(tostring(i)) end
+    end
+    local thread = coroutine.create(generator)
+    local _, _, p = payload.of(thread)
+    p:prepare()
+    helper.raises("full", await, p:write { write = function() error("full") end })
+    assert.same({ 1, "dead" }, { closed, coroutine.status(thread) })
+    helper.run(function() -- cancelled in the middle
+      local waiting = coroutine.create(function()
+        generator()
+      end)
+      _, _, p = payload.of(waiting)
+      p:prepare()
+      local task = asyncio.create_task(p:write { write = function() return asyncio.sleep(10) end })
+      await(asyncio.sleep(15))
+      task:cancel()
+      asyncio.catch(await, task)
+      assert.same({ 2, "dead" }, { closed, coroutine.status(waiting) })
+      local inside = coroutine.create(function()
+        local _ <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+        await(asyncio.sleep(10))
+      end)
+      _, _, p = payload.of(inside)
+      p:prepare()
+      task = asyncio.create_task(p:write(sink()))
+      await(asyncio.sleep(5))
+      task:cancel()
+      asyncio.catch(await, task)
+      assert.same({ 3, "dead" }, { closed, coroutine.status(inside) })
+    end)
+  end)
+
   it("is what a stream gives", function()
     local reader = asyncio.StreamReader and asyncio.StreamReader() or nil
     if reader then

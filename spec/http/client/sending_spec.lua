@@ -135,6 +135,41 @@ describe("a request's data", function()
     end)
   end)
 
+  it("is left where it stands when the request is cancelled, and the session goes on", function()
+    peer.serve({ echo }, nil, function(session, url)
+      local path = helper.tmpfile(("file"):rep(1000000))
+      local file <close> = await(fs.open(path))
+      local closed = 0
+      local function generator()
+        local _ <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+        while true do
+          await(asyncio.sleep(0))
+          coroutine.yield(("x"):rep(10000))
+        end
+      end
+      for turns = 0, 12 do
+        local thread = coroutine.create(generator)
+        for i, data in ipairs { thread, file, http.FormData { f = file }, function()
+          await(asyncio.sleep(0))
+          return "x"
+        end } do
+          local task = asyncio.create_task(session:post(url "/echo", { data = data }))
+          helper.turn(turns)
+          task:cancel()
+          local ok, resp = asyncio.catch(await, task)
+          if ok then
+            assert.truthy(i == 2 or i == 3) -- it was quicker
+            resp:close()
+          end
+        end
+        assert.truthy(coroutine.status(thread) == "dead" or turns < 4, turns)
+        assert.equal(sum "ok", post(session, url "/echo", "ok").sum)
+      end
+      assert.truthy(closed > 5)
+      await(asyncio.sleep(0))
+    end)
+  end)
+
   it("is sent again where a redirect wants it, if it can be had", function()
     peer.serve({ echo, web.post("/moved", async(function() return web.Response { status = 307, headers = { Location = "/echo" } } end)) }, nil, function(session, url)
       local path = helper.tmpfile(("file"):rep(1000))

@@ -25,10 +25,15 @@ local SLASH = byte "/"
 
 local function is_ip(host) return find(host, ":", 1, true) ~= nil or find(host, "%.?%d+$") ~= nil end
 
+local is_listed -- of libpsl; false in a build without it
+
 -- Without libpsl: what has no point in it.
 local function is_public_suffix(domain)
-  local known, psl = pcall(require, "http.psl")
-  if known then return psl.is_public_suffix(domain) end
+  if is_listed == nil then
+    local known, psl = pcall(require, "http.psl")
+    is_listed = known and psl.is_public_suffix
+  end
+  if is_listed then return is_listed(domain) end
   return not find(domain, ".", 1, true)
 end
 
@@ -155,22 +160,30 @@ local function make_room(self, list, now)
   self._domains = domains
 end
 
+-- Does every header stay as it is when a cookie is renewed?
+local function changes_nothing(old, new)
+  return old.coded_value == new.coded_value and old.secure == new.secure
+    and (not new.expires or old.expires ~= nil and old.expires <= new.expires)
+end
+
 -- Stores a cookie that is in order, in place of the one that it is the successor of.
 function CookieJar:_keep(cookie, now)
-  self._version = self._version + 1
   local domain = cookie.domain
   local list = self._domains[domain]
   for i = 1, list and #list or 0 do
     if same(list[i], cookie) then
+      local old = list[i]
+      if not changes_nothing(old, cookie) then self._version = self._version + 1 end
       if expired(cookie, now) then return drop(self, list, i, domain) end
-      cookie.created = list[i].created
-      count_secure(self, list[i], -1)
+      cookie.created = old.created
+      count_secure(self, old, -1)
       count_secure(self, cookie, 1)
       list[i] = cookie
       return
     end
   end
   if expired(cookie, now) then return end
+  self._version = self._version + 1
   make_room(self, list, now)
   list = self._domains[domain]
   if not list then

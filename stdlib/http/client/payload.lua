@@ -207,15 +207,23 @@ local function reading(value)
   end, what
 end
 
--- The values that a Lua coroutine yields; awaits pass through to the loop.
-local function resuming(thread)
-  return function()
-    if coroutine.status(thread) == "dead" then return nil end
-    local ok, piece = coroutine.resume(thread)
-    if not ok then error(piece, 0) end
-    if coroutine.status(thread) == "dead" then return nil end -- what it returns is no piece
-    return piece
-  end
+-- The values that a Lua coroutine yields; awaits pass through to the loop. One that is not run to its end is closed.
+local Resuming = { __name = "Resuming" }
+Resuming.__index = Resuming
+
+function Resuming:__anext()
+  local thread = self.thread
+  if coroutine.status(thread) == "dead" then return nil end
+  local ok, piece = coroutine.resume(thread)
+  if not ok then error(piece, 0) end
+  if coroutine.status(thread) == "dead" then return nil end -- what it returns is no piece
+  return piece
+end
+
+function Resuming:aclose()
+  if coroutine.status(self.thread) ~= "suspended" then return end
+  local ok, err = coroutine.close(self.thread)
+  if not ok then error(err, 0) end
 end
 
 local function method(value, name)
@@ -265,7 +273,7 @@ function M.make(value, content_type)
     if core.iscoroutinefunction(value) then next = function() return await(value()) end end
     return stream_payload(next, "an iterator", content_type)
   elseif kind == "thread" then
-    return stream_payload(resuming(value), "a Lua coroutine", content_type)
+    return stream_payload(setmetatable({ thread = value }, Resuming), "a Lua coroutine", content_type)
   elseif kind == "userdata" then
     if M.is_file(value) then return file_payload(value, content_type) end
     return of_object(value, content_type)
