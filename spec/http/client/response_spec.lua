@@ -201,6 +201,30 @@ describe("ClientResponse", function()
     end)
   end)
 
+  it("is read by one task at a time, and may be closed meanwhile", function()
+    peer.raw(function(_, writer)
+      writer:write("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+      await(asyncio.sleep(0.02))
+      return "def"
+    end, nil, function(session, url)
+      local resp <close> = await(session:get(url "/"))
+      local first = asyncio.create_task(resp:read())
+      await(asyncio.sleep(0))
+      helper.raises("while another task", function() await(resp:read()) end)
+      assert.equal("abcdef", await(first))
+      for _, how in ipairs { "close", "release" } do
+        for _, read in ipairs { function(r) return await(r:read()) end, function(r) return await(r.content:read()) end } do
+          local other = await(session:get(url "/"))
+          local task = asyncio.create_task(function() return read(other) end)
+          await(asyncio.sleep(0))
+          other[how](other)
+          local e = helper.raises(http.ClientConnectionError, function() await(task) end)
+          assert(tostring(e):find("Connection closed"), tostring(e))
+        end
+      end
+    end)
+  end)
+
   it("gives its connection back when it has been read, or let go with little left", function()
     peer.serve({ web.get("/{n}", function(request)
       return web.Response { text = ("x"):rep(tonumber(request.match_info.n)) }

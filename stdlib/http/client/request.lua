@@ -284,6 +284,28 @@ local function body_of(session, opts, own)
   return body, kind, payload, compress or nil
 end
 
+--- Headers that frame the body are the connection's affair: those that are given must agree with it.
+---@return http.Headers, boolean? chunked
+function M.check_framing(own, body, chunked)
+  local coding, length = own:get("Transfer-Encoding"), own:get("Content-Length")
+  if coding then
+    if lower(coding) ~= "chunked" then
+      blame(core.ValueError, format("headers: Transfer-Encoding: 'chunked' was expected, got %q", coding))
+    elseif chunked then
+      blame(core.ValueError, "chunked cannot be set if there is a header Transfer-Encoding: chunked")
+    end
+    own, chunked = own:copy(), true
+    own["Transfer-Encoding"] = nil
+  end
+  if length then
+    if chunked then blame(core.ValueError, "chunked cannot be set if there is a header Content-Length") end
+    if type(body) == "string" and length ~= tostring(#body) then
+      blame(core.ValueError, format("headers: Content-Length is %s, the body has %d bytes", length, #body))
+    end
+  end
+  return own, chunked
+end
+
 -- ---- requests ----
 
 local OPTIONS = {
@@ -309,6 +331,10 @@ local function check_options(opts, who)
     if not kind then
       local names = table.concat(OPTIONS, ", ")
       blame(core.TypeError, format("%s() got an unexpected keyword argument '%s' (expected: %s)", who, key, names))
+    elseif key == "raise_for_status" and type(value) ~= "boolean" and type(value) ~= "function"
+      and not core.iscoroutinefunction(value) then
+      blame(core.TypeError, format("%s: raise_for_status: a boolean or a function was expected, got %s", who,
+        describe(value)))
     elseif kind ~= true and type(value) ~= kind and math.type(value) ~= kind then
       blame(core.TypeError, format("%s: %s: a%s was expected, got %s", who, key,
         kind == "integer" and "n integer" or " boolean", describe(value)))
@@ -395,6 +421,8 @@ function M.make(session, method, url, opts, upgrade)
     kind = "application/octet-stream"
   end
   if opts.cookies ~= nil then M.check_cookies(opts.cookies) end
+  local chunked = opts.chunked
+  own, chunked = M.check_framing(own, body, chunked)
   local redirects = opts.allow_redirects
   if redirects == nil then redirects = method ~= "HEAD" end
   local decompress, limit, around = opts.auto_decompress, opts.max_body_size, session._middlewares
@@ -403,7 +431,7 @@ function M.make(session, method, url, opts, upgrade)
   end
   return {
     session = session, method = method, url = entry.url, entry = entry, own = own, skip = skips(session, opts),
-    body = body, kind = kind, payload = payload, coding = coding, chunked = opts.chunked,
+    body = body, kind = kind, payload = payload, coding = coding, chunked = chunked,
     expect = opts.expect100, auth = auth or session._auth and not own:contains("Authorization") and session._auth
       or nil,
     cookies = opts.cookies, redirects = redirects, max_redirects = opts.max_redirects or session._max_redirects,

@@ -278,6 +278,13 @@ end
 
 --- An error of the layers below as the client's; the connection is not used again.
 local function failed(self, err)
+  local conn = self[CONN]
+  if core.isinstance(err, core.RuntimeError) then
+    if conn and not conn:is_closing() then return err end -- misuse: another task reads
+    self:close()
+    local reason = "Connection closed: the response was closed while it was read"
+    return errors.make(errors.ClientConnectionError, self, reason, { cause = err })
+  end
   self:close()
   local encodings = package.loaded["http.encodings"]
   if encodings and core.isinstance(err, encodings.DecodingError) then

@@ -191,6 +191,9 @@ local function told(req, err)
   local own = err == req.failure and not isinstance(err, core.OSError) and not isinstance(err, http.Disconnected)
   if own then return err end -- of the script's own iterator
   if isinstance(err, errors.ClientError) then return errors.translate(err, req) end
+  if isinstance(err, core.RuntimeError) and tostring(err.message):find("the connection was closed", 1, true) then
+    return errors.make(errors.ClientConnectionError, req, "Connection closed: by session or connector", { cause = err })
+  end
   return errors.late(err, req, req.timeout) or errors.translate(err, req)
 end
 
@@ -367,6 +370,7 @@ end
 local function course(req, resp)
   while true do
     resp = resp or send_by_all(req)
+    req.current = resp
     if resp.status == 101 and not req.upgrade then refuse_upgrade(req, resp) end
     note_cookies(req, resp)
     if challenged(req, resp) then
@@ -403,6 +407,7 @@ function M.run(req, resp)
   req.finished = true
   if not req.writing then close_payload(req) end
   if ok then return result end
+  if req.current then req.current:release() end
   if traces then
     traces:send("request_exception", { method = req.method, url = req.url, headers = req.own, exception = result })
   end

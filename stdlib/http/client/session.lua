@@ -95,7 +95,12 @@ local function make_connector(opts)
         blame(core.ValueError, ("ClientSession: %s is the connector's, which was given, too"):format(name))
       end
     end
-    return opts.connector
+    local connector = opts.connector
+    if type(connector) ~= "table" or not connector.take or not connector.release then
+      blame(core.TypeError, "ClientSession: connector: a TCPConnector or UnixConnector was expected, got "
+        .. describe(connector))
+    end
+    return connector
   end
   return require("http.client.connector").TCPConnector {
     limit = opts.limit, limit_per_host = opts.limit_per_host, http2 = opts.http2,
