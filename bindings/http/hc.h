@@ -29,9 +29,9 @@ typedef struct ml_hcsettings {
 enum { ML_HCS_ON_FREE = 1 }; /* user values */
 
 ml_hcsettings *ml__checkhcsettings(lua_State *L, int idx);
-/* Calls on_free(conn) of the settings at settings_idx, if there is one: from a job. An error of
-** it goes to the loop's exception handler. */
-void ml__hcsettings_tell(lua_State *L, int settings_idx, int conn_idx);
+/* Calls on_free(conn, dropped) of the settings at settings_idx, if there is one: from a job. An
+** error of it goes to the loop's exception handler. */
+void ml__hcsettings_tell(lua_State *L, int settings_idx, int conn_idx, lua_Integer dropped);
 /* Pushes an error of one of the module's classes: BadResponse, Disconnected, PayloadError,
 ** TimeoutError. */
 void ml__hc_error(lua_State *L, const char *cls, const char *fmt, ...);

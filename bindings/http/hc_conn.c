@@ -99,7 +99,7 @@ static void run_done(ml_evloop *loop, ml_job *job) {
       ml__hcconn_fail(c, ML_CF_CLOSED, NULL);
     }
     lua_getiuservalue(L, -1, ML_CC_UV_SETTINGS);
-    ml__hcsettings_tell(L, -1, -2);
+    ml__hcsettings_tell(L, -1, -2, 0);
   }
   lua_settop(L, top);
   ml__unpin(L, c->pin);

@@ -121,8 +121,8 @@ static int f_settings(lua_State *L) {
   return 1;
 }
 
-static int call_on_free(lua_State *L) { /* (on_free, conn) */
-  lua_call(L, 1, 0);
+static int call_on_free(lua_State *L) { /* (on_free, conn, dropped) */
+  lua_call(L, 2, 0);
   return 0;
 }
 
@@ -136,7 +136,7 @@ static int report(lua_State *L) { /* (error) */
   return 0;
 }
 
-void ml__hcsettings_tell(lua_State *L, int settings_idx, int conn_idx) {
+void ml__hcsettings_tell(lua_State *L, int settings_idx, int conn_idx, lua_Integer dropped) {
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 8)) return;
   settings_idx = lua_absindex(L, settings_idx);
@@ -144,7 +144,8 @@ void ml__hcsettings_tell(lua_State *L, int settings_idx, int conn_idx) {
   lua_pushcfunction(L, call_on_free);
   if (lua_getiuservalue(L, settings_idx, ML_HCS_ON_FREE) == LUA_TFUNCTION) {
     lua_pushvalue(L, conn_idx);
-    if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+    lua_pushinteger(L, dropped);
+    if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
       lua_pushcfunction(L, report);
       lua_insert(L, -2);
       lua_pcall(L, 1, 0, 0);

@@ -142,7 +142,8 @@ enum {                        /* ml_h2stream.flags */
        H2S_LATE = 1 << 16,    /* the peer's body did not come in time */
        H2S_LARGE = 1 << 18,   /* the peer's head was too large */
        H2S_INVALID = 1 << 19, /* a frame of the peer's was against the rules */
-       H2S_REFUSED = 1 << 20  /* the peer has reset it */
+       H2S_REFUSED = 1 << 20, /* the peer has reset it */
+       H2S_TOLD = 1 << 21     /* a script knows that it is over */
 };
 
 struct ml_h2stream {

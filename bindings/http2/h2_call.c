@@ -166,7 +166,12 @@ static int push_flag(lua_State *L, bool v) {
 }
 
 /* x:over(): response and request are finished */
-static int x_over(lua_State *L) { return push_flag(L, !(check(L)->flags & H2S_OPEN)); }
+static int x_over(lua_State *L) {
+  ml_h2stream *x = check(L);
+  bool over = !(x->flags & H2S_OPEN);
+  if (over) x->flags |= H2S_TOLD;
+  return push_flag(L, over);
+}
 
 static int x_request_finished(lua_State *L) {
   return push_flag(L, (check(L)->flags & H2S_FINISHED) != 0);
@@ -178,14 +183,17 @@ static int x_take(lua_State *L) {
   if (!ml__h2_complete(x) || (x->flags & (H2S_OPEN | H2S_DISCARD)) || x->reader != NULL ||
       x->reading != NULL)
     lua_pushnil(L);
-  else
+  else {
     ml__bytes_take(L, x->h->http->net, &x->in, x->in.len);
+    x->flags |= H2S_TOLD;
+  }
   return 1;
 }
 
 /* x:discard(): nobody wants what has not come. True: it is over. */
 static int x_discard(lua_State *L) {
   ml_h2stream *x = check(L);
+  x->flags |= H2S_TOLD;
   ml__h2_call_fail(ml__h2_call(x), H2F_CLOSED, NULL);
   ml__bytes_free(x->h->http->net, &x->in);
   return push_flag(L, true);
@@ -194,6 +202,7 @@ static int x_discard(lua_State *L) {
 /* x:abort(): the stream is reset, the connection lives on */
 static int x_abort(lua_State *L) {
   ml_h2stream *x = check(L);
+  x->flags |= H2S_TOLD;
   ml__h2_call_fail(ml__h2_call(x), H2F_CLOSED, NULL);
   return 0;
 }
@@ -237,6 +246,10 @@ static int x_gc(lua_State *L) {
   e->x = NULL;
   e->obj.magic = NULL; /* finalizers of scripts may still have it */
   if (x == NULL) return 0;
+  if (!(x->flags & H2S_TOLD) && !ml__http2_over(x->h)) {
+    ml__h2_client(x->h)->dropped++;
+    ml__h2_schedule(x->h);
+  }
   ml__h2_call_fail(ml__h2_call(x), H2F_CLOSED, NULL);
   ml__h2_stream_unref(x);
   return 0;

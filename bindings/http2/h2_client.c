@@ -62,9 +62,11 @@ static void notice(ml_h2client *c) {
 
 static int tell_free(lua_State *L) { /* (client) */
   ml_h2client *c = lua_touserdata(L, 1);
+  uint32_t dropped = c->dropped;
+  c->dropped = 0;
   ml__pushpinned(L, c->h.pin);
-  ml__pushpinned(L, c->pin);
-  ml__hcsettings_tell(L, 2, 3);
+  ml__h2_conn_push(L, c);
+  if (!lua_isnil(L, 3)) ml__hcsettings_tell(L, 2, 3, dropped);
   return 0;
 }
 
@@ -72,7 +74,7 @@ static void tell(lua_State *L, ml_http2 *h) {
   ml_h2client *c = ml__h2_client(h);
   if (!(h->flags & H2_ACCUSED)) h->fault = NULL; /* of a stream, which knows it */
   if (h->suspect_since == INFINITY) notice(c);
-  if (c->tell && c->pin != 0 && lua_checkstack(L, 8)) {
+  if ((c->tell || c->dropped > 0) && lua_checkstack(L, 8)) {
     lua_pushcfunction(L, tell_free);
     lua_pushlightuserdata(L, c);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
@@ -172,7 +174,10 @@ static void stream_free(ml_h2stream *x) {
 static void over(ml_http2 *h) {
   ml_h2client *c = ml__h2_client(h);
   if (h->s != NULL) ml__h2_client_rest(c, false);
-  notice(c);
+  if (!c->closed) {
+    c->closed = c->tell = true;
+    ml__h2_schedule(h);
+  }
   let_go(c);
 }
 

@@ -23,11 +23,13 @@ typedef struct ml_h2client {
   ml_hcsettings *settings;
   int pin; /* of the connection, while calls are open or it is to be told of; or 0 */
   uint32_t requests;
-  bool full;       /* somebody was told that there is no room: on_free is called when there is */
-  bool tell;       /* by the job */
-  bool dead;       /* it was suspect for too long */
-  bool draining;   /* GOAWAY has come */
-  uint32_t goaway; /* and why */
+  bool full;        /* somebody was told that there is no room: on_free is called when there is */
+  bool tell;        /* by the job */
+  uint32_t dropped; /* calls that were collected before anybody knew of their end: likewise */
+  bool dead;        /* it was suspect for too long */
+  bool closed;      /* who has to know of its end does, or will */
+  bool draining;    /* GOAWAY has come */
+  uint32_t goaway;  /* and why */
 } ml_h2client;
 
 typedef struct ml_h2call {
@@ -70,8 +72,9 @@ void ml__h2_call_fail(ml_h2call *k, ml_h2fail fail, const char *why);
 void ml__h2_note(lua_State *L, bool began, uint32_t code, bool retry);
 void ml__h2_call_failure(lua_State *L, ml_h2call *k); /* pushes why it has failed */
 
-int ml__h2_conn_request(lua_State *L);     /* conn:request(), h2_request.c */
-void ml__h2_open_calls(lua_State *L);      /* h2_call.c */
-ml_h2conn *ml__h2_checkconn(lua_State *L); /* at 1; h2_conn.c */
+void ml__h2_conn_push(lua_State *L, const ml_h2client *c); /* its userdata, or nil: collected */
+int ml__h2_conn_request(lua_State *L);                     /* conn:request(), h2_request.c */
+void ml__h2_open_calls(lua_State *L);                      /* h2_call.c */
+ml_h2conn *ml__h2_checkconn(lua_State *L);                 /* at 1; h2_conn.c */
 
 #endif

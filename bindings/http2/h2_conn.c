@@ -11,6 +11,15 @@ ml_h2conn *ml__h2_checkconn(lua_State *L) {
   return ml__checkobject(L, 1, ML_T_H2CLIENT);
 }
 
+/* Weak: light pointer -> connection. */
+static const char conns_key;
+
+void ml__h2_conn_push(lua_State *L, const ml_h2client *c) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &conns_key);
+  lua_rawgetp(L, -1, c);
+  lua_remove(L, -2);
+}
+
 static int c_multiplexed(lua_State *L) {
   ml__h2_checkconn(L);
   lua_pushboolean(L, 1);
@@ -45,7 +54,9 @@ static void fail_calls(ml_http2 *h) {
 static void end(lua_State *L, ml_h2client *c) {
   ml_http2 *h = &c->h;
   h->refs++;
-  c->full = c->tell = false; /* who closes it knows */
+  c->closed = true; /* who closes it knows */
+  c->full = c->tell = false;
+  c->dropped = 0;
   fail_calls(h);
   if (ml__h2_alive(h) && !ml__h2_full(h) && !(h->flags & (H2_INSIDE | H2_FORGOTTEN))) {
     nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
@@ -121,6 +132,10 @@ int ml__http2_client(lua_State *L, ml_stream *s, int idx, const char *p, size_t 
   idx = lua_absindex(L, idx);
   o = ml__newobject(L, ML_T_H2CLIENT, sizeof *o, 1);
   o->c = (ml_h2client *)ml__h2_new(L, &ml__h2_client_role, sizeof *o->c, idx, s);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &conns_key);
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, o->c);
+  lua_pop(L, 1);
   ml__h2_begin(&o->c->h, s, p, n);
   ml__stream_start(s, &ml__h2_sink, &o->c->h);
   ml__h2_client_rest(o->c, true);
@@ -141,6 +156,12 @@ void ml__open_http2_client(lua_State *L) {
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__close", c_close}, {"__tostring", c_tostring}, {"__gc", c_gc}, {NULL, NULL}};
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &conns_key);
   ml__newtype(L, ML_T_H2CLIENT, "http.client.Connection", methods, meta);
   lua_setfield(L, -2, "Connection2");
   ml__h2_open_calls(L);

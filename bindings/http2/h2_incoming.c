@@ -72,6 +72,7 @@ static int read_step(lua_State *L, readop *op) {
   if (x->flags & H2S_EOF) {
     ml__bytes_take(L, x->h->http->net, &x->in, x->in.len);
     ml__h2_took(x);
+    if (!(x->flags & H2S_OPEN)) x->flags |= H2S_TOLD;
     return 1;
   }
   if ((x->flags & H2S_LATE) || !(x->flags & H2S_OPEN)) {

@@ -31,7 +31,9 @@ end
 local function with_peer(act, f, opts)
   opts = opts or {}
   local log = { free = 0 }
-  local settings = { on_free = function(conn) log.free, log.conn = log.free + 1, conn end }
+  local settings = {
+    on_free = function(conn, dropped) log.free, log.conn, log.dropped = log.free + 1, conn, dropped end,
+  }
   for k, v in pairs(opts.settings or {}) do settings[k] = v end
   asyncio.run(async(function()
     local server <close> = await(asyncio.start_server(async(function(r, w)
@@ -712,9 +714,10 @@ describe("who gives up a request of HTTP/2", function()
       error = peer:expect("RST_STREAM", id).error
       peer:head(peer:asked(), 204)
       peer:next()
-    end, function(conn)
-      give_up(conn)
+    end, function(conn, log)
+      give_up(conn, log)
       wait_for(function() return error end)
+      assert.equal(log.dropped and 1 or 0, log.free)
       assert.equal(204, (get(conn, "/")))
     end)
     assert.equal("CANCEL", error)
@@ -739,12 +742,36 @@ describe("who gives up a request of HTTP/2", function()
       asyncio.catch(await, task)
       x:abort()
     end)
-    reset_by(function(conn)
+    reset_by(function(conn, log)
       await(conn:request("GET", "/", HOST):response())
       for _ = 1, 3 do
         helper.turn(3)
         collectgarbage()
       end
+      assert.same({ 1, 1, conn }, { log.free, log.dropped, log.conn })
+    end)
+  end)
+
+  it("is told of if nobody knows of its end: a response that was dropped", function()
+    with_peer(function(peer)
+      for _ = 1, 3 do peer:head(peer:asked(), 200) end
+      peer:next()
+    end, function(conn, log)
+      local x = conn:request("GET", "/", HOST)
+      await(x:response())
+      assert.is_true(x:over())
+      x = conn:request("GET", "/", HOST)
+      await(x:response())
+      await(x:read())
+      x = conn:request("GET", "/", HOST)
+      await(x:response())
+      assert.is_nil(log.dropped)
+      x = nil -- luacheck: ignore
+      for _ = 1, 3 do
+        helper.turn(3)
+        collectgarbage()
+      end
+      assert.same({ 1, 1 }, { log.free, log.dropped })
     end)
   end)
 

@@ -116,6 +116,27 @@ describe("a session and a server with TLS", function()
   end)
 end)
 
+it("responses that are dropped do not count against limit", function()
+  peers.serve(function(server)
+    local other <close> = require("http.testing").TestServer(peers.application())
+    await(other:start_server())
+    local session <close> = http.ClientSession { http2 = "prior", limit = 1, timeout = 20 * helper.slow }
+    for _ = 1, 3 do
+      for _, port in ipairs { server.port, other.port } do
+        local url = ("http://127.0.0.1:%d/digits/%d"):format(port, 100000)
+        for _ = 1, 3 do await(session:get(url)) end
+        local waiting = asyncio.create_task(function() return (text(session, url)) end)
+        repeat
+          await(asyncio.sleep(0.001))
+          collectgarbage()
+        until waiting:done()
+        assert.equal(100000, #await(waiting))
+      end
+      collectgarbage()
+    end
+  end)
+end)
+
 it("a session speaks HTTP/2 by prior knowledge where that is asked for", function()
   peers.serve(function(server)
     local session <close> = http.ClientSession { http2 = "prior" }

@@ -310,7 +310,7 @@ local function settings_of(self, values)
   for name, value in pairs(key) do all[name] = value end
   all.keepalive_timeout = self.keepalive_timeout or false
   all.http2 = self._http2 == "prior"
-  all.on_free = function(conn) self:_freed(conn) end
+  all.on_free = function(conn, dropped) self:_freed(conn, dropped) end
   settings = require("http.client.core").settings(all)
   self._settings[key] = settings
   return settings
@@ -412,13 +412,15 @@ function Connector:release(conn, keep)
   if next(self._waiting) then dispatch(self) end
 end
 
---- From the loop: an exchange is over and nobody has seen it, or a connection of HTTP/2 has room again or is gone.
-function Connector:_freed(conn)
+--- From the loop: an exchange is over and nobody has seen it, or a connection of HTTP/2 has room again or is gone;
+--- `dropped` of its exchanges are in nobody's hands any more.
+function Connector:_freed(conn, dropped)
   local pool = self._owners[conn]
   if not pool then return end
   if not self._claims[conn] then
     self:release(conn, true)
   else
+    for _ = 1, dropped do self:release(conn, true) end
     if conn:is_closing() then retire(self, pool, conn) end
     dispatch(self)
   end
