@@ -300,6 +300,7 @@ fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_S
 	@build/asan/moonloop spec/fuzz/sockets_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	$(if $(call on,$(WITH_TLS)),@MOONLOOP=build/asan/moonloop build/asan/moonloop spec/fuzz/tls_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/http_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
+	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/client_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/web_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP2)),@build/asan/moonloop spec/fuzz/http2_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP2)),@build/asan/moonloop spec/fuzz/http2_client_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))

@@ -163,6 +163,12 @@ int ml__bytes_add(ml_net *net, ml_bytes *b, const char *p, size_t n) {
   return 0;
 }
 
+void ml__bytes_reserve(ml_net *net, ml_bytes *b, size_t n) {
+  if (b->base != NULL) return;
+  b->base = block_new(net, n);
+  if (b->base != NULL) b->cap = n;
+}
+
 void ml__bytes_drop(ml_net *net, ml_bytes *b, size_t n) {
   b->start += n;
   b->len -= n;

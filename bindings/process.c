@@ -397,9 +397,9 @@ static void tty_lost(lua_State *L, ml_stream *s) {
 }
 
 static const ml_sink output_sink = {out_data, out_eof,    out_pause, out_resume,
-                                    out_lost, out_forget, out_yield};
+                                    out_lost, out_forget, out_yield, NULL};
 static const ml_sink tty_sink = {out_data, out_eof,    out_pause, out_resume,
-                                 tty_lost, out_forget, out_yield};
+                                 tty_lost, out_forget, out_yield, NULL};
 
 /* reader(transport, limit, is_tty) -> StreamReader */
 static int f_reader(lua_State *L) {

@@ -29,7 +29,7 @@ struct ml_readop {
 };
 /* User values: 1: the reader; UNTIL: 2: a table that holds the separators. */
 
-enum { MORE = -10 };
+enum { MORE = -10, AGAIN = -11 };
 
 static const separator line_break = {"\n", 1};
 static const char *const names[] = {"read", "read", "readexactly", "readline", "readuntil"};
@@ -115,12 +115,13 @@ static void taken(ml_reader *r) {
 
 /* ---- as a sink ---- */
 
-bool ml__reader_reads(ml_stream *s) {
-  ml_reader *r = s->target;
-  if (r == NULL || r->waiter == NULL || r->waiter->kind != READ || r->in.len > 0) return false;
+bool ml__reader_offer(ml_reader *r) {
+  if (r->waiter == NULL || r->waiter->kind != READ || r->in.len > 0) return false;
   wake(r);
   return true;
 }
+
+static bool sink_reads(ml_stream *s) { return s->target != NULL && ml__reader_offer(s->target); }
 
 static void sink_data(ml_stream *s, const char *p, size_t n) {
   ml_reader *r = s->target;
@@ -167,7 +168,7 @@ static void sink_yield(ml_stream *s, ml_bytes *to) {
 }
 
 const ml_sink ml__reader_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
-                                 sink_lost, sink_forget, sink_yield};
+                                 sink_lost, sink_forget, sink_yield, sink_reads};
 
 /* ---- fed by a source ---- */
 
@@ -309,12 +310,21 @@ static int read_now(lua_State *L, ml_reader *r, ml_readop *op) {
   return 1;
 }
 
+static int read_source(lua_State *L, ml_reader *r, ml_readop *op) {
+  op->woken = false;
+  if (r->source->read(L, r->source, op->n)) return 1;
+  return (r->obj.flags & (ML_RD_EOF | ML_RD_FAILED)) || r->in.len > 0 ? AGAIN : MORE;
+}
+
 static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
   bool eof = r->obj.flags & ML_RD_EOF;
   switch (op->kind) {
   case READ:
     if (r->in.len == 0 && !eof && op->woken && r->s != NULL && (r->s->flags & ML_S_READING))
       return read_now(L, r, op);
+    if (r->in.len == 0 && !eof && r->source != NULL && r->source->read != NULL &&
+        (op->woken || r->source->ready))
+      return read_source(L, r, op);
     if (r->in.len == 0) return eof ? nothing(L, r) : MORE;
     return take(L, r, op->n < r->in.len ? op->n : r->in.len);
   case READ_ALL: return eof ? everything(L, r) : MORE;
@@ -347,6 +357,7 @@ static int step(lua_State *L, ml_readop *op) {
     return 1;
   }
   n = try_read(L, r, op);
+  if (n == AGAIN) return step(L, op);
   if (n != MORE) {
     if ((r->obj.flags & ML_RD_EOF) && r->in.len == 0) r->obj.flags |= ML_RD_TOLD;
     op->op.obj.n = 0;

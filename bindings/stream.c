@@ -128,7 +128,7 @@ static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf) {
   ml_stream *s = h->data;
   char *p = NULL;
   (void)hint;
-  if (s->sink == &ml__reader_sink && ml__reader_reads(s))
+  if (s->sink->reads != NULL && s->sink->reads(s))
     s->flags |= ML_S_READABLE;
   else
     p = ml__slab(s->net);
@@ -161,7 +161,7 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
 static void on_ready(ml_watch *w, bool more) {
   ml_stream *s = ml__containerof(w, ml_stream, watch);
   s->flags = more ? s->flags | ML_S_MORE : s->flags & ~(uint32_t)ML_S_MORE;
-  if (s->sink == &ml__reader_sink && ml__reader_reads(s)) {
+  if (s->sink->reads != NULL && s->sink->reads(s)) {
     s->flags |= ML_S_READABLE;
     return;
   }
@@ -208,10 +208,11 @@ ssize_t ml__plain_recv(ml_stream *s, char *buf, size_t n) {
   return errno == EWOULDBLOCK ? UV_EAGAIN : uv_translate_sys_error(errno);
 }
 
-static ssize_t plain_read(ml_stream *s, char *buf, size_t n) {
+static ssize_t plain_take(ml_stream *s, char *buf, size_t n) {
   ssize_t got = ml__plain_recv(s, buf, n);
   s->flags &= ~(uint32_t)ML_S_READABLE;
-  if (got == (ssize_t)n || (got > 0 && (s->flags & ML_S_MORE))) ml__watch_again(s->loop, &s->watch);
+  if (s->watch.fd >= 0 && (got == (ssize_t)n || (got > 0 && (s->flags & ML_S_MORE))))
+    s->flags |= ML_S_READABLE;
   if (got < 0 && got != UV_EAGAIN) ml__stream_fail(s, (int)got);
   if (got != 0) return got;
   s->flags |= ML_S_EOF;
@@ -219,7 +220,17 @@ static ssize_t plain_read(ml_stream *s, char *buf, size_t n) {
   return 0;
 }
 
+static ssize_t plain_read(ml_stream *s, char *buf, size_t n) {
+  ssize_t got = plain_take(s, buf, n);
+  ml__stream_unread(s);
+  return got;
+}
+
 ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n) { return s->ops->read(s, buf, n); }
+
+ssize_t ml__stream_take(ml_stream *s, char *buf, size_t n) {
+  return s->ops == &ml__plain_ops ? plain_take(s, buf, n) : s->ops->read(s, buf, n);
+}
 
 static int plain_shutdown(ml_stream *s) {
   uv_os_fd_t fd;

@@ -68,6 +68,8 @@ typedef struct ml_bytes {
 /* Puts n bytes behind the others. They may lie in net->slab: then the slab
 ** itself may be taken. UV_ENOMEM: nothing is altered. */
 int ml__bytes_add(ml_net *net, ml_bytes *b, const char *p, size_t n);
+/* Memory for n bytes at once, if there is none yet and so much is to be had. */
+void ml__bytes_reserve(ml_net *net, ml_bytes *b, size_t n);
 /* Pushes the first n as a string, and drops them. */
 void ml__bytes_take(lua_State *L, ml_net *net, ml_bytes *b, size_t n);
 void ml__bytes_drop(ml_net *net, ml_bytes *b, size_t n); /* the first n; gives memory back at 0 */
@@ -134,6 +136,9 @@ typedef struct ml_sink {
   void (*forget)(ml_stream *s); /* the stream is freed */
   /* Gives away the bytes that nobody has taken yet. */
   void (*yield)(ml_stream *s, ml_bytes *to);
+  /* NULL, or there are bytes: true if whoever wants them will read them himself (ml__stream_read),
+  ** or ask for them to be told of again (ml__stream_unread). */
+  bool (*reads)(ml_stream *s);
 } ml_sink;
 extern const ml_sink ml__reader_sink, ml__protocol_sink;
 
@@ -228,6 +233,8 @@ void ml__stream_weaken(ml_stream *s, bool weak);
 /* Reads from the socket, past libuv. Bytes, 0 at the end, UV_EAGAIN, or the error
 ** that the connection has just failed with. */
 ssize_t ml__stream_read(ml_stream *s, char *buf, size_t n);
+/* The same, but if that was not all (ML_S_READABLE) nothing is told until ml__stream_unread. */
+ssize_t ml__stream_take(ml_stream *s, char *buf, size_t n);
 /* A task that was to read for itself does not, or will later: tell of the bytes again. */
 static inline void ml__stream_unread(ml_stream *s) {
   if (!(s->flags & ML_S_READABLE)) return;
@@ -300,7 +307,7 @@ ml_reader *ml__reader_push_uv(lua_State *L, ml_net *net, size_t limit, int more)
 #define ML_RD_UV_OWN 3
 /* There are bytes to be read: true if the task that waits for them was woken to read
 ** them itself. */
-bool ml__reader_reads(ml_stream *s);
+bool ml__reader_offer(ml_reader *r);
 /* If the reader at idx has failed pushes the error and returns true. */
 bool ml__reader_failed(lua_State *L, int idx);
 
@@ -312,6 +319,10 @@ struct ml_readsource {
   void (*error)(lua_State *L, ml_readsource *src); /* pushes why it failed */
   void (*taken)(ml_readsource *src);               /* NULL, or bytes were taken: r->in is shorter */
   void (*gone)(ml_readsource *src);                /* NULL, or the reader is collected */
+  /* NULL, or reads for the task that ml__reader_offer has woken: pushes n bytes at most as a string;
+  ** false: nothing, but the reader may have been fed or ended. */
+  bool (*read)(lua_State *L, ml_readsource *src, size_t n);
+  bool ready; /* `read` has more: no need to wait for it */
   bool again;                                      /* a terminal: after its end it can be read on */
 };
 /* For sources. UV_ENOMEM: nothing was taken. */

@@ -284,8 +284,8 @@ static void on_readable(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
     ml__tls_schedule(c);
     return;
   }
-  if (s->sink == &ml__reader_sink && !(s->flags & ML_S_LINGER) && c->after == PULL_AGAIN &&
-      ml__reader_reads(s))
+  if (s->sink != NULL && s->sink->reads != NULL && !(s->flags & ML_S_LINGER) &&
+      c->after == PULL_AGAIN && s->sink->reads(s))
     return;
   ml__tls_pump(c);
 }

@@ -105,6 +105,7 @@ typedef struct ml_hcconn {
   ml_link drains;       /* ml_waitop */
   ml_reader *reader;    /* user value; or NULL */
   ml_readsource source; /* of that */
+  int turns;            /* of the task that reads it */
   ml_timer timer;
   double total, silence; /* loop time that the exchange ends at, or INFINITY; seconds, or < 0 */
   double last;           /* when something has come, or the request was sent */
@@ -138,16 +139,20 @@ void ml__hcconn_idle(ml_hcconn *c);
 void ml__hcconn_stop(ml_hcconn *c); /* no deadline any more, and it is not idle */
 void ml__hcconn_arm(ml_hcconn *c);  /* a deadline was altered */
 void ml__hcconn_pause(ml_hcconn *c, bool pause);
+void ml__hcconn_heard(ml_hcconn *c); /* its silence begins now */
 /* The exchange fails, if its response is not complete, and the connection with it. */
 void ml__hcconn_fail(ml_hcconn *c, ml_hcfail fail, const char *why);
 /* Bytes of a response, of a tunnel, or of nothing. */
 void ml__hcparse_feed(ml_hcconn *c, const char *p, size_t n);
+void ml__hcparse_took(ml_hcconn *c,
+                      size_t n);    /* so many bytes of the body's data were read past it */
 void ml__hcparse_eof(ml_hcconn *c); /* the peer has ended: so may the response */
 
 /* ---- bodies of responses (hc_body.c) ---- */
 
 void ml__hcbody_add(ml_hcconn *c, const char *p, size_t n);
-void ml__hcbody_end(ml_hcconn *c); /* it is complete, or never will be */
+void ml__hcbody_end(ml_hcconn *c);   /* it is complete, or never will be */
+bool ml__hcbody_reads(ml_stream *s); /* of ml_sink */
 /* The exchange is over, and has no body with the connection any more. */
 void ml__hcbody_reset(lua_State *L, ml_hcconn *c, int idx);
 extern const luaL_Reg ml__hcbody_methods[];

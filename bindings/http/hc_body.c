@@ -4,7 +4,18 @@
 */
 #include "hc.h"
 
+#define TURNS 8                   /* reads of a body by one task, before the others have theirs */
+#define AHEAD ((uint64_t)4 << 20) /* memory for a body that is not there yet, bytes */
+
 /* ---- what comes ---- */
+
+/* Room for all of a body that a task waits for. */
+static void make_room(ml_hcconn *c) {
+  uint64_t n = c->expected;
+  if (n == UINT64_MAX || n <= ML_SLAB || c->body.base != NULL) return;
+  if (c->reading->limit > 0 && n > c->reading->limit) return;
+  ml__bytes_reserve(c->s->net, &c->body, (size_t)(n < AHEAD ? n : AHEAD));
+}
 
 void ml__hcbody_add(ml_hcconn *c, const char *p, size_t n) {
   int rc = 0;
@@ -20,6 +31,7 @@ void ml__hcbody_add(ml_hcconn *c, const char *p, size_t n) {
     if (c->reader->in.len > 2 * (size_t)mark && c->reader->waiter == NULL)
       ml__hcconn_pause(c, true);
   } else {
+    if (c->reading != NULL) make_room(c);
     rc = ml__bytes_add(c->s->net, &c->body, p, n);
     if (c->reading == NULL) {
       if (c->body.len > mark) ml__hcconn_pause(c, true);
@@ -336,8 +348,49 @@ static int source_want(ml_readsource *src, ml_evloop *loop) {
   ml_hcconn *c = ml__containerof(src, ml_hcconn, source);
   if (loop == NULL) return 0;
   if (c->fail != ML_CF_NONE || loop != c->s->loop) return -1;
+  src->ready = false;
+  c->turns = 0;
   ml__hcconn_pause(c, false);
+  if (c->s->flags & ML_S_READABLE) {
+    ml__stream_unread(c->s);
+    ml__hcconn_heard(c);
+  }
   return 0;
+}
+
+/* How many of the bytes that come next are the body's data and nothing else; 0: that is not known. */
+static uint64_t plain_bytes(const ml_hcconn *c) {
+  if (!(c->flags & ML_CC_BODY) || c->fail != ML_CF_NONE) return 0;
+  if (!(c->flags & ML_CC_IN_CHUNKS)) return c->expected - c->got;
+  return ml__hchunks_in_data(&c->chunks) ? c->chunks.left : 0;
+}
+
+/* There are bytes: the task that waits reads them itself, without a copy. While it is busy with what it
+** has they may stay where they are, if the socket need not be stopped for that. */
+bool ml__hcbody_reads(ml_stream *s) {
+  const ml_hcconn *c = s->target;
+  if (c == NULL || c->reader == NULL || (c->flags & ML_CC_DISCARD) || plain_bytes(c) == 0)
+    return false;
+  if (ml__reader_offer(c->reader)) return true;
+  return c->reader->waiter == NULL && c->reader->in.len > 0 && s->watch.fd >= 0;
+}
+
+static bool source_read(lua_State *L, ml_readsource *src, size_t n) {
+  ml_hcconn *c = ml__containerof(src, ml_hcconn, source);
+  ml_stream *s = c->s;
+  uint64_t most = plain_bytes(c);
+  char *p = ml__slab(s->net);
+  ssize_t got;
+  if (p == NULL) luaL_error(L, "not enough memory");
+  if (most == 0 || !(s->flags & ML_S_READING)) return false;
+  if (n > ML_SLAB) n = ML_SLAB;
+  got = ml__stream_take(s, p, n < most ? n : (size_t)most);
+  src->ready = (s->flags & ML_S_READABLE) && ++c->turns < TURNS;
+  if (got == 0) s->sink->eof(s);
+  if (got <= 0) return false;
+  ml__hcparse_took(c, (size_t)got);
+  ml__slab_push(L, s->net, (size_t)got);
+  return true;
 }
 
 static void source_error(lua_State *L, ml_readsource *src) {
@@ -394,6 +447,7 @@ static int x_content(lua_State *L) {
   }
   c->source.want = source_want;
   c->source.error = source_error;
+  c->source.read = source_read;
   r->source = &c->source;
   c->reader = r;
   if (c->fail != ML_CF_NONE) ml__reader_fail(r);
@@ -430,6 +484,7 @@ static int x_discard(lua_State *L) {
     ml__hcconn_arm(c);
     ml__hcbody_reset(L, c, 2);
     ml__hcconn_pause(c, false);
+    ml__stream_unread(c->s);
   }
   x->taken = true;
   if (c->flags & ML_CC_COMPLETE) {

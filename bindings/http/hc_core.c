@@ -193,7 +193,6 @@ static int f_connection(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 2);
   const ml_hcsettings *set = ml__checkhcsettings(L, 3);
   ml_bytes rest = {0};
-  ml_hcconn *c;
   bool http2;
   lua_settop(L, 3);
   if (s->sink != &ml__reader_sink || s->target == NULL || s->target != lua_touserdata(L, 1))
@@ -207,9 +206,9 @@ static int f_connection(lua_State *L) {
   s->flags &= ~(uint32_t)(ML_S_PAUSED | ML_S_HALTED | ML_S_READABLE);
   ml__checkendpoint(L, 2)->obj.flags |= ML_EP_GIVEN;
   if (http2) return connection_http2(L, s, &rest);
-  c = ml__hcconn_push(L, s, 3);
+  ml__hcconn_push(L, s, 3);
   if (s->flags & ML_S_CLOSING) ml__hc_sink.lost(L, s);
-  if (rest.len > 0) ml__hcparse_feed(c, rest.base + rest.start, rest.len);
+  if (rest.len > 0) ml__hc_sink.data(s, rest.base + rest.start, rest.len);
   ml__bytes_free(s->net, &rest);
   if (s->flags & ML_S_EOF) ml__hc_sink.eof(s);
   return 1;

@@ -239,6 +239,15 @@ void ml__hcparse_feed(ml_hcconn *c, const char *p, size_t n) {
   }
 }
 
+void ml__hcparse_took(ml_hcconn *c, size_t n) {
+  if (c->silence >= 0) c->last = ml__http_now(c->http, c->s->loop);
+  c->got += n;
+  if (c->flags & ML_CC_IN_CHUNKS) ml__hchunks_took(&c->chunks, n);
+  if (c->got != c->expected) return;
+  complete(c);
+  ml__hcbody_end(c);
+}
+
 void ml__hcparse_eof(ml_hcconn *c) {
   if (c->flags & ML_CC_COMPLETE) return;
   if ((c->flags & (ML_CC_BODY | ML_CC_CLOSED_END)) == (ML_CC_BODY | ML_CC_CLOSED_END) &&

@@ -31,10 +31,13 @@ void ml__hcconn_pause(ml_hcconn *c, bool pause) {
   else
     s->flags &= ~(uint32_t)ML_S_PAUSED;
   ml__stream_reading(s);
-  if (!pause && c->silence >= 0) {
-    c->last = ml__http_now(c->http, s->loop);
-    ml__hcconn_arm(c);
-  }
+  if (!pause) ml__hcconn_heard(c);
+}
+
+void ml__hcconn_heard(ml_hcconn *c) {
+  if (c->silence < 0) return;
+  c->last = ml__http_now(c->http, c->s->loop);
+  ml__hcconn_arm(c);
 }
 
 void ml__hcconn_fail(ml_hcconn *c, ml_hcfail fail, const char *why) {
@@ -52,11 +55,11 @@ void ml__hcconn_fail(ml_hcconn *c, ml_hcfail fail, const char *why) {
 
 /* ---- deadlines ---- */
 
-/* When the exchange fails if nothing comes. */
+/* When the exchange fails if nothing comes: silence is none as long as what has come is not read. */
 static double deadline(const ml_hcconn *c) {
   double t = c->total;
   if (c->silence >= 0 && (c->flags & ML_CC_SENT) && !(c->flags & ML_CC_COMPLETE) &&
-      !(c->s->flags & ML_S_PAUSED) && c->last + c->silence < t)
+      !(c->s->flags & (ML_S_PAUSED | ML_S_READABLE)) && c->last + c->silence < t)
     t = c->last + c->silence;
   return t;
 }
@@ -193,7 +196,7 @@ static void sink_yield(ml_stream *s, ml_bytes *to) {
 }
 
 const ml_sink ml__hc_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
-                             sink_lost, sink_forget, sink_yield};
+                             sink_lost, sink_forget, sink_yield, ml__hcbody_reads};
 
 void ml__hcconn_prepare(ml_hcconn *c) {
   ml__list_init(&c->drains);

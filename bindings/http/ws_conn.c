@@ -509,7 +509,7 @@ static void sink_yield(ml_stream *s, ml_bytes *to) {
 }
 
 const ml_sink ml__ws_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
-                             sink_lost, sink_forget, sink_yield};
+                             sink_lost, sink_forget, sink_yield, NULL};
 
 /* ---- the heartbeat ---- */
 

@@ -125,6 +125,64 @@ describe("the body of a response", function()
     end)
   end)
 
+  it("is the same by reads of any size", function()
+    local parts = {}
+    for i = 1, 300000 do parts[i] = ("%08d"):format(i) end
+    local body = table.concat(parts)
+    local chunks, at = {}, 1
+    for size = 1, 2000 do
+      local piece = body:sub(at, at + size - 1)
+      chunks[size] = ("%x\r\n%s\r\n"):format(#piece, piece)
+      at = at + size
+    end
+    chunks[#chunks + 1] = ("%x\r\n%s\r\n0\r\n\r\n"):format(#body - at + 1, body:sub(at))
+    local chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" .. table.concat(chunks)
+    for _, answer in ipairs{ of(#body) .. body, chunked } do
+      hc.answers({ answer, answer, answer, answer, answer, open = true }, function(peer)
+        local conn = peer.connect()
+        for _, size in ipairs{ 1000, 65536, 131072, 1 << 24, "all" } do
+          local x = get(conn)
+          await(x:response())
+          local got = {}
+          if size == "all" then
+            got[1] = await(x:read())
+          else
+            for _ = 1, 1 << 20 do
+              local data = await(x:content():read(size))
+              if not data then break end
+              got[#got + 1] = data
+            end
+            await(asyncio.sleep(0))
+          end
+          assert.is_true(table.concat(got) == body)
+          assert.is_true(x:over())
+        end
+      end)
+    end
+  end)
+
+  it("stays with the server while its reader is busy, and is no silence then", function()
+    hc.serve(function(reader, writer)
+      hc.request(reader)
+      writer:write(of(4 << 20) .. ("x"):rep(4 << 20))
+      await(reader:read())
+    end, function(peer)
+      local conn = peer.connect()
+      local x = get(conn)
+      x:deadline(nil, 1)
+      await(x:response())
+      local content, n = x:content(), 0
+      for _ = 1, 100 do
+        local data = await(content:read(100000))
+        if not data then break end
+        n = n + #data
+        await(asyncio.sleep(2))
+      end
+      assert.equal(4 << 20, n)
+      assert.equal(1, conn:free())
+    end)
+  end)
+
   it("fails for its reader when it does not come in full", function()
     hc.answers({ of(6) .. "ab" }, function(peer)
       local x = get(peer.connect())

@@ -51,6 +51,7 @@ function M.answers(list, body, options)
       seen[#seen + 1] = head .. sent
       for i, piece in ipairs(type(answer) == "table" and answer or { answer }) do
         for _ = 1, i > 1 and 3 or 0 do await(asyncio.sleep(0)) end
+        if writer:is_closing() then return end
         writer:write(piece)
       end
     end

@@ -12,7 +12,7 @@ local X <const>, CONN <const>, RAW <const>, BODY <const> = 1, 2, 6, 9
 local M = {}
 
 --- What `readany` and the iterators take at a time.
-local PIECE <const> = 65536
+local PIECE <const> = 131072
 
 ---@class http.client.Content
 local Content = {}
