@@ -216,20 +216,20 @@ end
 ---@return string[]
 function M.lines(session, entry, own, skip)
   local lines, n = {}, 0
-  local function add(name, value)
-    lines[n + 1], lines[n + 2] = name, value
-    n = n + 2
-  end
-  if not own:contains("Host") then add("Host", entry.host) end
+  if not own:contains("Host") then lines[1], lines[2], n = "Host", entry.host, 2 end
   local array = own:array()
-  for i = 1, #array, 2 do add(array[i], tostring(array[i + 1])) end
-  if not skip.accept and not own:contains("Accept") then add("Accept", "*/*") end
-  if not skip["accept-encoding"] and not own:contains("Accept-Encoding") then
-    add("Accept-Encoding", session._accept_encoding)
+  for i = 1, #array, 2 do
+    lines[n + 1], lines[n + 2], n = array[i], tostring(array[i + 1]), n + 2
   end
-  if not skip["user-agent"] and not own:contains("User-Agent") then add("User-Agent", session._agent) end
+  if not skip.accept and not own:contains("Accept") then lines[n + 1], lines[n + 2], n = "Accept", "*/*", n + 2 end
+  if not skip["accept-encoding"] and not own:contains("Accept-Encoding") then
+    lines[n + 1], lines[n + 2], n = "Accept-Encoding", session._accept_encoding, n + 2
+  end
+  if not skip["user-agent"] and not own:contains("User-Agent") then
+    lines[n + 1], lines[n + 2], n = "User-Agent", session._agent, n + 2
+  end
   local more = entry.place.headers
-  for i = 1, more and #more or 0, 2 do add(more[i], more[i + 1]) end
+  if more then table.move(more, 1, #more, n + 1, lines) end
   return lines
 end
 

@@ -107,6 +107,19 @@ function M.unsent(conn, err)
   return http.Disconnected("the connection has closed", { retry = true, began = false })
 end
 
+-- What is told of a request that has been sent, and the task that writes its body.
+local function sent(req, x, lines, body, written)
+  local traces = req.traces
+  if traces then
+    traces:send("request_headers_sent", { method = req.method, url = req.url, headers = request.headers_of(lines) })
+    if not written and type(body) == "string" and body ~= "" then
+      traces:send("request_chunk_sent", { method = req.method, url = req.url, chunk = body })
+    end
+  end
+  if written then req.writing, req.writing_to = create_task(write_body(req, x)), x end
+  return await(x:response())
+end
+
 -- Sends the request on the connection and waits for the head of the response; nil and the error if that fails.
 local function exchange(req, conn, lines)
   local session, entry = req.session, req.entry
@@ -119,18 +132,12 @@ local function exchange(req, conn, lines)
     return nil, x
   end
   x:deadline(req.deadline, req.timeout.sock_read)
-  local traces = req.traces
   local status
-  ok, status = catch(function()
-    if traces then
-      traces:send("request_headers_sent", { method = req.method, url = req.url, headers = request.headers_of(lines) })
-      if not written and type(body) == "string" and body ~= "" then
-        traces:send("request_chunk_sent", { method = req.method, url = req.url, chunk = body })
-      end
-    end
-    if written then req.writing, req.writing_to = create_task(write_body(req, x)), x end
-    return await(x:response())
-  end)
+  if written or req.traces then
+    ok, status = catch(sent, req, x, lines, body, written)
+  else
+    ok, status = catch(await, x:response())
+  end
   if not ok then
     stop_writer(req)
     x:abort()
@@ -385,25 +392,21 @@ local function course(req, resp)
   return resp
 end
 
+local function traced_course(req, resp)
+  local traces = req.traces
+  traces:send("request_start", { method = req.method, url = req.url, headers = req.own })
+  resp = course(req, resp)
+  traces:send("request_end", { method = req.method, url = req.url, headers = req.own, response = resp })
+  return resp
+end
+
 --- Sends a request that has been made, or goes on with one whose response is there. Awaits by itself.
 ---@param req http.client.Request
 ---@param resp? http.ClientResponse
 ---@return http.ClientResponse
 function M.run(req, resp)
   local traces = req.traces
-  local ok, result = catch(function()
-    if traces then traces:send("request_start", { method = req.method, url = req.url, headers = req.own }) end
-    local response = course(req, resp)
-    if traces then
-      local all = { method = req.method, url = req.url, headers = req.own, response = response }
-      local told_ok, err = catch(traces.send, traces, "request_end", all)
-      if not told_ok then
-        response:close()
-        error(err, 0)
-      end
-    end
-    return response
-  end)
+  local ok, result = catch(traces and traced_course or course, req, resp)
   req.finished = true
   if not req.writing then close_payload(req) end
   if ok then return result end
