@@ -12,7 +12,7 @@ local M = {}
 local TOKEN = "^[%w!#$%%&'*+%-.^_`|~]+$"
 -- RFC 6265, 4.1.1: what a value may have without quotes, less the backslash, comma and semicolon.
 local OCTETS = "^[]-~!#-+--:<-[]*$"
-local SEMICOLON = (";"):byte()
+local SEMICOLON, EQUALS = (";"):byte(), ("="):byte()
 
 local byte, find, match, sub, gsub = string.byte, string.find, string.match, string.sub, string.gsub
 local format, lower = string.format, string.lower
@@ -53,6 +53,8 @@ end
 
 --- Without blanks around it. (Linear in the length, whatever comes.)
 local function trim(text)
+  local a, b = byte(text, 1), byte(text, -1)
+  if not a or a ~= 32 and a ~= 9 and b ~= 32 and b ~= 9 then return text end
   local first = find(text, "[^ \t]")
   return first and match(text, "^.*[^ \t]", first) or ""
 end
@@ -267,11 +269,13 @@ function M.parse_set_cookie(text)
   local name, coded = trim(sub(text, 1, equals - 1)), trim(sub(text, equals + 1, stop - 1))
   if name == "" or #name + #coded > 4096 then return nil end
   local cookie = { name = name, value = unquote(coded), coded_value = coded }
-  for part in sub(text, stop + 1):gmatch("[^;]+") do
-    local key, value = part:match("^([^=]*)=(.*)$")
-    local read = readers[lower(trim(key or part))]
-    value = trim(value or "")
-    if read and #value <= LONGEST then read(cookie, value) end
+  local n = #text
+  while stop <= n do
+    local key, at = match(text, "^;[ \t]*([%a-]*)[ \t]*()", stop)
+    stop = find(text, ";", at, true) or n + 1
+    local read = readers[lower(key)]
+    local value = at == stop and "" or byte(text, at) == EQUALS and trim(sub(text, at + 1, stop - 1))
+    if read and value and #value <= LONGEST then read(cookie, value) end
   end
   return cookie
 end

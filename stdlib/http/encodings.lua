@@ -15,6 +15,8 @@ M.TooLong = M.DecodingError:extend("TooLong")
 
 --- What decoders give at a time.
 local PIECE = 64 * 1024
+--- Up to this a string is decoded in one step if it can be.
+local SHORT = 16 * 1024
 
 -- ---- which there are ----
 
@@ -359,7 +361,32 @@ function Reader:__anext() return self:readline() end
 
 -- ---- whole strings ----
 
-local decode = async(function(reader, limit) return read_all(reader, limit) end, "http.encodings.decode")
+-- What is short, of one coding, and whole in one step: most answers of APIs. nil: it takes more.
+local function decode_short(data, encodings, limit)
+  local name = #data <= SHORT and encodings:match("^[%w-]+$")
+  name = name and name:lower()
+  if not name or not modules[aliases[name] or name] or data == "" then return nil end
+  local decoder = new_decoder(name)
+  local out = feed(decoder, data, PIECE)
+  if not decoder.done or decoder.full then return nil end
+  if limit > 0 and #data > limit then too_long(limit, "before") end
+  if limit > 0 and #out > limit then too_long(limit, "when") end
+  return out
+end
+
+local decode = async(function(data, encodings, limit)
+  local out = decode_short(data, encodings, limit)
+  if out then return out end
+  local at = 1
+  local source = {
+    read = async(function(_, n)
+      local piece = data:sub(at, at + n - 1)
+      at = at + n
+      return piece ~= "" and piece or nil
+    end),
+  }
+  return read_all(M.reader(source, encodings), limit)
+end, "http.encodings.decode")
 
 --- Decodes a string. Raises DecodingError, UnknownEncoding, TooLong.
 ---@param data string
@@ -370,15 +397,7 @@ function M.decode(data, encodings, limit)
   if type(data) ~= "string" then
     misuse.raise(core.TypeError, "decode: a string was expected, got " .. misuse.describe(data))
   end
-  local at = 1
-  local source = {
-    read = async(function(_, n)
-      local piece = data:sub(at, at + n - 1)
-      at = at + n
-      return piece ~= "" and piece or nil
-    end),
-  }
-  return decode(M.reader(source, encodings), limit or 0)
+  return decode(data, encodings, limit or 0)
 end
 
 --- Encodes a string; other tasks run in between if it is long.
