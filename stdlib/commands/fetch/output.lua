@@ -7,7 +7,8 @@ local await, catch = core.await, core.catch
 
 local M = {}
 
-local PIECE = 512 * 1024 -- bytes that are written at a time
+local PART = 1 << 20 -- bytes that are written at a time
+local MOST = 200 -- pieces of them
 
 -- ---- files ----
 
@@ -40,16 +41,16 @@ local function flush(self)
     await(writing)
   end
   if self.pending == 0 then return end
-  local data = table.concat(self.pieces)
+  local pieces = self.pieces
   self.pieces, self.pending = {}, 0
-  self.writing = core.create_task(self.file:write(data))
+  self.writing = core.create_task(self.file:write(table.unpack(pieces)))
 end
 
 function File:write(data)
   self.pieces[#self.pieces + 1] = data
   self.pending = self.pending + #data
   self.size = self.size + #data
-  if self.pending >= PIECE then flush(self) end
+  if self.pending >= PART or #self.pieces >= MOST then flush(self) end
 end
 
 --- Everything is in the file, and that closed; what could not be written is raised.
