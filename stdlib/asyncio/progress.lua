@@ -135,6 +135,12 @@ end
 
 local function finite(n) return type(n) == "number" and n == n and n ~= math.huge and n ~= -math.huge end
 
+--- Shows it, unless that was done just now.
+local function show(self)
+  local screen = self.screen
+  if screen and time.monotonic() - screen.painted >= self.mininterval then screen:draw() end
+end
+
 --- Counts n (1) more as done.
 ---@param n? number
 function Progress:update(n)
@@ -144,8 +150,7 @@ function Progress:update(n)
     misuse.blame(core.TypeError, "update() expects a number, not " .. misuse.describe(n))
   end
   self.n = self.n + n
-  local screen = self.screen
-  if screen and time.monotonic() - screen.painted >= self.mininterval then self:refresh() end
+  show(self)
 end
 
 --- Shows it as it is now, whenever it was shown last.
@@ -164,7 +169,7 @@ end
 ---@param desc string?
 function Progress:set_description(desc)
   self.desc = check_text(desc, "set_description()")
-  self:refresh()
+  show(self)
 end
 
 local function postfix_text(value, what)
@@ -184,7 +189,7 @@ end
 ---@param postfix string|table|nil
 function Progress:set_postfix(postfix)
   self.postfix = postfix_text(postfix, "set_postfix()")
-  self:refresh()
+  show(self)
 end
 
 local function check_total(total)
