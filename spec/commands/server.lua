@@ -3,7 +3,7 @@
 local asyncio = require "asyncio"
 local web = require "http.web"
 
-local slow, busy, version = 0, 0, 0
+local slow, busy, version, asked = 0, 0, 0, 0
 
 -- 300,000 bytes that tell where they stand.
 local long = {}
@@ -27,7 +27,9 @@ end
 
 local routes = {
   web.get("/", function() return web.Response { text = "hello" } end),
+  web.get("/slow/count", function() return web.Response { text = asked > 3 and "many" or "few" } end),
   web.get("/slow", function()
+    asked = asked + 1
     await(asyncio.sleep(0.05))
     return web.Response { text = "slow" }
   end),
