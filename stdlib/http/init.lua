@@ -23,6 +23,7 @@ return require "asyncio.facade"({}, {
   ["http.client.cookiejar"] = " AbstractCookieJar CookieJar DummyCookieJar ",
   ["http.client.formdata"] = " FormData ",
   ["http.client.multipart"] = " MultipartWriter ",
+  ["http.multipart"] = " MultipartReader BodyPartReader ",
   ["http.client.websocket"] = " ClientWebSocketResponse ClientWSTimeout ",
   ["http.websocket"] = " WSMsgType WSCloseCode WSMessage WebSocketError ",
   ["http.multidict"] = " MultiDict ",
