@@ -86,6 +86,21 @@ describe("decoding", function()
     end))
   end)
 
+  it("passes over what is behind the end, when told so", function()
+    for name, data in pairs { gzip = zlib.compress(TEXT, { wbits = 31 }), deflate = zlib.compress(TEXT), br = brotli.compress(TEXT) } do
+      for _, rest in ipairs { "x", "\0\0\0\0", ("y"):rep(200000) } do
+        helper.raises(encodings.DecodingError, decode, data .. rest, name)
+        assert.equal(TEXT, asyncio.await(encodings.decode(data .. rest, name, 0, true)))
+        local reader = asyncio.StreamReader()
+        reader:feed_data(data .. rest)
+        reader:feed_eof()
+        assert.equal(TEXT, asyncio.await(encodings.reader(reader, name, true):read()))
+        assert.is_true(reader:at_eof())
+      end
+      helper.raises(encodings.DecodingError, function() asyncio.await(encodings.decode(data:sub(1, -9), name, 0, true)) end)
+    end
+  end)
+
   it("stops at its limit: a bomb costs no memory", function()
     helper.run(async(function()
       local bomb = zlib.compress(("\0"):rep(20000000), { wbits = 31 })

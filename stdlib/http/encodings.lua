@@ -136,12 +136,12 @@ local function zlib_bits(name, head)
   return a & 15 == 8 and (not b or (a << 8 | b) % 31 == 0) and 15 or -15
 end
 
-local function new_decoder(name)
+local function new_decoder(name, lenient)
   name = aliases[name] or name
   if not M.available(name) then
     error(M.UnknownEncoding(("the content coding %q is not known"):format(name)), 0)
   end
-  local self = setmetatable({ name = name, begun = false, tail = "" }, Decoder)
+  local self = setmetatable({ name = name, begun = false, tail = "", lenient = lenient }, Decoder)
   if name == "br" then
     self.coder = require("brotli").Decompressor()
     self.feed = self.coder.process
@@ -173,7 +173,7 @@ local function feed(self, data, max)
     self.done = true
     if self.name == "gzip" and rest:byte(1) == 31 then -- another member follows: RFC 1952, 2.2
       self.coder, self.tail, self.done = nil, rest, false
-    elseif rest ~= "" then
+    elseif rest ~= "" and not self.lenient then
       error(M.DecodingError(("the body goes on after the end of its %s"):format(self.name)), 0)
     end
   end
@@ -189,10 +189,10 @@ Reader.__index = Reader
 Reader.__name = "DecodingReader"
 
 -- The decoders in a row: the first gives the content, the last reads what has come.
-local function decoders_of(encodings)
+local function decoders_of(encodings, lenient)
   local list = {}
   for name in encodings:gmatch("[^,%s]+") do
-    if name:lower() ~= "identity" then list[#list + 1] = new_decoder(name:lower()) end
+    if name:lower() ~= "identity" then list[#list + 1] = new_decoder(name:lower(), lenient) end
   end
   return list
 end
@@ -200,11 +200,12 @@ end
 --- A reader of the decoded content. UnknownEncoding for a coding that this build has not.
 ---@param content any what has read(n)
 ---@param encodings string the Content-Encoding header
+---@param lenient? boolean what is behind the end is passed over, as browsers do, and no error
 ---@return http.DecodingReader
-function M.reader(content, encodings)
-  return setmetatable(
-    { content = content, decoders = decoders_of(encodings), buffer = "", at = 1, ended = false, came = 0, limit = 0 },
-    Reader)
+function M.reader(content, encodings, lenient)
+  return setmetatable({
+    content = content, decoders = decoders_of(encodings, lenient), buffer = "", at = 1, ended = false, came = 0, limit = 0,
+  }, Reader)
 end
 
 local function too_long(limit, when)
@@ -234,10 +235,10 @@ local function pull(self, i)
           error(M.DecodingError(("the body's %s is cut off"):format(decoder.name)), 0)
         end
         return nil
-      elseif decoder.done then
+      elseif decoder.done and not decoder.lenient then
         error(M.DecodingError(("the body goes on after the end of its %s"):format(decoder.name)), 0)
       end
-      local out = feed(decoder, data, PIECE)
+      local out = decoder.done and "" or feed(decoder, data, PIECE)
       if out ~= "" then return out end
     end
   end
@@ -362,11 +363,11 @@ function Reader:__anext() return self:readline() end
 -- ---- whole strings ----
 
 -- What is short, of one coding, and whole in one step: most answers of APIs. nil: it takes more.
-local function decode_short(data, encodings, limit)
+local function decode_short(data, encodings, limit, lenient)
   local name = #data <= SHORT and encodings:match("^[%w-]+$")
   name = name and name:lower()
   if not name or not modules[aliases[name] or name] or data == "" then return nil end
-  local decoder = new_decoder(name)
+  local decoder = new_decoder(name, lenient)
   local out = feed(decoder, data, PIECE)
   if not decoder.done or decoder.full then return nil end
   if limit > 0 and #data > limit then too_long(limit, "before") end
@@ -374,8 +375,8 @@ local function decode_short(data, encodings, limit)
   return out
 end
 
-local decode = async(function(data, encodings, limit)
-  local out = decode_short(data, encodings, limit)
+local decode = async(function(data, encodings, limit, lenient)
+  local out = decode_short(data, encodings, limit, lenient)
   if out then return out end
   local at = 1
   local source = {
@@ -385,19 +386,20 @@ local decode = async(function(data, encodings, limit)
       return piece ~= "" and piece or nil
     end),
   }
-  return read_all(M.reader(source, encodings), limit)
+  return read_all(M.reader(source, encodings, lenient), limit)
 end, "http.encodings.decode")
 
 --- Decodes a string. Raises DecodingError, UnknownEncoding, TooLong.
 ---@param data string
 ---@param encodings string the Content-Encoding header
 ---@param limit? integer of what comes out; 0, nil: none
+---@param lenient? boolean as for `reader`
 ---@return any awaitable of a string
-function M.decode(data, encodings, limit)
+function M.decode(data, encodings, limit, lenient)
   if type(data) ~= "string" then
     misuse.raise(core.TypeError, "decode: a string was expected, got " .. misuse.describe(data))
   end
-  return decode(data, encodings, limit or 0)
+  return decode(data, encodings, limit or 0, lenient)
 end
 
 --- Encodes a string; other tasks run in between if it is long.

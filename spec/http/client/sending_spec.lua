@@ -271,6 +271,38 @@ describe("a multipart response", function()
   end)
 end)
 
+describe("a coded response", function()
+  it("may have something behind its end, but must have that", function()
+    local encodings = require "http.encodings"
+    if not encodings.available("gzip") then return end
+    peer.raw(function(request)
+      local path, text = request.line:match(" /(%a+) "), ("text "):rep(50000)
+      local body = await(encodings.encode(path:find("short") and "short" or text, "gzip"))
+      body = path:find("cut") and body:sub(1, -9) or path:find("padded") and body .. ("\0"):rep(1000) or body
+      return ("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"):format(#body) .. body
+    end, nil, function(session, url)
+      for _, path in ipairs { "short", "shortpadded", "long", "longpadded" } do
+        local n = path:find("short") and 5 or 250000
+        local resp <close> = await(session:get(url("/" .. path)))
+        assert.equal(n, #await(resp:read()))
+        local stream <close> = await(session:get(url("/" .. path)))
+        local got = 0
+        for piece in stream.content:iter_chunked(1000) do got = got + #piece end
+        assert.equal(n, got)
+      end
+      for _, path in ipairs { "shortcut", "longcut" } do
+        local resp <close> = await(session:get(url("/" .. path)))
+        local e = helper.raises(http.ClientPayloadError, function() await(resp:read()) end)
+        assert.truthy(e.message:find("cut off", 1, true), e.message)
+      end
+      local resp <close> = await(session:get(url "/long", { auto_decompress = false }))
+      assert.truthy(#await(resp:read()) < 5000)
+      local limited <close> = await(session:get(url "/long", { max_body_size = 100000 }))
+      helper.raises(http.ClientPayloadError, function() await(limited:read()) end)
+    end)
+  end)
+end)
+
 describe("a session's cookies", function()
   local function cookie_server(f, opts)
     opts = opts or { cookie_jar = http.CookieJar { unsafe = true } }

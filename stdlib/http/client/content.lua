@@ -47,7 +47,7 @@ function M.of(response, codings)
   local source = response[RAW] and replay(response[RAW]) or response[X]:content()
   if codings then
     local encodings = require "http.encodings"
-    local ok, reader = pcall(encodings.reader, source, codings)
+    local ok, reader = pcall(encodings.reader, source, codings, true)
     if ok then
       source = reader
     elseif not core.isinstance(reader, encodings.UnknownEncoding) then

@@ -330,7 +330,7 @@ end
 
 local function decode(self, data, codings)
   local encodings = require "http.encodings"
-  local ok, decoded = catch(function() return await(encodings.decode(data, codings, limit_of(self))) end)
+  local ok, decoded = catch(function() return await(encodings.decode(data, codings, limit_of(self), true)) end)
   if ok then return decoded end
   if core.isinstance(decoded, encodings.UnknownEncoding) then return data end -- as it is, as aiohttp does
   error(failed(self, decoded), 0)
