@@ -293,7 +293,7 @@ void ml__h2_call_failure(lua_State *L, ml_h2call *k) {
   else if (k->error != NGHTTP2_NO_ERROR)
     push_malformed(L, k, nghttp2_http2_strerror(k->error));
   else if ((h->flags & H2_ACCUSED) && h->fault != NULL)
-    push_malformed(L, k, h->fault);
+    push_malformed(L, k, (h->flags & H2_GREETED) ? h->fault : "this is not HTTP/2");
   else
     push_gone(L, k);
 }

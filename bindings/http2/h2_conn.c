@@ -132,14 +132,14 @@ int ml__http2_client(lua_State *L, ml_stream *s, int idx, const char *p, size_t 
   idx = lua_absindex(L, idx);
   o = ml__newobject(L, ML_T_H2CLIENT, sizeof *o, 1);
   o->c = (ml_h2client *)ml__h2_new(L, &ml__h2_client_role, sizeof *o->c, idx, s);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &conns_key);
-  lua_pushvalue(L, -2);
-  lua_rawsetp(L, -2, o->c);
-  lua_pop(L, 1);
   ml__h2_begin(&o->c->h, s, p, n);
   ml__stream_start(s, &ml__h2_sink, &o->c->h);
   ml__h2_client_rest(o->c, true);
   if (s->flags & ML_S_EOF) s->sink->eof(s);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &conns_key);
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, o->c);
+  lua_pop(L, 1);
   return 1;
 }
 

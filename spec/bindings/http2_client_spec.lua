@@ -392,6 +392,19 @@ describe("a server of HTTP/2 that", function()
     end
   end)
 
+  it("speaks HTTP/1 is told of", function()
+    asyncio.run(async(function()
+      local server <close> = await(asyncio.start_server(async(function(_, w)
+        w:write("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await(asyncio.sleep(0.05))
+        w:close()
+      end), "127.0.0.1", 0))
+      local conn <close> = connect(server.sockets[1].port)
+      local e = raised(await, conn:request("GET", "/", HOST):response())
+      assert.equal("BadResponse: the response is malformed: this is not HTTP/2", said(e))
+    end)())
+  end)
+
   it("makes work for nothing is told to calm down", function()
     local floods = {
       function(peer) peer:send("PING", 0, 0, "12345678") end,
