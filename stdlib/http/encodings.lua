@@ -204,7 +204,8 @@ end
 ---@return http.DecodingReader
 function M.reader(content, encodings, lenient)
   return setmetatable({
-    content = content, decoders = decoders_of(encodings, lenient), buffer = "", at = 1, ended = false, came = 0, limit = 0,
+    content = content, decoders = decoders_of(encodings, lenient), buffer = "", at = 1, ended = false, came = 0,
+    limit = 0,
   }, Reader)
 end
 
