@@ -307,6 +307,7 @@ fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_S
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/tunnel_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/ws_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/multipart_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
+	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/session_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	$(if $(call on,$(WITH_HTTP)),@build/asan/moonloop spec/fuzz/sending_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 )))
 	@ASAN_OPTIONS=detect_leaks=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1 MOONLOOP=build/asan/moonloop \
 	  build/asan/moonloop spec/fuzz/scripts_fuzz.lua $(FUZZ_SECONDS)

@@ -124,7 +124,7 @@ static void response_cancel(ml_op *o) {
   ml_hcconn *c = op->c;
   if (c->waiting != op) return;
   c->waiting = NULL;
-  if (c->flags & ML_CC_COMPLETE) ml__hcconn_done(c);
+  if ((c->flags & ML_CC_COMPLETE) || c->fail != ML_CF_NONE) ml__hcconn_done(c);
 }
 
 static int response_wake(lua_State *L, ml_op *o) {
@@ -269,7 +269,7 @@ static void read_cancel(ml_op *o) {
   ml_hcconn *c = op->c;
   if (c->reading != op) return;
   c->reading = NULL;
-  if (c->flags & ML_CC_COMPLETE) ml__hcconn_done(c);
+  if ((c->flags & ML_CC_COMPLETE) || c->fail != ML_CF_NONE) ml__hcconn_done(c);
 }
 
 static int read_wake(lua_State *L, ml_op *o) {

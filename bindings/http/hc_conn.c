@@ -197,9 +197,8 @@ static int pin_it(lua_State *L) { /* (conn) */
 /* Collected in the middle of an exchange: whoever counts the connections is told by the job, for
 ** which it lives on a little. */
 static bool tell_first(lua_State *L, ml_hcconn *c) {
-  if (!(c->flags & ML_CC_BUSY) || c->fail != ML_CF_NONE || ml__engine(L)->closing ||
-      c->s->loop->closed)
-    return false;
+  if (!(c->flags & ML_CC_BUSY) || ml__engine(L)->closing || c->s->loop->closed) return false;
+  if (c->fail != ML_CF_NONE && ml__list_empty(&c->done.link)) return false; /* has been told */
   ml__hcconn_fail(c, ML_CF_CLOSED, NULL);
   lua_pushcfunction(L, pin_it);
   lua_pushvalue(L, 1);

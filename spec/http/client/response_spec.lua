@@ -249,6 +249,20 @@ describe("ClientResponse", function()
     end)
   end)
 
+  it("gives its place back when it is malformed and nobody looks", function()
+    for _, early in ipairs { true, false } do
+      peer.raw(function(_, writer)
+        writer:write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz")
+        await(asyncio.sleep(0.05))
+      end, { limit = 1, timeout = 1 }, function(session, url)
+        for _ = 1, 3 do
+          assert.equal(200, await(session:get(url "/")).status)
+          if early then collectgarbage() end
+        end
+      end)
+    end
+  end)
+
   it("is no trouble when nobody closes it", function()
     peer.serve({ web.get("/", function() return web.Response { text = ("x"):rep(300000) } end) },
       { limit = 2 }, function(session, url)

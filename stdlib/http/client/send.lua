@@ -42,6 +42,8 @@ local function traced(req, x)
   })
 end
 
+local of_exchanges = { http.BadResponse, http.Disconnected, http.PayloadError, http.TimeoutError }
+
 local function write(req, x)
   if req.expect then
     local ok, continued = pcall(await, require("asyncio").wait_for(x:continued(), CONTINUE_TIMEOUT))
@@ -71,8 +73,8 @@ local write_body = async(function(req, x)
   if req.finished then close_payload(req) end
   if ok then return end
   if isinstance(err, core.CancelledError) then error(err, 0) end
-  -- the server has gone, maybe after an early answer: who waits for that gets to know
-  if isinstance(err, core.OSError) and x:connection():is_closing() then return end
+  -- the exchange has failed, maybe after an early answer: who waits for that gets to know
+  if isinstance(err, of_exchanges) or x:connection():is_closing() then return end
   req.failure = err
   x:abort()
 end, "ClientSession.write_body")
