@@ -278,6 +278,12 @@ static double next_real(ml_evloop *l) {
   return ms > 0 ? ms : 0;
 }
 
+/* Is there anything to wait for? */
+static bool pending(ml_evloop *l) {
+  return (timers_run(l) && l->ntimers > l->nweak) || frames_wait(l) || l->holds > 0 ||
+         uv_busy(l) || soft_alive(l);
+}
+
 /* Waits for the next thing to do. False: there is none and never will be. */
 static bool poll(ml_evloop *l, bool nowait) {
   bool busy = uv_busy(l) || l->soft > 0;
@@ -289,6 +295,7 @@ static bool poll(ml_evloop *l, bool nowait) {
     if (nowait && l->clock == ML_CLOCK_VIRTUAL) jump_in_step(l);
     return true;
   }
+  if (!pending(l)) return false;
   if (l->clock == ML_CLOCK_VIRTUAL && next_virtual(l, &next)) {
     if (busy || l->holds > 0) {
       bool slow, must;
@@ -306,10 +313,7 @@ static bool poll(ml_evloop *l, bool nowait) {
     if (next > l->vnow) l->vnow = next;
     return true;
   }
-  if (timers_run(l) || frames_wait(l))
-    ms = next_real(l);
-  else if (!uv_busy(l) && l->holds == 0 && !soft_alive(l))
-    return false;
+  if (timers_run(l) || frames_wait(l)) ms = next_real(l);
   if (ml__loop_uv(l) == NULL) return false;
   if (l->engine->sigints > 0) return true;
   poll_uv(l, ms);

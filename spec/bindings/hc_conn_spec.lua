@@ -154,16 +154,18 @@ describe("a connection to a server", function()
       local asyncio = require "asyncio"
       local core = require "http.client.core"
       local a, b = require("socket").socketpair()
-      local server = asyncio.run(async(function()
+      kept = { b }
+      await(asyncio.create_task(function()
         local reader, writer = await(asyncio.open_connection(nil, nil, { sock = a }))
         local conn = core.connection(reader, writer, core.settings())
+        kept[2] = conn
         print(conn)
-        kept = { conn, b }
-        return conn
       end))
-    ]] }, { timeout = 10 })
+      print "end"
+    ]] }, { timeout = 10 }) -- less than keepalive_timeout
     assert.equal(0, status)
-    assert.match("idle", out)
+    assert.match("^<http.client.Connection idle", out)
+    assert.match("end\n$", out)
   end)
 
   it("tells on_free when an exchange ends that nobody waits for", function()
