@@ -124,7 +124,8 @@ static void response_cancel(ml_op *o) {
   ml_hcconn *c = op->c;
   if (c->waiting != op) return;
   c->waiting = NULL;
-  if ((c->flags & ML_CC_COMPLETE) || c->fail != ML_CF_NONE) ml__hcconn_done(c);
+  if ((c->flags & ML_CC_COMPLETE) || (c->fail != ML_CF_NONE && c->fail != ML_CF_CLOSED))
+    ml__hcconn_done(c);
 }
 
 static int response_wake(lua_State *L, ml_op *o) {
@@ -269,7 +270,8 @@ static void read_cancel(ml_op *o) {
   ml_hcconn *c = op->c;
   if (c->reading != op) return;
   c->reading = NULL;
-  if ((c->flags & ML_CC_COMPLETE) || c->fail != ML_CF_NONE) ml__hcconn_done(c);
+  if ((c->flags & ML_CC_COMPLETE) || (c->fail != ML_CF_NONE && c->fail != ML_CF_CLOSED))
+    ml__hcconn_done(c);
 }
 
 static int read_wake(lua_State *L, ml_op *o) {

@@ -135,7 +135,7 @@ local function request(session, base)
   end
   local url = base .. id
   local resp = method == "GET" and opts == nil and await(session:get(url)) or await(session:request(method, url, opts))
-  local closing <close> = random(5) > 1 and resp or nil -- else the collector's
+  local _closing <close> = random(5) > 1 and resp or nil -- else the collector's
   if resp.status == 200 or resp.status == 404 or resp.status == 500 then check(resp, id) end
   local body = pick(reads)(resp)
   if body and resp.status == 200 and method ~= "HEAD" and body ~= "" then check_body(id, body) end
