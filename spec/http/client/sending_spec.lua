@@ -465,6 +465,29 @@ describe("credentials", function()
     end)
   end)
 
+  it("may be a middleware, as in aiohttp", function()
+    if not pcall(require, "asyncio.digest") then return end
+    local page = lighttpd()
+    asyncio.run(function()
+      local session <close> = http.ClientSession { middlewares = { http.DigestAuthMiddleware("user", "secret") } }
+      for _ = 1, 2 do
+        local resp <close> = await(session:get(page "sha"))
+        assert.same({ 200, "sha" }, { resp.status, await(resp:text()) })
+      end
+      local basic <close> = await(session:get(page "basic"))
+      assert.equal(401, basic.status)
+    end)
+    peer.raw(function(request)
+      assert.is_nil(request.headers.authorization)
+      return 'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm="r", nonce="n"\r\nContent-Length: 0\r\n\r\n'
+    end, nil, function(_, target, log)
+      peer.raw(function() return ("HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n"):format(target "/x") end, { middlewares = { http.DigestAuth("u", "p") } }, function(session, url)
+        local resp <close> = await(session:get(url "/"))
+        assert.same({ 401, 1 }, { resp.status, #log })
+      end)
+    end)
+  end)
+
   it("are given up when they are refused", function()
     if not pcall(require, "asyncio.digest") then return end
     local n = 0

@@ -216,6 +216,31 @@ function DigestAuth:informed(url, value)
   space.nonce, space.nc, space.cnonce = nonce, 0, nil
 end
 
+--- As a middleware, which aiohttp has it as: `middlewares = { auth }`. Awaits by itself.
+---@param request http.client.Request
+---@param handler fun(request: http.client.Request): any
+---@return http.ClientResponse
+function DigestAuth:__call(request, handler)
+  local from = request.history[1]
+  if from and not require("http.client.redirects").trusts(from.url, request.url) then
+    return await(handler(request)) -- a redirect led to others: they get no answers
+  end
+  local payload = request.payload
+  local body = type(request.body) == "string" and request.body or nil
+  for attempt = 1, 3 do
+    local sent = self:authorize(request.method, request.url, body, payload)
+    request.headers["Authorization"] = sent
+    local resp = await(handler(request))
+    local info = resp.headers["Authentication-Info"]
+    if info then self:informed(request.url, info) end
+    if attempt == 3 or resp.status ~= 401 or payload and not payload.replayable
+      or not self:challenged(request.url, resp.headers:getall("WWW-Authenticate"), sent) then
+      return resp
+    end
+    resp:release()
+  end
+end
+
 --- User and password. Raises TypeError, ValueError; RuntimeError in a build without OpenSSL.
 ---@param login string
 ---@param password? string ""

@@ -19,7 +19,8 @@ function M.check(list, what)
     misuse.blame(core.TypeError, what .. ": a list of functions was expected, got " .. misuse.describe(list))
   end
   for i, f in ipairs(list) do
-    if type(f) ~= "function" and not core.iscoroutinefunction(f) then
+    local mt = type(f) == "table" and getmetatable(f)
+    if type(f) ~= "function" and not core.iscoroutinefunction(f) and not (type(mt) == "table" and mt.__call) then
       misuse.blame(core.TypeError, ("%s[%d]: a function was expected, got %s"):format(what, i, misuse.describe(f)))
     end
   end
