@@ -26,6 +26,17 @@ static int f_process_time(lua_State *L) { return push_clock(L, CLOCK_PROCESS_CPU
 static int f_process_time_ns(lua_State *L) { return push_clock(L, CLOCK_PROCESS_CPUTIME_ID, true); }
 static int f_thread_time(lua_State *L) { return push_clock(L, CLOCK_THREAD_CPUTIME_ID, false); }
 
+/* In debug mode: a task that sleeps here lets nobody else run. */
+static void warn_of_blocking(lua_State *L, double s) {
+  const ml_engine *e = ml__engine(L);
+  if (e->task == NULL || !e->task->fut.loop->debug) return;
+  luaL_where(L, 1);
+  lua_pushfstring(L, "%stime.sleep(%f) blocks the loop: await asyncio.sleep(%f)",
+                  lua_tostring(L, -1), s, s);
+  ml__log(ml__engine(L), "warning: %s", lua_tostring(L, -1));
+  lua_pop(L, 2);
+}
+
 /* sleep(seconds): blocks; a signal does not cut it short. */
 static int f_sleep(lua_State *L) {
   double s;
@@ -37,6 +48,7 @@ static int f_sleep(lua_State *L) {
   if (isnan(s)) return ml__misuse(L, "ValueError", "sleep: the length is not a number (NaN)");
   if (s < 0) return ml__misuse(L, "ValueError", "sleep length must be non-negative");
   if (s > 1e9) return ml__misuse(L, "ValueError", "sleep: the length is out of range");
+  warn_of_blocking(L, s);
   t.tv_sec = (time_t)s;
   t.tv_nsec = (long)((s - (double)t.tv_sec) * 1e9);
   while (nanosleep(&t, &t) != 0 && errno == EINTR) {}

@@ -269,6 +269,62 @@ static int core_isawaitable(lua_State *L) {
   return 1;
 }
 
+/* ---- what a coroutine is not: its result ---- */
+
+/* Raises what Lua says of a value that cannot do that, and why it may be one. */
+static int not_awaited(lua_State *L, int idx, const char *doing) {
+  const ml_object *o = ml__toobject(L, idx);
+  const ml_codeinfo *i = NULL;
+  const char *name = NULL;
+  if (o != NULL && o->type == ML_T_COROUTINE) i = ((const ml_coroutine *)o)->info;
+  if (i != NULL) name = i->name;
+  if (o != NULL && o->type == ML_T_OP) name = ((const ml_op *)o)->cls->name;
+  return luaL_error(L, "attempt to %s a coroutine value: forgot to await %s()?", doing,
+                    name != NULL ? name : "it");
+}
+
+/* coroutine.key; upvalue 1: the methods */
+static int co_index(lua_State *L) {
+  lua_settop(L, 2);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (lua_type(L, 2) == LUA_TSTRING && strncmp(lua_tostring(L, 2), "__", 2) == 0) return 1;
+  return not_awaited(L, 1, "index");
+}
+
+static int co_newindex(lua_State *L) { return not_awaited(L, 1, "index"); }
+
+/* An operator; upvalue 1: what it does */
+static int co_operator(lua_State *L) {
+  return not_awaited(L, ml__toobject(L, 1) != NULL ? 1 : 2, lua_tostring(L, lua_upvalueindex(1)));
+}
+
+/* The metatable is on top, the methods below it. */
+static void open_hints(lua_State *L) {
+  static const char *const operators[][2] = {{"__add", "perform arithmetic on"},
+                                             {"__sub", "perform arithmetic on"},
+                                             {"__mul", "perform arithmetic on"},
+                                             {"__div", "perform arithmetic on"},
+                                             {"__mod", "perform arithmetic on"},
+                                             {"__pow", "perform arithmetic on"},
+                                             {"__unm", "perform arithmetic on"},
+                                             {"__idiv", "perform arithmetic on"},
+                                             {"__concat", "concatenate"},
+                                             {"__len", "get length of"},
+                                             {"__lt", "compare"},
+                                             {"__le", "compare"}};
+  for (size_t i = 0; i < sizeof operators / sizeof operators[0]; i++) {
+    lua_pushstring(L, operators[i][1]);
+    lua_pushcclosure(L, co_operator, 1);
+    lua_setfield(L, -2, operators[i][0]);
+  }
+  lua_pushvalue(L, -2);
+  lua_pushcclosure(L, co_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pushcfunction(L, co_newindex);
+  lua_setfield(L, -2, "__newindex");
+}
+
 void ml__open_coroutines(lua_State *L) {
   static const luaL_Reg methods[] = {{"close", co_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", co_tostring}, {NULL, NULL}};
@@ -281,6 +337,9 @@ void ml__open_coroutines(lua_State *L) {
                                  {"isawaitable", core_isawaitable},
                                  {NULL, NULL}};
   ml__newtype(L, ML_T_COROUTINE, "coroutine", methods, meta);
+  ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE);
+  open_hints(L);
+  lua_pop(L, 1);
   lua_pop(L, 1);
   ml__engine(L)->typenames[ML_T_OP] = "coroutine";
   luaL_setfuncs(L, fns, 0);

@@ -240,8 +240,10 @@ static int core_gather(lua_State *L) {
     bool coroutine = o != NULL && ml__iscoroutine(o);
     if (coroutine && o->state != ML_CO_NEW && !ml__isshared(o)) find_repeated(L, list, children, i);
     if (o == NULL && !ml__isawaitable(L, -1))
-      ml__misuse(L, "TypeError", "gather: argument %d: an awaitable was expected, got %s", i,
-                 luaL_typename(L, -1));
+      ml__misuse(L, "TypeError",
+                 "gather: argument %d: an awaitable was expected, got %s (calls of async functions "
+                 "give them: gather(f(1), f(2)))",
+                 i, luaL_typename(L, -1));
     if (ml__isfuture(o) && (loop == NULL || ((ml_future *)o)->loop == loop))
       f = (ml_future *)o;
     else if (coroutine && o->state == ML_CO_NEW) {

@@ -295,6 +295,43 @@ static bool can_be_reloaded(lua_State *L) {
   return !lua_iscfunction(L, 5) && (data[0] != ':' || strcmp(data, ":preload:") == 0);
 }
 
+/* How many letters are wrong, missing, too many or changed about; more than most: most + 1. */
+static int distance(const char *a, const char *b, int most) {
+  enum { MAX = 40 };
+  int row[3][MAX + 1], na = (int)strlen(a), nb = (int)strlen(b);
+  if (na > MAX || nb > MAX || abs(na - nb) > most) return most + 1;
+  for (int j = 0; j <= nb; j++) row[0][j] = j;
+  for (int i = 1; i <= na; i++) {
+    int *now = row[i % 3], *last = row[(i + 2) % 3], *before = row[(i + 1) % 3];
+    now[0] = i;
+    for (int j = 1; j <= nb; j++) {
+      int d = last[j - 1] + (a[i - 1] != b[j - 1]);
+      if (last[j] + 1 < d) d = last[j] + 1;
+      if (now[j - 1] + 1 < d) d = now[j - 1] + 1;
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < d)
+        d = before[j - 2] + 1;
+      now[j] = d;
+    }
+  }
+  return row[na % 3][nb];
+}
+
+/* Adds the engine's module with the nearest name to the message on top, if there is one. */
+static void add_near_names(lua_State *L, const char *name) {
+  int most = (int)strlen(name) / 3, best = most > 2 ? 2 : most;
+  const char *near = NULL;
+  if (best == 0 || lua_type(L, -1) != LUA_TSTRING) return;
+  for (const ml_source *s = ml__stdlib; s->name != NULL; s++) {
+    int d = distance(name, s->name, best);
+    if (d > best || (near != NULL && d == best)) continue;
+    best = d;
+    near = s->name;
+  }
+  if (near == NULL) return;
+  lua_pushfstring(L, "%s\n\tdid you mean '%s'?", lua_tostring(L, -1), near);
+  lua_replace(L, -2);
+}
+
 static int ml_require(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   ml_engine *e = ml__engine(L);
@@ -324,7 +361,10 @@ static int ml_require(lua_State *L) {
   }
   lua_settop(L, 2);
   ml__push_searchers(L, lua_upvalueindex(1));
-  if (!ml__find_loader(L, name)) return lua_error(L);
+  if (!ml__find_loader(L, name)) {
+    add_near_names(L, name);
+    return lua_error(L);
+  }
   lua_settop(L, 4); /* 3 loader, 4 data */
   if (e->task != NULL) {
     ml_future *f = ml__future_new(L, e->task->fut.loop);

@@ -11,11 +11,13 @@
 
 #include <uv.h>
 
+#include "errors.h"
 #include "moonloop.h"
 
 #define SIGPIPE_STATUS (128 + SIGPIPE)
 
-static ml_engine *engine; /* for signal and exit handlers */
+static ml_engine *engine;        /* for signal and exit handlers */
+static const char *command_line; /* what -e was given */
 
 static const char usage[] =
     "Usage: moonloop [options] [script.lua [args...]]\n"
@@ -125,8 +127,7 @@ static void print_error(const ml_error *err) {
     fprintf(stderr, "moonloop: not enough memory\n");
     return;
   }
-  fprintf(stderr, "moonloop: %s\n", err->message);
-  if (err->traceback[0] != '\0') fprintf(stderr, "%s\n", err->traceback);
+  cli_print_error(stderr, err->message, err->traceback, command_line);
 }
 
 /* The exit status for a failed call; tells the error unless it is silent. */
@@ -355,7 +356,7 @@ int main(int argc, char **argv) {
       if ((rc = read_profile(&allowed, &c, a + 10)) != 0) return rc;
     } else if (strcmp(a, "-e") == 0) {
       if (++i >= argc) return misuse("-e needs CODE", NULL);
-      code = argv[i++];
+      command_line = code = argv[i++];
       break;
     } else if (strcmp(a, "-m") == 0) {
       if (++i >= argc) return misuse("-m needs a MODULE", NULL);

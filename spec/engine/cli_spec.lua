@@ -170,7 +170,7 @@ describe("the exit status", function()
     assert.equal(0, (status "return 5"))
     local s, err = status "error('spam')"
     assert.equal(1, s)
-    assert.is_truthy(err:find("^moonloop: %(command line%):1: spam\nstack traceback:\n"), err)
+    assert.is_truthy(err:find("^moonloop: %(command line%):1: spam\n  1 | error%('spam'%)\nstack traceback:\n"), err)
   end)
 
   it("is 1 when tasks are left that can never wake", function()

@@ -1,0 +1,183 @@
+/* How the command shows an error that nothing handled: see errors.h.
+**
+** Lua's errors have a line and no column. Where the message names a variable, a field or a
+** token, and the line has it once, that is what the caret points at; otherwise there is none.
+*/
+#include "errors.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINE_MAX_SHOWN 500
+
+typedef struct style {
+  const char *error, *strong, *faint, *mark, *end;
+} style;
+
+static style choose(FILE *out) {
+  static const style none = {"", "", "", "", ""},
+                     colours = {"\33[1;31m", "\33[1m", "\33[2m", "\33[1;31m", "\33[0m"};
+  const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+  bool plain = (no != NULL && no[0] != '\0') || term == NULL || strcmp(term, "dumb") == 0;
+  return plain || !isatty(fileno(out)) ? none : colours;
+}
+
+typedef struct place {
+  char file[512];
+  long line;
+} place;
+
+/* "FILE:LINE:" at the beginning of s? */
+static bool read_place(const char *s, place *p) {
+  const char *colon = s;
+  char *end;
+  while ((colon = strchr(colon, ':')) != NULL && memchr(s, '\n', (size_t)(colon - s)) == NULL) {
+    p->line = strtol(colon + 1, &end, 10);
+    if (end > colon + 1 && *end == ':' && (size_t)(colon - s) < sizeof p->file) {
+      memcpy(p->file, s, (size_t)(colon - s));
+      p->file[colon - s] = '\0';
+      return true;
+    }
+    colon++;
+  }
+  return false;
+}
+
+/* Where the error was raised: what the message says, behind its class, or the first place of the
+** traceback. */
+static bool find_place(const char *message, const char *traceback, place *p) {
+  const char *s = message;
+  while (isalnum((unsigned char)*s) || *s == '_') s++;
+  if (s > message && s[0] == ':' && s[1] == ' ' && read_place(s + 2, p)) return true;
+  if (read_place(message, p)) return true;
+  for (s = strstr(traceback, "\n\t"); s != NULL; s = strstr(s + 2, "\n\t"))
+    if (strncmp(s + 2, "[C]", 3) != 0) return read_place(s + 2, p);
+  return false;
+}
+
+/* Reads line number n of f, without its end. */
+static bool line_of_file(FILE *f, long n, char *buf, size_t size) {
+  long at = 1;
+  size_t len = 0;
+  int c;
+  while (at < n && (c = getc(f)) != EOF) at += c == '\n';
+  if (at < n) return false;
+  while ((c = getc(f)) != EOF && c != '\n') {
+    if (len + 1 == size || (iscntrl(c) && c != '\t' && c != '\r')) return false;
+    buf[len++] = (char)c;
+  }
+  while (len > 0 && isspace((unsigned char)buf[len - 1])) len--;
+  buf[len] = '\0';
+  return len > 0;
+}
+
+static bool read_line(const place *p, const char *code, char *buf, size_t size) {
+  FILE *f;
+  bool ok;
+  if (strcmp(p->file, "(command line)") == 0)
+    f = code != NULL && *code != '\0' ? fmemopen((void *)(uintptr_t)code, strlen(code), "r") : NULL;
+  else
+    f = fopen(p->file, "r");
+  if (f == NULL) return false;
+  ok = line_of_file(f, p->line, buf, size);
+  fclose(f);
+  return ok;
+}
+
+static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
+
+/* The one place of the word in the line, or -1. after: the byte that must stand before it, or 0;
+** before: those of which one must stand behind it, or NULL. */
+static long only_place(const char *line, const char *word, size_t n, char after,
+                       const char *before) {
+  long found = -1;
+  bool whole = in_word(word[0]);
+  for (const char *s = line; (s = strstr(s, word)) != NULL; s++) {
+    if (whole && ((s > line && in_word(s[-1])) || in_word(s[n]))) continue;
+    if (after != 0 && (s == line || s[-1] != after)) continue;
+    if (before != NULL && (s[n] == '\0' || strchr(before, s[n]) == NULL)) continue;
+    if (found >= 0) return -1;
+    found = s - line;
+  }
+  return found;
+}
+
+/* What stands behind a value with which that is attempted. */
+static const char *behind(const char *message) {
+  if (strstr(message, "attempt to call") != NULL) return "({\"'";
+  if (strstr(message, "attempt to index") != NULL) return ".[:";
+  return NULL;
+}
+
+/* What the message is about, as it stands in the line: its place, or -1. */
+static long find_mark(const char *message, const char *line, size_t *width) {
+  static const struct {
+    const char *before;
+    char after;
+  } forms[] = {{"(local '", 0},    {"(global '", 0}, {"(upvalue '", 0}, {"(field '", '.'},
+               {"(method '", ':'}, {"(field '", 0},  {"near '", 0},     {"(constant '", 0}};
+  char word[128];
+  for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+    const char *s = strstr(message, forms[i].before), *end;
+    long at;
+    if (s == NULL) continue;
+    s += strlen(forms[i].before);
+    end = strchr(s, '\'');
+    if (end == NULL || end == s || (size_t)(end - s) >= sizeof word) continue;
+    memcpy(word, s, (size_t)(end - s));
+    word[end - s] = '\0';
+    at = only_place(line, word, (size_t)(end - s), forms[i].after, NULL);
+    if (at < 0 && behind(message) != NULL)
+      at = only_place(line, word, (size_t)(end - s), forms[i].after, behind(message));
+    if (at < 0) continue;
+    *width = (size_t)(end - s);
+    return at;
+  }
+  return -1;
+}
+
+static void show_line(FILE *out, const style *st, const char *message, const place *p,
+                      const char *line) {
+  size_t width = 0;
+  long mark = find_mark(message, line, &width);
+  int gutter = snprintf(NULL, 0, "%ld", p->line);
+  fprintf(out, "%s  %ld |%s %s\n", st->faint, p->line, st->end, line);
+  if (mark < 0) return;
+  fprintf(out, "%s  %*s |%s ", st->faint, gutter, "", st->end);
+  for (long i = 0; i < mark; i++)
+    if (((unsigned char)line[i] & 0xC0) != 0x80) putc(line[i] == '\t' ? '\t' : ' ', out);
+  fputs(st->mark, out);
+  while (width-- > 0) putc('^', out);
+  fprintf(out, "%s\n", st->end);
+}
+
+/* What may have been meant, or NULL. */
+static const char *hint(const char *message) {
+  if (strstr(message, "attempt to call a coroutine value") != NULL)
+    return "a coroutine is awaited, not called: await f()";
+  if (strstr(message, "attempt to call a nil value (global 'asyncio')") != NULL ||
+      strstr(message, "attempt to index a nil value (global 'asyncio')") != NULL)
+    return "local asyncio = require \"asyncio\"";
+  return NULL;
+}
+
+void cli_print_error(FILE *out, const char *message, const char *traceback, const char *code) {
+  style st = choose(out);
+  char line[LINE_MAX_SHOWN];
+  const char *nl = strchr(message, '\n'), *what = hint(message);
+  size_t first = nl != NULL ? (size_t)(nl - message) : strlen(message);
+  bool told = nl != NULL && strncmp(nl, "\n    ", 5) == 0; /* a syntax error has its line with it */
+  place p;
+  fprintf(out, "%smoonloop:%s %s%.*s%s%s\n", st.error, st.end, st.strong, (int)first, message,
+          st.end, told ? "" : message + first);
+  if (find_place(message, traceback, &p)) {
+    if (told) snprintf(line, sizeof line, "%s", nl + 5);
+    if (told || read_line(&p, code, line, sizeof line)) show_line(out, &st, message, &p, line);
+  }
+  if (what != NULL) fprintf(out, "hint: %s\n", what);
+  if (traceback[0] != '\0') fprintf(out, "%s%s%s\n", st.faint, traceback, st.end);
+}
