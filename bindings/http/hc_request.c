@@ -115,12 +115,13 @@ static const char *put_framing(lua_State *L, ml_http *h, const ml_htold *t, uint
 }
 
 static void check_free(lua_State *L, const ml_hcconn *c) {
-  if (ml__hcconn_free(c) && c->s->loop == ml__engine(L)->running) return;
-  ml__misuse(L, "RuntimeError", "request(): %s",
-             !ml__hcconn_free(c)
-                 ? (c->flags & ML_CC_BUSY ? "another request is under way on the connection"
-                                          : "the connection is closed")
-                 : "the connection belongs to a different loop");
+  const ml_evloop *running = ml__engine(L)->running;
+  if (!ml__hcconn_free(c))
+    ml__misuse(L, "RuntimeError", "request(): %s",
+               (c->flags & ML_CC_BUSY) ? "another request is under way on the connection"
+                                       : "the connection is closed");
+  if (running != NULL && running != c->s->loop)
+    ml__misuse(L, "RuntimeError", "request(): the connection belongs to a different loop");
 }
 
 /* Pushes the new current exchange of the connection at 1. */

@@ -231,6 +231,25 @@ describe("a request", function()
     end)
   end)
 
+  it("can be made by a main chunk", function()
+    local status, out = helper.cli { "-e", [[
+      local asyncio = require "asyncio"
+      local core = require "http.client.core"
+      local server <close> = await(asyncio.start_server(function(reader, writer)
+        await(reader:readuntil("\r\n\r\n"))
+        writer:write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        await(reader:read())
+        writer:close()
+      end, "127.0.0.1", 0))
+      local reader, writer = await(asyncio.open_connection("127.0.0.1", select(2, server.sockets[1]:getsockname())))
+      local conn <close> = core.connection(reader, writer, core.settings())
+      local x = conn:request("GET", "/")
+      print(await(x:response()), await(x:read()))
+    ]] }
+    assert.equal(0, status)
+    assert.equal("200\thi\n", out)
+  end)
+
   it("belongs to the loop of its connection", function()
     local conn
     hc.answers({ hc.ok, open = true }, function(peer)
