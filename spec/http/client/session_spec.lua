@@ -126,6 +126,37 @@ describe("ClientSession", function()
     end)
   end)
 
+  it("keeps what a URL means, and no more than it may", function()
+    local session <close> = http.ClientSession()
+    local first = session:_entry("GET", "http://h/first")
+    assert.equal(first, session:_entry("POST", "http://h/first"))
+    for i = 1, 3000 do session:_entry("GET", "http://h/" .. i) end
+    local n = 0
+    for _, list in ipairs { session._urls, session._old_urls } do
+      for _ in pairs(list) do n = n + 1 end
+    end
+    assert(n <= 1024, n)
+    local function place(opts) return require("http.client.request").make(session, "GET", "https://h/", opts).entry.place end
+    assert.equal(place { ssl = false }, place { ssl = false })
+    assert.equal(place { proxy = "http://p:1" }, place { proxy = "http://p:1" })
+    assert(place { ssl = false }.key ~= place {}.key)
+    assert(place { proxy = "http://p:1" }.key ~= place { proxy = "http://p:2" }.key)
+    assert(place { proxy = false }.key == place {}.key)
+    peer.raw(function() return answer(200, {}, "") end, nil, function(own, url)
+      for i = 1, 5 do
+        local resp <close> = await(own:post(url "/", { data = http.FormData { name = tostring(i) }, headers = nil }))
+        await(resp:read())
+        local form = http.FormData()
+        form:add_field("file", "content", { filename = "x.txt" })
+        local posted <close> = await(own:post(url "/", { data = form }))
+        await(posted:read())
+      end
+      local kinds = 0
+      for _ in pairs(own:_entry("POST", url "/").typed or {}) do kinds = kinds + 1 end
+      assert(kinds <= 1, kinds)
+    end)
+  end)
+
   it("takes its URLs relative to base_url", function()
     asyncio.run(async(function()
       local server <close> = await(asyncio.start_server(async(function(reader, writer)

@@ -308,6 +308,9 @@ end
 
 -- ---- requests ----
 
+--- How many URLs with options of their own a session remembers.
+local MAX_SPECIAL <const> = 512
+
 local OPTIONS = {
   "params", "data", "json", "cookies", "headers", "skip_auto_headers", "auth", "allow_redirects", "max_redirects",
   "compress", "chunked", "expect100", "raise_for_status", "read_until_eof", "proxy", "proxy_auth", "proxy_headers",
@@ -379,6 +382,34 @@ end
 ---@field history http.ClientResponse[]
 ---@field traces http.client.Traces?
 
+-- Of a URL with options of its own. Those with `ssl` and a proxy's URL alone are remembered.
+local function special_entry(session, method, url, opts, upgrade)
+  local proxy = opts.proxy
+  if type(url) ~= "string" or upgrade or opts.proxy_auth ~= nil or opts.proxy_headers ~= nil
+    or opts.server_hostname ~= nil or opts.ssl ~= opts.ssl or proxy ~= nil and proxy ~= false and type(proxy) ~= "string"
+  then
+    return M.entry(session, method, url, opts, upgrade)
+  end
+  local known, ssl = session._special, opts.ssl
+  if not known or known.n >= MAX_SPECIAL then
+    known = { n = 0, of = {} }
+    rawset(session, "_special", known)
+  end
+  if ssl == nil then ssl = "" end
+  local list = known.of[ssl]
+  if not list then
+    list = {}
+    known.of[ssl] = list
+  end
+  local key = proxy == nil and url or tostring(proxy) .. "\n" .. url
+  local entry = list[key]
+  if not entry then
+    entry = M.entry(session, method, url, opts)
+    list[key], known.n = entry, known.n + 1
+  end
+  return entry
+end
+
 --- A request that has been checked. Raises TypeError, ValueError, InvalidURL.
 ---@param session http.ClientSession
 ---@param method string in capitals
@@ -403,7 +434,7 @@ function M.make(session, method, url, opts, upgrade)
     end
     url = extended
   end
-  entry = special and M.entry(session, method, url, opts, upgrade) or session:_entry(method, url)
+  entry = special and special_entry(session, method, url, opts, upgrade) or session:_entry(method, url)
   local auth = opts.auth
   if auth ~= nil then
     if not require("http.client.auth").is(auth) then
@@ -453,8 +484,15 @@ local function with(lines, name, value)
 end
 M.with = with
 
+-- Those that are kept: others may have a boundary in them, and be as many as there are requests.
+local kept_types = {
+  ["application/json"] = true, ["application/x-www-form-urlencoded"] = true, ["text/plain; charset=utf-8"] = true,
+  ["application/octet-stream"] = true,
+}
+
 -- Content-Type, for a request whose other headers are the session's.
 local function typed(entry, lines, kind)
+  if not kept_types[kind] then return with(lines, "Content-Type", kind) end
   local cache = entry.typed
   if not cache then
     cache = {}
@@ -463,7 +501,7 @@ local function typed(entry, lines, kind)
   local all = cache[kind]
   if not all then
     all = with(lines, "Content-Type", kind)
-    if #kind < 64 then cache[kind] = all end
+    cache[kind] = all
   end
   return all
 end
