@@ -4,7 +4,7 @@
 --   moonloop soak.lua [REQUESTS [h1|h2]]     web.Application is asked by h2load: its memory; a million, h1
 --   moonloop soak.lua [REQUESTS] client      a session asks it, and is cancelled, times out, leaves bodies unread,
 --                                            loses its connections: the client's memory (from the fifth part on: by
---                                            then its caches are full), its descriptors
+--                                            then its caches are full), its descriptors; client-h2: by HTTP/2
 local asyncio = require "asyncio"
 local bench = dofile((arg[0]:match("^(.*)/") or ".") .. "/bench.lua")
 local fs = require "fs"
@@ -92,7 +92,7 @@ local function soak_client(port)
   local before = descriptors()
   local first
   do
-    local session <close> = http.ClientSession { connector = http.TCPConnector { limit = 40 } }
+    local session <close> = http.ClientSession { connector = http.TCPConnector { limit = 40, http2 = how == "client-h2" and "prior" } }
     for part = 1, PARTS do
       ask(session, url, requests // PARTS)
       collectgarbage()
@@ -121,7 +121,7 @@ asyncio.run(async(function()
   local server <close> = servers.engine { here .. "/http.lua", port }
   servers.wait_for(port)
   local first, last
-  if how == "client" then
+  if how == "client" or how == "client-h2" then
     first, last = soak_client(port)
   else
     first, last = soak_server(port, server.pid)
