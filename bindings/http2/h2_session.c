@@ -354,6 +354,18 @@ void ml__h2_reset(ml_h2stream *x, uint32_t error) {
 
 /* ---- making ---- */
 
+/* nghttp2 has it since 1.57, and distributions in older ones that they have mended. */
+__attribute__((weak)) void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *opt,
+                                                                      uint64_t burst,
+                                                                      uint64_t rate);
+
+/* Resets are paid for, see h2_guard.c: nghttp2's own limit of 33 a second would end connections
+** that do much work, and give up as much of it as people do. */
+static void trust_guard(nghttp2_option *opt) {
+  if (nghttp2_option_set_stream_reset_rate_limit != NULL)
+    nghttp2_option_set_stream_reset_rate_limit(opt, UINT32_MAX, UINT32_MAX);
+}
+
 static int make_session(ml_http2 *h) {
   nghttp2_mem mem = {h, mem_alloc, mem_free, mem_calloc, mem_realloc};
   nghttp2_session_callbacks *cb = NULL;
@@ -371,6 +383,7 @@ static int make_session(ml_http2 *h) {
     ml__h2_send_callbacks(cb);
     nghttp2_option_set_no_auto_window_update(opt, 1);
     nghttp2_option_set_no_closed_streams(opt, 1);
+    trust_guard(opt);
     rc = h->role->client ? nghttp2_session_client_new3(&h->session, cb, h, opt, &mem)
                          : nghttp2_session_server_new3(&h->session, cb, h, opt, &mem);
   }

@@ -92,7 +92,8 @@ local function soak_client(port)
   local before = descriptors()
   local first
   do
-    local session <close> = http.ClientSession { connector = http.TCPConnector { limit = 40, http2 = how == "client-h2" and "prior" } }
+    local connector = http.TCPConnector { limit = 40, http2 = how == "client-h2" and "prior" }
+    local session <close> = http.ClientSession { connector = connector }
     for part = 1, PARTS do
       ask(session, url, requests // PARTS)
       collectgarbage()

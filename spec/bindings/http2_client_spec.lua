@@ -765,6 +765,18 @@ describe("who gives up a request of HTTP/2", function()
     end)
   end)
 
+  it("may do so again and again, if some are answered", function()
+    with_server(function(conn)
+      for _ = 1, 1200 do
+        local gone = conn:request("POST", "/echo", HOST, 5)
+        local xs = { conn:request("GET", "/", HOST), conn:request("GET", "/", HOST), conn:request("GET", "/", HOST) }
+        for _, x in ipairs(xs) do assert.equal(200, await(x:response())) end
+        gone:abort()
+      end
+      assert.is_false(conn:is_closing())
+    end)
+  end)
+
   it("is told of if nobody knows of its end: a response that was dropped", function()
     with_peer(function(peer)
       for _ = 1, 3 do peer:head(peer:asked(), 200) end
