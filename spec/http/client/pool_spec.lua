@@ -144,4 +144,22 @@ describe("a pool", function()
       assert.is_true(n <= 1)
     end)
   end)
+
+  it("holds up no script that forgets to close its session", function()
+    local path = helper.tmpfile([[
+      local http = require "http"
+      local context = require("ssl").create_default_context { cafile = arg[2] }
+      for _, http2 in ipairs { true, false } do
+        local session = http.ClientSession { connector = http.TCPConnector { ssl = context, http2 = http2 } }
+        local resp = await(session:get(arg[1]))
+        print(resp.version, await(resp:text()))
+      end]], ".lua")
+    serve(nil, 0, function(url)
+      local proc = await(asyncio.create_subprocess_exec(helper.moonloop, path, url, certs.path("root.pem"), {
+        stdout = asyncio.subprocess.PIPE, stderr = asyncio.subprocess.DEVNULL,
+      }))
+      -- connections are kept for 15 s
+      assert.equal("2.0\thi\n1.1\thi\n", (await(asyncio.wait_for(proc:communicate(), 10 * helper.slow))))
+    end)
+  end)
 end)

@@ -7,6 +7,8 @@ local net = require "asyncio.net"
 local places = require "http.client.place"
 local secure = require "http.client.tls"
 
+require "asyncio.streams" -- by it transports tell of their TLS: http.client.core asks for the protocol agreed on
+
 local await, catch, isinstance = core.await, core.catch, core.isinstance
 
 local M = {}
