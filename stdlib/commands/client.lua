@@ -33,7 +33,7 @@ M.help = [[
       --noproxy           no proxy, whatever the environment says
       --unix-socket PATH  connect there
       --http1.1, --http2  HTTP/1.1 alone; HTTP/2 also where there is no TLS to agree on it
-  -4, -6                  IPv4 or IPv6 addresses alone
+  -4, --ipv4; -6, --ipv6  addresses of one kind alone
       --connect-timeout T 30s
 ]]
 

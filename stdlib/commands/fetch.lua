@@ -11,7 +11,8 @@ Usage: moonloop fetch [options] URL...
 Prints what a server answers, or downloads it into files. Redirects are followed.
 
   -o, --output FILE       into a file (again: for the next URL); -: standard output
-  -O, --remote-name       into a file that is named as the URL ends; -J: as the server says
+  -O, --remote-name       into a file that is named as the URL ends
+  -J, --remote-header-name   the same, as the server says (never over a file that is there)
       --output-dir DIR    where files are put; made if it is not there
   -C -, --continue        go on with a file that is there in part (what FILE.fetch knows of it makes sure that it is
                           still the same)
