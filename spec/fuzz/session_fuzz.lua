@@ -110,6 +110,12 @@ local reads = {
     local first = await(resp.content:read(3)) or ""
     return first .. await(resp:read())
   end,
+  function(resp) -- all may have come before anybody looks, and the connection be another's
+    local content = resp.content
+    await(asyncio.sleep(pick { 0, 0.05, 0.3 }))
+    if random(2) == 1 then resp:close() end
+    if random(2) == 1 then return await(content:read()) end
+  end,
   function() end,
   function(resp) resp:close() end,
   function(resp) resp:release() end,
@@ -152,6 +158,9 @@ local function worker(session, base)
       request(session, base)
     end)
     if not ok and session.closed then return end
+    if not ok and tostring(err):find("by session or connector", 1, true) then
+      fuzz.die("a connection was closed under a request: " .. tostring(err))
+    end
     if not ok and not allowed(err) then fuzz.die("an error that is none of the client's: " .. tostring(err)) end
     if not ok and asyncio.isinstance(err, asyncio.CancelledError) then error(err, 0) end
     if random(10) == 1 then collectgarbage() end

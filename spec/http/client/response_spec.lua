@@ -263,6 +263,35 @@ describe("ClientResponse", function()
     end
   end)
 
+  it("does not give back a connection that is another's by now", function()
+    local send = asyncio.Event()
+    peer.raw(function(request, writer)
+      if request.line:find("/first", 1, true) then
+        writer:write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        await(send:wait())
+        return "first"
+      end
+      await(asyncio.sleep(0.02))
+      return answer(200, {}, "second")
+    end, { limit = 1 }, function(session, url, log)
+      for _, finish in ipairs { "close", "release", "text" } do
+        send:clear()
+        local first = await(session:get(url "/first"))
+        assert.equal("", await(first.content:read(0)) or "")
+        local second = asyncio.create_task(session:get(url "/second"))
+        send:set() -- the body comes, and nobody looks
+        local before = #log
+        while #log == before do await(asyncio.sleep(0.001)) end
+        assert.is_true(first.closed)
+        local result = first[finish](first)
+        if finish == "text" then assert.equal("first", await(result)) end
+        local resp <close> = await(second)
+        assert.equal("second", await(resp:text()))
+      end
+      assert.equal(6, #log)
+    end)
+  end)
+
   it("is no trouble when nobody closes it", function()
     peer.serve({ web.get("/", function() return web.Response { text = ("x"):rep(300000) } end) },
       { limit = 2 }, function(session, url)

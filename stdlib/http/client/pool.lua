@@ -412,12 +412,20 @@ function Connector:release(conn, keep)
   if next(self._waiting) then dispatch(self) end
 end
 
+--- A response has the connection for as long as its exchange takes. If that ends with nobody looking it is told: what
+--- it would give back later is another one's then.
+---@param conn any
+---@param response http.ClientResponse
+function Connector:hold(conn, response) self._holders[conn] = response end
+
 --- From the loop: an exchange is over and nobody has seen it, or a connection of HTTP/2 has room again or is gone;
 --- `dropped` of its exchanges are in nobody's hands any more.
 function Connector:_freed(conn, dropped)
   local pool = self._owners[conn]
   if not pool then return end
   if not self._claims[conn] then
+    local holder = self._holders[conn]
+    if holder then holder:_lost_connection() end
     self:release(conn, true)
   else
     for _ = 1, dropped do self:release(conn, true) end
@@ -471,6 +479,7 @@ function Connector.init(self)
   -- connection -> pool, of those in use: one that is dropped with its response tells on_free; -> requests in it
   self._promised = {} -- connection of HTTP/2 -> how many will begin a request in it
   self._owners, self._claims, self._acquired = setmetatable({}, { __mode = "k" }), {}, 0
+  self._holders = setmetatable({}, { __mode = "kv" }) -- connection of HTTP/1 -> response that has it
   self._waiting, self._tickets = {}, 0 -- pools in which somebody waits
   self._settings, self._defaults = setmetatable({}, { __mode = "k" }), {}
   return self

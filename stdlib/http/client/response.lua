@@ -175,6 +175,12 @@ local function settle(self)
   if self[CONN] and self[X]:over() then give_back(self, true) end
 end
 
+--- For the connector: the exchange has ended with nobody looking, and the connection is others' already.
+function ClientResponse:_lost_connection()
+  self[CONN] = false
+  leave(self)
+end
+
 -- For read_until_eof = false: what has no length is taken to be empty, and its connection ends.
 function ClientResponse:_without_body()
   self[RAW] = ""
@@ -185,7 +191,11 @@ end
 -- The same, right behind the head: a body that is there is taken.
 function ClientResponse:_take()
   local body = self[X]:take()
-  if not body then return settle(self) end
+  if not body then
+    settle(self)
+    if self[CONN] then self[SESSION]._connector:hold(self[CONN], self) end
+    return
+  end
   self[RAW] = body
   give_back(self, true)
 end

@@ -237,6 +237,8 @@ local short = async(function(self, method, entry)
   if body then
     resp[RAW], resp[CONN] = body, false
     connector:release(conn, true)
+  else
+    connector:hold(conn, resp)
   end
   if status ~= 101 and (status < 300 or not is_redirect[status]) then
     if x:header("Set-Cookie") then self._jar:update_from(entry.url, resp.headers:getall("Set-Cookie")) end
