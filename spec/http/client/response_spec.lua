@@ -120,6 +120,20 @@ describe("ClientResponse", function()
     end)
   end)
 
+  it("goes on after a read that was given up", function()
+    peer.raw(function(_, writer)
+      writer:write("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+      await(asyncio.sleep(5))
+      return "def"
+    end, nil, function(session, url)
+      local resp <close> = await(session:get(url "/"))
+      assert.equal("abc", await(resp.content:read(3)))
+      helper.raises(asyncio.TimeoutError, function() await(asyncio.wait_for(resp.content:read(3), 1)) end)
+      helper.raises(asyncio.IncompleteReadError, function() await(resp.content:readexactly(10)) end)
+      assert.is_true(resp.content:at_eof())
+    end, { clock = "virtual" })
+  end)
+
   it("undoes codings, unless it is told not to", function()
     local zlib = require "zlib"
     local packed = zlib.compress("squeezed", { wbits = 31 })

@@ -28,73 +28,76 @@ local function replay(body)
   return reader
 end
 
+-- What the body is read from.
+local function source_of(response, codings)
+  local raw = response[RAW]
+  local source = raw and replay(raw) or response[X]:content()
+  if not codings then return source end
+  local encodings = require "http.encodings"
+  local ok, reader = pcall(encodings.reader, source, codings, true)
+  if ok then return reader end
+  if core.isinstance(reader, encodings.UnknownEncoding) then return source end -- as it is, as aiohttp does
+  error(reader, 0)
+end
+
 --- The content of a response.
 ---@param response http.ClientResponse
 ---@param codings string? the Content-Encoding to be undone
 ---@return http.client.Content
 function M.of(response, codings)
-  local body = response[BODY]
-  local self = setmetatable({ response = response, total = 0 }, Content)
-  if body then
-    self.source, self.ended = replay(body), false
-    self.replayed = true
-    return self
+  local self = setmetatable({ response = response, total = 0, source = false, read_before = false }, Content)
+  if response[BODY] then
+    self.source, self.read_before = replay(response[BODY]), true
+  elseif response[RAW] or not rawget(response, "_closed") then
+    self.source = source_of(response, codings)
   end
-  if rawget(response, "_closed") and not response[RAW] then
-    self.closed = true
-    return self
-  end
-  local source = response[RAW] and replay(response[RAW]) or response[X]:content()
-  if codings then
-    local encodings = require "http.encodings"
-    local ok, reader = pcall(encodings.reader, source, codings, true)
-    if ok then
-      source = reader
-    elseif not core.isinstance(reader, encodings.UnknownEncoding) then
-      error(reader, 0)
-    end
-  end
-  self.source = source
   return self
 end
 
-local function closed(self)
+local function fail(response, class, reason, fields)
   local errors = require "http.client.errors"
-  error(errors.make(errors.ClientConnectionError, self.response, "Connection closed: the response was closed"), 0)
+  error(errors.make(errors[class], response, reason, fields), 0)
 end
 
--- Calls the source's method and takes what it gives.
-local function take(self, name, ...)
+-- Was the response closed before its end had come?
+local function is_cut(self)
   local response, source = self.response, self.source
-  if not source or rawget(response, "_closed") and response[CONN] == false and not source:at_eof() and not self.replayed
-    and not response[RAW] and not response[X]:over() then
-    closed(self)
-  end
-  local ok, data = catch(await, source[name](source, ...))
-  if not ok then
-    if core.isinstance(data, core.IncompleteReadError) or core.isinstance(data, core.LimitOverrunError)
-      or core.isinstance(data, core.CancelledError) then
-      if core.isinstance(data, core.CancelledError) then response:close() end
-      error(data, 0)
-    end
-    error(response:_failed(data), 0)
-  end
-  if self.replayed then return data end
+  if not source then return true end
+  if response[CONN] or not rawget(response, "_closed") or response[RAW] or self.read_before then return false end
+  return not source:at_eof() and not response[X]:over()
+end
+
+-- Errors that leave the stream as it is, and are the reader's: too few bytes, too long a line, cancellation.
+local readers_own = { core.IncompleteReadError, core.LimitOverrunError, core.CancelledError }
+
+-- What is to be seen to after something has been read.
+local function note(self, data)
+  local response = self.response
   if response[CONN] then response:_settle() end
   local limit = response:_limit_of()
   if limit > 0 and data then
     self.total = self.total + #data
     if self.total > limit then
       response:close()
-      local errors = require "http.client.errors"
-      local reason = ("the body is longer than %d bytes (max_body_size)"):format(limit)
-      error(errors.make(errors.ClientPayloadError, response, reason, { limit = limit }), 0)
+      fail(response, "ClientPayloadError", ("the body is longer than %d bytes (max_body_size)"):format(limit),
+        { limit = limit })
     end
   end
   local traces = response:_traces_of()
   if traces and data and data ~= "" then
     traces:send("response_chunk_received", { method = response.method, url = response.url, chunk = data })
   end
+end
+
+-- Calls the source's method and gives what it gives.
+local function take(self, name, ...)
+  if is_cut(self) then
+    fail(self.response, "ClientConnectionError", "Connection closed: the response was closed")
+  end
+  local source = self.source
+  local ok, data = catch(await, source[name](source, ...))
+  if not ok then error(core.isinstance(data, readers_own) and data or self.response:_failed(data), 0) end
+  if not self.read_before then note(self, data) end
   return data
 end
 
@@ -139,7 +142,7 @@ Content.readline = async(function(self) return take(self, "readline") end, "cont
 
 --- Has the end been read?
 ---@return boolean
-function Content:at_eof() return self.source == nil or self.source:at_eof() end
+function Content:at_eof() return not self.source or self.source:at_eof() end
 
 Content.is_eof = Content.at_eof
 

@@ -3,11 +3,10 @@
 
 local Headers = require("http.core").Headers
 local core = require "asyncio.core"
-local errors = require "http.client.errors"
+local entries = require "http.client.entries"
 local misuse = require "asyncio.misuse"
 local timeouts = require "http.client.timeout"
 local tracing = require "http.client.tracing"
-local urls = require "url"
 
 local blame, describe = misuse.blame, misuse.describe
 local find, format, lower, upper = string.find, string.format, string.lower, string.upper
@@ -38,119 +37,6 @@ function M.headers_of(lines)
   local headers = Headers()
   for i = 1, #lines, 2 do headers:add(lines[i], lines[i + 1]) end
   return headers
-end
-
--- ---- URLs ----
-
---- What a session keeps of a URL that it has seen.
----@class http.client.Entry
----@field url url.URL without user, password and fragment
----@field real_url url.URL with its fragment
----@field auth any BasicAuth of user and password
----@field host string of the header Host
----@field place any where a connector connects to
----@field target string
----@field lines string[]? the headers of a request that has none of its own
----@field typed table<string, string[]>? the same with a Content-Type
-
-local schemes = { http = "http", https = "https", ws = "http", wss = "https" }
-
-local function bad_url(class, method, url, reason, cause)
-  error(errors.make(class, { method = method, url = url }, reason, { cause = cause }), 0)
-end
-
---- Text, or a URL, as an absolute one. Raises InvalidURL, NonHttpUrlClientError, TypeError.
----@param base url.URL? the session's base_url
----@return url.URL
-local function parse(base, method, url)
-  local ok, parsed = pcall(urls.parse, url)
-  if not ok then
-    if type(url) ~= "string" then
-      blame(core.TypeError, format("%s: url: a string or URL was expected, got %s", lower(method), describe(url)))
-    end
-    bad_url(errors.InvalidURL, method, url, parsed.message or tostring(parsed), parsed)
-  end
-  if base and not parsed.scheme then
-    ok, parsed = pcall(base.join, base, parsed)
-    if not ok then bad_url(errors.InvalidURL, method, url, parsed.message, parsed) end
-  end
-  if not parsed.scheme then
-    bad_url(errors.InvalidUrlClientError, method, url, "the URL has no scheme, and the session no base_url")
-  end
-  return parsed
-end
-
-local function host_header(url)
-  local host = url.raw_host or url.host
-  if find(host, ":", 1, true) then host = "[" .. host:gsub("%%.*", "") .. "]" end
-  local port = url.explicit_port
-  return port and not url:is_default_port() and format("%s:%d", host, port) or host
-end
-
---- Takes a URL apart for a request.
----@param session http.ClientSession
----@param method string
----@param url string|url.URL
----@param opts? table the request's options: ssl, proxy...
----@param upgrade? boolean for a WebSocket
----@return http.client.Entry
-function M.entry(session, method, url, opts, upgrade)
-  local parsed = parse(session._base, method, url)
-  local scheme = schemes[parsed.scheme]
-  if not scheme or (scheme ~= parsed.scheme and not upgrade) then
-    local reason = format("the scheme is '%s': http and https can be requested", parsed.scheme)
-    bad_url(errors.NonHttpUrlClientError, method, url, reason)
-  end
-  local host = parsed.raw_host or parsed.host
-  if not host or host == "" then bad_url(errors.InvalidURL, method, url, "the URL has no host") end
-  if scheme ~= parsed.scheme then parsed = parsed:with_scheme(scheme) end
-  local auth
-  if parsed.raw_user or parsed.raw_password then
-    auth = require("http.client.auth").BasicAuth.from_url(parsed)
-    parsed = parsed:with_user(nil)
-  end
-  local plain = parsed.raw_fragment ~= "" and parsed:with_fragment(nil) or parsed
-  local entry = { url = plain, real_url = parsed, auth = auth, host = host_header(plain) }
-  M.set_place(session, entry, opts, upgrade)
-  return entry
-end
-
---- The proxy of the environment, for sessions with trust_env.
-local function with_environment(session, entry, opts)
-  if not session._trust_env or opts and opts.proxy ~= nil then return opts end
-  local proxy, auth = require("http.client.proxy").from_environment(entry.url)
-  if not proxy then return opts end
-  local all = {}
-  for key, value in next, opts or {} do all[key] = value end
-  all.proxy, all.proxy_auth = proxy, all.proxy_auth or auth
-  return all
-end
-
---- Finds out where to connect to.
-function M.set_place(session, entry, opts, upgrade)
-  opts = with_environment(session, entry, opts)
-  local defaults = session._place_options
-  local how = { ssl = defaults.ssl, proxy = defaults.proxy, proxy_auth = defaults.proxy_auth }
-  for _, key in ipairs { "ssl", "server_hostname", "proxy", "proxy_auth", "proxy_headers" } do
-    if opts and opts[key] ~= nil then how[key] = opts[key] end
-  end
-  if how.proxy == false then how.proxy = nil end
-  if upgrade then how.http2, how.tunnel = false, true end
-  local place = require("http.client.place").new(entry.url, how, "request")
-  entry.place = place
-  entry.target = entry.url.path_qs
-  if place.absolute then entry.target = tostring(entry.url) end
-end
-
---- The same request over HTTP/1.1, for servers that want it (RFC 9113, 7: HTTP_1_1_REQUIRED).
----@param req http.client.Request
-function M.without_http2(req)
-  local copy = {}
-  for key, value in next, req.entry do copy[key] = value end
-  copy.lines, copy.typed, req.downgraded = nil, nil, true
-  M.set_place(req.session, copy, req.place_options, true)
-  copy.target = req.entry.target
-  req.entry = copy
 end
 
 -- ---- headers ----
@@ -308,9 +194,6 @@ end
 
 -- ---- requests ----
 
---- How many URLs with options of their own a session remembers.
-local MAX_SPECIAL <const> = 512
-
 local OPTIONS = {
   "params", "data", "json", "cookies", "headers", "skip_auto_headers", "auth", "allow_redirects", "max_redirects",
   "compress", "chunked", "expect100", "raise_for_status", "read_until_eof", "proxy", "proxy_auth", "proxy_headers",
@@ -382,34 +265,6 @@ end
 ---@field history http.ClientResponse[]
 ---@field traces http.client.Traces?
 
--- Of a URL with options of its own. Those with `ssl` and a proxy's URL alone are remembered.
-local function special_entry(session, method, url, opts, upgrade)
-  local proxy = opts.proxy
-  if type(url) ~= "string" or upgrade or opts.proxy_auth ~= nil or opts.proxy_headers ~= nil
-    or opts.server_hostname ~= nil or opts.ssl ~= opts.ssl or proxy ~= nil and proxy ~= false and type(proxy) ~= "string"
-  then
-    return M.entry(session, method, url, opts, upgrade)
-  end
-  local known, ssl = session._special, opts.ssl
-  if not known or known.n >= MAX_SPECIAL then
-    known = { n = 0, of = {} }
-    rawset(session, "_special", known)
-  end
-  if ssl == nil then ssl = "" end
-  local list = known.of[ssl]
-  if not list then
-    list = {}
-    known.of[ssl] = list
-  end
-  local key = proxy == nil and url or tostring(proxy) .. "\n" .. url
-  local entry = list[key]
-  if not entry then
-    entry = M.entry(session, method, url, opts)
-    list[key], known.n = entry, known.n + 1
-  end
-  return entry
-end
-
 --- A request that has been checked. Raises TypeError, ValueError, InvalidURL.
 ---@param session http.ClientSession
 ---@param method string in capitals
@@ -426,7 +281,7 @@ function M.make(session, method, url, opts, upgrade)
     or opts.server_hostname ~= nil or upgrade
   local entry
   if opts.params ~= nil then
-    local parsed = parse(session._base, method, url)
+    local parsed = entries.parse(session._base, method, url)
     local ok, extended = pcall(parsed.extend_query, parsed, opts.params)
     if not ok then
       local text = tostring(type(extended) == "table" and extended.message or extended):gsub("^.-URL:[%w_]+: ", "")
@@ -434,7 +289,7 @@ function M.make(session, method, url, opts, upgrade)
     end
     url = extended
   end
-  entry = special and special_entry(session, method, url, opts, upgrade) or session:_entry(method, url)
+  entry = special and entries.special(session, method, url, opts, upgrade) or session:_entry(method, url)
   local auth = opts.auth
   if auth ~= nil then
     if not require("http.client.auth").is(auth) then

@@ -3,6 +3,7 @@
 
 local ClientResponse = require("http.client.response").ClientResponse
 local core = require "asyncio.core"
+local entries = require "http.client.entries"
 local errors = require "http.client.errors"
 local http = require "http.client.core"
 local redirects = require "http.client.redirects"
@@ -217,7 +218,7 @@ local function send(req)
     local resp, err = exchange(req, conn, lines)
     if resp then return resp end
     if type(err) == "table" and err.code == "HTTP_1_1_REQUIRED" and replayable(req) and not req.downgraded then
-      request.without_http2(req)
+      entries.without_http2(req)
     elseif retries == MAX_RETRIES or not may_retry(req, err, reused) then
       error(told(req, err), 0)
     end
@@ -293,7 +294,7 @@ local function set_entry(req, asked, to)
     for key, value in next, options or {} do
       if key ~= "server_hostname" or same then all[key] = value end
     end
-    ok, entry = pcall(request.entry, session, req.method, to, all, req.upgrade)
+    ok, entry = pcall(entries.make, session, req.method, to, all, req.upgrade)
   else
     ok, entry = pcall(session._entry, session, req.method, to)
   end

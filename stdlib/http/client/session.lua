@@ -4,6 +4,7 @@ local ClientResponse = require("http.client.response").ClientResponse
 local Headers = require("http.core").Headers
 local class = require "http.web.class"
 local core = require "asyncio.core"
+local entries = require "http.client.entries"
 local http_core = require "http.core"
 local misuse = require "asyncio.misuse"
 local redirects = require "http.client.redirects"
@@ -178,7 +179,7 @@ function ClientSession:_entry(method, url)
   local key = type(url) == "string" and url or tostring(url)
   local entry = self._urls[key]
   if entry then return entry end
-  entry = self._old_urls[key] or request.entry(self, method, url)
+  entry = self._old_urls[key] or entries.make(self, method, url)
   if self._n == MAX_URLS then self._old_urls, self._urls, self._n = self._urls, {}, 0 end
   self._urls[key], self._n = entry, self._n + 1
   return entry
