@@ -293,6 +293,7 @@ fuzz: ## random programs under ASan and UBSan: none may crash the engine (FUZZ_S
 	@build/asan/moonloop spec/fuzz/reader_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/unpack_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/range_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
+	@build/asan/moonloop spec/fuzz/keywords_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/json_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/url_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
 	@build/asan/moonloop spec/fuzz/cookies_fuzz.lua $$(( ($(FUZZ_SECONDS) + 5) / 6 ))
