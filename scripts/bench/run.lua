@@ -155,10 +155,10 @@ local function with(row, fields)
 end
 
 local GIB = 1 << 30
--- What a body of 1 GiB costs; by the rate, must is 1 / 0.9.
+-- What a body of 1 GiB costs; by the rate, must is 1 / 0.9. Here a body becomes strings, there it goes into one buffer.
 local transfer = {
   { key = "wall", unit = "ms", must = 1.11, aim = 1.0 },
-  { label = "CPU of a MiB", key = "us", unit = "us", must = 1.25, aim = 1.0 },
+  { label = "CPU of a MiB", key = "us", unit = "us", must = 1.6, aim = 1.25 },
 }
 
 -- The document is some 100 KB: 620 objects of numbers, short strings and small arrays.

@@ -323,6 +323,21 @@ describe("a connector", function()
     end)
   end)
 
+  it("collects responses that were dropped when others wait for their places", function()
+    serve(function(server)
+      local connector <close> = http.TCPConnector { limit = 2 }
+      local session <close> = http.ClientSession { connector = connector, connector_owner = false }
+      collectgarbage("stop")
+      local _ <close> = setmetatable({}, { __close = function() collectgarbage("restart") end })
+      for _ = 1, 3 do
+        local resp = await(session:get(("http://127.0.0.1:%d/"):format(server.port)))
+        assert.equal(200, resp.status)
+      end
+      assert.equal(1, connector._acquired)
+      assert.is_nil(connector._rescue)
+    end, { real = true, answer = function(writer) writer:write("HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\nhi") end })
+  end)
+
   it("frees the place of a response that nobody holds any more", function()
     serve(function(server)
       local connector <close> = http.TCPConnector { limit = 1 }

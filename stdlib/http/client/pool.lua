@@ -13,6 +13,8 @@ local huge = math.huge
 
 --- How many pools there are before those that nobody uses are thrown out.
 local POOLS = 256
+--- How long after a collection the last one follows, seconds; the first comes after one.
+local RESCUES <const> = 32
 
 -- ---- pools ----
 
@@ -189,7 +191,22 @@ local function forget(self, pool, waiter)
   if not waiter.queued then return end
   waiter.queued = false
   unlink(pool, waiter)
-  if not pool.first then self._waiting[pool] = nil end
+  if pool.first then return end
+  self._waiting[pool] = nil
+  if self._rescue and not next(self._waiting) then
+    self._rescue:cancel()
+    self._rescue = nil
+  end
+end
+
+--- Who waits may wait for responses that nobody holds any more: when nobody got anything for a while they are
+--- collected. Seldom, and not for ever: what holds the connections may as well be slow.
+local function rescue(self, after, given)
+  self._rescue = get_running_loop():call_later(after, function()
+    self._rescue = nil
+    if self._given == given then collectgarbage() end
+    if after < RESCUES then rescue(self, 2 * after, self._given) end
+  end)
 end
 
 --- The first who waits has not been cancelled: those are forgotten.
@@ -219,6 +236,7 @@ local function dispatch(self)
     local waiter = best.first
     forget(self, best, waiter)
     waiter.given = given
+    self._given = self._given + 1
     waiter.future:set_result(true)
   end
 end
@@ -254,6 +272,7 @@ local function wait(self, pool, asked)
   local waiter = { ticket = self._tickets, future = get_running_loop():create_future(), asked = asked, queued = true }
   self._tickets = self._tickets + 1
   enqueue(pool, waiter)
+  if not next(self._waiting) then rescue(self, 1, self._given) end
   self._waiting[pool] = true
   local ok, err = catch(await, waiter.future)
   local given = waiter.given
@@ -480,6 +499,7 @@ function Connector.init(self)
   self._promised = {} -- connection of HTTP/2 -> how many will begin a request in it
   self._owners, self._claims, self._acquired = setmetatable({}, { __mode = "k" }), {}, 0
   self._holders = setmetatable({}, { __mode = "kv" }) -- connection of HTTP/1 -> response that has it
+  self._given = 0 -- turns that were given to those who waited
   self._waiting, self._tickets = {}, 0 -- pools in which somebody waits
   self._settings, self._defaults = setmetatable({}, { __mode = "k" }), {}
   return self
