@@ -6,6 +6,8 @@
 local asyncio = require "asyncio"
 local fuzz = require "spec.fuzz.fuzz"
 local http = require "http"
+local testing = require "http.testing"
+local web = require "http.web"
 
 local random, pick = math.random, fuzz.pick
 
@@ -167,6 +169,29 @@ local function worker(session, base)
   end
 end
 
+-- What tasks do with a session on a server at `base`; then all must be given back.
+local function play(session, base)
+  local tasks = {}
+  for i = 1, random(1, 8) do tasks[i] = asyncio.create_task(function() worker(session, base) end) end
+  if random(3) == 1 then
+    await(asyncio.sleep(pick { 0, 0.1, 2 }))
+    pick(tasks):cancel()
+  end
+  if random(15) == 1 then
+    await(asyncio.sleep(pick { 0, 0.1 }))
+    await(session:close())
+    for _, task in ipairs(tasks) do task:cancel() end
+  end
+  await(asyncio.gather(tasks, { return_exceptions = true }))
+  for _ = 1, 3 do
+    collectgarbage()
+    await(asyncio.sleep(3))
+  end
+  if not session.closed and session.connector._acquired ~= 0 then
+    fuzz.die(("%d connections are in use when all is over"):format(session.connector._acquired))
+  end
+end
+
 local function round()
   asyncio.run(async(function()
     local server <close> = await(asyncio.start_server(async(function(reader, writer)
@@ -174,28 +199,46 @@ local function round()
     end), "127.0.0.1", 0))
     local base = ("http://127.0.0.1:%d/"):format(select(2, server.sockets[1]:getsockname()))
     local session <close> = http.ClientSession { limit = random(1, 5), timeout = pick { 30, 300 } }
-    local tasks = {}
-    for i = 1, random(1, 8) do tasks[i] = asyncio.create_task(function() worker(session, base) end) end
-    if random(3) == 1 then
-      await(asyncio.sleep(pick { 0, 0.1, 2 }))
-      pick(tasks):cancel()
-    end
-    if random(15) == 1 then
-      await(asyncio.sleep(pick { 0, 0.1 }))
-      await(session:close())
-      for _, task in ipairs(tasks) do task:cancel() end
-    end
-    await(asyncio.gather(tasks, { return_exceptions = true }))
-    for _ = 1, 3 do
-      collectgarbage()
-      await(asyncio.sleep(3))
-    end
-    if not session.closed and session.connector._acquired ~= 0 then
-      fuzz.die(("%d connections are in use when all is over"):format(session.connector._acquired))
-    end
+    play(session, base)
     server:close_clients()
   end), { clock = "virtual" })
 end
 
-local rounds = fuzz.rounds(round)
+-- ---- the same over HTTP/2 ----
+
+local function handler(asked)
+  local id = asked.match_info.id
+  if random(3) == 1 then await(asked:read()) end
+  await(asyncio.sleep(pick { 0, 0, 0, 0.1, 3 }))
+  local body, kind = text_of(id, pick { 0, 1, 5, 200, 3000, 30000 }), random(7)
+  local headers = { ["X-Id"] = id }
+  if kind <= 3 then return web.Response { text = body, headers = headers } end
+  if kind == 4 then return web.Response { status = pick { 404, 500 }, text = body, headers = headers } end
+  if kind == 5 then error(web.HTTPFound("/" .. id)) end
+  local response = web.StreamResponse { headers = headers }
+  await(response:prepare(asked))
+  for at = 1, #body, 5000 do
+    await(response:write(body:sub(at, at + 4999)))
+    await(asyncio.sleep(pick { 0, 0.1 }))
+  end
+  if kind == 6 then error("in the middle") end
+  return response
+end
+
+local function round2()
+  asyncio.run(async(function()
+    asyncio.get_running_loop():set_exception_handler(function() end)
+    local app = web.Application { client_max_size = 0 }
+    app.router:add_route("*", "/{id}", async(handler))
+    local server <close> = await(testing.TestServer(app):start_server())
+    local session <close> = http.ClientSession { limit = random(1, 3), timeout = pick { 30, 300 }, http2 = "prior" }
+    play(session, server:make_url("/"))
+    await(session:close())
+  end), { clock = "virtual" })
+end
+
+local has_http2 = require("http.core").Exchange2 ~= nil
+local rounds = fuzz.rounds(function()
+  if has_http2 and random(3) == 1 then round2() else round() end
+end)
 print(("session_fuzz: %d rounds, %d requests, seed %d"):format(rounds, made, fuzz.seed))

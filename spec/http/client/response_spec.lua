@@ -263,6 +263,21 @@ describe("ClientResponse", function()
     end)
   end)
 
+  it("of HTTP/2 gives its stream back when it is let go", function()
+    if not require("http.core").Exchange2 then return pending("built without HTTP/2") end
+    for _, how in ipairs { "close", "release" } do
+      peer.serve({ web.get("/", function() return web.Response { text = ("x"):rep(300000) } end) },
+        { http2 = "prior" }, function(session, url)
+        for _ = 1, 3 do
+          local resp = await(session:get(url "/"))
+          assert.equal("2", resp.version)
+          resp[how](resp)
+          assert(tostring(session.connector):find("acquired=0", 1, true), tostring(session.connector))
+        end
+      end)
+    end
+  end)
+
   it("gives its place back when it is malformed and nobody looks", function()
     for _, early in ipairs { true, false } do
       peer.raw(function(_, writer)

@@ -230,7 +230,7 @@ function ClientResponse:release()
   local x = self[X]
   if not x:over() and not x:request_finished() then return self:close() end
   x:discard()
-  if x:over() then
+  if x:over() or x:multiplexed() then -- a stream of HTTP/2 has been reset
     give_back(self, true)
   elseif conn:is_closing() then
     give_back(self, false)
