@@ -270,7 +270,7 @@ describe("ClientResponse", function()
         { http2 = "prior" }, function(session, url)
         for _ = 1, 3 do
           local resp = await(session:get(url "/"))
-          assert.equal("2", resp.version)
+          assert.equal("2.0", resp.version)
           resp[how](resp)
           assert(tostring(session.connector):find("acquired=0", 1, true), tostring(session.connector))
         end
