@@ -86,8 +86,8 @@ typedef enum {
   ML_T_HCSETTINGS, /* of the HTTP client */
   ML_T_HCCONN,
   ML_T_HCEXCHANGE,
-  ML_T_HOSTED,     /* an object of the host's */
-  ML_T_USER        /* bindings may count on from here */
+  ML_T_HOSTED, /* an object of the host's */
+  ML_T_USER    /* bindings may count on from here */
 } ml_objtype;
 
 typedef struct ml_object {
@@ -438,7 +438,7 @@ void ml__open_limits(lua_State *L); /* replaces print and write, where there is 
 /* ---- timers ---- */
 
 typedef struct ml_timer {
-  double when;  /* loop time, seconds */
+  double when;       /* loop time, seconds */
   uint64_t seq : 63; /* order of making: breaks ties */
   uint64_t weak : 1; /* no reason for the loop to go on */
   size_t index;      /* place in the heap + 1; 0: not scheduled */
@@ -448,7 +448,7 @@ typedef struct ml_timer {
 void ml__timer_init(ml_timer *t, void (*run)(ml_evloop *, ml_job *));
 /* UV_ENOMEM if the heap cannot grow; t is then unaltered. */
 int ml__timer_start(ml_evloop *l, ml_timer *t, double when);
-void ml__timer_stop(ml_evloop *l, ml_timer *t); /* no-op when not scheduled */
+void ml__timer_stop(ml_evloop *l, ml_timer *t);              /* no-op when not scheduled */
 void ml__timer_weaken(ml_evloop *l, ml_timer *t, bool weak); /* scheduled or not */
 
 /* ---- watches ---- */
@@ -467,7 +467,7 @@ typedef struct ml_watch {
 /* 0, or UV_ENOSYS where there is no such thing, or UV_E*. */
 int ml__watch_start(ml_evloop *l, ml_watch *w, int fd);
 void ml__watch_again(ml_evloop *l, ml_watch *w);
-void ml__watch_stop(ml_evloop *l, ml_watch *w); /* before the descriptor is closed */
+void ml__watch_stop(ml_evloop *l, ml_watch *w);              /* before the descriptor is closed */
 void ml__watch_weaken(ml_evloop *l, ml_watch *w, bool weak); /* watched or not */
 void ml__watches_close(ml_evloop *l);
 

@@ -238,7 +238,7 @@ bool ml__asyncfunction(lua_State *L, int idx); /* is it a coroutine function? */
 /* The body of the coroutine function at idx, in its place; false: it is none, or a value is bound
 ** to it. */
 bool ml__asyncbody(lua_State *L, int idx);
-bool ml__asyncclosure(lua_State *L, int idx);  /* one that async() made? upvalue 1 is its own */
+bool ml__asyncclosure(lua_State *L, int idx); /* one that async() made? upvalue 1 is its own */
 /* True if the value at idx may be awaited (or is a function). */
 bool ml__isawaitable(lua_State *L, int idx);
 

@@ -198,8 +198,8 @@ static void take_inbox(ml_evloop *l) {
 
 bool ml__loop_alive(ml_evloop *l) {
   bool inbox;
-  if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > l->nweak || l->holds > 0 ||
-      !ml__list_empty(&l->frames.waiting))
+  if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > l->nweak ||
+      l->holds > 0 || !ml__list_empty(&l->frames.waiting))
     return true;
   pthread_mutex_lock(&l->inbox_lock);
   inbox = !ml__list_empty(&l->inbox);
@@ -212,7 +212,8 @@ static void poll_uv(ml_evloop *l, double ms) {
   struct ml_dog *dog = l->engine->meter.dog;
   uint64_t before = uv_now(l->uv);
   if (ms == 0) {
-    bool quiet = (l->soft > 0 || l->idle > 0) && !uv_loop_alive(l->uv); /* then libuv would not look */
+    bool quiet = (l->soft > 0 || l->idle > 0) &&
+                 !uv_loop_alive(l->uv); /* then libuv would not look */
     if (quiet) uv_ref((uv_handle_t *)&l->async);
     uv_run(l->uv, UV_RUN_NOWAIT);
     if (quiet) uv_unref((uv_handle_t *)&l->async);
@@ -280,8 +281,8 @@ static double next_real(ml_evloop *l) {
 
 /* Is there anything to wait for? */
 static bool pending(ml_evloop *l) {
-  return (timers_run(l) && l->ntimers > l->nweak) || frames_wait(l) || l->holds > 0 ||
-         uv_busy(l) || soft_alive(l);
+  return (timers_run(l) && l->ntimers > l->nweak) || frames_wait(l) || l->holds > 0 || uv_busy(l) ||
+         soft_alive(l);
 }
 
 /* Waits for the next thing to do. False: there is none and never will be. */

@@ -92,8 +92,8 @@ function Guard:__close(err)
   end
 end
 
---- What `async with` does first: enters the manager (as asyncio.with does) and gives the guard that leaves it, with what
---- the manager has given as `value`.
+--- What `async with` does first: enters the manager (as asyncio.with does) and gives the guard that leaves it, with
+--- what the manager has given as `value`.
 ---@param manager any
 ---@return table
 function M.enter(manager)
@@ -179,8 +179,8 @@ function M.aiter(object)
   return iterate(iterator_of(object, "aiter()", 2))
 end
 
---- What `async for` does with the values behind `in`: an iterator with its state is left as it is, an awaitable is awaited for
---- what is iterated, anything else goes through asyncio.aiter.
+--- What `async for` does with the values behind `in`: an iterator with its state is left as it is, an awaitable is
+--- awaited for what is iterated, anything else goes through asyncio.aiter.
 ---@param object any
 ---@return any iterator, any state, any control, any closing
 function M.iterate(object, ...)
