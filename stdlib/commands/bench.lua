@@ -156,7 +156,7 @@ local function main(args)
   client.run(core.async(function()
     return run(given, opts, {
       limit = connections, force_close = given.no_keepalive, timeout = given.timeout or 30, auto_decompress = false,
-      cookie_jar = require("http").DummyCookieJar(),
+      cookie_jar = require("http").DummyCookieJar(), url = opts.url,
     })
   end)())
 end

@@ -130,31 +130,39 @@ local function auth_of(command, given)
   return on_command_line(command, "--user", class, user, password)
 end
 
+--- The proxy, and its credentials: --proxy's, or for a session of one URL (`opts.url`) the environment's, which is
+--- looked up once then; else the session does that for each request.
+local function proxy_of(command, given, opts)
+  local proxy, auth = given.proxy, nil
+  if given.proxy_user then auth = require("http").BasicAuth(credentials(command, "--proxy-user", given.proxy_user)) end
+  if proxy == "" then return nil, nil end
+  if proxy then
+    local anywhere = require("url").parse("http://localhost/")
+    on_command_line(command, "--proxy", require("http.client.place").new, anywhere, { proxy = proxy }, "--proxy")
+  elseif opts.url and not given.noproxy then
+    local own
+    proxy, own = require("http.client.proxy").from_environment(require("url").parse(opts.url))
+    auth = auth or own
+  end
+  return proxy, auth
+end
+
 --- A session as the options want it.
 ---@param command string
 ---@param given table the options
----@param opts table { limit, force_close, timeout, cookie_jar, auto_decompress, trace_configs }
+---@param opts table { limit, force_close, timeout, silence, cookie_jar, auto_decompress, trace_configs, url }
 ---@return any http.ClientSession
 function M.session(command, given, opts)
   local http = require "http"
   local headers, skipped = M.headers(command, given)
-  local proxy_auth
-  if given.proxy_user then
-    proxy_auth = http.BasicAuth(credentials(command, "--proxy-user", given.proxy_user))
-  end
-  local proxy = given.proxy
-  if proxy == "" then proxy = nil end
-  if proxy then
-    local anywhere = require("url").parse("http://localhost/")
-    on_command_line(command, "--proxy", require("http.client.place").new, anywhere, { proxy = proxy }, "--proxy")
-  end
+  local proxy, proxy_auth = proxy_of(command, given, opts)
   local session_opts = {
     headers = headers, skip_auto_headers = skipped, auth = auth_of(command, given),
     connector = connector_of(command, given, opts), timeout = http.ClientTimeout {
       total = opts.timeout, sock_connect = given.connect_timeout or 30, sock_read = opts.silence,
     },
     cookie_jar = opts.cookie_jar, auto_decompress = opts.auto_decompress, trace_configs = opts.trace_configs,
-    trust_env = not given.noproxy and given.proxy == nil, proxy = proxy, proxy_auth = proxy_auth,
+    trust_env = not given.noproxy and given.proxy == nil and not opts.url, proxy = proxy, proxy_auth = proxy_auth,
     max_redirects = opts.max_redirects,
   }
   return on_command_line(command, "options", http.ClientSession, session_opts)

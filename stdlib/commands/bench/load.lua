@@ -24,28 +24,25 @@ local PAUSE = 0.01 -- seconds after an error: a server that is down is not asked
 ---@field error_count integer
 ---@field stopping boolean
 
---- One request: status, bytes of the body, the response's version.
-local function ask(job)
-  local resp <close> = await(job.session:request(job.method, job.url, job.options))
-  local length = resp.content_length
-  if resp.closed or length and length <= WHOLE then
-    return resp.status, #await(resp:read()), resp
-  end
+--- Reads the answer: status, bytes of the body, the response.
+local function take(resp)
+  local length = resp.closed and 0 or resp.content_length
+  if length and length <= WHOLE then return resp.status, #await(resp:read()), resp end
   local n = 0
   for piece in resp.content:iter_any() do n = n + #piece end
   return resp.status, n, resp
 end
 
+--- One request and its answer.
+local function ask(job)
+  local resp <close> = await(job.session:request(job.method, job.url, job.options))
+  return take(resp)
+end
+
 --- The same for a plain GET, which sessions are quick with.
 local function get(job)
   local resp <close> = await(job.session:get(job.url))
-  local length = resp.content_length
-  if resp.closed or length and length <= WHOLE then
-    return resp.status, #await(resp:read()), resp
-  end
-  local n = 0
-  for piece in resp.content:iter_any() do n = n + #piece end
-  return resp.status, n, resp
+  return take(resp)
 end
 
 local function slot_of(self, now)
@@ -79,10 +76,9 @@ local function note_answer(self, status, bytes, latency, now)
   if latency > slot[3] then slot[3] = latency end
 end
 
---- One request of a client. `due`: when it was to be sent.
-local function send(self, me, due)
+--- One request of a client. `due`: when it was to be sent; `begun`: now. Gives the time when it is over.
+local function send(self, me, due, begun)
   local loop, one = self.loop, self.one
-  local begun = loop:time()
   self.begun = self.begun + 1
   me.due = due
   local ok, status, bytes, resp = pcall(one, self.job)
@@ -91,21 +87,20 @@ local function send(self, me, due)
   if not ok then
     note_error(self, status, now)
     await(core.sleep(PAUSE))
-    return
+    return loop:time()
   end
   if not self.version then self.version = resp.version end
   self.service:record(now - begun)
   if self.latency then self.latency:record(now - due) end
   note_answer(self, status, bytes, now - due, now)
+  return now
 end
 
 --- A client that asks again as soon as it has been answered.
 local function steady(self, me)
-  local loop = self.loop
-  while not self.stopping do
-    local now = loop:time()
-    if now >= self.stop or self.begun >= self.limit then return end
-    send(self, me, now)
+  local now = self.loop:time()
+  while not self.stopping and now < self.stop and self.begun < self.limit do
+    now = send(self, me, now, now)
   end
 end
 
@@ -119,7 +114,7 @@ local function paced(self, me)
     self.next = i + 1
     local wait = due - loop:time()
     if wait > 0 then await(core.sleep(wait)) end
-    send(self, me, due)
+    send(self, me, due, loop:time())
   end
 end
 

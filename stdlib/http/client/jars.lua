@@ -145,6 +145,12 @@ M.AbstractCookieJar = AbstractCookieJar
 local DummyCookieJar = AbstractCookieJar:extend("DummyCookieJar")
 
 function DummyCookieJar:filter_cookies() return {} end -- luacheck: ignore self
+
+-- The request's own cookies, if it has any.
+function DummyCookieJar:cookie_header(url, more)
+  return more and AbstractCookieJar.cookie_header(self, url, more)
+end
+
 function DummyCookieJar:update_cookies() end -- luacheck: ignore self
 function DummyCookieJar:update_from() end -- luacheck: ignore self
 function DummyCookieJar:clear() end -- luacheck: ignore self
