@@ -159,10 +159,13 @@ end)
 
 -- ---- rounds ----
 
-local function connect(port, keepalive)
+local function connect(port, keepalive, unsteady)
   local r, w = await(asyncio.open_connection("127.0.0.1", port))
   return client.connection(r, w, client.settings {
-    http2 = true, max_head = random(2) == 1 and 2000 or nil, on_free = function(conn) conn:free() end,
+    http2 = true, max_head = random(2) == 1 and 2000 or nil, on_free = function(conn)
+      conn:free()
+      if unsteady and random(20) == 1 then conn:close() end
+    end,
     keepalive_timeout = keepalive,
   })
 end
@@ -200,7 +203,7 @@ local rounds = fuzz.rounds(function()
   end, { http = core.settings {} })
   run(harm, function(port)
     for _ = 1, 10 do
-      local conn = connect(port, random(3) == 1 and 0.01 or nil)
+      local conn = connect(port, random(3) == 1 and 0.01 or nil, true)
       all(conn, random(1, 4), wild)
       if random(3) > 1 then conn:close() end
     end

@@ -2,8 +2,8 @@
 local asyncio = require "asyncio"
 local helper = require "spec.helper"
 local has, http = pcall(require, "http")
-if not has or not http.ClientSession or not require("http.client.core").Connection2 then
-  return pending("built without HTTP/2")
+if not has or not http.ClientSession or not pcall(require, "asyncio.tls") then
+  return pending("built without HTTP or TLS")
 end
 local certs = require "spec.certs"
 local fs = require "fs"
@@ -15,6 +15,19 @@ local digits = peers.digits
 local function text(session, url, opts)
   local resp <close> = await(session:get(url, opts))
   return await(resp:text()), resp
+end
+
+if not require("http.client.core").Connection2 then
+  it("a session does not offer HTTP/2 where it is not built in", function()
+    local context = certs.server()
+    context:set_alpn_protocols { "h2", "http/1.1" }
+    peers.serve(function(server)
+      local session <close> = http.ClientSession { ssl = certs.client() }
+      local body = text(session, ("https://localhost:%d/about"):format(server.port))
+      assert.equal("1.1", json.decode(body).version)
+    end, { ssl = context })
+  end)
+  return
 end
 
 --- Runs f(session, base, server) with a session that trusts the server's certificate. opts: of the session.

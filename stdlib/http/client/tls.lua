@@ -128,6 +128,7 @@ function M.settings(value, name, http2)
   local context = value
   local pinned = getmetatable(value) == Fingerprint
   if type(value) ~= "table" or pinned then context = context_of(value == nil or value == true) end
+  http2 = http2 and require("http.client.core").Connection2 ~= nil -- built with it?
   return {
     context = context, name = name, server = false, alpn = http2 and OFFERS.h2 or OFFERS.http1, cache = tls.new_cache(),
     fingerprint = pinned and value or nil,
