@@ -55,7 +55,6 @@ static int x_cork(lua_State *L) {
 static int x_upgrade(lua_State *L) {
   ml_hcconn *c = ml__checkhccurrent(L, "upgrade");
   ml_stream *s = c->s;
-  ml_bytes rest = c->rest;
   if (!(c->flags & ML_CC_TUNNEL) || c->head != NULL)
     return ml__misuse(L, "RuntimeError",
                       "upgrade(): the server has not answered that it changes the protocol");
@@ -66,15 +65,14 @@ static int x_upgrade(lua_State *L) {
     return lua_error(L);
   }
   if ((c->flags & ML_CC_OVER) || (s->flags & ML_S_CLOSING)) ml__http_raise_gone(L, "upgrade");
-  memset(&c->rest, 0, sizeof c->rest);
+  ml__http_detach(L, s, &c->rest);
   ml__hcconn_stop(c);
   ml__list_remove(&c->done.link);
   c->x->taken = true;
   c->x = NULL;
   c->flags |= ML_CC_OVER | ML_CC_UPGRADED;
   c->flags &= ~(uint32_t)ML_CC_BUSY;
-  s->target = NULL;
-  return ml__http_detach(L, s, &rest);
+  return 2;
 }
 
 const luaL_Reg ml__hctransfer_methods[] = {{"_cork", x_cork},      {"_sendfile", x_sendfile},

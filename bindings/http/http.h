@@ -279,7 +279,8 @@ void ml__hconn_shutdown(ml_hconn *c);
 int ml__hconn_detach(lua_State *L); /* a method */
 /* The stream's sink is another one from now on; gives what has come already. */
 void ml__hconn_leave(ml_hconn *c, ml_bytes *rest);
-/* Pushes reader and writer of a stream that has been left; takes the rest. */
+/* Pushes reader and writer of the stream in the place of its sink; takes the rest. May raise a
+** memory error: then nothing is altered. */
 int ml__http_detach(lua_State *L, ml_stream *s, ml_bytes *rest);
 extern const ml_sink ml__http_sink;
 

@@ -7,22 +7,20 @@
 
 int ml__http_detach(lua_State *L, ml_stream *s, ml_bytes *rest) {
   ml_reader *r;
-  ml__stream_ref(s); /* the connection's own reference is the collector's */
   s->flags &= ~(uint32_t)ML_S_PAUSED;
-  s->sink = NULL;
   ml__streams_push(L, s, ML_LIMIT);
-  ml__stream_unref(s);
   r = lua_touserdata(L, -2);
   r->in = *rest;
+  memset(rest, 0, sizeof *rest);
   if (s->flags & ML_S_EOF) ml__reader_end(r);
   return 2;
 }
 
 static int detach(lua_State *L, ml_hconn *c) {
   ml_bytes rest;
-  ml__hconn_forget(L, c); /* the end of what follows is not seen here */
   ml__hconn_leave(c, &rest);
-  return ml__http_detach(L, c->s, &rest);
+  c->in = rest; /* the connection's, until somebody has it */
+  return ml__http_detach(L, c->s, &c->in);
 }
 
 /* conn:detach(): reader and writer; for a peer that speaks something else */
