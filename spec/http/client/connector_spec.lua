@@ -355,6 +355,47 @@ describe("a connector", function()
   end)
 end)
 
+describe("who waits for a connection", function()
+  local endless = { answer = function(writer) writer:write("HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\nhi") end }
+
+  it("gets it of a response that was dropped unread, though nothing else would collect that", function()
+    serve(function(server)
+      local connector <close> = http.TCPConnector { limit = 2 }
+      local session <close> = http.ClientSession { connector = connector, connector_owner = false }
+      collectgarbage("stop")
+      helper.finally(collectgarbage, "restart")
+      for _ = 1, 12 do
+        assert.equal(200, await(session:get(("http://127.0.0.1:%d/"):format(server.port))).status)
+      end
+    end, endless)
+  end)
+
+  it("waits on if they are all in use", function()
+    helper.run(function()
+      local server = await(asyncio.start_server(async(function(reader, writer)
+        catch(function()
+          await(reader:readuntil("\r\n\r\n"))
+          endless.answer(writer)
+          await(reader:read())
+        end)
+        writer:close()
+      end), "127.0.0.1", 0))
+      local session = http.ClientSession { limit = 1, timeout = false }
+      local where = ("http://127.0.0.1:%d/"):format(server.sockets[1].port)
+      local held = await(session:get(where))
+      helper.finally(function() return held end)
+      local task = asyncio.create_task(async(function() return await(session:get(where)) end)())
+      await(asyncio.sleep(100000))
+      assert.is_false(task:done())
+      task:cancel()
+      catch(await, task)
+      held:close()
+      server:close()
+      await(session:close())
+    end)
+  end)
+end)
+
 describe("closing a connector", function()
   it("ends connections, also those in use, and those who wait", function()
     serve(function(server)

@@ -200,12 +200,13 @@ local function forget(self, pool, waiter)
 end
 
 --- Who waits may wait for responses that nobody holds any more: when nobody got anything for a while they are
---- collected. Seldom, and not for ever: what holds the connections may as well be slow.
+--- collected. Ever more seldom, and not for ever: what holds the connections may as well be slow.
 local function rescue(self, after, given)
   self._rescue = get_running_loop():call_later(after, function()
     self._rescue = nil
-    if self._given == given then collectgarbage() end
-    if after < RESCUES then rescue(self, 2 * after, self._given) end
+    local stuck = self._given == given
+    if stuck then collectgarbage() end
+    if after < RESCUES or not stuck then rescue(self, stuck and 2 * after or 1, self._given) end
   end)
 end
 
