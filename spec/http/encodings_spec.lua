@@ -101,6 +101,24 @@ describe("decoding", function()
     end
   end)
 
+  it("of short strings takes one step, or is left to others", function()
+    local SHORT = ("hello "):rep(100)
+    for _, name in ipairs { "gzip", "x-gzip", "deflate", "br" } do
+      local data = asyncio.await(encodings.encode(SHORT, name == "x-gzip" and "gzip" or name))
+      assert.equal(SHORT, encodings.short(data, name))
+      assert.equal(SHORT, encodings.short(data, name, #SHORT))
+      assert.is_nil(encodings.short(data, name, #SHORT - 1))
+      assert.is_nil(encodings.short(data:sub(1, -5), name))
+      assert.is_nil(encodings.short(data, name .. ", " .. name))
+      if name ~= "br" then helper.raises(encodings.DecodingError, encodings.short, "\1\2\3\4\5\6\7\8", name) end
+    end
+    assert.is_nil(encodings.short("x", "rot13"))
+    assert.is_nil(encodings.short("", "gzip"))
+    assert.is_nil(encodings.short(asyncio.await(encodings.encode(("0"):rep(100000), "gzip")), "gzip"))
+    local member = asyncio.await(encodings.encode(SHORT, "gzip"))
+    assert.is_nil(encodings.short(member .. member, "gzip"))
+  end)
+
   it("stops at its limit: a bomb costs no memory", function()
     helper.run(async(function()
       local bomb = zlib.compress(("\0"):rep(20000000), { wbits = 31 })

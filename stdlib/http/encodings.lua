@@ -180,6 +180,21 @@ local function feed(self, data, max)
   return out
 end
 
+--- What most bodies are: a short string in one coding, decoded at once. nil for what takes more than one step (then
+--- `decode` does it). Raises DecodingError.
+---@param data string
+---@param encoding string the Content-Encoding header
+---@param limit? integer of what comes out; 0, nil: none
+---@return string?
+function M.short(data, encoding, limit)
+  if data == "" or #data > PIECE or not M.available(aliases[encoding] or encoding) then return nil end
+  local decoder = new_decoder(encoding, true)
+  local out = feed(decoder, data, PIECE)
+  if decoder.coder then decoder.coder:close() end
+  if not decoder.done or decoder.full or decoder.tail ~= "" or limit and limit > 0 and #out > limit then return nil end
+  return out
+end
+
 -- ---- readers ----
 
 --- Reads what another reader gives, decoded. Has the methods of a StreamReader that bodies need.

@@ -338,9 +338,13 @@ local function receive(self)
   return data, true
 end
 
+local function undo(encodings, data, codings, limit)
+  return encodings.short(data, codings, limit) or await(encodings.decode(data, codings, limit, true))
+end
+
 local function decode(self, data, codings)
   local encodings = require "http.encodings"
-  local ok, decoded = catch(function() return await(encodings.decode(data, codings, limit_of(self), true)) end)
+  local ok, decoded = catch(undo, encodings, data, codings, limit_of(self))
   if ok then return decoded end
   if core.isinstance(decoded, encodings.UnknownEncoding) then return data end -- as it is, as aiohttp does
   error(failed(self, decoded), 0)
