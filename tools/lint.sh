@@ -26,7 +26,7 @@ shopt -s nullglob globstar
 c_sources=(engine/**/*.c bindings/**/*.c)
 c_all=("${c_sources[@]}" {engine,bindings}/**/*.h {spec/embed,scripts/bench,scripts/hosts,spec/scripts}/**/*.[ch] scripts/hosts/**/*.[ch]pp spec/embed/*.cc {spec/,}tools/*.[ch])
 lua_dirs=()
-for d in stdlib scripts spec tools; do [ -n "$(find $d -name '*.lua' 2>/dev/null | head -n 1)" ] && lua_dirs+=("$d"); done
+for d in stdlib scripts spec tools share; do [ -n "$(find $d -name '*.lua' 2>/dev/null | head -n 1)" ] && lua_dirs+=("$d"); done
 
 tidy() {
   printf '%s\n' "${c_sources[@]}" |

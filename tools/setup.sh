@@ -67,7 +67,7 @@ check() {
       need 'Chromium' chromium have chromium
       need 'aiohttp for Python' python3-aiohttp /usr/bin/python3 -c 'import aiohttp'
       need 'Node.js' nodejs have node
-      need 'Vim with syntax files' vim test -e /usr/share/vim/vimrc -a -x /usr/bin/vim
+      need 'Vim with syntax files' vim sh -c 'vim --version | grep -q +syntax'
       need 'ws for Node.js' node-ws test -e /usr/share/nodejs/ws
       ;;
     demo)

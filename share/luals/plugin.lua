@@ -1,13 +1,13 @@
 -- lua-language-server: reads moonloop's keywords. In .luarc.json:
 --   { "runtime.plugin": "PATH/share/luals/plugin.lua", "runtime.version": "Lua 5.4" }
 --
--- The server is shown plain Lua of the same meaning for types: `async function` is a function marked ---@async, `await e`
--- is e, `async with e as x do` a block with a local x, `async for` a for. So what a coroutine function returns is what
--- its await gives.
+-- The server is shown plain Lua of the same meaning for types: `async function` is a function, `await e` is e,
+-- `async with e as x do` a block with a local x, `async for` a for. So what a coroutine function returns is what its
+-- await gives.
 
 local reserved = {}
-for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true until while")
-  :gmatch("%a+") do
+for word in ([[and break do else elseif end false for function goto if in local nil not or repeat return then true until
+  while]]):gmatch("%a+") do
   reserved[word] = true
 end
 
