@@ -18,6 +18,7 @@ int ml__http_detach(lua_State *L, ml_stream *s, ml_bytes *rest) {
 
 static int detach(lua_State *L, ml_hconn *c) {
   ml_bytes rest;
+  ml__hconn_forget(L, c); /* the end of what follows is not seen here */
   ml__hconn_leave(c, &rest);
   c->in = rest; /* the connection's, until somebody has it */
   return ml__http_detach(L, c->s, &c->in);
