@@ -767,9 +767,9 @@ describe("who gives up a request of HTTP/2", function()
 
   it("may do so again and again, if some are answered", function()
     with_server(function(conn)
-      for _ = 1, 1200 do
+      for _ = 1, 1150 do -- nghttp2 would stand some 1,000
         local gone = conn:request("POST", "/echo", HOST, 5)
-        local xs = { conn:request("GET", "/", HOST), conn:request("GET", "/", HOST), conn:request("GET", "/", HOST) }
+        local xs = { conn:request("GET", "/", HOST), conn:request("GET", "/", HOST) }
         for _, x in ipairs(xs) do assert.equal(200, await(x:response())) end
         gone:abort()
       end
