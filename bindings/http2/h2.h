@@ -113,7 +113,8 @@ struct ml_http2 {
   char *out; /* while frames are gathered */
   size_t nout;
   double head_since, idle_since, quiet_since;
-  double suspect_since; /* clients: nothing has come, though it should have; or INFINITY */
+  /* Of clients, or INFINITY: nothing has come, though calls are open; and that was too long. */
+  double unheard_since, suspect_since;
   double credit_at;
   int credit; /* see h2_guard.c */
   double lingering_time;

@@ -1,9 +1,9 @@
 /* Sessions of clients: responses as they come, what a server may do to a call or to all of them,
 ** and time.
 **
-** A connection that has been silent where an answer was due is suspect: it takes no more requests
-** until something comes, a PING asks for that, and without any it is given up. So one that
-** has died without a word does not take call after call with it.
+** A connection that has been silent when somebody gives up waiting is suspect: it takes no more
+** requests until something comes, a PING asks for that, and without any it is given up. So one
+** that has died without a word does not take call after call with it.
 */
 #include <math.h>
 #include <string.h>
@@ -15,6 +15,7 @@
 #define MOST 1024                          /* streams at once */
 #define MOST_AT_FIRST 100                  /* before the server has said its limit */
 #define PATIENCE 10.0                      /* seconds for an answer to PING */
+#define SILENCE 1.0                        /* seconds of which that is asked */
 #define INFORM_COST 4
 
 /* ---- room ---- */
@@ -188,6 +189,15 @@ static int ended(ml_h2stream *x) {
 
 /* ---- failures ---- */
 
+/* Somebody gives up waiting: does the connection live? */
+static void suspect(ml_http2 *h) {
+  double now = ml__loop_time(h->loop);
+  if (h->suspect_since != INFINITY || now - h->unheard_since < SILENCE || !ml__h2_alive(h)) return;
+  nghttp2_submit_ping(h->session, 0, NULL);
+  h->suspect_since = now;
+  ml__h2_watch(h);
+}
+
 void ml__h2_call_fail(ml_h2call *k, ml_h2fail fail, const char *why) {
   ml_h2stream *x = &k->x;
   if (k->fail != H2F_NONE || !(x->flags & H2S_OPEN)) return;
@@ -195,6 +205,7 @@ void ml__h2_call_fail(ml_h2call *k, ml_h2fail fail, const char *why) {
     k->fail = (uint8_t)fail;
     k->why = why;
     ml__h2_body_late(x);
+    suspect(x->h);
   }
   ml__h2_reset(x, NGHTTP2_CANCEL);
   ml__wake_all(&x->drains, NULL);
@@ -327,19 +338,9 @@ static double stream_deadline(const ml_h2stream *x) {
   return when;
 }
 
-static void suspect(ml_http2 *h, double now) {
-  if (h->suspect_since != INFINITY || !ml__h2_alive(h)) return;
-  nghttp2_submit_ping(h->session, 0, NULL);
-  h->suspect_since = now;
-  ml__h2_schedule(h);
-}
-
 static void stream_expired(ml_h2stream *x, double now) {
   ml_h2call *k = ml__h2_call(x);
-  ml_http2 *h = x->h;
-  bool heard = x->head != NULL;
   ml__h2_call_fail(k, k->total <= now ? H2F_TOTAL : H2F_READ, NULL);
-  if (!heard) suspect(h, now);
 }
 
 static double deadline(const ml_http2 *h) {

@@ -155,6 +155,7 @@ int ml__h2_conn_request(lua_State *L) {
   ml__h2_call(x)->total = INFINITY;
   ml__h2_call(x)->silence = -1;
   x->body_since = ml__loop_time(c->h.loop);
+  if (c->h.unheard_since == INFINITY) c->h.unheard_since = x->body_since;
   if (c->h.nstreams == 1) ml__h2_client_rest(c, false);
   if (!has_body) {
     x->flags |= H2S_NOBODY | H2S_FINISHED;

@@ -202,6 +202,8 @@ static void received(ml_http2 *h, const char *p, size_t n) {
   h->flags |= H2_INSIDE;
   rc = nghttp2_session_mem_recv(h->session, (const uint8_t *)p, n);
   h->flags &= ~(uint32_t)H2_INSIDE;
+  if (h->role->client)
+    h->unheard_since = h->nstreams > 0 ? ml__http_now(h->http, h->loop) : INFINITY;
   if (rc == NGHTTP2_ERR_BAD_CLIENT_MAGIC || rc == NGHTTP2_ERR_NOMEM ||
       rc == NGHTTP2_ERR_CALLBACK_FAILURE)
     ml__stream_fail(h->s, rc == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? 0 : UV_ENOMEM);
@@ -405,7 +407,7 @@ ml_http2 *ml__h2_new(lua_State *L, const ml_h2role *role, size_t size, int idx, 
     h->http = http;
     h->pin = pin;
     h->loop = s->loop;
-    h->suspect_since = INFINITY;
+    h->suspect_since = h->unheard_since = INFINITY;
     ml__list_init(&h->streams);
     ml__list_init(&h->waiting);
     ml__list_init(&h->gone);

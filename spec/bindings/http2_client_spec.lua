@@ -663,6 +663,23 @@ describe("a request of HTTP/2 that takes too long", function()
     end
   end)
 
+  it("and is cancelled over and over does not keep a dead connection", function()
+    with_peer(function(peer)
+      while peer:next() do end -- answers nothing
+    end, function(conn)
+      local n = 0
+      while not conn:is_closing() and n < 100 do
+        n = n + 1
+        local ok, x = pcall(conn.request, conn, "GET", "/", HOST)
+        if ok then
+          raised(await, asyncio.wait_for(x:response(), 0.4))
+          x:abort()
+        end
+      end
+      assert.is_true(n > 2 and n < 40)
+    end, { virtual = true })
+  end)
+
   it("fails in time while others begin", function()
     with_peer(function(peer)
       while peer:asked() do end
