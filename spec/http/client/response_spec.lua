@@ -71,6 +71,28 @@ describe("ClientResponse", function()
     with(answer(200, { "Content-Type: application/json" }, "  "), function(resp) assert.is_nil(await(resp:json())) end)
   end)
 
+  it("asks for the character set that the server does not tell", function()
+    local asked = 0
+    local opts = { fallback_charset_resolver = function(resp, body)
+      asked = asked + 1
+      assert.same({ 200, "na\xEFve" }, { resp.status, body })
+      return "latin-1"
+    end }
+    with(answer(200, { "Content-Type: text/plain" }, "na\xEFve"), function(resp)
+      helper.raises("the body has to be read first", resp.get_encoding, resp)
+      assert.equal("naïve", await(resp:text()))
+    end, opts)
+    with(answer(200, { "Content-Type: text/plain; charset=utf-8" }, "naïve"), function(resp)
+      assert.equal("naïve", await(resp:text()))
+    end, opts)
+    assert.equal(1, asked)
+    with(answer(200, {}, "x"), function(resp)
+      helper.raises("a string was expected of it, got nil", function() await(resp:text()) end)
+    end, { fallback_charset_resolver = function() end })
+    helper.raises("fallback_charset_resolver: a function", http.ClientSession, { fallback_charset_resolver = 5 })
+    helper.raises("json_serialize: a function", http.ClientSession, { json_serialize = {} })
+  end)
+
   it("says why it is no JSON", function()
     with(answer(200, { "Content-Type: text/html" }, "<p>"), function(resp)
       local e = helper.raises(http.ContentTypeError, function() await(resp:json()) end)

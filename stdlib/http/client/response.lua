@@ -381,11 +381,22 @@ end)
 
 -- ---- text ----
 
---- The character set that the text is taken to be in: what the server says if it is known here, else UTF-8.
+--- The character set that the text is taken to be in: what the server says if it is known here, else what the
+--- session's fallback_charset_resolver makes of the body, else UTF-8.
 ---@return string
 function ClientResponse:get_encoding()
   local charset = self.charset
-  return charset and require("http.parameters").decode("", charset) and charset or "utf-8"
+  if charset and require("http.parameters").decode("", charset) then return charset end
+  local resolve = self[SESSION]._resolve_charset
+  if not resolve or charset == nil and (self.content_type):find("json$") then return "utf-8" end -- RFC 8259, 8.1
+  if not self[BODY] then
+    misuse.blame(core.RuntimeError, "get_encoding: the body has to be read first")
+  end
+  charset = resolve(self, self[BODY])
+  if type(charset) ~= "string" then
+    error(core.TypeError("fallback_charset_resolver: a string was expected of it, got " .. misuse.describe(charset)), 0)
+  end
+  return charset
 end
 
 local function fix_utf8(data, mode)

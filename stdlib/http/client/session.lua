@@ -52,6 +52,7 @@ local OPTIONS = {
   "connector_owner", "raise_for_status", "timeout", "auto_decompress", "trust_env", "requote_redirect_url",
   "trace_configs", "read_bufsize", "max_line_size", "max_field_size", "max_headers", "proxy", "proxy_auth", "ssl",
   "http2", "limit", "limit_per_host", "max_redirects", "max_body_size", "middlewares",
+  "fallback_charset_resolver",
 }
 
 ClientSession.OPTIONS = OPTIONS
@@ -73,6 +74,12 @@ local function check(opts, name)
     blame(core.ValueError, ("ClientSession: %s: a positive number was expected, got %d"):format(name, value))
   end
   return value
+end
+
+local function check_function(opts, name)
+  local f = opts[name]
+  if f == nil or type(f) == "function" then return f end
+  blame(core.TypeError, ("ClientSession: %s: a function was expected, got %s"):format(name, describe(f)))
 end
 
 local function check_base(url)
@@ -149,7 +156,9 @@ function ClientSession.new(cls, opts)
     _headers = opts.headers ~= nil and request.make_headers(opts.headers, "ClientSession: headers") or Headers(),
     _skip = skip, _auth = check_auth(opts.auth, "ClientSession"),
     _timeout = opts.timeout == nil and timeouts.default or timeouts.of(opts.timeout, "ClientSession: timeout"),
-    _json_serialize = opts.json_serialize, _owner = check(opts, "connector_owner"),
+    _json_serialize = check_function(opts, "json_serialize"),
+    _resolve_charset = check_function(opts, "fallback_charset_resolver"),
+    _owner = check(opts, "connector_owner"),
     _raise_for_status = check(opts, "raise_for_status"), _auto_decompress = check(opts, "auto_decompress"),
     _trust_env = check(opts, "trust_env"), _requote = check(opts, "requote_redirect_url"),
     _trace_configs = opts.trace_configs ~= nil and tracing.check(opts.trace_configs) or {},
