@@ -229,7 +229,9 @@ TestClient.close = async(function(self)
   if self.closed then return end
   self.closed = true
   for resp in next, self._responses do resp:close() end
-  for ws in next, self._websockets do await(ws:close()) end
+  local open = {}
+  for ws in next, self._websockets do open[#open + 1] = ws end
+  for _, ws in ipairs(open) do await(ws:close()) end
   local session = rawget(self, "session")
   if session then await(session:close()) end
   await(self.server:close())

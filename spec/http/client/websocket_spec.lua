@@ -365,6 +365,16 @@ describe("a client's WebSocket and its session", function()
     end)
   end)
 
+  it("is not opened by a session that is closed meanwhile, nor by a closed one", function()
+    with_server(function(_, _, _, reader) await(reader:read()) end, function(session, url, heads)
+      local task = asyncio.create_task(session:ws_connect(url))
+      while #heads == 0 do await(asyncio.sleep(0.001)) end
+      await(session:close())
+      helper.raises(http.ClientConnectionError, await, task)
+      helper.raises("Session is closed", session.ws_connect, session, url)
+    end)
+  end)
+
   it("can be cancelled during the handshake", function()
     with_server(function(_, _, _, reader) await(reader:read()) end, function(session, url, heads)
       local task = asyncio.create_task(session:ws_connect(url))
