@@ -346,8 +346,10 @@ format: ## format all C sources in place
 
 bench: all ## measure: medians, and ratios to the C limits
 	@ENGINE=$(abspath $(BUILD)/moonloop) $(BUILD)/moonloop scripts/bench/run.lua $(BENCH)
-docs: all ## write the reference from the sources' comments (build/docs)
+docs: all ## the documents as HTML, with a reference from the sources' comments; checks links (build/docs/html)
+	@tools/setup.sh docs
 	@$(BUILD)/moonloop tools/docs.lua $(BUILD)/docs
+	@$(BUILD)/moonloop tools/site.lua $(BUILD)/docs
 
 # ---- install --------------------------------------------------------------
 

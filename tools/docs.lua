@@ -1,7 +1,6 @@
 --- Writes the reference from the annotations in stdlib and from moonloop.h.
 ---   build/moonloop tools/docs.lua FOLDER
---- One Markdown page per module and one for the C API; then every relative
---- link of the project's Markdown files is checked.
+--- One Markdown page per module and one for the C API; tools/site.lua renders them with the rest.
 
 local out = assert(arg[1], "usage: tools/docs.lua FOLDER")
 
@@ -74,21 +73,4 @@ do
 end
 write("index.md", table.concat(index, "\n") .. "\n")
 
-local broken = 0
-for _, path in ipairs(lines_of("find . -name '*.md' -not -path './build*' -not -path './.git/*' | sort")) do
-  local folder = path:match("^(.*)/") or "."
-  local f <close> = assert(io.open(path))
-  for target in f:read("a"):gmatch("%]%(([^)#%s]+)") do
-    if not target:match("^%a+:") then
-      local there = io.open(folder .. "/" .. target)
-      if there then
-        there:close()
-      else
-        io.stderr:write(path, ": broken link to ", target, "\n")
-        broken = broken + 1
-      end
-    end
-  end
-end
 print("reference in " .. out .. "/index.md")
-os.exit(broken == 0 and 0 or 1)

@@ -67,11 +67,15 @@ check() {
       need 'Chromium' chromium have chromium
       need 'aiohttp for Python' python3-aiohttp /usr/bin/python3 -c 'import aiohttp'
       need 'Node.js' nodejs have node
+      need 'cmark-gfm' cmark-gfm have cmark-gfm
       need 'Vim with syntax files' vim sh -c 'vim --version | grep -q +syntax'
       need 'ws for Node.js' node-ws test -e /usr/share/nodejs/ws
       ;;
     demo)
       need 'Python 3' python3 have python3
+      ;;
+    docs)
+      need 'cmark-gfm' cmark-gfm have cmark-gfm
       ;;
     lint)
       need 'luacheck' lua-check have luacheck
