@@ -34,7 +34,8 @@ local function read_head(reader)
   end
 end
 
---- A proxy of HTTP. opts: ssl; answer(lines, writer): true if it has answered by itself; resolve: {name = address}.
+--- A proxy of HTTP. opts: ssl; answer(lines, writer): true if it has answered by itself; resolve: {name = address};
+--- established: the answer to CONNECT.
 --- Gives the server, its port and a list of the heads that it was sent.
 function M.http(opts)
   opts = opts or {}
@@ -51,7 +52,7 @@ function M.http(opts)
           local host, port = target:match("^(.*):(%d+)$")
           host = (opts.resolve or {})[host] or host:gsub("[%[%]]", "")
           local r, w = await(asyncio.open_connection(host, math.tointeger(tonumber(port))))
-          writer:write("HTTP/1.1 200 Connection established\r\n\r\n")
+          writer:write(opts.established or "HTTP/1.1 200 Connection established\r\n\r\n")
           join(reader, writer, r, w)
           break
         end

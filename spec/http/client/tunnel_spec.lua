@@ -129,6 +129,22 @@ describe("CONNECT", function()
     end)
   end)
 
+  it("takes any 2xx, whatever it says of a body (RFC 9110, 9.3.6)", function()
+    asyncio.run(function()
+      local _server <close>, port = serve { ssl = certs.server() }
+      for _, text in ipairs {
+        "HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 204 Fine\r\nX: y\r\n\r\n", "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+      } do
+        local _proxy <close>, pport = proxies.http { established = text }
+        local session <close> = session_for()
+        assert.equal("GET / HTTP/1.1 localhost:" .. port, get(session, ("https://localhost:%d/"):format(port),
+          { proxy = "http://127.0.0.1:" .. pport }))
+      end
+    end)
+  end)
+
   it("goes by way of a proxy over TLS too", function()
     asyncio.run(function()
       local _server <close>, port = serve { ssl = certs.server() }
