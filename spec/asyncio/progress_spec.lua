@@ -121,6 +121,21 @@ describe("asyncio.progress", function()
     assert.equal("  0% 0/10 [00:00<?, ", tostring(bar))
   end)
 
+  it("survives fields that are no numbers, and numbers that are too large", function()
+    local bar <close> = progress(10, { ascii = true, rate = false })
+    for _, value in ipairs { "x", {}, 0 / 0, math.huge, -math.huge, 1e300, -5 } do
+      bar.n, bar.total = value, 10
+      assert.equal("string", type(tostring(bar)))
+      bar.n, bar.total = 5, value
+      assert.equal("string", type(tostring(bar)))
+    end
+    bar.n, bar.total = "x", 10
+    bar:update(3)
+    assert.equal(" 30%|", (parts(bar)))
+    assert.equal("", bar:line(-3))
+    assert.equal(80, #bar:line(0.5))
+  end)
+
   it("leaves the rate out on demand", function()
     local bar <close> = progress(10, { rate = false, ascii = true })
     assert.truthy(tostring(bar):find("| 0/10 [00:00<?]", 1, true))

@@ -58,33 +58,40 @@ local function rate_text(self, rate)
   return n .. self.unit .. "/s"
 end
 
+-- The fields are the script's, too: what is no number counts as none.
+local function counts(self)
+  local n, total = self.n, self.total
+  return type(n) == "number" and n == n and n or 0, type(total) == "number" and total == total and total or nil
+end
+
 local function figures(self)
+  local n, total = counts(self)
   local elapsed, rate = self:elapsed(), self:rate()
   local tail = self.postfix and self.postfix ~= "" and ", " .. self.postfix or ""
   if self.show_rate then tail = ", " .. rate_text(self, rate) .. tail end
-  if not self.total or self.n > self.total then
-    local done = number(self, self.n) .. self.unit
+  if not total or n > total then
+    local done = number(self, n) .. self.unit
     return nil, ("%s [%s%s]"):format(done, text.clock(elapsed), tail)
   end
   local left = self:remaining()
-  return ("%3d%%"):format(self.total > 0 and self.n * 100 // self.total or 100),
-    ("%s/%s [%s<%s%s]"):format(number(self, self.n), number(self, self.total), text.clock(elapsed),
-      left and text.clock(left) or "?", tail)
+  local fraction = total > 0 and math.max(0, n / total) or 1
+  return ("%3.0f%%"):format(math.floor(fraction * 100)),
+    ("%s/%s [%s<%s%s]"):format(number(self, n), number(self, total), text.clock(elapsed),
+      left and text.clock(left) or "?", tail), fraction
 end
 
 --- The line as it is shown in so many columns.
 ---@param columns integer
 ---@return string
 function Progress:line(columns)
-  columns = math.min(columns, self.ncols or columns)
+  columns = math.max(0, math.min(math.tointeger(columns) or 80, self.ncols or 1000))
   local head = self.desc and self.desc ~= "" and self.desc .. ": " or ""
-  local percent, tail = figures(self)
+  local percent, tail, fraction = figures(self)
   if not percent then return text.fit(head .. tail, columns) end
   head, tail = head .. percent .. "|", "| " .. tail
   local room = columns - text.width(head) - text.width(tail)
   if room < 4 then return text.fit(head:sub(1, -2) .. " " .. tail:sub(3), columns) end
-  local fraction = self.total > 0 and self.n / self.total or 1
-  local bar = bar_of(math.max(0, math.min(1, fraction)), room, self.ascii and digits or blocks)
+  local bar = bar_of(math.min(1, fraction), room, self.ascii and digits or blocks)
   if self.colour then bar = ("\27[%dm%s\27[0m"):format(self.colour, bar) end
   return head .. bar .. tail
 end
@@ -107,7 +114,7 @@ function Progress:rate()
     return self.late_n / (late + math.max(stalled, 0))
   end
   local elapsed = self:elapsed()
-  local done = self.n - self.initial
+  local done = counts(self) - self.initial
   if elapsed <= 0 or done <= 0 then return nil end
   return done / elapsed
 end
@@ -115,20 +122,22 @@ end
 --- The seconds that it will take, by the rate; nil if nobody can know.
 ---@return number?
 function Progress:remaining()
+  local n, total = counts(self)
   local rate = self:rate()
-  if not self.total or not rate or rate <= 0 then return nil end
-  return math.max(0, self.total - self.n) / rate
+  if not total or not rate or rate <= 0 then return nil end
+  return math.max(0, total - n) / rate
 end
 
 --- Takes what was done since the last time into the rate (an exponential moving average).
 local function smooth(self)
   local now = self.loop:time()
-  local passed, done = now - self.drawn_at, self.n - self.drawn_n
+  local n = counts(self)
+  local passed, done = now - self.drawn_at, n - self.drawn_n
   if passed <= 0 or done == 0 then return end
   local keep = self.late_time > 0 and 1 - self.smoothing or 0
   self.late_time = keep * self.late_time + (1 - keep) * passed
   self.late_n = keep * self.late_n + (1 - keep) * done
-  self.drawn_at, self.drawn_n = now, self.n
+  self.drawn_at, self.drawn_n = now, n
 end
 
 -- ---- what scripts do with it ----
@@ -149,7 +158,7 @@ function Progress:update(n)
   elseif not finite(n) then
     misuse.blame(core.TypeError, "update() expects a number, not " .. misuse.describe(n))
   end
-  self.n = self.n + n
+  self.n = counts(self) + n
   show(self)
 end
 
@@ -330,7 +339,7 @@ local function take_options(self, opts)
   self.bytes = bytes
   self.unit = check_text(opts.unit, "progress(): unit") or bytes and "B" or "it"
   self.unit_scale = bytes or opts.unit_scale
-  self.unit_divisor = opts.unit_divisor or bytes and 1024 or 1000
+  self.unit_divisor = math.max(opts.unit_divisor or bytes and 1024 or 1000, 2)
   self.desc = check_text(opts.desc, "progress(): desc")
   self.postfix = postfix_text(opts.postfix, "progress(): postfix")
   self.initial = opts.initial or 0
