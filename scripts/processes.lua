@@ -1,31 +1,32 @@
 -- Process runs a coroutine in a process of its own, Worker gives its result, Pool runs many of them.
---   moonloop scripts/processes.lua
+--   moonloop scripts/web_random.lua &
+--   moonloop scripts/processes.lua [URL]
 
 local asyncio = require "asyncio"
+local http = require "http"
 local multiprocessing = require "multiprocessing"
 
 local Process, Worker, Pool = multiprocessing.Process, multiprocessing.Worker, multiprocessing.Pool
 
---- Sleeps stand for requests.
 local put = async(function(url, params)
-  await(asyncio.sleep(0.1))
-  print("PUT", url, params.name)
+  local response <close> = await(http.request("PUT", url, { params = params }))
+  print("PUT", response.status, params.name)
 end)
 
 local get = async(function(url)
-  await(asyncio.sleep(0.1))
-  return "the page at " .. url
+  local response <close> = await(http.request("GET", url))
+  return await(response:text())
 end)
 
-local main = async(function()
-  await(Process { target = put, args = { "https://example.org", { name = "value" } } })
+local main = async(function(url)
+  await(Process { target = put, args = { url .. "/put", { name = "value" } } })
 
-  print(await(Worker { target = get, args = { "https://example.org" } }))
+  print(await(Worker { target = get, args = { url .. "/" } }))
 
   local urls = {}
-  for i = 1, 5 do urls[i] = "https://example.org/" .. i end
+  for i = 1, 5 do urls[i] = ("%s/get?i=%d"):format(url, i) end
   local pool <close> = Pool(2)
   for i, text in ipairs(await(pool:map(get, urls))) do print(i, text) end
 end)
 
-asyncio.run(main())
+asyncio.run(main(arg[1] or "http://127.0.0.1:8000"))

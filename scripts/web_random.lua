@@ -1,5 +1,5 @@
 -- A web service to try clients on: each answer takes a second (or as many as the second argument says), however many
--- are asked for at once. /get tells what it was asked: {"args": {...}, "url": ...}.
+-- are asked for at once. /get and /put tell what they were asked: {"args": {...}, "url": ...}.
 --   moonloop scripts/web_random.lua [PORT [SECONDS]]
 --   curl http://127.0.0.1:8000/ http://127.0.0.1:8000/random http://127.0.0.1:8000/get?a=1
 
@@ -19,12 +19,14 @@ routes:get("/random")(async(function()
   return web.json_response { msg = math.random() }
 end))
 
-routes:get("/get")(async(function(request)
+local echo = async(function(request)
   await(asyncio.sleep(seconds))
   local args = {}
   for name, value in pairs(request.query) do args[name] = value end
   return web.json_response { args = args, url = tostring(request.url) }
-end))
+end)
+routes:get("/get")(echo)
+routes:put("/put")(echo)
 
 local app = web.Application()
 app:add_routes(routes)

@@ -281,6 +281,12 @@ describe("moonloop fetch", function()
     assert.equal("hello", on_terminal(url("/")))
   end)
 
+  it("ends quietly when nobody reads what it prints", function()
+    local status, out, err = helper.sh(("bash -c '%s fetch %s | head -c 3; echo ${PIPESTATUS[0]}'"):format(
+      helper.moonloop, url("/big")))
+    assert.same({ 0, "xxx141\n", "" }, { status, out, err })
+  end)
+
   it("keeps what has come when it is interrupted, and goes on with it", function()
     local path = helper.tmpdir() .. "/x"
     local status, _, err = helper.sh(("%s fetch --limit-rate 200K -o %s %s & pid=$!; until [ -e %s.fetch ]; do sleep 0.05; done; "

@@ -15,7 +15,7 @@ app:add_routes {
   web.get("/random", function()
     local i = n % #answers + 1
     n = n + 1
-    await(asyncio.sleep(0.1 + i * 0.02))
+    await(asyncio.sleep(i * 0.15))
     return web.json_response { msg = answers[i] }
   end),
   web.get("/get", function(request)

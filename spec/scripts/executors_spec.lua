@@ -45,18 +45,6 @@ took N s
     })
   end)
 
-  it("processes.lua shows Process, Worker and Pool", function()
-    prints("processes", [[
-PUT\thttps://example.org\tvalue
-the page at https://example.org
-1\tthe page at https://example.org/1
-2\tthe page at https://example.org/2
-3\tthe page at https://example.org/3
-4\tthe page at https://example.org/4
-5\tthe page at https://example.org/5
-]])
-  end)
-
   it("wc.lua prints what wc prints", function()
     local dir = helper.tmpdir()
     local texts = {

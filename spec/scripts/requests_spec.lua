@@ -138,6 +138,20 @@ throughput (MB/s): N
     assert.truthy(err:find("ClientConnectorError", 1, true), err)
   end)
 
+  it("processes.lua shows Process, Worker and Pool", function()
+    local _, _, server = processes.start("scripts/web_random.lua 0 0.05")
+    local status, out, err = helper.cli(("scripts/processes.lua http://127.0.0.1:%d"):format(server))
+    assert.same({ 0, "" }, { status, err })
+    local put, ok, rest = out:match("^([^\n]*)\n([^\n]*)\n(.*)$")
+    assert.same({ "PUT\t200\tvalue", '{"msg":"ok"}' }, { put, ok })
+    local i = 0
+    for n, answer in rest:gmatch("(%d)\t([^\n]*)\n") do
+      i = i + 1
+      assert.same({ tostring(i), tostring(i) }, { n, require("json").decode(answer).args.i })
+    end
+    assert.equal(5, i)
+  end)
+
   --- Presses Ctrl-C while three requests wait for their answers.
   local function cancels(name, after, at_the_end)
     local _, _, server = processes.start("spec/scripts/answers.lua")

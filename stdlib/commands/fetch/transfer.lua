@@ -218,7 +218,8 @@ function M.run(job)
     local ok, err = pcall(M.attempt, job)
     if ok then return true end
     if isinstance(err, core.SystemExit) then error(err, 0) end
-    if type(err) ~= "table" then error(err, 0) end
+    local unread = isinstance(err, core.OSError) and err.code == "EPIPE" and not err.method -- nobody reads our output
+    if type(err) ~= "table" or unread then error(err, 0) end
     local _, reason = client.reason(err)
     local message = text.printable(err.message and err.method and ("%s %s: %s"):format(err.method, err.url, reason)
       or err.message or tostring(err))
