@@ -88,6 +88,7 @@ typedef struct ml_hcconn {
   uint32_t flags;
   uint32_t serial;         /* of the current exchange, or the last one */
   struct ml_hcexchange *x; /* the current one: user value; or NULL */
+  uint16_t informs;        /* answers before the answer */
   uint8_t fail;            /* ml_hcfail */
   const char *why;         /* of that */
   ml_hinput input;

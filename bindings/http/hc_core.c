@@ -3,6 +3,9 @@
 #ifdef ML_WITH_HTTP2
 #include "http2/http2.h"
 #endif
+#ifdef ML_WITH_TLS
+#include "tls.h"
+#endif
 
 static const char errors_key;
 
@@ -156,24 +159,20 @@ void ml__hcsettings_tell(lua_State *L, int settings_idx, int conn_idx, lua_Integ
 
 /* ---- taking over ---- */
 
-/* Pushes what TLS has agreed upon, or nil. */
-static bool speaks_http2(lua_State *L, ml_stream *s, const ml_hcsettings *set) {
-  bool yes = set->http2;
-  if (s->ops == &ml__plain_ops) return yes;
-  ml__transport_push(L, s);
-  lua_getfield(L, -1, "get_extra_info");
-  lua_insert(L, -2);
-  lua_pushliteral(L, "ssl_object");
-  lua_call(L, 2, 1);
-  yes = false;
-  if (!lua_isnil(L, -1)) {
-    lua_getfield(L, -1, "selected_alpn_protocol");
-    lua_insert(L, -2);
-    lua_call(L, 1, 1);
-    yes = lua_type(L, -1) == LUA_TSTRING && strcmp(lua_tostring(L, -1), "h2") == 0;
+/* What TLS has agreed upon; without it, what the settings say. */
+static bool speaks_http2(const ml_stream *s, const ml_hcsettings *set) {
+#ifdef ML_WITH_TLS
+  if (s->ops == &ml__tls_ops) {
+    const ml_tlsconn *c = s->filter;
+    const unsigned char *p = NULL;
+    unsigned n = 0;
+    SSL_get0_alpn_selected(c->ssl, &p, &n);
+    return n == 2 && memcmp(p, "h2", 2) == 0;
   }
-  lua_pop(L, 1);
-  return yes;
+#else
+  (void)s;
+#endif
+  return set->http2;
 }
 
 static int connection_http2(lua_State *L, ml_stream *s, ml_bytes *rest) {
@@ -198,7 +197,7 @@ static int f_connection(lua_State *L) {
   if (s->sink != &ml__reader_sink || s->target == NULL || s->target != lua_touserdata(L, 1))
     return ml__misuse(L, "ValueError",
                       "connection: the connection is not one of this reader and writer");
-  http2 = speaks_http2(L, s, set);
+  http2 = speaks_http2(s, set);
   s->sink->yield(s, &rest);
   s->sink->forget(s);
   s->sink = NULL;

@@ -4,6 +4,8 @@
 */
 #include "hc.h"
 
+#define INFORMS 1000 /* answers of 1xx to one request */
+
 /* ---- heads ---- */
 
 static bool is_field(const char *text, const ml_hfield *f, const char *name, size_t n) {
@@ -113,7 +115,9 @@ static void head_done(ml_hcconn *c, ml_hhead *h) {
   bool keep = keeps(c);
   llhttp_reset(&c->input.parser);
   if (why == NULL && h->status < 200 && h->status != 101) {
-    if (h->status == 100) {
+    if (++c->informs > INFORMS) {
+      ml__hcconn_fail(c, ML_CF_HEAD, "there is no end of answers before the response");
+    } else if (h->status == 100) {
       c->flags |= ML_CC_CONTINUED;
       wake(c->continuing);
     }

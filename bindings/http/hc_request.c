@@ -164,6 +164,7 @@ int ml__hcconn_request(lua_State *L) {
   x->serial = ++c->serial;
   c->x = x;
   c->left = left;
+  c->informs = 0;
   ml__hcconn_begin(c);
   c->flags = flags | ML_CC_BUSY | (keep ? ML_CC_KEEP : 0);
   ml__hout_send(L, h, c->s, body, n, NULL, 0);

@@ -102,6 +102,8 @@ describe("a response", function()
     for i = 1, 20 do many[i] = "A: " .. ("x"):rep(4000) end
     assert.match("^BadResponse: the response's head is too large", (hc.get(head{ "HTTP/1.1 200 OK", table.unpack(many) })))
     assert.equal(200, (hc.get(head{ "HTTP/1.1 200 OK", "A: " .. big, "Content-Length: 0" }, { max_field = 9000 })))
+    assert.match("^BadResponse: there is no end", (hc.get(("HTTP/1.1 102 Processing\r\n\r\n"):rep(1001) .. hc.ok)))
+    assert.equal(200, (hc.get(("HTTP/1.1 102 Processing\r\n\r\n"):rep(1000) .. hc.ok)))
     assert.match("^PayloadError: the body has too much beside it",
       (hc.get(head({ "HTTP/1.1 200 OK", "Transfer-Encoding: chunked" }, "3;" .. ("x"):rep(70000) .. "\r\nabc\r\n0\r\n\r\n"))))
   end)
