@@ -245,7 +245,7 @@ describe("ClientResponse", function()
     end, nil, function(session, url)
       local resp <close> = await(session:get(url "/"))
       local first = asyncio.create_task(resp:read())
-      await(asyncio.sleep(0))
+      await(asyncio.sleep(0.005))
       helper.raises("while another task", function() await(resp:read()) end)
       assert.equal("abcdef", await(first))
       for _, how in ipairs { "close", "release" } do
