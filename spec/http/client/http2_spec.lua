@@ -80,6 +80,25 @@ describe("a session and a server with TLS", function()
     end)
   end)
 
+  it("use a new connection for each request if the connector says so", function()
+    with_session(function(session, base, server)
+      local tasks = {}
+      for i = 1, 8 do
+        tasks[i] = asyncio.create_task(function()
+          local resp <close> = await(session:get(base .. "/slow"))
+          assert.equal("2.0", resp.version)
+          return resp._x:sockname().port
+        end)
+      end
+      local ports = {}
+      for _, port in ipairs(await(asyncio.gather(tasks))) do
+        assert.is_nil(ports[port])
+        ports[port] = true
+      end
+      while server.settings:connections() > 0 do await(asyncio.sleep(0.005)) end
+    end, { connector = http.TCPConnector { force_close = true } })
+  end)
+
   it("exchange bodies of all kinds", function()
     local path = os.tmpname()
     helper.finally(os.remove, path)

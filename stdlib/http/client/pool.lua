@@ -345,7 +345,7 @@ local function establish(self, pool, asked, traces, when, expired)
     error(closed_error(asked), 0)
   end
   self._owners[conn] = pool
-  if conn:multiplexed() then
+  if conn:multiplexed() and not self.force_close then
     self._claims[conn] = 1
     pool.shared = conn -- another one has gone meanwhile
   else
