@@ -28,6 +28,7 @@ local MAX_SPECIAL <const> = 512
 local schemes = { http = "http", https = "https", ws = "http", wss = "https" }
 
 local function bad_url(class, method, url, reason, cause)
+  reason = reason:gsub("\\?\n", "\\n") -- of a URL that has line breaks
   error(errors.make(class, { method = method, url = url }, reason, { cause = cause }), 0)
 end
 

@@ -78,7 +78,8 @@ end
 ---@return string?
 local function shown(url)
   if url == nil then return nil end
-  return (tostring(url):gsub("^(%a[%w+.-]*://)[^/?#]*@", "%1"))
+  local text = tostring(url):gsub("^(%a[%w+.-]*://)[^/?#]*@", "%1")
+  return (text:gsub("%c", function(c) return ("%%%02X"):format(c:byte()) end)) -- no line breaks into logs
 end
 M.shown = shown
 

@@ -135,7 +135,7 @@ local function serialize(session, value)
   local ok, text = pcall(encode, value)
   if not ok then
     local err = text
-    local reason = type(err) == "table" and err.message or tostring(err)
+    local reason = tostring(type(err) == "table" and err.message or err):gsub("^%S+:%d+: ", "")
     local class = core.isinstance(err, core.ValueError) and core.ValueError or core.TypeError
     local place = misuse.place()
     error(class(format("%sjson: %s", place and place .. ": " or "", reason), { cause = err }), 0)

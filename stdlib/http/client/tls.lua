@@ -94,24 +94,22 @@ function M.without_fingerprint(value)
   return value
 end
 
---- Checks a value of the option `ssl` and gives its text for messages and keys of pools. Raises at the caller of the
---- function `who`.
+--- Checks a value of the option `ssl` and gives its text for messages and keys of pools. Raises TypeError, ValueError.
 ---@param value any nil or true: verified; false: not; an SSLContext; a Fingerprint
 ---@param who string
----@param level? integer
 ---@return string
-function M.check(value, who, level)
+function M.check(value, who)
   if value == nil or value == true then return "default" end
   if value == false then return "False" end
   local class = type(value) == "table" and getmetatable(value)
   if class == Fingerprint then return tostring(value) end
   local ssl = class and package.loaded.ssl
   if not ssl or class ~= ssl.SSLContext then
-    raise(core.TypeError, ("%s: ssl should be an SSLContext, a Fingerprint or a boolean, got %s")
-      :format(who, describe(value)), (level or 2) + 1)
+    local text = "%s: ssl should be an SSLContext, a Fingerprint or a boolean, got %s"
+    misuse.blame(core.TypeError, text:format(who, describe(value)))
   end
   if value.protocol == ssl.PROTOCOL_TLS_SERVER then
-    raise(core.ValueError, who .. ": ssl is a context for servers (PROTOCOL_TLS_SERVER)", (level or 2) + 1)
+    misuse.blame(core.ValueError, who .. ": ssl is a context for servers (PROTOCOL_TLS_SERVER)")
   end
   return ("%s %p"):format(value, value)
 end
