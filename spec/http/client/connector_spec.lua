@@ -257,6 +257,29 @@ describe("a connector", function()
     end)
   end)
 
+  it("keeps everybody's own time", function()
+    serve(function(server)
+      local connector <close> = http.TCPConnector { limit = 1 }
+      local place, loop = server.place(), asyncio.get_running_loop()
+      local held = connector:connect(place, ASKED)
+      local start, ended, tasks = loop:time(), {}, {}
+      for i, seconds in ipairs { 5, 2, 0.5, 3, 1e9 } do
+        tasks[i] = asyncio.create_task(async(function()
+          local where = i % 2 == 0 and place or server.place("localhost")
+          local ok, conn = catch(connector.connect, connector, where, ASKED, nil, { connect = seconds })
+          ended[#ended + 1] = ("%g %s"):format(math.floor((loop:time() - start) * 10 + 0.5) / 10, ok)
+          if ok then connector:release(conn, true) end
+        end)())
+      end
+      await(asyncio.sleep(4))
+      exchange(held)
+      connector:release(held, true)
+      await(asyncio.gather(tasks))
+      assert.same({ "0.5 false", "2 false", "3 false", "4 true", "4 true" }, ended)
+      assert.equal("<TCPConnector acquired=0 limit=1>", tostring(connector))
+    end)
+  end)
+
   it("closes connections that are not to be kept, with force_close all", function()
     serve(function(server)
       for i, opts in ipairs { { force_close = true }, {} } do

@@ -193,9 +193,10 @@ local function forget(self, pool, waiter)
   unlink(pool, waiter)
   if pool.first then return end
   self._waiting[pool] = nil
-  if self._rescue and not next(self._waiting) then
-    self._rescue:cancel()
-    self._rescue = nil
+  if next(self._waiting) then return end
+  for _, name in ipairs { "_rescue", "_alarm" } do
+    if self[name] then self[name]:cancel() end
+    self[name] = nil
   end
 end
 
@@ -268,13 +269,41 @@ end
 
 local function closed_error(asked) return errors.make(errors.ClientConnectionError, asked, "Connector is closed") end
 
+--- Ends the waiting of those whose time is up. One timer for all: they may be many, and seldom wait that long.
+local function set_alarm(self, loop, when)
+  if self._alarm then self._alarm:cancel() end
+  self._alarm = loop:call_at(when, function()
+    self._alarm = nil
+    local now, soonest = loop:time() + 1e-3, huge
+    for pool in pairs(self._waiting) do
+      local waiter = pool.first
+      while waiter do
+        local after = waiter.after
+        if waiter.when > now then
+          soonest = math.min(soonest, waiter.when)
+        elseif not waiter.future:done() then
+          waiter.future:set_exception(errors.timeout(waiter.kind, waiter.asked, waiter.limit))
+          forget(self, pool, waiter)
+        end
+        waiter = after
+      end
+    end
+    if soonest < huge then set_alarm(self, loop, soonest) end
+  end)
+end
+
 --- Waits for a turn: gives a connection, or true. Awaits by itself.
-local function wait(self, pool, asked)
-  local waiter = { ticket = self._tickets, future = get_running_loop():create_future(), asked = asked, queued = true }
+local function wait(self, pool, asked, when, kind, limit)
+  local loop = get_running_loop()
+  local waiter = {
+    ticket = self._tickets, future = loop:create_future(), asked = asked, queued = true, when = when, kind = kind,
+    limit = limit,
+  }
   self._tickets = self._tickets + 1
   enqueue(pool, waiter)
   if not next(self._waiting) then rescue(self, 1, self._given) end
   self._waiting[pool] = true
+  if when < huge and (not self._alarm or when < self._alarm:when()) then set_alarm(self, loop, when) end
   local ok, err = catch(await, waiter.future)
   local given = waiter.given
   if ok and not self.closed then return given end
@@ -288,35 +317,32 @@ end
 
 -- ---- deadlines ----
 
---- Calls f until a moment of the loop's clock; then raises the error that expired() gives.
-local function before(when, expired, f, ...)
+--- Calls f until a moment of the loop's clock; then raises the error of that deadline.
+local function before(when, kind, limit, asked, f, ...)
   if when == huge then return f(...) end
   local scope
   local results = table.pack(catch(function(...)
-    local limit <close> = timeouts.timeout_at(when)
-    scope = limit
+    local guard <close> = timeouts.timeout_at(when)
+    scope = guard
     return f(...)
   end, ...))
   if results[1] then return table.unpack(results, 2, results.n) end
   local err = results[2]
-  if scope:expired() and isinstance(err, core.TimeoutError) then err = expired() end
+  if scope:expired() and isinstance(err, core.TimeoutError) then err = errors.timeout(kind, asked, limit) end
   error(err, 0)
 end
 
---- The first of the deadlines, and the error when it has passed.
-local function soonest(asked, timeout, start, sock_start)
+--- The first of the deadlines, which one it is, and its seconds.
+local function first_of(timeout, start, sock_start)
+  if not timeout then return huge end
   local when, kind, limit = huge, nil, nil
-  local function consider(moment, name, seconds)
-    if moment < when then when, kind, limit = moment, name, seconds end
+  if timeout.deadline then when, kind, limit = timeout.deadline, "total", timeout.total end
+  local connect, sock_connect = timeout.connect, sock_start and timeout.sock_connect
+  if connect and start + connect < when then when, kind, limit = start + connect, "connect", connect end
+  if sock_connect and sock_start + sock_connect < when then
+    when, kind, limit = sock_start + sock_connect, "sock_connect", sock_connect
   end
-  if timeout then
-    if timeout.deadline then consider(timeout.deadline, "total", timeout.total) end
-    if timeout.connect then consider(start + timeout.connect, "connect", timeout.connect) end
-    if sock_start and timeout.sock_connect then
-      consider(sock_start + timeout.sock_connect, "sock_connect", timeout.sock_connect)
-    end
-  end
-  return when, function() return errors.timeout(kind, asked, limit) end
+  return when, kind, limit
 end
 
 -- ---- connections ----
@@ -337,9 +363,10 @@ local function settings_of(self, values)
 end
 
 --- A new connection of the pool, for whom there is a right to one.
-local function establish(self, pool, asked, traces, when, expired)
+local function establish(self, pool, asked, traces, when, kind, limit)
   if traces then traces:send("connection_create_start", {}) end
-  local conn = before(when, expired, dial.dial, self, asked, pool, settings_of(self, asked.settings), traces)
+  local settings = settings_of(self, asked.settings)
+  local conn = before(when, kind, limit, asked, dial.dial, self, asked, pool, settings, traces)
   if self.closed then
     conn:close()
     error(closed_error(asked), 0)
@@ -380,8 +407,7 @@ function Connector:connect(place, asked, traces, timeout)
   local given = not pool.first and offer(self, pool)
   if not given then
     if traces then traces:send("connection_queued_start", {}) end
-    local when, expired = soonest(asked, timeout, start)
-    given = before(when, expired, wait, self, pool, asked)
+    given = wait(self, pool, asked, first_of(timeout, start))
     told(self, pool, given, traces, "connection_queued_end")
   end
   redeem(self, given)
@@ -391,7 +417,7 @@ function Connector:connect(place, asked, traces, timeout)
     self:release(given, true)
     return self:connect(place, asked, traces, timeout)
   end
-  local ok, made = catch(establish, self, pool, asked, traces, soonest(asked, timeout, start, loop:time()))
+  local ok, made = catch(establish, self, pool, asked, traces, first_of(timeout, start, loop:time()))
   pool.opening = nil
   if not ok then
     unreserve(self, pool)
