@@ -233,6 +233,22 @@ describe("ClientSession", function()
     helper.raises("trace_configs[1]: ", http.ClientSession, { trace_configs = { 5 } })
   end)
 
+  it("may be derived from", function()
+    local Mine = http.ClientSession:extend("Mine")
+    function Mine:get(url, opts) return http.ClientSession.get(self, url .. "/mine", opts) end
+    local Deeper = Mine:extend("Deeper")
+    peer.raw(function(request) return answer(200, {}, request.line:match("%S+ (%S+)")) end, nil, function(_, url)
+      local session
+      do
+        local closing <close> = Deeper { headers = { A = "b" } }
+        session = closing
+        assert.equal("/x/mine", (text(session, url "/x")))
+        assert.equal("b", session.headers.A)
+      end
+      assert.is_true(session.closed)
+    end)
+  end)
+
   it("is closed once and for all", function()
     asyncio.run(async(function()
       local session = http.ClientSession()

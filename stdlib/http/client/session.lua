@@ -419,4 +419,14 @@ function ClientSession:__tostring()
   return ("<ClientSession%s>"):format(self._closed and " closed" or "")
 end
 
+-- Classes of scripts close, and are warned of, as this one.
+local extend = ClientSession.extend
+
+function ClientSession.extend(parent, name)
+  local cls = extend(parent, name)
+  cls.extend = parent.extend
+  for _, event in ipairs { "__close", "__gc", "__tostring" } do cls[event] = parent[event] end
+  return cls
+end
+
 return { ClientSession = ClientSession }
