@@ -312,6 +312,11 @@ describe("moonloop fetch", function()
       assert.same({ 0, "secure", "" }, { run("--cacert " .. certs.path("root.pem")) })
       assert.same({ 0, "secure", "" }, { run("-k") })
       assert.same({ 0, "secure", "" }, { run("-k --http1.1") })
+      local flags = io.open((helper.moonloop:match("^(.*)/") or "build") .. "/flags")
+      local http2 = not flags or flags:read("a"):find("ML_WITH_HTTP2", 1, true)
+      if flags then flags:close() end
+      err = select(3, run("-k -v"))
+      assert.truthy(err:find(http2 and "< HTTP/2 200" or "< HTTP/1.1 200", 1, true), err)
     end)
   end
 

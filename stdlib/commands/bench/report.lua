@@ -109,7 +109,7 @@ function M.text(result, columns)
   local function add(...) lines[#lines + 1] = select("#", ...) > 1 and string.format(...) or (...) end
   local seconds = math.max(result.duration, 1e-9)
   add("Requests    %d in %.2f s%s", result.requests, result.duration, result.interrupted and " (interrupted)" or "")
-  local version = result.version and (" of HTTP/%s"):format(result.version) or ""
+  local version = result.version and " of HTTP/" .. result.version:gsub("^2%.0$", "2") or ""
   add("            by %d client%s%s", result.connections, result.connections == 1 and "" or "s", version)
   add("            %s each second, %sB/s", text.scaled(result.requests / seconds),
     text.scaled(result.bytes / seconds, 1024))

@@ -11,6 +11,9 @@ local await = core.await
 
 local M = {}
 
+-- Bodies up to here are not worth it, bytes.
+local SMALL = 64 * 1024
+
 local function note_path(path) return path .. ".fetch" end
 
 --- What a condition on it can be made of: a strong ETag, else Last-Modified; nil if there is neither.
@@ -44,12 +47,11 @@ end
 --- Remembers of which state the file's bytes are, if the server can send the rest of it later.
 function M.note(path, response)
   local headers = response.headers
-  local condition = validator(headers)
-  if not condition or headers:get("Content-Encoding") or (headers:get("Accept-Ranges") or "") == "none" then
-    return M.forget(path)
-  end
+  local condition, length = validator(headers), response.content_length
+  local unfit = headers:get("Content-Encoding") or headers:get("Accept-Ranges") == "none"
+  if not condition or unfit or length and length <= SMALL then return M.forget(path) end
   local text = require("json").encode { validator = condition, url = require("http.client.errors").shown(response.url) }
-  pcall(await, fs.write_file(note_path(path), text, { atomic = true }))
+  pcall(await, fs.write_file(note_path(path), text, { atomic = true, fsync = false }))
 end
 
 --- The file is complete, or begun anew.

@@ -20,7 +20,8 @@ end
 
 --- What a response's head says: its first line, then the headers.
 function M.head(response)
-  return ("HTTP/%s %d%s"):format(response.version, response.status,
+  local version = response.version:gsub("^2%.0$", "2")
+  return ("HTTP/%s %d%s"):format(version, response.status,
     response.reason and response.reason ~= "" and " " .. response.reason or "")
 end
 

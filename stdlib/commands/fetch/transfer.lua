@@ -128,6 +128,7 @@ local function rename(job, response)
   local disposition = response.content_disposition
   local name = disposition and disposition.filename and M.safe_name(disposition.filename)
   if not name then return end
+  name = name:gsub("^%.", "_") -- not among the hidden ones
   local path = job.folder and job.folder .. "/" .. name or name
   if await(require("fs").exists(path)) and not job.began then
     fail(response, ("there is a file '%s' already"):format(text.printable(path)))
@@ -205,7 +206,8 @@ local function delay(job, err, attempt)
     local when = require("http.dates").parse(value)
     seconds = when and when - os.time()
   end
-  return math.max(0, math.min(seconds or job.given.retry_delay or 2 ^ (attempt - 1), 3600, seconds and 3600 or 60))
+  if seconds then return math.max(0, math.min(seconds, 3600)) end
+  return job.given.retry_delay or math.min(2 ^ (attempt - 1), 60)
 end
 
 --- Does a job to its end. Gives true, or false after it was told what went wrong.
