@@ -239,7 +239,11 @@ function M.check_method(method)
   elseif not find(method, "^[%w!#$%%&'*+.^_`|~-]+$") then
     blame(core.ValueError, format("request: method: %q is none: letters, digits and !#$%%&'*+.^_`|~- are", method))
   end
-  return upper(method)
+  method = upper(method)
+  if method == "CONNECT" then
+    blame(core.ValueError, "request: method: CONNECT asks proxies for a tunnel: see the option proxy")
+  end
+  return method
 end
 
 --- The cookies of a request's option; raises TypeError, ValueError.
