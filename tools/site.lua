@@ -1,7 +1,7 @@
 --- Renders the project's Markdown to HTML: the pages of docs/, what stands beside them, and the reference of functions
 --- that tools/docs.lua has written.
 ---   build/moonloop tools/site.lua FOLDER
---- In FOLDER: the pages in html/, index.html the README. Each page has the list of all pages. A link that leads nowhere,
+--- In FOLDER: the pages in html/, index.html the README. Each has the list of all pages. A link that leads nowhere,
 --- or to a heading that is not there, is an error. Needs cmark-gfm.
 
 local out = assert(arg[1], "usage: tools/site.lua FOLDER")

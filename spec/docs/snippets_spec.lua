@@ -26,6 +26,8 @@ for _, name in ipairs { "scheduler", "await", "cancellation", "memory", "streams
   documents[#documents + 1] = "docs/internals/" .. name .. ".md"
 end
 
+for _, name in ipairs { "asyncio", "node", "luvit" } do documents[#documents + 1] = "docs/from/" .. name .. ".md" end
+
 describe("the Lua example at", function()
   for _, block in ipairs(blocks.all(documents, "lua")) do
     it(block.name, function()
