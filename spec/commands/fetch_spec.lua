@@ -298,6 +298,42 @@ describe("moonloop fetch", function()
     assert.equal(long(), processes.read(path))
   end)
 
+  it("goes on with a file of nginx", function()
+    local dir, port = helper.tmpdir(), helper.unused_port()
+    os.execute("chmod 755 " .. dir)
+    local content = {}
+    for i = 1, 400000 do content[i] = ("%09d\n"):format(i) end
+    content = table.concat(content)
+    processes.write(dir .. "/big.bin", content)
+    local conf = helper.tmpfile(([[
+pid %s/pid; error_log stderr; events {}
+http {
+  access_log off; limit_rate 4m;
+  client_body_temp_path %s/1; proxy_temp_path %s/2; fastcgi_temp_path %s/3; uwsgi_temp_path %s/4; scgi_temp_path %s/5;
+  server { listen 127.0.0.1:%d; root %s; }
+}
+]]):format(dir, dir, dir, dir, dir, dir, port, dir))
+    helper.background("nginx -g 'daemon off; master_process off;' -c " .. conf)
+    helper.wait_port(port)
+    local path, address = dir .. "/copy", ("http://127.0.0.1:%d/big.bin"):format(port)
+    local status = helper.sh(("%s fetch -o %s %s & pid=$!; until [ -e %s.fetch ]; do sleep 0.05; done; sleep 0.5; "
+      .. "kill -INT $pid; wait $pid"):format(helper.moonloop, path, address, path))
+    assert.equal(130, status)
+    local size = #processes.read(path)
+    assert(size > 0 and size < #content, size)
+    local _, _, err = helper.cli(("fetch -v -C - -o %s %s"):format(path, address))
+    assert.truthy(err:find(("> Range: bytes=%d-\n"):format(size), 1, true), err)
+    assert.truthy(err:find("< HTTP/1.1 206 Partial Content\n", 1, true), err)
+    assert.equal(content, processes.read(path))
+    processes.write(dir .. "/big.bin", "another one")
+    processes.write(path, content:sub(1, 5))
+    processes.write(path .. ".fetch", '{"validator":"\\"0-0\\""}')
+    status, _, err = helper.cli(("fetch -C - -o %s %s"):format(path, address))
+    assert.equal(0, status)
+    assert.truthy(err:find("from the beginning", 1, true), err)
+    assert.equal("another one", processes.read(path))
+  end)
+
   if helper.has_tls() then
     it("verifies certificates, unless it is told not to", function()
       local certs = require "spec.certs"

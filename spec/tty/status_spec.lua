@@ -13,12 +13,14 @@ end
 describe("tty.status", function()
   it("keeps the lines below what is printed meanwhile, of every function that prints", function()
     on_screen([[
-      local bar <close> = asyncio.progress(4, { desc = "work", mininterval = 0 })
-      for i = 1, 4 do
+      local bar <close> = asyncio.progress(6, { desc = "work", mininterval = 0 })
+      for i = 1, 6 do
         if i == 1 then print("by print")
         elseif i == 2 then io.write("by ", "write\n")
         elseif i == 3 then io.stdout:write("by stdout\n")
-        else io.stderr:write("by stderr\n") end
+        elseif i == 4 then io.stderr:write("by stderr\n")
+        elseif i == 5 then asyncio.stdout:write("by asyncio's stdout\n")
+        else asyncio.stderr:write("by asyncio's stderr\n") end
         bar:update()
       end
       bar:write("by bar")
@@ -28,9 +30,9 @@ describe("tty.status", function()
 wait("ready")
 wait("work: 100%|#")
 lines = [l.rstrip() for l in screen()]
-assert lines[:6] == ["by print", "by write", "by stdout", "by stderr", "by bar", "ready"], lines
-assert lines[6].startswith("work: 100%|####") and " 4/4 [00:00<00:00, " in lines[6] and len(lines[6]) == 79, lines
-assert not any(lines[7:]), lines
+assert lines[:8] == ["by print", "by write", "by stdout", "by stderr", "by asyncio's stdout", "by asyncio's stderr", "by bar", "ready"], lines
+assert lines[8].startswith("work: 100%|####") and " 6/6 [00:00<00:00, " in lines[8] and len(lines[8]) == 79, lines
+assert not any(lines[9:]), lines
 key("\n")
 assert rest().endswith("restored\nstatus 0\n"), plain
 ]])
@@ -116,7 +118,16 @@ key("\n"); rest()
       assert(f:write("a", 1, "\n") == f and io.write() == io.stdout and io.stderr:write("") == io.stderr)
       assert(not pcall(f.write, f, {}) and not pcall(io.write, {}))
       f:seek("set")
-      assert(f:read("a") == "a1\n")]] }, {})
+      assert(f:read("a") == "a1\n")
+      other:close()
+      local third = asyncio.progress(1)
+      asyncio.stdout:write("first\n") -- puts functions that keep the order in the place of print and the like
+      assert(not pcall(asyncio.stdout.write, asyncio.stdout, {}))
+      third:close()
+      assert(print == own and io.write ~= write_was and io.stdout.write ~= method)
+      asyncio.stdout:write("second ")
+      io.write("third\n")]] }, {})
+    assert.truthy(out:find("second third", 1, true), out)
     assert.truthy(out:find("[0 restored]", 1, true), out)
   end)
 

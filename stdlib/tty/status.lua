@@ -1,8 +1,8 @@
 --- Lines that stay at the bottom of a terminal while the program prints above them: what progress bars are shown in.
 ---
 --- The cursor is kept behind the last of these lines. Before something else is printed to the terminal they are taken
---- away, and painted again afterwards: `print`, `io.write` and writing to io.stdout and io.stderr are replaced for as
---- long as there are lines. On what is no terminal (or a "dumb" one) nothing is shown.
+--- away, and painted again afterwards: `print`, `io.write` and writing to io's and asyncio's stdout and stderr are
+--- replaced for as long as there are lines. On what is no terminal (or a "dumb" one) nothing is shown.
 
 local terminal = require "asyncio.terminal"
 local time = require "time"
@@ -65,7 +65,7 @@ local function leaves_open(n, ...)
 end
 
 local function written(file, device, open, ...)
-  if open then file:flush() end -- else the line's end has done so
+  if open and io.type(file) == "file" then file:flush() end -- else the line's end has done so
   after(device, open)
   return ...
 end
@@ -83,15 +83,36 @@ local function hooked(original, target)
   end
 end
 
-local function put_hook(place, key, target)
+local function put_hook(place, key, target, of_files)
   local original = rawget(place, key)
   if type(original) ~= "function" then return end
   local hook = hooked(original, target)
-  hooks[#hooks + 1] = { place, key, hook, original }
+  hooks[#hooks + 1] = { place, key, hook, original, of_files = of_files }
   rawset(place, key, hook)
 end
 
-local function put_hooks()
+local put_hooks, take_hooks
+
+--- Methods of asyncio.stdout and asyncio.stderr. The first write to asyncio.stdout puts a function of its own in the
+--- place of print: the hooks go out of its way.
+local function put_stream_hook(place, key, stdout, stderr)
+  local original = place[key]
+  local function direct(...)
+    take_hooks()
+    local results = table.pack(pcall(original, ...))
+    if next(shown) ~= nil then put_hooks() end
+    if not results[1] then error(results[2], 0) end
+    return table.unpack(results, 2, results.n)
+  end
+  local hook = hooked(direct, function(writer)
+    local stream = require "asyncio.stdstreams"
+    return writer == stream.stdout and stdout or writer == stream.stderr and stderr or nil, 2
+  end)
+  hooks[#hooks + 1] = { place, key, hook, original }
+  place[key] = hook
+end
+
+function put_hooks()
   if #hooks > 0 then return end
   local library = rawget(_G, "io")
   if type(library) ~= "table" then return end
@@ -105,11 +126,12 @@ local function put_hooks()
   if type(mt) == "table" and type(mt.__index) == "table" then
     put_hook(mt.__index, "write", function(file)
       if file == stdout or file == stderr then return file, 2 end
-    end)
+    end, true)
   end
+  put_stream_hook(require("asyncio.stdstreams").metatable.__index, "write", stdout, stderr)
 end
 
-local function take_hooks()
+function take_hooks()
   for i = #hooks, 1, -1 do
     local place, key, hook, original = table.unpack(hooks[i])
     if rawget(place, key) == hook then rawset(place, key, original) end
@@ -120,7 +142,7 @@ end
 --- What is not hooked.
 local function original_write()
   for _, hook in ipairs(hooks) do
-    if hook[2] == "write" and hook[1] ~= rawget(_G, "io") then return hook[4] end
+    if hook.of_files then return hook[4] end
   end
   return io.stderr.write
 end
