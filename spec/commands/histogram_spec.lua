@@ -89,6 +89,12 @@ describe("commands.histogram", function()
     near(1, c:max())
     near(0.505, c:percentile(75), 0.02)
     near(0.99, c:percentile(99.2), 0.02)
+    local long = histogram.new()
+    for i = 1, 1000 do long:record(20 + i / 100) end
+    local d = long:corrected(0.0001) -- some 250,000 for each of them
+    near(1000 * 25.5 / 0.0001, d.count, 0.02)
+    near(12.7, d:percentile(50), 0.02)
+    near(30, d:max())
     assert.equal(100, h:corrected(0).count)
     assert.equal(100, h:corrected(2).count)
   end)

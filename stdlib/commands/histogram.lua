@@ -102,10 +102,13 @@ function Histogram:corrected(interval)
     if n then
       local us = value_of(self, bucket)
       add(other, us, n)
-      local missing = us - step
-      while step > 0 and missing >= step do
-        add(other, missing, n)
-        missing = missing - step
+      local left = step > 0 and us // step - 1 or 0
+      local stride = left // 1000 + 1 -- so many at once, where there are very many of them
+      local first = 1
+      while first <= left do
+        local count = math.min(stride, left - first + 1)
+        add(other, us - (first + (count - 1) // 2) * step, n * count)
+        first = first + count
       end
     end
   end
