@@ -59,19 +59,21 @@ WITH_ZLIB   ?= 1# gzip and deflate
 WITH_BROTLI ?= 1# br
 WITH_IDN    ?= 1# libidn2: names of hosts in any script
 WITH_PSL    ?= 1# libpsl: public suffixes, for cookies
+WITH_EDIT   ?= 1# libedit: lines that are edited, in the REPL
 LLHTTP_DIR  ?= /usr/share/llhttp
 LLHTTP_INCLUDE ?= /usr/share/include/llhttp
 on = $(filter-out 0,$(strip $(1)))
 EXT_PC := $(if $(call on,$(WITH_TLS)),openssl) $(if $(call on,$(WITH_HTTP2)),libnghttp2) \
           $(if $(call on,$(WITH_ZLIB)),zlib) $(if $(call on,$(WITH_BROTLI)),libbrotlienc libbrotlidec) \
-          $(if $(call on,$(WITH_IDN)),libidn2) $(if $(call on,$(WITH_PSL)),libpsl)
+          $(if $(call on,$(WITH_IDN)),libidn2) $(if $(call on,$(WITH_PSL)),libpsl) \
+          $(if $(call on,$(WITH_EDIT)),libedit)
 EXT_PC := $(strip $(EXT_PC))
 EXT_MISSING := $(strip $(foreach p,$(EXT_PC),$(if $(shell $(PKG_CONFIG) --exists '$(p)$(if $(filter openssl,$(p)), >= 3)' 2>/dev/null && echo 1),,$(p))) \
                $(if $(call on,$(WITH_HTTP)),$(if $(wildcard $(LLHTTP_DIR)/llhttp.c),,llhttp)))
 EXT_CFLAGS := $(if $(call on,$(WITH_TLS)),-DML_WITH_TLS) $(if $(call on,$(WITH_HTTP)),-DML_WITH_HTTP -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INCLUDE)) \
               $(if $(call on,$(WITH_HTTP2)),-DML_WITH_HTTP2) $(if $(call on,$(WITH_ZLIB)),-DML_WITH_ZLIB) \
               $(if $(call on,$(WITH_BROTLI)),-DML_WITH_BROTLI) $(if $(call on,$(WITH_IDN)),-DML_WITH_IDN) \
-              $(if $(call on,$(WITH_PSL)),-DML_WITH_PSL) \
+              $(if $(call on,$(WITH_PSL)),-DML_WITH_PSL) $(if $(call on,$(WITH_EDIT)),-DML_WITH_EDIT) \
               $(if $(EXT_PC),$(shell $(PKG_CONFIG) --cflags $(EXT_PC) 2>/dev/null))
 EXT_SHARED := $(if $(EXT_PC),$(or $(shell $(PKG_CONFIG) --libs $(EXT_PC) 2>/dev/null),$(if $(call on,$(WITH_TLS)),-lssl -lcrypto)))
 
@@ -84,7 +86,7 @@ UV_LINK  := $(if $(UV_STATIC),$(UV_STATIC),$(UV_SHARED))
 # script takes. EXT_LINK='$(EXT_SHARED)' uses the system's.
 EXT_NAMES := $(if $(call on,$(WITH_TLS)),ssl crypto) $(if $(call on,$(WITH_HTTP2)),nghttp2) $(if $(call on,$(WITH_ZLIB)),z) \
              $(if $(call on,$(WITH_BROTLI)),brotlienc brotlidec brotlicommon) $(if $(call on,$(WITH_PSL)),psl) \
-             $(if $(or $(call on,$(WITH_IDN)),$(call on,$(WITH_PSL))),idn2 unistring)
+             $(if $(or $(call on,$(WITH_IDN)),$(call on,$(WITH_PSL))),idn2 unistring) $(if $(call on,$(WITH_EDIT)),edit tinfo bsd md)
 EXT_DIRS  := $(sort $(foreach p,$(EXT_PC),$(shell $(PKG_CONFIG) --variable=libdir $(p) 2>/dev/null)))
 EXT_LINK  := $(foreach n,$(EXT_NAMES),$(or $(firstword $(wildcard $(EXT_DIRS:%=%/lib$(n).a))),-l$(n)))
 SYS_LIBS := -lpthread -ldl -lrt -lm
@@ -95,7 +97,7 @@ LIB_SRC := $(sort $(wildcard engine/*.c bindings/*.c bindings/*/*.c))
 LIB_SRC := $(filter-out $(if $(call on,$(WITH_TLS)),,bindings/tls%.c) $(if $(call on,$(WITH_HTTP)),,bindings/http/%.c) \
              $(if $(call on,$(WITH_HTTP2)),,bindings/http2/%.c) $(if $(call on,$(WITH_ZLIB)),,bindings/compress/zlib.c) \
              $(if $(call on,$(WITH_BROTLI)),,bindings/compress/brotli.c) $(if $(call on,$(WITH_IDN)),,bindings/names/idna.c) \
-             $(if $(call on,$(WITH_PSL)),,bindings/names/psl.c),$(LIB_SRC))
+             $(if $(call on,$(WITH_PSL)),,bindings/names/psl.c) $(if $(call on,$(WITH_EDIT)),,bindings/edit.c),$(LIB_SRC))
 CLI_SRC := $(sort $(wildcard engine/cli/*.c))
 STDLIB  := $(sort $(shell find stdlib -name '*.lua' 2>/dev/null))
 

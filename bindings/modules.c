@@ -24,6 +24,9 @@ int ml__open_idna(lua_State *L);
 #ifdef ML_WITH_PSL
 int ml__open_psl(lua_State *L);
 #endif
+#ifdef ML_WITH_EDIT
+int ml__open_edit(lua_State *L);
+#endif
 int ml__open_json(lua_State *L);
 int ml__open_pickle(lua_State *L);
 int ml__open_workers(lua_State *L);
@@ -55,6 +58,9 @@ const ml_module ml__bindings[] = {
 #endif
 #ifdef ML_WITH_PSL
     {"http.psl", ml__open_psl},
+#endif
+#ifdef ML_WITH_EDIT
+    {"asyncio.edit", ml__open_edit},
 #endif
     {"time", ml__open_time},
     {"signal", ml__open_signal},

@@ -125,13 +125,18 @@ static int f_size(lua_State *L) {
   return 2;
 }
 
-/* mode(fd, "raw" | "cbreak" | "normal"). Raw: as Node's, output is still processed, so
-** that print begins its lines at the left. */
+/* mode(fd, "raw" | "cbreak" | "kept" | "normal"). Raw: as Node's, output is still processed, so
+** that print begins its lines at the left. Kept: as it is, but somebody else will alter it, and
+** "normal" sets it back. */
 static int f_mode(lua_State *L) {
-  static const char *const modes[] = {"raw", "cbreak", "normal", NULL};
+  static const char *const modes[] = {"raw", "cbreak", "normal", "kept", NULL};
   int fd = check_fd(L), mode = luaL_checkoption(L, 2, NULL, modes);
   terminal *t = find(L, fd);
   struct termios now = t->was;
+  if (mode == 3) {
+    t->altered = true;
+    return 0;
+  }
   if (mode == 0) {
     now.c_iflag &= ~(tcflag_t)(BRKINT | ICRNL | INPCK | ISTRIP | IXON);
     now.c_cflag |= CS8;

@@ -196,6 +196,9 @@ struct ml_engine {
   int (*flush_output)(ml_engine *e);              /* NULL, or see ml_flush */
   void (*_Atomic restore_terminal)(ml_engine *e); /* NULL, or see ml_restore_terminal */
   struct ml_terminals *terminals;                 /* of that */
+  struct ml_editor *editor;                       /* the line that is being typed, or NULL */
+  /* NULL, or told before the log is written to standard error, and after it: no Lua there */
+  void (*on_log)(ml_engine *e, bool over);
   atomic_int interrupted;     /* the first Ctrl-C has been handed to the runner */
   char warning[512];          /* a Lua warning that comes in parts */
   struct ml_task *host_tasks; /* host.c: the host's references */

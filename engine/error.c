@@ -493,6 +493,22 @@ const char *ml__errtext(lua_State *L, int idx, size_t *n) {
   return lua_tolstring(L, -1, n);
 }
 
+/* Without a log of the host's. */
+static void log_to_stderr(ml_engine *e, const char *s, size_t n) {
+  if (e->on_log != NULL) e->on_log(e, false);
+  fwrite(s, 1, n, stderr);
+  fputc('\n', stderr);
+  if (e->on_log != NULL) e->on_log(e, true);
+}
+
+void ml__log_text(ml_engine *e, const char *s, size_t n) {
+  if (!ml__log_fits(e, n)) return;
+  if (e->config.log != NULL)
+    e->config.log(e->config.ud, s, n);
+  else
+    log_to_stderr(e, s, n);
+}
+
 void ml__log(ml_engine *e, const char *fmt, ...) {
   char buf[4096];
   va_list ap;
@@ -501,22 +517,7 @@ void ml__log(ml_engine *e, const char *fmt, ...) {
   n = vsnprintf(buf, sizeof buf, fmt, ap);
   va_end(ap);
   if (n < 0) return;
-  if ((size_t)n >= sizeof buf) n = sizeof buf - 1;
-  if (!ml__log_fits(e, (size_t)n)) return;
-  if (e->config.log != NULL)
-    e->config.log(e->config.ud, buf, (size_t)n);
-  else
-    fprintf(stderr, "%s\n", buf);
-}
-
-void ml__log_text(ml_engine *e, const char *s, size_t n) {
-  if (!ml__log_fits(e, n)) return;
-  if (e->config.log != NULL)
-    e->config.log(e->config.ud, s, n);
-  else {
-    fwrite(s, 1, n, stderr);
-    fputc('\n', stderr);
-  }
+  ml__log_text(e, buf, (size_t)n >= sizeof buf ? sizeof buf - 1 : (size_t)n);
 }
 
 /* ---- arguments ---- */

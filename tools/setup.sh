@@ -41,6 +41,7 @@ check() {
       [ "${WITH_BROTLI:-1}" = 0 ] || need 'Brotli with headers' libbrotli-dev have_pc libbrotlienc
       [ "${WITH_IDN:-1}" = 0 ] || need 'libidn2 with headers' libidn2-dev have_pc libidn2
       [ "${WITH_PSL:-1}" = 0 ] || need 'libpsl with headers' libpsl-dev have_pc libpsl
+      [ "${WITH_EDIT:-1}" = 0 ] || need 'libedit with headers' libedit-dev have_pc libedit
       [ "${WITH_IDN:-1}${WITH_PSL:-1}" = 00 ] || need 'libunistring with headers' libunistring-dev have_header unistr.h
       ;;
     test)

@@ -16,6 +16,9 @@ local M = {}
 ---@field private lines string[] as they were rendered last
 ---@field private rows integer how many of them are on the screen
 ---@field private open boolean the terminal's line was begun by somebody and not ended
+---@field private footer? { hide: fun(), show: fun() } what stands below the lines and is drawn by somebody else
+---@field private below boolean? the footer is on the screen, with the cursor in it
+---@field private held boolean? hooks stay without lines
 ---@field painted number real time of the last rendering
 local Status = {}
 Status.__index = Status
@@ -50,6 +53,7 @@ local function after(device, open)
   for _, status in next, shown do
     if status.device == device then
       status.open = open
+      if open and status.footer then status:finish_line() end
       status:paint()
     end
   end
@@ -161,20 +165,78 @@ end
 --- The cursor goes to the beginning of the first line.
 local function home(self) return self.rows > 1 and ("\r\27[%dA"):format(self.rows - 1) or "\r" end
 
+--- Ends a line that somebody has begun.
+function Status:finish_line()
+  if not self.open then return end
+  self.open = false
+  original_write()(self.file, "\n")
+end
+
+--- Takes the footer off the screen. Gives what brings the cursor to the beginning of the first line.
+---@return string
+function Status:lift()
+  if not self.below then return home(self) end
+  self.below = false
+  self.footer.hide() -- and leaves the cursor at the left
+  return self.rows > 0 and ("\27[%dA"):format(self.rows) or ""
+end
+
 --- Takes the lines off the screen.
 function Status:hide()
+  local up = self:lift()
   if self.rows == 0 then return end
-  original_write()(self.file, home(self) .. "\27[J")
+  original_write()(self.file, up .. "\27[J")
   self.rows = 0
 end
 
 --- Puts them there as they were rendered last. A line that somebody has begun is let be.
 function Status:paint()
-  local n = #self.lines
-  if self.open or n == 0 then return end
-  local text = table.concat(self.lines, "\27[K\n")
-  original_write()(self.file, home(self) .. text .. "\27[K" .. (self.rows > n and "\27[J" or ""))
-  self.rows = n
+  local n, footer = #self.lines, self.footer
+  if self.open or n == 0 and not footer then return end
+  if n > 0 then
+    local text = table.concat(self.lines, "\27[K\n")
+    local write = original_write()
+    write(self.file, self:lift() .. text .. "\27[K" .. (self.rows > n and "\27[J" or "") .. (footer and "\n" or ""))
+    self.rows = n
+  end
+  if footer and not self.below then
+    self.file:flush()
+    footer.show()
+    self.below = true
+  end
+end
+
+--- From now on the file's lines are followed, so that it is known whether one was begun.
+function Status:hold()
+  self.held = true
+  shown[self.file] = self
+  put_hooks()
+end
+
+--- Ends hold().
+function Status:release()
+  self.held = nil
+  if #self.sources > 0 then return end
+  shown[self.file] = nil
+  if next(shown) == nil then take_hooks() end
+end
+
+--- A line of input is below the lines from now on: what is printed comes above it. The cursor is where it may begin.
+---@param footer { hide: fun(), show: fun() } takes it off the screen, and draws it again where the cursor is
+function Status:open_footer(footer)
+  self:hide()
+  self:finish_line()
+  self:paint()
+  if self.rows > 0 then original_write()(self.file, "\n") end
+  self.file:flush()
+  self.footer, self.below = footer, true
+end
+
+--- The line was entered: it stays where it is, and so do the lines above it.
+function Status:close_footer()
+  self.footer, self.below = nil, false
+  self.rows = 0
+  self:paint()
 end
 
 --- Renders the lines and shows them.
@@ -189,10 +251,7 @@ function Status:draw()
     end
     lines[i] = source(columns - 1) -- a line that fills the last column is different on every terminal
   end
-  if self.open then
-    self.open = false
-    original_write()(self.file, "\n")
-  end
+  self:finish_line()
   self.lines = lines
   self:paint()
 end
@@ -227,6 +286,8 @@ function Status:remove(source, last)
   end
   if #self.sources > 0 then return self:draw() end
   self.lines = {}
+  if self.footer then self:paint() end
+  if self.held then return end
   shown[self.file] = nil
   if next(shown) == nil then take_hooks() end
 end
