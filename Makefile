@@ -100,6 +100,7 @@ LIB_SRC := $(filter-out $(if $(call on,$(WITH_TLS)),,bindings/tls%.c) $(if $(cal
              $(if $(call on,$(WITH_PSL)),,bindings/names/psl.c) $(if $(call on,$(WITH_EDIT)),,bindings/edit.c),$(LIB_SRC))
 CLI_SRC := $(sort $(wildcard engine/cli/*.c))
 STDLIB  := $(sort $(shell find stdlib -name '*.lua' 2>/dev/null))
+REFERENCE := $(sort $(wildcard docs/reference.md docs/reference/*.md))
 
 GEN     := $(BUILD)/gen
 LLHTTP  := $(if $(call on,$(WITH_HTTP)),$(addprefix llhttp/,api.o http.o llhttp.o))
@@ -181,8 +182,8 @@ $(BUILD)/pic/gen/stdlib.o: $(GEN)/stdlib.c $(BUILD)/flags
 $(GEN)/embed: tools/embed.c $(BUILD)/flags | needs
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(LUA_LINK) $(SYS_LIBS)
-$(GEN)/stdlib.c: $(GEN)/embed $(GEN)/stdlib.list $(STDLIB)
-	$(call say,GEN)$(GEN)/embed stdlib $(STDLIB) > $@
+$(GEN)/stdlib.c: $(GEN)/embed $(GEN)/stdlib.list $(STDLIB) $(REFERENCE)
+	$(call say,GEN)$(GEN)/embed stdlib $(STDLIB) $(REFERENCE) > $@
 
 $(BUILD)/libmoonloop.a: $(LIB_OBJ) $(GEN)/sources.list
 	@rm -f $@

@@ -28,7 +28,16 @@
 #define ESCAPE '\1' /* around what a prompt has for the terminal alone */
 
 /* What the engine's thread wants when it gives the turn away. */
-typedef enum wish { W_READ, W_INPUT, W_ANSWER, W_REFRESH, W_RESIZE, W_RESUME, W_ABORT, W_QUIT } wish;
+typedef enum wish {
+  W_READ,
+  W_INPUT,
+  W_ANSWER,
+  W_REFRESH,
+  W_RESIZE,
+  W_RESUME,
+  W_ABORT,
+  W_QUIT
+} wish;
 /* Why the editor's thread gives it back. */
 typedef enum event { E_IDLE, E_MORE, E_COMPLETE, E_LINE, E_EOF, E_ABORTED } event;
 
@@ -52,10 +61,10 @@ typedef struct ml_editor {
   EditLine *el; /* NULL: no memory for it */
   History *history;
   FILE *screen;
-  bytes out;    /* to be written to the terminal */
-  bytes in;     /* typed, from `at` on not yet read */
+  bytes out; /* to be written to the terminal */
+  bytes in;  /* typed, from `at` on not yet read */
   size_t at;
-  bytes text;   /* the line that was entered, or is to be completed, and a zero */
+  bytes text; /* the line that was entered, or is to be completed, and a zero */
   size_t cursor;
   size_t drop; /* the answer: characters to remove before the cursor, and text to insert */
   const char *insert;
@@ -169,8 +178,7 @@ static void obey(ml_editor *e) {
     el_set(e->el, EL_PREP_TERM, 0);
     el_set(e->el, EL_PREP_TERM, 1);
   }
-  if (e->wish == W_RESIZE || e->wish == W_RESUME || e->wish == W_REFRESH)
-    el_set(e->el, EL_REFRESH);
+  if (e->wish == W_RESIZE || e->wish == W_RESUME || e->wish == W_REFRESH) el_set(e->el, EL_REFRESH);
 }
 
 /* One character of UTF-8, 1; or 0: its end has not come. What is none is a question mark. */
@@ -234,11 +242,10 @@ static unsigned char complete(EditLine *el, int ch) {
 
 static void bind_keys(EditLine *el) {
   static const char *const keys[][2] = {
-      {"^I", "ml-complete"},           {"^R", "em-inc-search-prev"},
-      {"\\e[3~", "ed-delete-next-char"}, {"\\e[1~", "ed-move-to-beg"},
-      {"\\e[4~", "ed-move-to-end"},      {"\\e[H", "ed-move-to-beg"},
-      {"\\e[F", "ed-move-to-end"},       {"\\e[1;5C", "em-next-word"},
-      {"\\e[1;5D", "ed-prev-word"},      {"^W", "ed-delete-prev-word"}};
+      {"^I", "ml-complete"},        {"^R", "em-inc-search-prev"}, {"\\e[3~", "ed-delete-next-char"},
+      {"\\e[1~", "ed-move-to-beg"}, {"\\e[4~", "ed-move-to-end"}, {"\\e[H", "ed-move-to-beg"},
+      {"\\e[F", "ed-move-to-end"},  {"\\e[1;5C", "em-next-word"}, {"\\e[1;5D", "ed-prev-word"},
+      {"^W", "ed-delete-prev-word"}};
   for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
     el_set(el, EL_BIND, keys[i][0], keys[i][1], NULL);
 }
@@ -250,7 +257,8 @@ static bool set_up(ml_editor *e) {
   e->screen = fopencookie(e, "w", io);
   e->history = history_init();
   if (e->screen == NULL || e->history == NULL) return false;
-  el = el_init_fd("moonloop", stdin, e->screen, e->screen, STDIN_FILENO, STDOUT_FILENO, STDOUT_FILENO);
+  el = el_init_fd("moonloop", stdin, e->screen, e->screen, STDIN_FILENO, STDOUT_FILENO,
+                  STDOUT_FILENO);
   if (el == NULL) return false;
   e->el = el;
   el_set(el, EL_CLIENTDATA, e);
@@ -452,11 +460,12 @@ static int ed_complete(lua_State *L) {
   return answer(L, e, turn(e, W_ANSWER));
 }
 
-/* editor:abort(): the line is given up */
+/* editor:abort(): the line is given up, and with it what was typed ahead; nothing if there is none */
 static int ed_abort(lua_State *L) {
   ml_editor *e = check(L);
+  if (!e->reading) return 0;
   e->in.n = e->at = 0;
-  if (e->reading) turn(e, W_ABORT);
+  turn(e, W_ABORT);
   return 0;
 }
 
@@ -564,11 +573,16 @@ static int f_open(lua_State *L) {
 }
 
 int ml__open_edit(lua_State *L) {
-  static const luaL_Reg methods[] = {{"start", ed_start},       {"feed", ed_feed},
-                                     {"complete", ed_complete}, {"abort", ed_abort},
-                                     {"hide", ed_hide},         {"show", ed_show},
-                                     {"resized", ed_resized},   {"resumed", ed_resumed},
-                                     {"remember", ed_remember}, {"close", ed_close},
+  static const luaL_Reg methods[] = {{"start", ed_start},
+                                     {"feed", ed_feed},
+                                     {"complete", ed_complete},
+                                     {"abort", ed_abort},
+                                     {"hide", ed_hide},
+                                     {"show", ed_show},
+                                     {"resized", ed_resized},
+                                     {"resumed", ed_resumed},
+                                     {"remember", ed_remember},
+                                     {"close", ed_close},
                                      {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open", f_open}, {NULL, NULL}};
   if (luaL_newmetatable(L, EDITOR)) {

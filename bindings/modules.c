@@ -27,6 +27,7 @@ int ml__open_psl(lua_State *L);
 #ifdef ML_WITH_EDIT
 int ml__open_edit(lua_State *L);
 #endif
+int ml__open_embedded(lua_State *L);
 int ml__open_json(lua_State *L);
 int ml__open_pickle(lua_State *L);
 int ml__open_workers(lua_State *L);
@@ -62,6 +63,7 @@ const ml_module ml__bindings[] = {
 #ifdef ML_WITH_EDIT
     {"asyncio.edit", ml__open_edit},
 #endif
+    {"asyncio.embedded", ml__open_embedded},
     {"time", ml__open_time},
     {"signal", ml__open_signal},
     {"asyncio.sigwatch", ml__open_sigwatch},

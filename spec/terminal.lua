@@ -28,7 +28,7 @@ def read(seconds):
     return data != b""
 for what, value in steps:
     if what == "expect":  # all that came until then is dropped
-        text, end = value.encode("latin-1"), time.monotonic() + 20
+        text, end = value.encode("latin-1"), time.monotonic() + 8
         while text not in seen and time.monotonic() < end:
             read(0.1)
         if text not in seen:
@@ -36,6 +36,10 @@ for what, value in steps:
         seen = seen.split(text, 1)[1]
     elif what == "type":
         os.write(master, value.encode("latin-1"))
+    elif what == "pause":
+        end = time.monotonic() + float(value)
+        while time.monotonic() < end:
+            read(0.02)
     elif what == "resize":
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", value[1], value[0], 0, 0))
     elif what == "signal":
@@ -59,8 +63,9 @@ print("[%d %s]" % (child.returncode, "restored" if now == before else "altered")
 --- after the last expected text, then "[STATUS restored]" or "[STATUS altered]".
 ---@param args string[]
 ---@param steps table[]
+---@param env? table<string, string> variables of the environment
 ---@return string
-function M.run(args, steps)
+function M.run(args, steps, env)
   local list = {}
   for i, step in ipairs(steps) do
     local value = step[2]
@@ -74,7 +79,7 @@ function M.run(args, steps)
   local words = { "python3", helper.tmpfile(program, ".py"), "[" .. table.concat(list, ", ") .. "]", helper.moonloop }
   for _, arg in ipairs(args) do words[#words + 1] = arg end
   for i, w in ipairs(words) do words[i] = helper.quote(w) end
-  local _, out, err = helper.sh("exec " .. table.concat(words, " "))
+  local _, out, err = helper.sh("exec " .. table.concat(words, " "), { env = env })
   return out .. err
 end
 

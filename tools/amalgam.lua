@@ -255,7 +255,8 @@ local function standard_library(paths)
     rows[i] = ('  {"%s", "@moonloop/%s.lua", ml__source%d, sizeof ml__source%d - 1},\n'):format(
       name:gsub("/init$", ""):gsub("/", "."), name, i, i)
   end
-  emit("\nconst ml_source ml__stdlib[] = {\n", table.concat(rows), "  {NULL, NULL, NULL, 0},\n};\n")
+  emit("\nconst ml_source ml__stdlib[] = {\n", table.concat(rows), "  {NULL, NULL, NULL, 0},\n};\n",
+    'const char ml__docs[] = "";\nconst size_t ml__docs_size = 0;\n')
 end
 
 local function units(paths)

@@ -20,12 +20,14 @@ static ml_engine *engine;        /* for signal and exit handlers */
 static const char *command_line; /* what -e was given */
 
 static const char usage[] =
-    "Usage: moonloop [options] [script.lua [args...]]\n"
+    "Usage: moonloop [options] [-i] [script.lua [args...]]\n"
     "       moonloop [options] run app.lua | serve [DIR] | fetch URL | bench URL [--help, ...]\n"
     "       moonloop check FILES | translate FILE [--help, ...]\n"
     "Runs Lua 5.4 scripts with async and await.\n"
     "\n"
     "  script.lua         run the file; its arguments are in `arg`; - is standard input\n"
+    "  (nothing)          statements and expressions are read, run and answered\n"
+    "  -i script.lua      run the file, then the same with what it has left\n"
     "  -e CODE            run CODE\n"
     "  -m MODULE          run the module, found as require finds it\n"
     "  run app.lua        run a web application: workers, reload, TLS\n"
@@ -320,7 +322,8 @@ static rules allowed;
 
 int main(int argc, char **argv) {
   ml_config c;
-  const char *code = NULL, *module = NULL;
+  static const char repl[] = "commands.repl";
+  const char *code = NULL, *module = NULL, *script = NULL; /* with -i */
   int i, rc, status = 0;
   guard_descriptors();
   ml_config_init(&c);
@@ -362,10 +365,14 @@ int main(int argc, char **argv) {
       if (++i >= argc) return misuse("-m needs a MODULE", NULL);
       module = argv[i++];
       break;
+    } else if (strcmp(a, "-i") == 0) {
+      module = repl;
+      script = argv[++i];
+      break;
     } else if ((rc = read_limit(&c, a)) <= 0)
       return rc < 0 ? 2 : misuse("unknown option", a);
   }
-  if (code == NULL && module == NULL && i >= argc) return misuse("a script is missing", NULL);
+  if (code == NULL && module == NULL && i >= argc) module = repl;
   if (code != NULL)
     for (; i < argc && argv[i][0] == '-' && argv[i][1] != '\0'; i++) {
       if (strcmp(argv[i], "--virtual-time") == 0)
@@ -376,7 +383,7 @@ int main(int argc, char **argv) {
         break;
     }
   if (code == NULL && module == NULL && (module = subcommand(argv[i])) != NULL) i++;
-  complete(&allowed, &c, code == NULL && module == NULL ? argv[i] : NULL);
+  complete(&allowed, &c, code == NULL && module == NULL ? argv[i] : script);
   rc = ml_new(&c, &engine);
   free_rules(&allowed);
   if (rc < 0) {

@@ -25,13 +25,6 @@ local function file(text, name)
 end
 
 describe("the command line", function()
-  it("without a script is misuse", function()
-    local status, out, err = helper.cli("")
-    assert.equal(2, status)
-    assert.equal("", out)
-    says(err, "a script is missing", "--help")
-  end)
-
   it("with an unknown option names it", function()
     for _, option in ipairs { "--frobnicate", "-x", "--debugg" } do
       local status, _, err = helper.cli({ option, "x.lua" })

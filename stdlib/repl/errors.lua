@@ -1,0 +1,95 @@
+--- Errors as the REPL shows them: what is wrong, the line it is in, and the stack without the REPL's own frames.
+
+local core = require "asyncio.core"
+local print = require "repl.print"
+
+local M = {}
+
+--- The text of an error value, whatever it is.
+local function message_of(err)
+  if type(err) == "table" then
+    local mt = debug.getmetatable(err)
+    if not (type(mt) == "table" and rawget(mt, "__tostring")) then return "error object: " .. print.format(err) end
+  end
+  local ok, s = pcall(tostring, err)
+  return ok and s or ("(error object is a %s value)"):format(type(err))
+end
+
+--- Where the error was raised: chunk and line.
+local function place_of(message, traceback)
+  local chunk, line = message:match "^([^\n]-):(%d+): "
+  if chunk then return (chunk:gsub("^%u%w*: ", "")), tonumber(line) end
+  for frame in traceback:gmatch "\n\t([^\n]*)" do
+    chunk, line = frame:match "^(.-):(%d+): in"
+    if chunk then return chunk, tonumber(line) end
+  end
+end
+
+local function nth_line(source, n)
+  for line in (source .. "\n"):gmatch "([^\n]*)\n" do
+    n = n - 1
+    if n == 0 then return line end
+  end
+end
+
+--- What the message is about, as it stands in the line, if it stands there once.
+local function mark(message, line)
+  local word = message:match "%(%a+ '([^']+)'%)" or message:match "near '([^']+)'"
+  if not word then return nil end
+  local pattern = "%f[%w_]" .. word:gsub("%p", "%%%0") .. "%f[^%w_]"
+  if not word:find "^[%w_]" then pattern = word:gsub("%p", "%%%0") end
+  local first, last = line:find(pattern)
+  if not first or line:find(pattern, last + 1) then return nil end
+  return line:sub(1, first - 1):gsub("[^\t]", " ") .. ("^"):rep(last - first + 1)
+end
+
+--- The stack without what is the same for every input: C's `error`, the main chunk of the input alone.
+local function stack_of(traceback)
+  local s = traceback:gsub("^stack traceback:\n\t%[C%]: in function 'error'", "stack traceback:")
+  s = s:gsub("\n\tmoonloop/repl/[^\n]*", ""):gsub("\nawaited at:$", "")
+  if s:find "^stack traceback:$" or s:find "^stack traceback:\n\t<input %d+>:%d+: in [^\n]*$" then return "" end
+  return s
+end
+
+local function group_of(err)
+  if type(err) ~= "table" or type(rawget(err, "exceptions")) ~= "table" then return "" end
+  local parts = {}
+  for i, sub in ipairs(rawget(err, "exceptions")) do
+    if i > 15 then
+      parts[#parts + 1] = "\n  ..."
+      break
+    end
+    local trace = core.traceback(sub)
+    local s = message_of(sub) .. (type(trace) == "string" and "\n" .. trace or "")
+    parts[#parts + 1] = ("\n  sub-exception %d: %s"):format(i, (s:gsub("\n", "\n  ")))
+  end
+  return table.concat(parts)
+end
+
+--- An error as text. `source(chunk)` gives the text of an input by its chunk's name, or nil.
+---@param err any
+---@param source fun(chunk: string): string?
+---@param colours boolean
+---@return string
+function M.format(err, source, colours)
+  local message = message_of(err)
+  local traceback = core.traceback(err)
+  if type(traceback) ~= "string" then traceback = "" end
+  local parts = { print.paint("error", message:match "^[^\n]*", colours) .. (message:match "\n.*" or "") }
+  local chunk, n = place_of(message, traceback)
+  local line = chunk and source(chunk) and nth_line(source(chunk), n)
+  if line and line:find "%S" then
+    parts[#parts + 1] = print.paint("faint", ("  %d |"):format(n), colours) .. " " .. line
+    local caret = mark(message, line)
+    if caret then
+      parts[#parts + 1] = print.paint("faint", ("  %s |"):format((" "):rep(#tostring(n))), colours) .. " "
+        .. print.paint("error", caret, colours)
+    end
+  end
+  local stack = stack_of(traceback)
+  if stack ~= "" then parts[#parts + 1] = print.paint("faint", stack, colours) end
+  parts[#parts] = parts[#parts] .. group_of(err)
+  return table.concat(parts, "\n")
+end
+
+return M
