@@ -97,7 +97,7 @@ LIB_SRC := $(sort $(wildcard engine/*.c bindings/*.c bindings/*/*.c))
 LIB_SRC := $(filter-out $(if $(call on,$(WITH_TLS)),,bindings/tls%.c) $(if $(call on,$(WITH_HTTP)),,bindings/http/%.c) \
              $(if $(call on,$(WITH_HTTP2)),,bindings/http2/%.c) $(if $(call on,$(WITH_ZLIB)),,bindings/compress/zlib.c) \
              $(if $(call on,$(WITH_BROTLI)),,bindings/compress/brotli.c) $(if $(call on,$(WITH_IDN)),,bindings/names/idna.c) \
-             $(if $(call on,$(WITH_PSL)),,bindings/names/psl.c) $(if $(call on,$(WITH_EDIT)),,bindings/edit.c),$(LIB_SRC))
+             $(if $(call on,$(WITH_PSL)),,bindings/names/psl.c) $(if $(call on,$(WITH_EDIT)),,bindings/editline/%.c),$(LIB_SRC))
 CLI_SRC := $(sort $(wildcard engine/cli/*.c))
 STDLIB  := $(sort $(shell find stdlib -name '*.lua' 2>/dev/null))
 REFERENCE := $(sort $(wildcard docs/reference.md docs/reference/*.md))

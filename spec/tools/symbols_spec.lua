@@ -85,7 +85,7 @@ local watched = {
   -- never (llhttp: in states of its generated machine that cannot be)
   abort = { "llhttp", "api" }, exit = {}, _Exit = {}, quick_exit = {}, atexit = {}, __assert_fail = {}, raise = {}, system = {},
   printf = {}, __printf_chk = {}, puts = {}, putchar = {}, putc = {}, perror = {}, psignal = {}, vprintf = {},
-  setlocale = {}, uselocale = {}, setvbuf = {}, setbuf = {}, freopen = {}, signal = {}, sigaltstack = {},
+  setlocale = {}, uselocale = { "edit" }, setvbuf = {}, setbuf = {}, freopen = {}, signal = {}, sigaltstack = {},
   setitimer = {}, alarm = {}, timer_create = {}, pthread_atfork = {}, setenv = {}, putenv = {}, unsetenv = {},
   srand = {}, setjmp = {}, longjmp = {}, daemon = {}, setrlimit = {}, prctl = {}, vsyslog = {}, syslog = {},
   -- a child process that could not be started ends itself; before that it is set up as the script asked
@@ -96,7 +96,7 @@ local watched = {
   -- ML_METER_WATCHDOG asks for it
   sigaction = { "write", "spawn", "channel", "signal", "watchdog" },
   -- around one write to a pipe or one fork, and in threads of its own: the host's own mask is as before afterwards
-  pthread_sigmask = { "executor", "executor_thread", "fswhole", "http_sendfile", "sendfile", "spawn", "stdfd", "watchdog", "write" },
+  pthread_sigmask = { "edit", "executor", "executor_thread", "fswhole", "http_sendfile", "sendfile", "spawn", "stdfd", "watchdog", "write" },
   sigprocmask = { "spawn" },
   -- what scripts send
   kill = { "process", "signal" }, killpg = {},
@@ -107,10 +107,11 @@ local watched = {
   -- warnings and reports of an engine whose host gave no `log`
   -- limits: and print where output is limited
   fprintf = { "error", "limits", "api" }, fwrite = { "error", "limits" }, fputc = { "error" }, fputs = { "error" }, __fprintf_chk = { "error", "limits" },
-  stderr = { "error", "launch", "limits", "api" }, -- api: llhttp's own, which prints for its debugger alone
+  stderr = { "error", "launch", "limits", "api", "edit" }, -- api: llhttp's own, which prints for its debugger alone
   -- print of an engine whose host gave no `print` is Lua's own. What is queued there is written before a child that
   -- inherits it runs and before asyncio.stdout writes; pipe, sendfile: a script's own file
-  stdout = { "launch", "limits", "stdout" }, fflush = { "launch", "limits", "stdout", "pipe", "sendfile" },
+  -- edit: the REPL's line is taken off the screen when others print; its thread has a locale for itself
+  stdout = { "edit", "launch", "limits", "stdout" }, fflush = { "edit", "launch", "limits", "stdout", "pipe", "sendfile" },
 }
 
 describe("the library", function()

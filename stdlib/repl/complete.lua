@@ -78,7 +78,8 @@ end
 local function names(chain, separator, prefix, env)
   local found, list = {}, {}
   local function add(key, value)
-    if type(key) ~= "string" or found[key] or not key:find "^[%a_][%w_]*$" or key:sub(1, #prefix) ~= prefix then return end
+    if type(key) ~= "string" or found[key] or key:sub(1, #prefix) ~= prefix then return end
+    if not key:find "^[%a_][%w_]*$" then return end
     if key:sub(1, 1) == "_" and prefix == "" then return end
     if separator == ":" and not is_callable(value) then return end
     found[key] = true
@@ -125,9 +126,8 @@ local function modules(prefix)
         local head = folder ~= "" and folder .. "." or ""
         local name = suffix:sub(1, 1) == "." and entry:sub(-#suffix) == suffix and entry:sub(1, -#suffix - 1)
           or suffix:find "^/" and not entry:find(".", 1, true) and entry
-        if name and name ~= "init" and (suffix:find "^%." or core.catch(await, fs.stat(dir .. "/" .. entry .. suffix))) then
-          add(head .. name)
-        end
+        if name and suffix:find "^/" and not core.catch(await, fs.stat(dir .. "/" .. entry .. suffix)) then name = nil end
+        if name and name ~= "init" then add(head .. name) end
       end
     end
   end

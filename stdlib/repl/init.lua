@@ -1,4 +1,5 @@
---- The REPL: reads statements and expressions, runs each as a task, prints what it gives. The loop goes on all the time.
+--- The REPL: reads statements and expressions, runs each as a task, prints what it gives. The loop goes on all the
+--- time.
 
 local asyncio = require "asyncio"
 local core = require "asyncio.core"
@@ -55,7 +56,8 @@ end
 function Session:read()
   self.statement = nil
   while true do
-    local line = self.reader:read(self.statement and prompt_of(self, "_PROMPT2", ">> ") or prompt_of(self, "_PROMPT", "> "))
+    local prompt = self.statement and prompt_of(self, "_PROMPT2", ">> ") or prompt_of(self, "_PROMPT", "> ")
+    local line = self.reader:read(prompt)
     if not line then
       if self.statement and not self.edits then return self.statement, self:compile(self.statement, "stdin") end
       return nil
@@ -97,8 +99,7 @@ end
 --- Tells an error.
 function Session:show_error(err)
   self.failed = true
-  local interrupted = isinstance(err, core.KeyboardInterrupt) or isinstance(err, core.CancelledError) and self.interrupted
-  if interrupted then
+  if isinstance(err, core.KeyboardInterrupt) or isinstance(err, core.CancelledError) and self.interrupted then
     io.stderr:write(self.shown and "\n" or "", print_values.paint("error", "KeyboardInterrupt", self.colours), "\n")
   else
     io.stderr:write(errors.format(err, function(chunk) return self.chunks[chunk] end, self.colours), "\n")
@@ -235,8 +236,9 @@ function M.run(opts)
   local reader <close> = setmetatable({}, { __close = function(t) t.reader:close() end })
   reader.reader = editor or terminals.plain()
   local self = setmetatable({
-    loop = runner:get_loop(), reader = reader.reader, edits = editor ~= nil, shown = editor ~= nil or reader.reader.shown,
-    colours = editor ~= nil and status.colours(), inputs = {}, chunks = {}, signals = {}, failed = false, leaving = false,
+    loop = runner:get_loop(), reader = reader.reader, edits = editor ~= nil,
+    shown = editor ~= nil or reader.reader.shown, colours = editor ~= nil and status.colours(),
+    inputs = {}, chunks = {}, signals = {}, failed = false, leaving = false,
   }, Session)
   if editor then editor.completer = function(line, cursor) return complete.complete(line, cursor, _G) end end
   if rawget(_G, "asyncio") == nil then rawset(_G, "asyncio", asyncio) end
