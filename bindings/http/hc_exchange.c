@@ -213,9 +213,17 @@ static int x_trailers(lua_State *L) {
 
 /* ---- what has become of it ---- */
 
-/* x:over(): response and request are finished, the connection is free for another */
+/* x:over(): response and request are finished, the connection is free for another. Whoever asks
+** when all has been taken need not wait for the job. */
 static int x_over(lua_State *L) {
-  lua_pushboolean(L, !ml__hcexchange_current(ml__checkhcexchange(L, 1)));
+  const ml_hcexchange *x = ml__checkhcexchange(L, 1);
+  ml_hcconn *c = x->c;
+  if (ml__hcexchange_current(x) && c->head == NULL && c->body.len == 0 && c->waiting == NULL &&
+      c->reading == NULL) {
+    lua_getiuservalue(L, 1, ML_CX_UV_CONN);
+    ml__hcconn_settle(L, c, lua_gettop(L));
+  }
+  lua_pushboolean(L, !ml__hcexchange_current(x));
   return 1;
 }
 

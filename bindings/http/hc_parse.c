@@ -96,7 +96,8 @@ static void wake(ml_hcop *op) {
 static void complete(ml_hcconn *c) {
   c->flags &= ~(uint32_t)ML_CC_BODY;
   c->flags |= ML_CC_COMPLETE;
-  ml__hcconn_done(c);
+  ml__hcbody_end(c);
+  ml__hcconn_done(c); /* behind the task that waits */
 }
 
 /* What every head has to be, beside what llhttp looks at. */
@@ -214,10 +215,7 @@ static size_t run_body(ml_hcconn *c, const char *p, size_t n) {
     ml__hcbody_add(c, p, n);
     done = c->got == c->expected;
   }
-  if (done) {
-    complete(c);
-    ml__hcbody_end(c);
-  }
+  if (done) complete(c);
   return n;
 }
 
@@ -247,9 +245,7 @@ void ml__hcparse_took(ml_hcconn *c, size_t n) {
   if (c->silence >= 0) c->last = ml__http_now(c->http, c->s->loop);
   c->got += n;
   if (c->flags & ML_CC_IN_CHUNKS) ml__hchunks_took(&c->chunks, n);
-  if (c->got != c->expected) return;
-  complete(c);
-  ml__hcbody_end(c);
+  if (c->got == c->expected) complete(c);
 }
 
 void ml__hcparse_eof(ml_hcconn *c) {
@@ -257,7 +253,6 @@ void ml__hcparse_eof(ml_hcconn *c) {
   if ((c->flags & (ML_CC_BODY | ML_CC_CLOSED_END)) == (ML_CC_BODY | ML_CC_CLOSED_END) &&
       !(c->s->flags & ML_S_RAGGED)) {
     complete(c);
-    ml__hcbody_end(c);
     return;
   }
   ml__hcconn_fail(c, ML_CF_GONE, NULL);
