@@ -1,5 +1,6 @@
--- await.lua N: one task awaits a trivial coroutine N times. The limit, a plain call of the same
--- function, is measured here too, so that both loops run in one process.
+-- await.lua N [keyword]: one task awaits a trivial coroutine N times; with the keyword, an async function by its name,
+-- of which no coroutine is made. The limit, a plain call of the same function, is measured here too, so that both loops
+-- run in one process.
 
 local asyncio = require "asyncio"
 local bench = dofile((arg[0]:match(".*/") or "") .. "bench.lua")
@@ -8,6 +9,7 @@ local n = bench.arg(1, 5000000)
 
 local function plain(x) return x end
 local same = async(function(x) return x end)
+local async function named(x) return x end
 
 local function calls()
   local started, sum = bench.now(), 0
@@ -19,7 +21,11 @@ end
 local main = async(function()
   calls()
   local started, sum = bench.now(), 0
-  for _ = 1, n do sum = sum + await(same(1)) end
+  if arg[2] == "keyword" then
+    for _ = 1, n do sum = sum + await named(1) end
+  else
+    for _ = 1, n do sum = sum + await(same(1)) end
+  end
   bench.each(started, n)
   assert(sum == n)
 end)

@@ -215,6 +215,15 @@ local rows = {
     figures = ns(10, 5),
   },
   {
+    name = "await-name",
+    what = "5,000,000 awaits of an async function by its name: await f(x)",
+    program = "await",
+    args = "5000000 keyword",
+    quick = "500000 keyword",
+    limit = false,
+    figures = ns(4, 3),
+  },
+  {
     name = "timers",
     what = "1,000,000 tasks asleep for 0..2 s",
     program = "timers",
