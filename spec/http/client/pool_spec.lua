@@ -145,6 +145,21 @@ describe("a pool", function()
     end)
   end)
 
+  it("goes with its connector, also if that is not closed", function()
+    serve(nil, 0, function(where, server)
+      local place = require("http.client.place").new(require("url").parse(where))
+      for i = 1, 2 do
+        local connector = http.TCPConnector { ssl = certs.client() }
+        local conn = connector:connect(place, { method = "GET", url = where })
+        local x = conn:request("GET", "/", { "Host", "localhost" })
+        assert.equal(200, await(x:response()))
+        assert.equal("hi", await(x:read()))
+        connector:release(conn, true)
+        assert.equal(i, server.count)
+      end
+    end) -- the leak gate sees what is left
+  end)
+
   it("holds up no script that forgets to close its session", function()
     local path = helper.tmpfile([[
       local http = require "http"

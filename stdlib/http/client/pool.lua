@@ -6,6 +6,7 @@ local core = require "asyncio.core"
 local dial = require "http.client.dial"
 local errors = require "http.client.errors"
 local timeouts = require "asyncio.timeouts"
+local new_turns = require "http.client.turns"
 
 local await, catch, isinstance = core.await, core.catch, core.isinstance
 local get_running_loop = core.get_running_loop
@@ -216,30 +217,37 @@ local function living(self, pool)
   while pool.first and pool.first.future:done() do forget(self, pool, pool.first) end
 end
 
---- Gives what there is to those who wait, in the order they came, as far as it goes.
-local function dispatch(self)
-  while next(self._waiting) do
-    local best, given
-    local tried = nil
-    repeat
-      best = nil
-      for pool in next, self._waiting do
-        living(self, pool)
-        local first = not (tried and tried[pool]) and pool.first
-        if first and (not best or first.ticket < best.first.ticket) then best = pool end
-      end
-      if not best then return end
-      given = offer(self, best)
-      if not given then
-        tried = tried or {}
-        tried[best] = true
-      end
-    until given
-    local waiter = best.first
-    forget(self, best, waiter)
-    waiter.given = given
-    self._given = self._given + 1
-    waiter.future:set_result(true)
+local function serve(self, pool, given)
+  local waiter = pool.first
+  forget(self, pool, waiter)
+  waiter.given = given
+  self._given = self._given + 1
+  waiter.future:set_result(true)
+end
+
+--- Something has changed in a pool, or for all: gives what there is to those who wait, in the order they came.
+local function dispatch(self, pool)
+  local turns = self._turns
+  turns:add(pool)
+  while pool.shared do -- its streams need no right of their own
+    living(self, pool)
+    local given = pool.first and offer(self, pool)
+    if not given then break end
+    serve(self, pool, given)
+  end
+  while self._acquired < self._limit do
+    local best = turns:take()
+    if not best then return end
+    living(self, best)
+    if best.first and best.first.ticket == best.ticket then
+      local given = offer(self, best)
+      if given then
+        serve(self, best, given)
+        turns:add(best)
+      end -- else it waits for something of its own, and is added by that
+    else
+      turns:add(best)
+    end
   end
 end
 
@@ -247,7 +255,7 @@ end
 local function unreserve(self, pool)
   if self.closed then return end
   self._acquired, pool.acquired = self._acquired - 1, pool.acquired - 1
-  dispatch(self)
+  dispatch(self, pool)
 end
 
 --- The request comes next.
@@ -301,6 +309,7 @@ local function wait(self, pool, asked, when, kind, limit)
   }
   self._tickets = self._tickets + 1
   enqueue(pool, waiter)
+  if pool.first == waiter then self._turns:add(pool) end
   if not next(self._waiting) then rescue(self, 1, self._given) end
   self._waiting[pool] = true
   if when < huge and (not self._alarm or when < self._alarm:when()) then set_alarm(self, loop, when) end
@@ -356,7 +365,10 @@ local function settings_of(self, values)
   for name, value in pairs(key) do all[name] = value end
   all.keepalive_timeout = self.keepalive_timeout or false
   all.http2 = self._http2 == "prior"
-  all.on_free = function(conn, dropped) self:_freed(conn, dropped) end
+local weak = setmetatable({ self }, { __mode = "v" }) -- connections keep their settings, not their pool
+  all.on_free = function(...)
+    if weak[1] then weak[1]:_freed(...) end
+  end
   settings = require("http.client.core").settings(all)
   self._settings[key] = settings
   return settings
@@ -425,7 +437,7 @@ function Connector:connect(place, asked, traces, timeout)
     error(made, 0)
   end
   if pool.shared == made then promise(self, made) end
-  dispatch(self)
+  dispatch(self, pool)
   told(self, pool, made, traces, "connection_create_end")
   redeem(self, made)
   return made, false
@@ -455,7 +467,7 @@ function Connector:release(conn, keep)
       conn:close()
     end
   end
-  if next(self._waiting) then dispatch(self) end
+  if next(self._waiting) then dispatch(self, pool) end
 end
 
 --- A response has the connection for as long as its exchange takes. If that ends with nobody looking it is told: what
@@ -476,7 +488,7 @@ function Connector:_freed(conn, dropped)
   else
     for _ = 1, dropped do self:release(conn, true) end
     if conn:is_closing() then retire(self, pool, conn) end
-    dispatch(self)
+    dispatch(self, pool)
   end
 end
 
@@ -502,6 +514,7 @@ function Connector:close()
   end
   for conn in pairs(self._owners) do conn:close() end
   self._pools, self._owners, self._claims, self._promised, self._count, self._acquired = {}, {}, {}, {}, 0, 0
+  self._turns = new_turns()
   if self.names then self.names:close() end
   return setmetatable({}, Done)
 end
@@ -527,7 +540,7 @@ function Connector.init(self)
   self._owners, self._claims, self._acquired = setmetatable({}, { __mode = "k" }), {}, 0
   self._holders = setmetatable({}, { __mode = "kv" }) -- connection of HTTP/1 -> response that has it
   self._given = 0 -- turns that were given to those who waited
-  self._waiting, self._tickets = {}, 0 -- pools in which somebody waits
+  self._waiting, self._tickets, self._turns = {}, 0, new_turns() -- pools in which somebody waits
   self._settings, self._defaults = setmetatable({}, { __mode = "k" }), {}
   return self
 end
