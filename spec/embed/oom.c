@@ -90,6 +90,28 @@ static const struct {
      "assert(not ok and e.exceptions[1] == 'bad' and closed == 2)\n"
      "return 'ok'\n",
      0},
+    {"keywords",
+     "local asyncio = require 'asyncio'\n"
+     "local async function double(x) await asyncio.sleep(0) return 2 * x end\n"
+     "local M = {}\n"
+     "async function M:sum(list)\n"
+     "  local sum = 0\n"
+     "  async for i, x in ipairs(list) do sum = sum + await double(x) * i end\n"
+     "  return sum\n"
+     "end\n"
+     "local lock = asyncio.Lock()\n"
+     "async with lock, asyncio.Lock() as other do\n"
+     "  assert(lock:locked() and other == nil or other:locked())\n"
+     "end\n"
+     "assert(not lock:locked())\n"
+     "local f = load('local async function g(x) return x end return await g(...)')\n"
+     "assert(f(5) == 5 and await M:sum({1, 2}) == 10)\n"
+     "assert(load(function() return nil end) and not load('await f('))\n"
+     "local ok, e = pcall(function() return double(1).x end)\n"
+     "assert(not ok and e:find('forgot to await'))\n"
+     "collectgarbage()\n"
+     "return 'ok'\n",
+     0},
     {"locks and queues",
      "local asyncio = require 'asyncio'\n"
      "local lock, q, sem, ev = asyncio.Lock(), asyncio.Queue(1), asyncio.Semaphore(2), "
