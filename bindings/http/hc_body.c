@@ -377,6 +377,14 @@ bool ml__hcbody_reads(ml_stream *s) {
   return c->reader->waiter == NULL && c->reader->in.len > 0 && s->watch.fd >= 0;
 }
 
+/* So many bytes are asked for. Behind the last of a body there must be nothing: what there is would be
+** taken for the next response's. */
+static size_t to_ask(const ml_hcconn *c, uint64_t most, size_t n) {
+  if (n >= ML_SLAB) n = ML_SLAB - 1;
+  if (most > n) return n;
+  return (size_t)most + ((c->flags & ML_CC_IN_CHUNKS) ? 0 : 1);
+}
+
 static bool source_read(lua_State *L, ml_readsource *src, size_t n) {
   ml_hcconn *c = ml__containerof(src, ml_hcconn, source);
   ml_stream *s = c->s;
@@ -385,12 +393,16 @@ static bool source_read(lua_State *L, ml_readsource *src, size_t n) {
   ssize_t got;
   if (p == NULL) luaL_error(L, "not enough memory");
   if (most == 0 || !(s->flags & ML_S_READING)) return false;
-  if (n > ML_SLAB) n = ML_SLAB;
-  got = ml__stream_take(s, p, n < most ? n : (size_t)most);
+  got = ml__stream_take(s, p, to_ask(c, most, n));
   src->ready = (s->flags & ML_S_READABLE) && ++c->turns < TURNS;
   if (got == 0) s->sink->eof(s);
   if (got <= 0) return false;
+  if ((uint64_t)got > most) {
+    c->flags &= ~(uint32_t)ML_CC_KEEP;
+    got = (ssize_t)most;
+  }
   ml__hcparse_took(c, (size_t)got);
+  if (c->flags & ML_CC_COMPLETE) ml__stream_unread(s);
   ml__slab_push(L, s->net, (size_t)got);
   return true;
 }

@@ -160,6 +160,47 @@ describe("the body of a response", function()
     end
   end)
 
+  it("leaves nothing behind for the next one", function()
+    for _, size in ipairs{ 1000, 65536, 100000, 1 << 24 } do
+      for _, n in ipairs{ 1000, 65536, 131072, 300000 } do
+        hc.serve(function(reader, writer)
+          hc.request(reader)
+          writer:write(of(n))
+          await(asyncio.sleep(0.001))
+          writer:write(("x"):rep(n) .. "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+          await(reader:read())
+        end, function(peer)
+          local conn = peer.connect()
+          local x = get(conn)
+          await(x:response())
+          local got = 0
+          for _ = 1, 1 << 20 do
+            local data = await(x:content():read(size))
+            if not data then break end
+            got = got + #data
+          end
+          assert.equal(n, got)
+          assert.is_true(x:over())
+          assert.equal(0, conn:free())
+        end)
+      end
+    end
+    hc.serve(function(reader, writer)
+      hc.request(reader)
+      writer:write(of(1000))
+      await(asyncio.sleep(0.001))
+      writer:write(("x"):rep(1000))
+    end, function(peer)
+      local conn = peer.connect()
+      local x = get(conn)
+      await(x:response())
+      assert.equal(1000, #await(x:content():read(1 << 20)))
+      assert.is_nil(await(x:content():read(1 << 20)))
+      await(asyncio.sleep(0.01))
+      assert.is_true(conn:is_closing())
+    end)
+  end)
+
   it("stays with the server while its reader is busy, and is no silence then", function()
     hc.serve(function(reader, writer)
       hc.request(reader)
