@@ -29,6 +29,7 @@ int ml__open_edit(lua_State *L);
 #endif
 int ml__open_embedded(lua_State *L);
 int ml__open_json(lua_State *L);
+int ml__open_inspector(lua_State *L);
 int ml__open_pickle(lua_State *L);
 int ml__open_workers(lua_State *L);
 
@@ -37,6 +38,7 @@ const ml_module ml__bindings[] = {
     {"asyncio.workers", ml__open_workers},
     {"pickle", ml__open_pickle},
     {"json", ml__open_json},
+    {"asyncio.inspector.core", ml__open_inspector},
     {"fs.core", ml__open_fs},
 #ifdef ML_WITH_TLS
     {"asyncio.tls", ml__open_tls},

@@ -217,6 +217,15 @@ struct ml_engine {
   struct ml_known *known;      /* sandnet.c: addresses of names that rules allow, or NULL */
   struct ml_counter *counters; /* limits.c: of the bindings' handles */
   bool log_full;               /* more than max_output: the log says no more */
+  /* an inspector (of the bindings), or nothing: see ml__inspected */
+  struct ml_inspector *inspector;
+  struct ml_inspector *inspects; /* this engine is one's */
+  void (*inspect)(struct ml_engine *e, lua_State *L); /* between two rounds, if `asked` */
+  void (*inspect_end)(struct ml_engine *e);           /* the engine is closed */
+  atomic_bool asked;                                  /* ANY THREAD */
+  const char *_Atomic inspect_path; /* to be removed when the process ends */
+  bool counting;                    /* steps and calls are counted */
+  uint64_t steps, calls;            /* of tasks; of other jobs */
 };
 
 /* A state that ml_new made has its engine in every thread's extra space, marked as such: no
@@ -539,6 +548,7 @@ struct ml_evloop {
   ml_frames frames;
   uint64_t quiet_since; /* virtual clock: since when steps find nothing, uv_hrtime; 0: they do */
   bool stopping, closed, debug;
+  bool watched; /* jobs are looked at: debug, or the engine counts them */
   bool raise;   /* an error in ML_R_PENDINGERR must leave the loop now */
   int depth;    /* > 0 while it runs */
   bool stirred; /* virtual clock: something has come that made no job ready */
@@ -581,6 +591,8 @@ extern const luaL_Reg ml__frame_methods[];
 ml_evloop *ml__loop_get(lua_State *L);
 ml_evloop *ml__checkopenloop(lua_State *L, int idx); /* and an error if it is closed */
 ml_evloop *ml__checkloop(lua_State *L, int idx);     /* argument error unless a Loop */
+/* Debug mode, or what is counted, has changed. */
+static inline void ml__loop_watched(ml_evloop *l) { l->watched = l->debug || l->engine->counting; }
 bool ml__loop_alive(ml_evloop *l);                   /* anything ready, asleep, or a live handle */
 /* ANY THREAD. */
 void ml__loop_wake(ml_evloop *l);

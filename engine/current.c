@@ -69,6 +69,7 @@ static int core_new_event_loop(lua_State *L) {
   if (l == NULL) return luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
   if (lua_istable(L, 1)) {
     if (lua_getfield(L, 1, "debug") != LUA_TNIL) l->debug = lua_toboolean(L, -1);
+    ml__loop_watched(l);
     if (lua_getfield(L, 1, "shuffle") != LUA_TNIL)
       e->rng = (uint64_t)luaL_checkinteger(L, -1) * 2 + 1;
   }

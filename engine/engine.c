@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lualib.h>
 
@@ -360,6 +361,7 @@ static void shut_loop(ml_engine *e, ml_evloop *l) {
 
 void ml__engine_shut(ml_engine *e, int grace_ms) {
   uint64_t end = uv_hrtime() + (uint64_t)(grace_ms > 0 ? grace_ms : 0) * 1000000u;
+  if (e->inspect_end != NULL) e->inspect_end(e);
   e->closing = 1;
   for (ml_link *k = e->loops.next; k != &e->loops; k = k->next) {
     ml_evloop *l = ml__containerof(k, ml_evloop, link);
@@ -429,8 +431,10 @@ int ml_flush(ml_engine *e) {
 
 int ml_restore_terminal(ml_engine *e) {
   void (*restore)(ml_engine *) = e != NULL ? e->restore_terminal : NULL;
+  const char *path = e != NULL ? e->inspect_path : NULL;
   if (e == NULL) return ML_EINVAL;
   if (restore != NULL) restore(e);
+  if (path != NULL) unlink(path);
   return 0;
 }
 

@@ -31,6 +31,7 @@ ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock) {
   l->slow = ML_SLOW;
   ml__frames_init(l);
   l->debug = e->config.debug != 0;
+  ml__loop_watched(l);
   ml__list_init(&l->ready);
   ml__list_init(&l->batch);
   ml__list_init(&l->tasks);
@@ -285,6 +286,11 @@ static bool pending(ml_evloop *l) {
          soft_alive(l);
 }
 
+/* Does an inspector want something? */
+static inline bool asked(ml_engine *e) {
+  return atomic_load_explicit(&e->asked, memory_order_relaxed);
+}
+
 /* Waits for the next thing to do. False: there is none and never will be. */
 static bool poll(ml_evloop *l, bool nowait) {
   bool busy = uv_busy(l) || l->soft > 0;
@@ -310,6 +316,7 @@ static bool poll(ml_evloop *l, bool nowait) {
       poll_uv(l, slow ? 10 * VIRTUAL_GRACE : VIRTUAL_GRACE);
       take_inbox(l);
       if (!ml__list_empty(&l->ready) || must || l->stirred) return true;
+      if (asked(l->engine)) return true; /* which may be why the wait was over early */
     }
     if (next > l->vnow) l->vnow = next;
     return true;
@@ -418,13 +425,26 @@ static void run_timed(ml_evloop *l, ml_job *j) {
   if (took >= l->slow) ml__log(l->engine, "Executing %s took %.3f seconds", what, took);
 }
 
+/* Debug mode, or somebody wants to know how many there are. */
+static void run_watched(ml_evloop *l, ml_job *j) {
+  ml_engine *e = l->engine;
+  if (ml__job_is_task(j))
+    e->steps++;
+  else
+    e->calls++;
+  if (l->debug)
+    run_timed(l, j);
+  else
+    j->run(l, j);
+}
+
 /* A job is a slice of its own, unless it is a task's that ends inside another's. */
 static inline void run_job(ml_evloop *l, ml_job *j) {
   ml_engine *e = l->engine;
   ml__meter_next(e);
   atomic_store_explicit(&e->meter.hot, l->L, memory_order_relaxed);
-  if (l->debug)
-    run_timed(l, j);
+  if (l->watched)
+    run_watched(l, j);
   else
     j->run(l, j);
   atomic_store_explicit(&e->meter.hot, NULL, memory_order_relaxed);
@@ -480,6 +500,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
     }
     if (e->gc_cycled) pace_collector(e, L);
     if (e->sigints > 0) ml__interrupt_deliver(l);
+    if (asked(e)) e->inspect(e, L);
     if (l->raise) {
       l->raise = false;
       rc = ML_RUN_RAISE;

@@ -324,7 +324,9 @@ static int loop_default_exception_handler(lua_State *L) {
 }
 
 static int loop_set_debug(lua_State *L) {
-  ml__checkloop(L, 1)->debug = lua_toboolean(L, 2);
+  ml_evloop *l = ml__checkloop(L, 1);
+  l->debug = lua_toboolean(L, 2);
+  ml__loop_watched(l);
   return 0;
 }
 

@@ -89,11 +89,13 @@ void ml__meter_due(struct ml_engine *e, bool kill);
 void ml__interrupt_now(struct ml_engine *e);
 
 /* watchdog.c */
-/* 0, or UV_E*. */
+/* 0, or UV_E*. A dog that is never on notices nothing by itself. */
 int ml__dog_new(struct ml_engine *e, int sig, struct ml_dog **out);
 void ml__dog_free(struct ml_dog *d);
 /* ANY THREAD: makes the engine's thread look at what is asked of it. */
 void ml__dog_poke(struct ml_dog *d, bool interrupt);
+/* ANY THREAD: has the engine's thread call this from a handler of signals. */
+void ml__dog_show(struct ml_dog *d, void (*show)(struct ml_engine *e));
 /* Scripts may run from now on, or not for a while; answers how it was. */
 bool ml__dog_on(struct ml_dog *d);
 void ml__dog_off(struct ml_dog *d);

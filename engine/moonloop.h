@@ -399,7 +399,8 @@ ML_API void ml_value_free(ml_engine *e, ml_value *v);
 /* Writes out, blocking, what scripts have queued for asyncio.stdout and stderr. UV_E*: writing
 ** to standard output has failed (UV_EPIPE: nobody reads it), and no script has been told. */
 ML_API int ml_flush(ml_engine *e);
-/* SIGNAL HANDLERS too: sets terminals back that scripts have put into raw mode. */
+/* SIGNAL HANDLERS too, when the process ends: sets terminals back that scripts have put into raw
+** mode, and removes an inspector's socket. */
 ML_API int ml_restore_terminal(ml_engine *e);
 
 /* ways out */

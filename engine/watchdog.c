@@ -36,6 +36,7 @@ struct ml_dog {
   _Atomic uint64_t due; /* the slice that is over; 0: none */
   atomic_bool poked;    /* ml_interrupt wants the thread to look */
   atomic_bool ask;      /* and to raise KeyboardInterrupt */
+  void (*_Atomic show)(ml_engine *e); /* called by the handler, once */
   /* the watchdog's own */
   uint64_t seen;  /* the slice that it saw last; 0: none */
   uint64_t began; /* when that began, ns; UINT64_MAX: told */
@@ -80,7 +81,9 @@ static void on_signal(int sig, siginfo_t *info, void *context) {
   bool ours = false;
   for (ml_dog *d = my_dogs; d != NULL; d = d->mine) {
     uint64_t due = atomic_exchange(&d->due, 0), now = d->e->meter.serial;
-    if (due != 0) ours = true;
+    void (*show)(ml_engine *) = atomic_exchange(&d->show, NULL);
+    if (show != NULL) show(d->e);
+    if (due != 0 || show != NULL) ours = true;
     if (due == now) ml__meter_due(d->e, false);
     if (!atomic_exchange(&d->poked, false)) continue;
     ours = true;
@@ -107,6 +110,11 @@ void ml__dog_off(ml_dog *d) { atomic_store_explicit(&d->busy, false, memory_orde
 void ml__dog_poke(ml_dog *d, bool interrupt) {
   if (interrupt) d->ask = true;
   d->poked = true;
+  pthread_kill(d->thread, d->sig);
+}
+
+void ml__dog_show(ml_dog *d, void (*show)(ml_engine *e)) {
+  d->show = show;
   pthread_kill(d->thread, d->sig);
 }
 

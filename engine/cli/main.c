@@ -22,7 +22,7 @@ static const char *command_line; /* what -e was given */
 static const char usage[] =
     "Usage: moonloop [options] [-i] [script.lua [args...]]\n"
     "       moonloop [options] run app.lua | serve [DIR] | fetch URL | bench URL [--help, ...]\n"
-    "       moonloop check FILES | translate FILE [--help, ...]\n"
+    "       moonloop check FILES | translate FILE | ps [PID] | pstree PID | top PID [--help, ...]\n"
     "Runs Lua 5.4 scripts with async and await.\n"
     "\n"
     "  script.lua         run the file; its arguments are in `arg`; - is standard input\n"
@@ -36,10 +36,12 @@ static const char usage[] =
     "  bench URL          a load test: how fast a server answers\n"
     "  check FILES        syntax errors, and coroutines that are dropped\n"
     "  translate FILE     the keywords async and await as plain Lua\n"
+    "  ps, pstree, top    the tasks of a process that was started with --inspect\n"
     "  --debug            debug mode: slow callbacks, where tasks were made, ...\n"
     "  --virtual-time     time jumps to the next timer when nothing is ready\n"
     "  --seed SEED        the same order of pairs and random numbers in each run\n"
     "  --shuffle SEED     run ready tasks in an order that SEED decides, to find races\n"
+    "  --inspect[=[HOST:]PORT]   let ps, pstree and top look at it; with a page on that port\n"
     "  --memory-limit=SIZE   bytes that scripts may take: 65536, 64K, 64M, 1G\n"
     "  --slice=MS         milliseconds that a script may compute without an await\n"
     "  --max-tasks=N, --max-handles=N, --max-output=SIZE   what scripts may have of them\n"
@@ -312,10 +314,56 @@ static int read_limit(ml_config *c, const char *option) {
 ** run as ./run.) */
 static const char *subcommand(const char *name) {
   static const char *const modules[] = {"commands.run",   "commands.serve", "commands.fetch",
-                                        "commands.bench", "commands.check", "commands.translate"};
+                                        "commands.bench", "commands.check", "commands.translate",
+                                        "commands.ps",    "commands.pstree", "commands.top"};
   for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
     if (strcmp(modules[i] + strlen("commands."), name) == 0) return modules[i];
   return NULL;
+}
+
+/* ---- the inspector ---- */
+
+/* Starts it before the script. value: "", "PORT" or "HOST:PORT". 0, or the exit status. */
+static int inspect(ml_engine *e, const char *value) {
+  static const char start[] =
+      "local host, port = ...\n"
+      "local opts = port and {host = host ~= '' and host or nil, port = math.tointeger(port)}\n"
+      "local started = require('asyncio.inspector').start(opts)\n"
+      "if started.url then io.stderr:write('moonloop: inspector at ', started.url, '\\n') end\n";
+  const char *colon = strrchr(value, ':'), *port = colon != NULL ? colon + 1 : value, *why = "failed";
+  char host[256] = "", *end;
+  const char *argv[] = {host, port};
+  const ml_error *err;
+  size_t n = colon != NULL ? (size_t)(colon - value) : 0;
+  int status, rc;
+  if (*value != '\0' && (*port < '0' || *port > '9' || strtol(port, &end, 10) > 65535 ||
+                         *end != '\0' || n >= sizeof host))
+    return misuse("--inspect: PORT or HOST:PORT was expected, got", value);
+  if (n > 1 && value[0] == '[' && value[n - 1] == ']') { /* of IPv6 */
+    value++;
+    n -= 2;
+  }
+  memcpy(host, value, n);
+  rc = ml_main(e, "=(inspector)", start, sizeof start - 1, *port != '\0' ? 2 : 0, argv);
+  if (rc == 0) return 0;
+  err = ml_last_error(e, &status);
+  if (err != NULL) why = err->message;
+  fprintf(stderr, "moonloop: --inspect: %s\n", why);
+  return 1;
+}
+
+/* What MOONLOOP_INSPECT says: 1 or a value of --inspect; NULL: nothing. */
+static const char *inspect_variable(void) {
+  const char *value = getenv("MOONLOOP_INSPECT");
+  if (value == NULL || *value == '\0' || strcmp(value, "0") == 0) return NULL;
+  return strcmp(value, "1") == 0 ? "" : value;
+}
+
+/* Is the module a command that inspects others? */
+static bool is_inspector(const char *module) {
+  return module != NULL && (strcmp(module, "commands.ps") == 0 ||
+                            strcmp(module, "commands.pstree") == 0 ||
+                            strcmp(module, "commands.top") == 0);
 }
 
 static rules allowed;
@@ -323,7 +371,8 @@ static rules allowed;
 int main(int argc, char **argv) {
   ml_config c;
   static const char repl[] = "commands.repl";
-  const char *code = NULL, *module = NULL, *script = NULL; /* with -i */
+  const char *code = NULL, *module = NULL, *inspected = NULL;
+  const char *script = NULL; /* with -i */
   int i, rc, status = 0;
   guard_descriptors();
   ml_config_init(&c);
@@ -346,7 +395,10 @@ int main(int argc, char **argv) {
       c.debug = 1;
     else if (strcmp(a, "--virtual-time") == 0)
       c.clock = ML_CLOCK_VIRTUAL;
-    else if (strcmp(a, "--shuffle") == 0 || strncmp(a, "--shuffle=", 10) == 0) {
+    else if (strcmp(a, "--inspect") == 0 || strncmp(a, "--inspect=", 10) == 0) {
+      inspected = a[9] == '=' ? a + 10 : "";
+      if (a[9] == '=' && *inspected == '\0') return misuse("the value behind the = is missing in", a);
+    } else if (strcmp(a, "--shuffle") == 0 || strncmp(a, "--shuffle=", 10) == 0) {
       if ((rc = read_seed("--shuffle", a[9] == '=' ? a + 10 : argv[++i], &c.shuffle)) != 0)
         return rc;
     } else if (strcmp(a, "--seed") == 0 || strncmp(a, "--seed=", 7) == 0) {
@@ -392,6 +444,12 @@ int main(int argc, char **argv) {
   }
   handle_signals();
   atexit(on_exit_process);
+  if (inspected == NULL && !is_inspector(module)) inspected = inspect_variable();
+  if (inspected != NULL && (status = inspect(engine, inspected)) != 0) {
+    ml_close(engine, 0);
+    engine = NULL;
+    return status;
+  }
   if (code != NULL)
     rc = ml_main(engine, "=(command line)", code, strlen(code), argc - i,
                  (const char *const *)argv + i);
