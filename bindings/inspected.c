@@ -27,9 +27,9 @@ static void describe(lua_State *L, char *out, size_t n) {
     lua_getinfo(L, "nSl", &ar);
     if (ar.currentline <= 0) continue;
     len += (size_t)snprintf(out + len, n - len, "%s:%d: in %s\n", ar.short_src, ar.currentline,
-                            ar.name != NULL             ? ar.name
+                            ar.name != NULL                ? ar.name
                             : strcmp(ar.what, "main") == 0 ? "main chunk"
-                                                        : "?");
+                                                           : "?");
   }
 }
 

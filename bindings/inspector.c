@@ -460,9 +460,9 @@ static int core_whoami(lua_State *L) {
 
 int ml__open_inspector(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"start", core_start}, {"ask", core_ask},       {"ended", core_ended}, {"ready", core_ready},
-      {"show", core_show},   {"place", core_place},   {"peer", core_peer},   {"whoami", core_whoami},
-      {"descriptors", ml__inspect_descriptors},
+      {"start", core_start}, {"ask", core_ask},       {"ended", core_ended},
+      {"ready", core_ready}, {"show", core_show},     {"place", core_place},
+      {"peer", core_peer},   {"whoami", core_whoami}, {"descriptors", ml__inspect_descriptors},
       {NULL, NULL}};
   luaL_newlib(L, functions);
   luaL_setfuncs(L, ml__inspected_functions, 0);

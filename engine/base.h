@@ -219,13 +219,13 @@ struct ml_engine {
   bool log_full;               /* more than max_output: the log says no more */
   /* an inspector (of the bindings), or nothing: see ml__inspected */
   struct ml_inspector *inspector;
-  struct ml_inspector *inspects; /* this engine is one's */
+  struct ml_inspector *inspects;                      /* this engine is one's */
   void (*inspect)(struct ml_engine *e, lua_State *L); /* between two rounds, if `asked` */
   void (*inspect_end)(struct ml_engine *e);           /* the engine is closed */
   atomic_bool asked;                                  /* ANY THREAD */
-  const char *_Atomic inspect_path; /* to be removed when the process ends */
-  bool counting;                    /* steps and calls are counted */
-  uint64_t steps, calls;            /* of tasks; of other jobs */
+  const char *_Atomic inspect_path;                   /* to be removed when the process ends */
+  bool counting;                                      /* steps and calls are counted */
+  uint64_t steps, calls;                              /* of tasks; of other jobs */
 };
 
 /* A state that ml_new made has its engine in every thread's extra space, marked as such: no
@@ -593,7 +593,7 @@ ml_evloop *ml__checkopenloop(lua_State *L, int idx); /* and an error if it is cl
 ml_evloop *ml__checkloop(lua_State *L, int idx);     /* argument error unless a Loop */
 /* Debug mode, or what is counted, has changed. */
 static inline void ml__loop_watched(ml_evloop *l) { l->watched = l->debug || l->engine->counting; }
-bool ml__loop_alive(ml_evloop *l);                   /* anything ready, asleep, or a live handle */
+bool ml__loop_alive(ml_evloop *l); /* anything ready, asleep, or a live handle */
 /* ANY THREAD. */
 void ml__loop_wake(ml_evloop *l);
 /* ANY THREAD, as long as the loop is not closed: readies the job and wakes the loop, if it

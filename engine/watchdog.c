@@ -32,10 +32,10 @@ struct ml_dog {
   ml_engine *e;
   pthread_t thread;
   int sig;
-  atomic_bool busy;     /* scripts may run */
-  _Atomic uint64_t due; /* the slice that is over; 0: none */
-  atomic_bool poked;    /* ml_interrupt wants the thread to look */
-  atomic_bool ask;      /* and to raise KeyboardInterrupt */
+  atomic_bool busy;                   /* scripts may run */
+  _Atomic uint64_t due;               /* the slice that is over; 0: none */
+  atomic_bool poked;                  /* ml_interrupt wants the thread to look */
+  atomic_bool ask;                    /* and to raise KeyboardInterrupt */
   void (*_Atomic show)(ml_engine *e); /* called by the handler, once */
   /* the watchdog's own */
   uint64_t seen;  /* the slice that it saw last; 0: none */

@@ -313,8 +313,8 @@ static int read_limit(ml_config *c, const char *option) {
 /* The module that is the command's subcommand of that name, or NULL. (A script of such a name is
 ** run as ./run.) */
 static const char *subcommand(const char *name) {
-  static const char *const modules[] = {"commands.run",   "commands.serve", "commands.fetch",
-                                        "commands.bench", "commands.check", "commands.translate",
+  static const char *const modules[] = {"commands.run",   "commands.serve",  "commands.fetch",
+                                        "commands.bench", "commands.check",  "commands.translate",
                                         "commands.ps",    "commands.pstree", "commands.top"};
   for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
     if (strcmp(modules[i] + strlen("commands."), name) == 0) return modules[i];
@@ -330,7 +330,8 @@ static int inspect(ml_engine *e, const char *value) {
       "local opts = port and {host = host ~= '' and host or nil, port = math.tointeger(port)}\n"
       "local started = require('asyncio.inspector').start(opts)\n"
       "if started.url then io.stderr:write('moonloop: inspector at ', started.url, '\\n') end\n";
-  const char *colon = strrchr(value, ':'), *port = colon != NULL ? colon + 1 : value, *why = "failed";
+  const char *colon = strrchr(value, ':'), *port = colon != NULL ? colon + 1 : value,
+             *why = "failed";
   char host[256] = "", *end;
   const char *argv[] = {host, port};
   const ml_error *err;
@@ -361,9 +362,9 @@ static const char *inspect_variable(void) {
 
 /* Is the module a command that inspects others? */
 static bool is_inspector(const char *module) {
-  return module != NULL && (strcmp(module, "commands.ps") == 0 ||
-                            strcmp(module, "commands.pstree") == 0 ||
-                            strcmp(module, "commands.top") == 0);
+  return module != NULL &&
+         (strcmp(module, "commands.ps") == 0 || strcmp(module, "commands.pstree") == 0 ||
+          strcmp(module, "commands.top") == 0);
 }
 
 static rules allowed;
@@ -397,7 +398,8 @@ int main(int argc, char **argv) {
       c.clock = ML_CLOCK_VIRTUAL;
     else if (strcmp(a, "--inspect") == 0 || strncmp(a, "--inspect=", 10) == 0) {
       inspected = a[9] == '=' ? a + 10 : "";
-      if (a[9] == '=' && *inspected == '\0') return misuse("the value behind the = is missing in", a);
+      if (a[9] == '=' && *inspected == '\0')
+        return misuse("the value behind the = is missing in", a);
     } else if (strcmp(a, "--shuffle") == 0 || strncmp(a, "--shuffle=", 10) == 0) {
       if ((rc = read_seed("--shuffle", a[9] == '=' ? a + 10 : argv[++i], &c.shuffle)) != 0)
         return rc;

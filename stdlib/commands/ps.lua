@@ -1,6 +1,7 @@
 --- moonloop ps: the tasks of a running process; or the processes that can be inspected.
 
 local core = require "asyncio.core"
+local folder = require "asyncio.inspector.folder"
 local json = require "json"
 local peers = require "commands.inspect.peer"
 local tables = require "commands.inspect.tables"
@@ -21,7 +22,7 @@ local function list(given)
   peers.each(function(pid, peer)
     local ok, counts = pcall(peer.ask, peer, "counts")
     if not ok then return end
-    local line = peers.command_line(pid)
+    local line = folder.command_line(pid)
     found[#found + 1] = { pid = pid, command = line, tasks = counts.tasks, blocked = counts.blocked }
     rows[#rows + 1] = { tostring(pid), counts.blocked and "blocked" or tostring(counts.tasks), line }
   end)

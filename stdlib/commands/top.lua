@@ -2,6 +2,7 @@
 
 local asyncio = require "asyncio"
 local core = require "asyncio.core"
+local folder = require "asyncio.inspector.folder"
 local options = require "commands.options"
 local peers = require "commands.inspect.peer"
 local tables = require "commands.inspect.tables"
@@ -75,7 +76,7 @@ function Screen.draw(picture_text)
 end
 
 local function watch(peer, delay, count, draw)
-  local loop, state, n = core.get_running_loop(), { command = peers.command_line(peer.pid) }, 0
+  local loop, state, n = core.get_running_loop(), { command = folder.command_line(peer.pid) }, 0
   while true do
     local began = loop:time()
     peer:ask "counts" -- the lag is that of a question that costs nothing to answer

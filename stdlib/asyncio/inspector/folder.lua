@@ -86,6 +86,14 @@ function M.find(pid)
   return nil, ("process %d was not started with --inspect (or MOONLOOP_INSPECT=1)"):format(pid)
 end
 
+--- The command line of a process, fit to be shown.
+---@return string
+function M.command_line(pid)
+  local f <close> = io.open(("/proc/%d/cmdline"):format(pid), "rb")
+  local line = f and f:read(4096) or ""
+  return require("tty.text").printable((line:gsub("%z+$", ""):gsub("%z", " ")))
+end
+
 --- Removes sockets that nobody listens on any more.
 function M.sweep()
   local asyncio = require "asyncio"

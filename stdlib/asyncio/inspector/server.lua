@@ -51,13 +51,9 @@ local function converse(self, reader, writer)
   if peer ~= self.uid and peer ~= 0 then return end
   while true do
     local line = await(reader:readline())
-    if line == "" then return end
-    local question, answer = line:match "^(%l+)\r?\n$", nil
-    if question == "info" then
-      answer = json.encode { pid = self.pid, url = self.url }
-    else
-      answer = self:ask(question or "")
-    end
+    if not line or line == "" then return end
+    local question = line:match "^(%l+)\r?\n$" or ""
+    local answer = question == "info" and json.encode { pid = self.pid, url = self.url } or self:ask(question)
     if not answer then return end
     writer:write(answer .. "\n")
     await(writer:drain())

@@ -28,7 +28,7 @@ end
 function Peer:ask(question)
   self.writer:write(question .. "\n")
   local line = await(asyncio.wait_for(self.reader:readline(), TIMEOUT))
-  if line:sub(-1) ~= "\n" then error(core.OSError(("process %d has ended"):format(self.pid)), 0) end
+  if not line or line:sub(-1) ~= "\n" then error(core.OSError(("process %d has ended"):format(self.pid)), 0) end
   local answer = json.decode(line)
   if answer.error then error(core.OSError(answer.error), 0) end
   return answer
@@ -64,14 +64,6 @@ function M.each(f)
       f(entry.pid, closing)
     end
   end
-end
-
---- The command line of a process.
----@return string
-function M.command_line(pid)
-  local f <close> = io.open(("/proc/%d/cmdline"):format(pid), "rb")
-  local line = f and f:read(4096) or ""
-  return text.printable((line:gsub("%z+$", ""):gsub("%z", " ")))
 end
 
 --- What to say of a loop that does not turn.
