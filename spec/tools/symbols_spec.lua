@@ -96,7 +96,7 @@ local watched = {
   -- ML_METER_WATCHDOG asks for it
   sigaction = { "write", "spawn", "channel", "signal", "watchdog" },
   -- around one write to a pipe or one fork, and in threads of its own: the host's own mask is as before afterwards
-  pthread_sigmask = { "edit", "executor", "executor_thread", "fswhole", "http_sendfile", "inspector", "inspector", "sendfile", "spawn", "stdfd", "watchdog", "write" },
+  pthread_sigmask = { "edit", "executor", "executor_thread", "fswhole", "http_sendfile", "inspector", "sendfile", "spawn", "stdfd", "watchdog", "write" },
   sigprocmask = { "spawn" },
   -- what scripts send
   kill = { "process", "signal" }, killpg = {},
