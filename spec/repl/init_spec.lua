@@ -111,8 +111,9 @@ if has_edit then
     it("edits: unicode, arrows, history, completion", function()
       session {
         "'h\195\169lo\230\151\165'\27[D\27[D\127l\n", expect '\r\n"h\195\169ll\230\151\165"', expect "> ",
-        "\27[A\27[A", { "pause", 0.1 }, "\n", expect '\r\n"h\195\169ll\230\151\165"', "\18h\195\169l", expect "bck:", { "pause", 0.1 }, "\n",
-        expect '\r\n"h\195\169ll\230\151\165"', "asyncio.create_t\t", expect "ask", "~= nil\n", expect "\r\ntrue", "asyncio.wait\t",
+        "\27[A\27[A", { "pause", 0.1 }, "\n", expect '\r\n"h\195\169ll\230\151\165"', expect "> ", "\18h\195\169l", expect "bck:", { "pause", 0.1 }, "\n",
+        expect '\r\n"h\195\169ll\230\151\165"', expect "> ", "asyncio.create_t\t", expect "ask", " ~= nil\n", expect "\r\ntrue",
+        expect "> ", "asyncio.wait\t",
         expect "wait_for", "\21", "\4",
       }
     end)

@@ -111,7 +111,11 @@ M.list.tasks = { "[SECONDS]", "the tasks, what they wait for and where; every so
         await(asyncio.sleep(every))
       end
     end, ".tasks")
-    if not ok and not session.interrupted then error(err, 0) end
+    if session.interrupted then
+      io.stdout:write "\n"
+    elseif not ok then
+      error(err, 0)
+    end
   end }
 
 -- ---- time ----

@@ -126,7 +126,8 @@ local function modules(prefix)
         local head = folder ~= "" and folder .. "." or ""
         local name = suffix:sub(1, 1) == "." and entry:sub(-#suffix) == suffix and entry:sub(1, -#suffix - 1)
           or suffix:find "^/" and not entry:find(".", 1, true) and entry
-        if name and suffix:find "^/" and not core.catch(await, fs.stat(dir .. "/" .. entry .. suffix)) then name = nil end
+        local is_folder = name and suffix:find "^/"
+        if is_folder and not core.catch(await, fs.stat(dir .. "/" .. entry .. suffix)) then name = nil end
         if name and name ~= "init" then add(head .. name) end
       end
     end
@@ -142,12 +143,14 @@ local function files(prefix)
   local dir = folder
   if dir:sub(1, 2) == "~/" then dir = (os.getenv "HOME" or "~") .. dir:sub(2) end
   local list = {}
-  for entry, kind in fs.scandir(dir ~= "" and dir or ".") do
-    if entry:sub(1, #name) == name and (name ~= "" or entry:sub(1, 1) ~= ".") then
-      if kind == "link" and await(fs.is_dir(dir .. entry)) then kind = "directory" end
-      list[#list + 1] = folder .. entry .. (kind == "directory" and "/" or "")
+  core.catch(function() -- there may be no such folder
+    for entry, kind in fs.scandir(dir ~= "" and dir or ".") do
+      if entry:sub(1, #name) == name and (name ~= "" or entry:sub(1, 1) ~= ".") then
+        if kind == "link" and await(fs.is_dir(dir .. entry)) then kind = "directory" end
+        list[#list + 1] = folder .. entry .. (kind == "directory" and "/" or "")
+      end
     end
-  end
+  end)
   table.sort(list)
   return list
 end
@@ -204,12 +207,11 @@ local function candidates(text, env)
     return files(content), content
   end
   local chain = text:match "[%a_][%w_.:]*$" or ""
+  local ahead = text:sub(1, #text - #chain)
+  if ahead:find "[\"']%s*%)?:$" and not chain:find "[.:]" then return names("string", ":", chain, _G), chain end
+  if ahead:find "[^.][.:]$" or ahead:find "[%)%]]$" then return {}, "" end -- of an expression: its value is not known
   local base, separator, prefix = chain:match "^(.*)([.:])([%w_]*)$"
-  if not base then
-    if text:find "[.:%)%]]%s*$" then return {}, "" end -- of the value of an expression: not known
-    return names("", "", chain, env), chain
-  end
-  if text:sub(1, -#chain - 1):find "[.:%)%]]%s*$" then return {}, "" end
+  if not base then return names("", "", chain, env), chain end
   return names(base, separator, prefix, env), prefix
 end
 

@@ -66,8 +66,9 @@ local function in_reference(name)
     if not first then return nil end
     local follows = docs:sub(last + 1, last + 1)
     local begins = docs:sub(1, first):match ".*()\2"
-    local line = docs:sub(begins + 1):match "^[^\n]*"
-    if (follows == "(" or follows == "`" or follows == "{") and first - begins <= #line then
+    local line = docs:match("^[^\n]*", begins + 1)
+    local head = line:find(" — ", 1, true) or #line
+    if (follows == "(" or follows == "`" or follows == "{") and first - begins <= head then
       local entry = docs:match("^\2([^\1\2]*)", begins)
       return (entry:gsub("\n+$", ""))
     end
@@ -90,6 +91,11 @@ local function names_of(chain, env)
   return list
 end
 
+local standard = {
+  coroutine = true, debug = true, io = true, math = true, os = true, package = true, string = true, table = true,
+  utf8 = true,
+}
+
 --- What is known of a name, as text; or nil. Awaits if it has to read a file.
 ---@param chain string such as asyncio.sleep, or session:get
 ---@param env table
@@ -105,7 +111,11 @@ function M.find(chain, env)
     local entry = in_reference(name)
     if entry then return entry end
   end
-  if not f then return nil end
+  if not f then
+    local library = chain:match "^(%a+)%.%a+$"
+    local own = type(value) == "function" and (library and standard[library] or _G[chain] == value)
+    return own and chain .. " is Lua's own: https://www.lua.org/manual/5.4/manual.html#pdf-" .. chain or nil
+  end
   local info = debug.getinfo(f, "Su")
   local parameters = {}
   for i = 1, info.nparams do parameters[i] = debug.getlocal(f, i) end

@@ -49,7 +49,9 @@ local function prompt_of(self, name, default)
   local own = rawget(_G, name)
   local s = own ~= nil and tostring(own) or default
   s = s:gsub("[%c]", " ")
-  return self.edits and self.colours and ("\1\27[1m\1%s\1\27[0m\1"):format(s) or s
+  if not self.edits or not self.colours then return s end
+  -- libedit loses what is for the terminal alone if it is the last thing
+  return (s:gsub("^(.+)([%z\1-\127\194-\244][\128-\191]*)$", "\1\27[1m\1%1\1\27[0m\1%2"))
 end
 
 --- Awaits to the next statement and its function, or to its text and nil and what is wrong with it; nil at the end.
