@@ -155,17 +155,7 @@ static int c_sockname(lua_State *L) {
 }
 
 /* conn:transport_info(name [, default]): as get_extra_info of its transport */
-static int c_transport_info(lua_State *L) {
-  const ml_hcconn *c = ml__checkhcconn(L, 1);
-  lua_settop(L, 3);
-  ml__transport_push(L, c->s);
-  lua_getfield(L, -1, "get_extra_info");
-  lua_insert(L, -2);
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 3);
-  lua_call(L, 3, 1);
-  return 1;
-}
+static int c_transport_info(lua_State *L) { return ml__stream_info(L, ml__checkhcconn(L, 1)->s); }
 
 /* conn:requests(): how many there were */
 static int c_requests(lua_State *L) {

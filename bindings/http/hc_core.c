@@ -59,32 +59,6 @@ static const char *const known[] = {
     "max_discard", "discard_timeout", "keepalive_timeout", "http2",       "on_free",
     NULL};
 
-static void read_count(lua_State *L, const char *name, uint32_t *v, uint32_t most) {
-  if (lua_getfield(L, 1, name) != LUA_TNIL) {
-    int ok;
-    lua_Integer n = lua_tointegerx(L, -1, &ok);
-    if (!ok || n < 0 || n > most)
-      ml__misuse(L, "ValueError", "settings: %s must be an integer of 0 to %d, got %s", name,
-                 (int)most, luaL_tolstring(L, -1, NULL));
-    *v = (uint32_t)n;
-  }
-  lua_pop(L, 1);
-}
-
-/* Seconds; false: none. */
-static void read_seconds(lua_State *L, const char *name, double *v) {
-  int t = lua_getfield(L, 1, name);
-  if (t == LUA_TBOOLEAN && !lua_toboolean(L, -1))
-    *v = -1;
-  else if (t != LUA_TNIL) {
-    if (t != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
-      ml__misuse(L, "ValueError", "settings: %s must be a number of seconds or false, got %s", name,
-                 luaL_tolstring(L, -1, NULL));
-    *v = lua_tonumber(L, -1);
-  }
-  lua_pop(L, 1);
-}
-
 /* settings{...} */
 static int f_settings(lua_State *L) {
   ml_hcsettings *s;
@@ -102,14 +76,14 @@ static int f_settings(lua_State *L) {
   s->max_discard = 64 * 1024;
   s->discard_timeout = 1;
   s->keepalive_timeout = 15;
-  read_count(L, "max_line", &s->limits.max_line, 1 << 20);
-  read_count(L, "max_field", &s->limits.max_field, 1 << 24);
-  read_count(L, "max_head", &s->limits.max_head, 1 << 24);
-  read_count(L, "max_headers", &s->limits.max_headers, ML_HTTP_MAXFIELDS);
-  read_count(L, "read_bufsize", &s->read_bufsize, 1 << 30);
-  read_count(L, "max_discard", &s->max_discard, 1 << 30);
-  read_seconds(L, "discard_timeout", &s->discard_timeout);
-  read_seconds(L, "keepalive_timeout", &s->keepalive_timeout);
+  ml__setting_count(L, "max_line", &s->limits.max_line, 1 << 20);
+  ml__setting_count(L, "max_field", &s->limits.max_field, 1 << 24);
+  ml__setting_count(L, "max_head", &s->limits.max_head, 1 << 24);
+  ml__setting_count(L, "max_headers", &s->limits.max_headers, ML_HTTP_MAXFIELDS);
+  ml__setting_count(L, "read_bufsize", &s->read_bufsize, 1 << 30);
+  ml__setting_count(L, "max_discard", &s->max_discard, 1 << 30);
+  ml__setting_seconds(L, "discard_timeout", &s->discard_timeout);
+  ml__setting_seconds(L, "keepalive_timeout", &s->keepalive_timeout);
   s->max_line = s->limits.max_line;
   s->max_head = s->limits.max_head;
   s->max_headers = s->limits.max_headers;

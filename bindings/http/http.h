@@ -352,6 +352,12 @@ void ml__hsendfile_cork(const ml_stream *s, int on);
 /* ---- responses (http_respond.c) ---- */
 
 const char *ml__http_reason(int status);
+/* x:transport_info(name [, default]): get_extra_info of the stream's transport. */
+int ml__stream_info(lua_State *L, ml_stream *s);
+/* The field of that name of the settings at 1, if it is there: an integer of 0 to most; seconds, or
+** false for none (-1). Else raises. */
+void ml__setting_count(lua_State *L, const char *name, uint32_t *v, uint32_t most);
+void ml__setting_seconds(lua_State *L, const char *name, double *v);
 /* What a script may say of it (http_message.c). These raise misuse in the name of fname. */
 int ml__http_status(lua_State *L, int idx, const char *fname, int least); /* least to 999 */
 int ml__http_inform_status(lua_State *L, int idx);                        /* 100, 102 to 199 */

@@ -230,32 +230,6 @@ static const char *const known[] = {"max_line",
                                     "on_bad",
                                     NULL};
 
-static void read_count(lua_State *L, const char *name, uint32_t *v, uint32_t most) {
-  if (lua_getfield(L, 1, name) != LUA_TNIL) {
-    int ok;
-    lua_Integer n = lua_tointegerx(L, -1, &ok);
-    if (!ok || n < 0 || n > most)
-      ml__misuse(L, "ValueError", "settings: %s must be an integer of 0 to %d, got %s", name,
-                 (int)most, luaL_tolstring(L, -1, NULL));
-    *v = (uint32_t)n;
-  }
-  lua_pop(L, 1);
-}
-
-/* Seconds; false: none. */
-static void read_seconds(lua_State *L, const char *name, double *v) {
-  int t = lua_getfield(L, 1, name);
-  if (t == LUA_TBOOLEAN && !lua_toboolean(L, -1))
-    *v = -1;
-  else if (t != LUA_TNIL) {
-    if (t != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
-      ml__misuse(L, "ValueError", "settings: %s must be a number of seconds or false, got %s", name,
-                 luaL_tolstring(L, -1, NULL));
-    *v = lua_tonumber(L, -1);
-  }
-  lua_pop(L, 1);
-}
-
 static void read_server(lua_State *L, ml_hsettings *s) {
   const char *name = "moonloop/" ML_VERSION_STRING;
   size_t n = strlen(name);
@@ -297,16 +271,16 @@ static int f_settings(lua_State *L) {
   s->body_timeout = 60;
   s->send_timeout = 60;
   s->lingering_time = 10;
-  read_count(L, "max_line", &s->max_line, 1 << 20);
-  read_count(L, "max_head", &s->max_head, 1 << 20);
-  read_count(L, "max_headers", &s->max_headers, ML_HTTP_MAXFIELDS);
-  read_count(L, "max_discard", &s->max_discard, 1 << 30);
-  read_seconds(L, "header_timeout", &s->header_timeout);
-  read_seconds(L, "keepalive_timeout", &s->keepalive_timeout);
-  read_seconds(L, "body_timeout", &s->body_timeout);
-  read_seconds(L, "send_timeout", &s->send_timeout);
-  read_seconds(L, "release_after", &s->release_after);
-  read_seconds(L, "lingering_time", &s->lingering_time);
+  ml__setting_count(L, "max_line", &s->max_line, 1 << 20);
+  ml__setting_count(L, "max_head", &s->max_head, 1 << 20);
+  ml__setting_count(L, "max_headers", &s->max_headers, ML_HTTP_MAXFIELDS);
+  ml__setting_count(L, "max_discard", &s->max_discard, 1 << 30);
+  ml__setting_seconds(L, "header_timeout", &s->header_timeout);
+  ml__setting_seconds(L, "keepalive_timeout", &s->keepalive_timeout);
+  ml__setting_seconds(L, "body_timeout", &s->body_timeout);
+  ml__setting_seconds(L, "send_timeout", &s->send_timeout);
+  ml__setting_seconds(L, "release_after", &s->release_after);
+  ml__setting_seconds(L, "lingering_time", &s->lingering_time);
   read_server(L, s);
   if (lua_getfield(L, 1, "on_bad") != LUA_TNIL) {
     if (!lua_isfunction(L, -1))

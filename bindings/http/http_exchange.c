@@ -137,15 +137,7 @@ static int x_sockname(lua_State *L) {
 
 /* x:transport_info(name [, default]): as get_extra_info of the connection's transport */
 static int x_transport_info(lua_State *L) {
-  const ml_exchange *x = ml__checkexchange(L, 1);
-  lua_settop(L, 3);
-  ml__transport_push(L, x->c->s);
-  lua_getfield(L, -1, "get_extra_info");
-  lua_insert(L, -2);
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 3);
-  lua_call(L, 3, 1);
-  return 1;
+  return ml__stream_info(L, ml__checkexchange(L, 1)->c->s);
 }
 
 static int x_started(lua_State *L) {

@@ -77,3 +77,39 @@ int ml__http_raise_gone(lua_State *L, const char *fname) {
   ml__http_gone(L, lua_pushfstring(L, "%s: the peer has gone", fname));
   return lua_error(L);
 }
+
+int ml__stream_info(lua_State *L, ml_stream *s) {
+  lua_settop(L, 3);
+  ml__transport_push(L, s);
+  lua_getfield(L, -1, "get_extra_info");
+  lua_insert(L, -2);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  lua_call(L, 3, 1);
+  return 1;
+}
+
+void ml__setting_count(lua_State *L, const char *name, uint32_t *v, uint32_t most) {
+  if (lua_getfield(L, 1, name) != LUA_TNIL) {
+    int ok;
+    lua_Integer n = lua_tointegerx(L, -1, &ok);
+    if (!ok || n < 0 || n > most)
+      ml__misuse(L, "ValueError", "settings: %s must be an integer of 0 to %d, got %s", name,
+                 (int)most, luaL_tolstring(L, -1, NULL));
+    *v = (uint32_t)n;
+  }
+  lua_pop(L, 1);
+}
+
+void ml__setting_seconds(lua_State *L, const char *name, double *v) {
+  int t = lua_getfield(L, 1, name);
+  if (t == LUA_TBOOLEAN && !lua_toboolean(L, -1))
+    *v = -1;
+  else if (t != LUA_TNIL) {
+    if (t != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
+      ml__misuse(L, "ValueError", "settings: %s must be a number of seconds or false, got %s", name,
+                 luaL_tolstring(L, -1, NULL));
+    *v = lua_tonumber(L, -1);
+  }
+  lua_pop(L, 1);
+}

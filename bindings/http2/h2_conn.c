@@ -85,15 +85,7 @@ static int c_sockname(lua_State *L) {
 
 /* conn:transport_info(name [, default]): as get_extra_info of its transport */
 static int c_transport_info(lua_State *L) {
-  const ml_h2client *c = ml__h2_checkconn(L)->c;
-  lua_settop(L, 3);
-  ml__transport_push(L, c->h.s);
-  lua_getfield(L, -1, "get_extra_info");
-  lua_insert(L, -2);
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 3);
-  lua_call(L, 3, 1);
-  return 1;
+  return ml__stream_info(L, ml__h2_checkconn(L)->c->h.s);
 }
 
 /* conn:requests(): how many there were */

@@ -166,17 +166,7 @@ static int x_sockname(lua_State *L) {
 }
 
 /* x:transport_info(name [, default]): as get_extra_info of the connection's transport */
-static int x_transport_info(lua_State *L) {
-  const ml_h2stream *x = ml__h2_check(L);
-  lua_settop(L, 3);
-  ml__transport_push(L, x->h->s);
-  lua_getfield(L, -1, "get_extra_info");
-  lua_insert(L, -2);
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 3);
-  lua_call(L, 3, 1);
-  return 1;
-}
+static int x_transport_info(lua_State *L) { return ml__stream_info(L, ml__h2_check(L)->h->s); }
 
 static int x_multiplexed(lua_State *L) {
   ml__h2_check(L);

@@ -2,6 +2,7 @@
 --- handshake, and the methods of an open connection. Frames are the business of http.ws, in C.
 
 local core = require "asyncio.core"
+local misuse = require "asyncio.misuse"
 local ws = require "http.ws"
 
 local async, await = core.async, core.await
@@ -181,6 +182,36 @@ M.accept_key = ws.accept
 --- A new Sec-WebSocket-Key.
 ---@type fun(): string
 M.new_key = ws.key
+
+local function is_names(value)
+  if type(value) ~= "table" then return false end
+  for _, item in ipairs(value) do
+    if type(item) ~= "string" or not item:find("^[%w!#$%%&'*+.^_`|~-]+$") then return false end
+  end
+  return true
+end
+
+-- What options may be: in words, and the check.
+local kinds = {
+  boolean = { "a boolean", function(value) return type(value) == "boolean" end },
+  string = { "a string", function(value) return type(value) == "string" end },
+  seconds = { "a number of seconds", function(value) return type(value) == "number" and value > 0 and value < 1e9 end },
+  size = { "a number of bytes", function(value) return math.type(value) == "integer" and value >= 0 end },
+  names = { "an array of names", is_names },
+}
+
+--- The option of that name, which must be of the kind ("boolean", "string", "seconds", "size", "names") if it is given.
+---@param fname string what errors begin with
+---@param opts table
+---@param name string
+---@param kind string
+---@return any
+function M.check_option(fname, opts, name, kind)
+  local value, allowed = opts[name], kinds[kind]
+  if value == nil or allowed[2](value) then return value end
+  misuse.blame(core.TypeError,
+    ("%s: %s: %s was expected, got %s"):format(fname, name, allowed[1], misuse.describe(value)))
+end
 
 --- Looks at a request to open a WebSocket.
 ---@param header fun(name: string): string? the request's headers, several of one name joined by commas

@@ -116,22 +116,7 @@ local OPTIONS = {
   "max_msg_size", table.unpack(of_request),
 }
 
-local function check(opts, name, expected, good)
-  local value = opts[name]
-  if value == nil or good(value) then return value end
-  blame(core.TypeError, ("ws_connect: %s: %s was expected, got %s"):format(name, expected, describe(value)))
-end
-
-local function is_boolean(value) return type(value) == "boolean" end
-local function is_seconds(value) return type(value) == "number" and value > 0 and value < 1e9 end
-local function is_size(value) return math.type(value) == "integer" and value >= 0 end
-local function is_list(value)
-  if type(value) ~= "table" then return false end
-  for _, item in ipairs(value) do
-    if type(item) ~= "string" or not item:find("^[%w!#$%%&'*+.^_`|~-]+$") then return false end
-  end
-  return true
-end
+local function check(opts, name, kind) return websocket.check_option("ws_connect", opts, name, kind) end
 
 --- The bits of the window to be offered, or nil.
 local function window(opts)
@@ -151,11 +136,11 @@ local function settings_of(opts)
   return {
     server = false,
     timeout = timeout.ws_close,
-    receive_timeout = check(opts, "receive_timeout", "a number of seconds", is_seconds) or timeout.ws_receive,
-    autoclose = check(opts, "autoclose", "a boolean", is_boolean),
-    autoping = check(opts, "autoping", "a boolean", is_boolean),
-    heartbeat = check(opts, "heartbeat", "a number of seconds", is_seconds),
-    max_msg_size = check(opts, "max_msg_size", "a number of bytes", is_size),
+    receive_timeout = check(opts, "receive_timeout", "seconds") or timeout.ws_receive,
+    autoclose = check(opts, "autoclose", "boolean"),
+    autoping = check(opts, "autoping", "boolean"),
+    heartbeat = check(opts, "heartbeat", "seconds"),
+    max_msg_size = check(opts, "max_msg_size", "size"),
   }
 end
 
@@ -174,7 +159,7 @@ local function handshake(opts, key, protocols, bits)
   headers["Sec-WebSocket-Key"] = key
   if protocols and #protocols > 0 then headers["Sec-WebSocket-Protocol"] = table.concat(protocols, ", ") end
   if opts.origin ~= nil then
-    headers.Origin = check(opts, "origin", "a string", function(v) return type(v) == "string" end)
+    headers.Origin = check(opts, "origin", "string")
   end
   if bits then headers["Sec-WebSocket-Extensions"] = websocket.offer_deflate(bits) end
   asked.headers = headers
@@ -277,7 +262,7 @@ function M.connect(session, url, opts)
   core.options(opts, OPTIONS, "ws_connect")
   opts = opts or {}
   local settings, bits = settings_of(opts), window(opts)
-  local protocols = check(opts, "protocols", "an array of names", is_list)
+  local protocols = check(opts, "protocols", "names")
   local key = websocket.new_key()
   local method = require("http.client.request").check_method(opts.method or "GET")
   local asking = session:_request(method, url, handshake(opts, key, protocols, bits), { upgrade = true })

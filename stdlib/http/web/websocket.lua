@@ -4,7 +4,6 @@
 local StreamResponse = require "http.web.stream"
 local core = require "asyncio.core"
 local errors = require "http.web.errors"
-local misuse = require "asyncio.misuse"
 local websocket = require "http.websocket"
 
 local async, await = core.async, core.await
@@ -47,23 +46,7 @@ local options = {
   "headers",
 }
 
-local function check(opts, name, expected, good)
-  local value = opts[name]
-  if value == nil or good(value) then return value end
-  misuse.blame(core.TypeError,
-    ("WebSocketResponse: %s: %s was expected, got %s"):format(name, expected, misuse.describe(value)))
-end
-
-local function is_boolean(value) return type(value) == "boolean" end
-local function is_seconds(value) return type(value) == "number" and value > 0 and value < 1e9 end
-local function is_size(value) return math.type(value) == "integer" and value >= 0 end
-local function is_list(value)
-  if type(value) ~= "table" then return false end
-  for _, item in ipairs(value) do
-    if type(item) ~= "string" or not item:find("^[%w!#$%%&'*+.^_`|~-]+$") then return false end
-  end
-  return true
-end
+local function check(opts, name, kind) return websocket.check_option("WebSocketResponse", opts, name, kind) end
 
 --- `WebSocketResponse{...}`. Options: `timeout` of closing (10 seconds), `receive_timeout` of each receive (none),
 --- `autoclose` (a close frame is answered by itself), `autoping` (pings are), `heartbeat` (a ping after so many seconds
@@ -75,16 +58,16 @@ function WebSocketResponse.new(cls, opts)
   local self = StreamResponse.new(cls, { status = 101, headers = opts.headers })
   local settings = {
     server = true,
-    timeout = check(opts, "timeout", "a number of seconds", is_seconds),
-    receive_timeout = check(opts, "receive_timeout", "a number of seconds", is_seconds),
-    autoclose = check(opts, "autoclose", "a boolean", is_boolean),
-    autoping = check(opts, "autoping", "a boolean", is_boolean),
-    heartbeat = check(opts, "heartbeat", "a number of seconds", is_seconds),
-    max_msg_size = check(opts, "max_msg_size", "a number of bytes", is_size),
+    timeout = check(opts, "timeout", "seconds"),
+    receive_timeout = check(opts, "receive_timeout", "seconds"),
+    autoclose = check(opts, "autoclose", "boolean"),
+    autoping = check(opts, "autoping", "boolean"),
+    heartbeat = check(opts, "heartbeat", "seconds"),
+    max_msg_size = check(opts, "max_msg_size", "size"),
   }
   rawset(self, "_settings", settings)
-  rawset(self, "_protocols", check(opts, "protocols", "an array of names", is_list))
-  rawset(self, "_compress", check(opts, "compress", "a boolean", is_boolean) ~= false)
+  rawset(self, "_protocols", check(opts, "protocols", "names"))
+  rawset(self, "_compress", check(opts, "compress", "boolean") ~= false)
   rawset(self, "_conn", false)
   return self
 end
