@@ -269,7 +269,8 @@ static bool set_up(ml_editor *e) {
   history(e->history, &ev, H_SETUNIQUE, 1);
   el_set(el, EL_HIST, history, e->history);
   el_set(el, EL_EDITOR, "emacs");
-  el_set(el, EL_ADDFN, "ml-complete", "Complete the name before the cursor", complete);
+  el_wset(el, EL_ADDFN, L"ml-complete", L"Complete the name before the cursor",
+          complete); /* el_set's would leak */
   bind_keys(el);
   if (e->editrc) el_source(el, NULL);
   return true;

@@ -11,6 +11,7 @@ for _, name in ipairs {
   "json",
   "mime",
   "reload",
+  "repl",
   "serving",
   "task",
   "url",
