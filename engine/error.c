@@ -589,13 +589,8 @@ static int err_options(lua_State *L) {
     }
     lua_pop(L, 1);
     luaL_pushresult(&b);
-    ml__error_new(L, "TypeError", "%s() got an unexpected keyword argument '%s' (expected: %s)",
-                  fname, lua_tostring(L, 5), lua_tostring(L, 6));
-    luaL_where(L, 2);
-    lua_getfield(L, -2, "message");
-    lua_concat(L, 2);
-    lua_setfield(L, -2, "message");
-    return lua_error(L);
+    return ml__misuse(L, "TypeError", "%s() got an unexpected keyword argument '%s' (expected: %s)",
+                      fname, lua_tostring(L, 5), lua_tostring(L, 6));
   }
   return 0;
 }

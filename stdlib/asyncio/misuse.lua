@@ -4,18 +4,8 @@ local getinfo = debug.getinfo
 
 local M = {}
 
---- Raises an error of `class`. `level` counts as that of `error`: 1 is the function that calls, 2 (the default) its
---- caller.
----@param class table the error class
----@param message string what was expected and what came
----@param level? integer
-function M.raise(class, message, level)
-  local info = getinfo((level or 2) + 1, "Sl")
-  if info and info.currentline > 0 then
-    message = ("%s:%d: %s"):format(info.short_src, info.currentline, message)
-  end
-  error(class(message), 0)
-end
+-- Is it the standard library's?
+local function own(source) return source:sub(1, 10) == "@moonloop/" or source:sub(1, 8) == "@stdlib/" end
 
 --- Where the first caller stands that is no part of the standard library: "app.lua:12"; nil if nobody is known.
 ---@return string?
@@ -23,11 +13,24 @@ function M.place()
   for level = 2, 50 do
     local info = getinfo(level, "Sl")
     if not info then return nil end
-    local source = info.source
-    if info.currentline > 0 and source:sub(1, 10) ~= "@moonloop/" and source:sub(1, 8) ~= "@stdlib/" then
+    if info.currentline > 0 and not own(info.source) then
       return ("%s:%d"):format(info.short_src, info.currentline)
     end
   end
+end
+
+--- Raises an error of `class`. `level` counts as that of `error`: 1 is the function that calls, 2 (the default) its
+--- caller. Where that is the standard library's own code, the first caller outside of it is named.
+---@param class table the error class
+---@param message string what was expected and what came
+---@param level? integer
+function M.raise(class, message, level)
+  local info = getinfo((level or 2) + 1, "Sl")
+  if info and info.currentline > 0 then
+    local place = own(info.source) and M.place() or ("%s:%d"):format(info.short_src, info.currentline)
+    message = place .. ": " .. message
+  end
+  error(class(message), 0)
 end
 
 --- Raises an error of `class` that begins with that place.

@@ -76,7 +76,8 @@ charsets.utf8, charsets.ascii, charsets.latin1, charsets["latin-1"] =
 ---@return string?
 function M.decode(text, charset)
   local f = charsets[lower(charset)]
-  return f and f(text)
+  if f then return f(text) end
+  return require("http.charsets").decode(text, charset)
 end
 
 --- charset'language'percent-encoded (RFC 8187), or nil.

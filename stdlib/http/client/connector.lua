@@ -4,7 +4,7 @@ local Connector = require "http.client.pool"
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 
-local raise, describe = misuse.raise, misuse.describe
+local blame, describe = misuse.blame, misuse.describe
 
 local M = {}
 
@@ -22,8 +22,8 @@ local function count(opts, name, default, fname)
   local value = opts[name]
   if value == nil then return default end
   if math.type(value) ~= "integer" or value < 0 then
-    raise(core.ValueError, ("%s: %s must be an integer of at least 0 (0: no limit), got %s"):format(fname, name,
-      type(value) == "number" and tostring(value) or describe(value)), 4)
+    blame(core.ValueError, ("%s: %s must be an integer of at least 0 (0: no limit), got %s"):format(fname, name,
+      type(value) == "number" and tostring(value) or describe(value)))
   end
   return value
 end
@@ -33,25 +33,36 @@ local function seconds(opts, name, default, fname)
   if value == nil then return default end
   if value == false then return nil end
   if type(value) ~= "number" or value ~= value or value < 0 then
-    raise(core.ValueError, ("%s: %s must be a number of seconds or false, got %s"):format(fname, name,
-      type(value) == "number" and tostring(value) or describe(value)), 4)
+    blame(core.ValueError, ("%s: %s must be a number of seconds or false, got %s"):format(fname, name,
+      type(value) == "number" and tostring(value) or describe(value)))
   end
   return value < math.huge and value or nil
 end
 
+local function switch(opts, name, default, fname)
+  local value = opts[name]
+  if value == nil then return default end
+  if type(value) ~= "boolean" then
+    blame(core.TypeError, ("%s: %s must be a boolean, got %s"):format(fname, name, describe(value)))
+  end
+  return value
+end
+
 local function make(class, opts, fname)
-  if opts.force_close and opts.keepalive_timeout then
-    raise(core.ValueError, fname .. ": keepalive_timeout cannot be set if force_close is true", 3)
+  local force_close = switch(opts, "force_close", false, fname)
+  switch(opts, "enable_cleanup_closed", false, fname)
+  if force_close and opts.keepalive_timeout then
+    blame(core.ValueError, fname .. ": keepalive_timeout cannot be set if force_close is true")
   end
   local http2 = opts.http2
   if http2 ~= nil and type(http2) ~= "boolean" and http2 ~= "prior" then
-    raise(core.ValueError, ("%s: http2 must be a boolean or 'prior', got %s"):format(fname,
-      type(http2) == "string" and "'" .. http2 .. "'" or describe(http2)), 3)
+    blame(core.ValueError, ("%s: http2 must be a boolean or 'prior', got %s"):format(fname,
+      type(http2) == "string" and ("%q"):format(http2) or describe(http2)))
   end
   if http2 == nil then http2 = true end
   local limit, per_host = count(opts, "limit", 100, fname), count(opts, "limit_per_host", 0, fname)
   return Connector.init(setmetatable({
-    limit = limit, limit_per_host = per_host, force_close = opts.force_close and true or false, http2 = http2,
+    limit = limit, limit_per_host = per_host, force_close = force_close, http2 = http2,
     keepalive_timeout = seconds(opts, "keepalive_timeout", 15, fname),
   }, class))
 end
@@ -67,7 +78,7 @@ TCP.__index = TCP
 ---@param port? integer
 function TCP:clear_dns_cache(host, port)
   if (host == nil) ~= (port == nil) then
-    raise(core.ValueError, "clear_dns_cache: either both host and port or none of them are allowed")
+    blame(core.ValueError, "clear_dns_cache: either both host and port or none of them are allowed")
   end
   self.names:clear(host, port)
 end
@@ -78,7 +89,7 @@ local function check_resolver(resolver, fname)
   if resolver == nil then return require("http.client.resolver").ThreadedResolver() end
   local ok, method = pcall(function() return resolver.resolve end)
   if not ok or type(method) ~= "function" then
-    raise(core.TypeError, ("%s: resolver must have a method resolve, got %s"):format(fname, describe(resolver)), 4)
+    blame(core.TypeError, ("%s: resolver must have a method resolve, got %s"):format(fname, describe(resolver)))
   end
   return resolver
 end
@@ -89,12 +100,12 @@ local function check_locals(value, fname)
   local net = require "asyncio.net"
   local host = type(value) == "table" and value[1] or value
   if type(host) ~= "string" or not net.isip(host) then
-    raise(core.ValueError, ("%s: local_addr must be an IP address or {address, port}, got %s"):format(fname,
-      type(host) == "string" and "'" .. host .. "'" or describe(host)), 4)
+    blame(core.ValueError, ("%s: local_addr must be an IP address or {address, port}, got %s"):format(fname,
+      type(host) == "string" and ("%q"):format(host) or describe(host)))
   end
   local port = type(value) == "table" and value[2] or 0
   if math.type(port) ~= "integer" or port < 0 or port > 65535 then
-    raise(core.ValueError, ("%s: local_addr has the port %s"):format(fname, tostring(port)), 4)
+    blame(core.ValueError, ("%s: local_addr has the port %s"):format(fname, tostring(port)))
   end
   return { { host, port } }
 end
@@ -114,13 +125,15 @@ M.TCPConnector = setmetatable(TCP, {
     opts = opts or {}
     local self = make(class, opts, "TCPConnector")
     require("http.client.tls").check(opts.ssl, "TCPConnector", 2)
-    self.family = opts.family or "unspec"
-    if not families[self.family] then
-      raise(core.ValueError, ("TCPConnector: family must be 'unspec', 'inet' or 'inet6', got %s")
-        :format(tostring(self.family)))
+    local family = opts.family
+    if family == nil then family = "unspec" end
+    if not families[family] then
+      blame(core.ValueError, ("TCPConnector: family must be 'unspec', 'inet' or 'inet6', got %s"):format(
+        type(family) == "string" and ("%q"):format(family) or describe(family)))
     end
+    self.family = family
     self._ssl = opts.ssl
-    self.use_dns_cache = opts.use_dns_cache ~= false
+    self.use_dns_cache = switch(opts, "use_dns_cache", true, "TCPConnector")
     self.locals = check_locals(opts.local_addr, "TCPConnector")
     check_race(self, opts, "TCPConnector")
     local resolver = check_resolver(opts.resolver, "TCPConnector")
@@ -143,7 +156,7 @@ M.UnixConnector = setmetatable(Unix, {
   __call = function(class, path, opts)
     core.options(opts, base_known, "UnixConnector")
     if type(path) ~= "string" or path == "" then
-      raise(core.TypeError, "UnixConnector: path must be a string, got " .. (path == "" and "''" or describe(path)))
+      blame(core.TypeError, "UnixConnector: path must be a string, got " .. (path == "" and "''" or describe(path)))
     end
     local self = make(class, opts or {}, "UnixConnector")
     self.path = path

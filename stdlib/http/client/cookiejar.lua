@@ -88,10 +88,19 @@ local function origins(given)
   return set
 end
 
+local function switch(opts, name, default)
+  local value = opts[name]
+  if value == nil then return default end
+  if type(value) ~= "boolean" then
+    misuse.blame(core.TypeError, ("CookieJar: %s: a boolean was expected, got %s"):format(name, misuse.describe(value)))
+  end
+  return value
+end
+
 function CookieJar:init(opts)
   core.options(opts, OPTIONS, "CookieJar")
   opts = opts or {}
-  self._unsafe, self._quote = opts.unsafe == true, opts.quote_cookie ~= false
+  self._unsafe, self._quote = switch(opts, "unsafe", false), switch(opts, "quote_cookie", true)
   self._secure = origins(opts.treat_as_secure_origin)
   self._time = time.time
   self:clear()
@@ -444,7 +453,7 @@ end
 function CookieJar:clear(predicate)
   if predicate ~= nil then
     if type(predicate) ~= "function" then
-      misuse.raise(core.TypeError, "CookieJar:clear: a function was expected, got " .. misuse.describe(predicate))
+      misuse.blame(core.TypeError, "CookieJar:clear: a function was expected, got " .. misuse.describe(predicate))
     end
     local gone = {}
     for _, cookie in ipairs(in_order(self)) do gone[cookie] = predicate(copy(cookie)) and true or nil end
@@ -458,7 +467,7 @@ end
 ---@param domain string
 function CookieJar:clear_domain(domain)
   if type(domain) ~= "string" then
-    misuse.raise(core.TypeError, "CookieJar:clear_domain: a domain was expected, got " .. misuse.describe(domain))
+    misuse.blame(core.TypeError, "CookieJar:clear_domain: a domain was expected, got " .. misuse.describe(domain))
   end
   local name = parse.host(domain:gsub("^%.", ""))
   sweep(self, function(cookie) return domain_match(cookie.domain, name) end)

@@ -34,12 +34,13 @@ end
 
 --- Text, or a URL, as an absolute one. Raises InvalidURL, NonHttpUrlClientError, TypeError.
 ---@param base url.URL? the session's base_url
+---@param who? string the function that a script has called, if not that of the method's name
 ---@return url.URL
-function M.parse(base, method, url)
+function M.parse(base, method, url, who)
   local ok, parsed = pcall(urls.parse, url)
   if not ok then
     if type(url) ~= "string" then
-      blame(core.TypeError, format("%s: url: a string or URL was expected, got %s", lower(method), describe(url)))
+      blame(core.TypeError, format("%s: url: a string or URL was expected, got %s", who or lower(method), describe(url)))
     end
     bad_url(errors.InvalidURL, method, url, parsed.message or tostring(parsed), parsed)
   end
@@ -68,10 +69,11 @@ end
 ---@param upgrade? boolean for a WebSocket
 ---@return http.client.Entry
 function M.make(session, method, url, opts, upgrade)
-  local parsed = M.parse(session._base, method, url)
+  local parsed = M.parse(session._base, method, url, upgrade and "ws_connect")
   local scheme = schemes[parsed.scheme]
   if not scheme or (scheme ~= parsed.scheme and not upgrade) then
-    local reason = format("the scheme is '%s': http and https can be requested", parsed.scheme)
+    local can = upgrade and "ws, wss, http and https" or "http and https"
+    local reason = format("the scheme is '%s': %s can be requested", parsed.scheme, can)
     bad_url(errors.NonHttpUrlClientError, method, url, reason)
   end
   local host = parsed.raw_host or parsed.host

@@ -49,14 +49,19 @@ M.proxies = {
 
 -- ---- proxies ----
 
+local function check_auth(auth, who)
+  if auth ~= nil and (type(auth) ~= "table" or type(auth.encode) ~= "function") then
+    misuse.blame(core.TypeError, ("%s: proxy_auth must be a BasicAuth, got %s"):format(who, describe(auth)))
+  end
+end
+
 --- user, password of a URL or of proxy_auth; the object that makes a header's value of them.
 local function credentials(url, auth, kind, who)
+  check_auth(auth, who)
   if auth == nil then
     local user = url.user
     if not user then return nil end
     auth = require("http.client.auth").BasicAuth(user, url.password or "")
-  elseif type(auth) ~= "table" or type(auth.encode) ~= "function" then
-    misuse.blame(core.TypeError, ("%s: proxy_auth must be a BasicAuth, got %s"):format(who, describe(auth)))
   end
   if kind ~= "http" and type(auth.login) ~= "string" then
     misuse.blame(core.TypeError, who .. ": proxy_auth for a SOCKS proxy must be a BasicAuth")
@@ -66,9 +71,7 @@ end
 
 local function header_list(headers, who)
   if headers == nil then return nil end
-  local ok, made = pcall(require("http.core").Headers, headers)
-  if not ok then misuse.blame(core[made.name] or core.ValueError, who .. ": proxy_headers: " .. made.message) end
-  return made:array()
+  return require("http.client.request").make_headers(headers, who .. ": proxy_headers"):array()
 end
 
 --- Takes the option `proxy` apart.
@@ -95,6 +98,18 @@ function M.proxy(value, auth, headers, who)
     port = url.explicit_port or known.port, auth = auth, headers = header_list(headers, who),
     user = auth and auth.login, password = auth and auth.password,
   }
+end
+
+--- Checks the options about proxies, whether there is one or not. Raises TypeError, ValueError.
+---@param opts table {proxy, proxy_auth, proxy_headers}
+---@param who string
+---@return http.client.Proxy?
+function M.check_proxy(opts, who)
+  if opts.proxy ~= nil and opts.proxy ~= false then
+    return M.proxy(opts.proxy, opts.proxy_auth, opts.proxy_headers, who)
+  end
+  check_auth(opts.proxy_auth, who)
+  header_list(opts.proxy_headers, who)
 end
 
 --- What requests by way of a proxy of HTTP, and CONNECT, say to it.
@@ -148,7 +163,7 @@ function M.new(url, opts, who)
   end
   local host = url.raw_host
   if host:find(":", 1, true) then host = host:gsub("%%25", "%%") end -- a zone: RFC 6874
-  local proxy = opts.proxy and M.proxy(opts.proxy, opts.proxy_auth, opts.proxy_headers, who)
+  local proxy = M.check_proxy(opts, who)
   local place = {
     scheme = scheme, host = host, port = url.port, secure = SECURE[scheme] or false, ssl = opts.ssl,
     ssl_text = text, server_hostname = name or host:gsub("%.$", ""):gsub("%%.*", ""), proxy = proxy, absolute = false,

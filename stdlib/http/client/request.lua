@@ -146,9 +146,23 @@ local function serialize(session, value)
   return text
 end
 
+local codings = { gzip = "gzip", deflate = "deflate", br = "br", [true] = "deflate" }
+
+local function check_compress(value)
+  if not value then return nil end
+  local coding = codings[value]
+  if not coding then
+    blame(type(value) == "string" and core.ValueError or core.TypeError,
+      "compress: 'gzip', 'deflate', 'br' or a boolean was expected, got "
+        .. (type(value) == "string" and format("%q", value) or describe(value)))
+  end
+  return coding
+end
+
 --- body, content_type, payload: see http.client.payload.
 local function body_of(session, opts, own)
   local data, json = given(opts)
+  local compress = check_compress(opts.compress)
   local body, kind, payload
   if json ~= nil then
     body, kind = serialize(session, json), "application/json"
@@ -157,17 +171,13 @@ local function body_of(session, opts, own)
   else
     return nil
   end
-  local compress = opts.compress
   if compress then
-    if compress == true then compress = "deflate" end
-    if compress ~= "gzip" and compress ~= "deflate" and compress ~= "br" then
-      blame(core.ValueError, "compress: 'gzip', 'deflate', 'br' or true was expected, got " .. tostring(compress))
-    elseif own:contains("Content-Encoding") then
+    if own:contains("Content-Encoding") then
       blame(core.ValueError, "compress cannot be set if Content-Encoding is in the headers")
     end
     body, payload = require("http.client.payload").compressed(body, payload, compress)
   end
-  return body, kind, payload, compress or nil
+  return body, kind, payload, compress
 end
 
 --- Headers that frame the body are the connection's affair: those that are given must agree with it.
@@ -251,7 +261,7 @@ function M.check_cookies(cookies)
   local ok, err = pcall(require("http.client.cookiejar").pairs_of, cookies)
   if ok then return end
   local class = core.isinstance(err, core.ValueError) and core.ValueError or core.TypeError
-  local text = tostring(type(err) == "table" and err.message or err):gsub("^%S+:%d+: ", "")
+  local text = tostring(type(err) == "table" and err.message or err):gsub("^%S+:%d+: ", ""):gsub("^cookies: ", "")
   blame(class, "cookies: " .. text)
 end
 
@@ -285,7 +295,7 @@ function M.make(session, method, url, opts, upgrade)
     or opts.server_hostname ~= nil or upgrade
   local entry
   if opts.params ~= nil then
-    local parsed = entries.parse(session._base, method, url)
+    local parsed = entries.parse(session._base, method, url, upgrade and "ws_connect")
     local ok, extended = pcall(parsed.extend_query, parsed, opts.params)
     if not ok then
       local text = tostring(type(extended) == "table" and extended.message or extended):gsub("^.-URL:[%w_]+: ", "")

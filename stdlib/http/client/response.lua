@@ -492,7 +492,17 @@ local read_json = async(json, "ClientResponse.json")
 ---@param opts? { encoding: string?, loads: (fun(text: string): any)?, content_type: string|false? }
 ---@return any awaitable
 function ClientResponse:json(opts)
-  if opts ~= nil then core.options(opts, { "encoding", "loads", "content_type" }, "json") end
+  if opts ~= nil then
+    core.options(opts, { "encoding", "loads", "content_type" }, "json")
+    text_arguments(opts.encoding, nil, "json")
+    local loads, expected = opts.loads, opts.content_type
+    if loads ~= nil and type(loads) ~= "function" then
+      misuse.blame(core.TypeError, "json: loads: a function was expected, got " .. misuse.describe(loads))
+    elseif expected and type(expected) ~= "string" then
+      misuse.blame(core.TypeError, "json: content_type: a string or false was expected, got "
+        .. misuse.describe(expected))
+    end
+  end
   return read_json(self, opts)
 end
 

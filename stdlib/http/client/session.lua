@@ -87,7 +87,8 @@ local function check_base(url)
   local ok, base = pcall(urls.parse, url)
   if not ok then
     local text = type(base) == "table" and base.message or tostring(base)
-    blame(core.ValueError, "ClientSession: base_url: " .. tostring(text))
+    local class = type(url) == "string" and core.ValueError or core.TypeError
+    blame(class, "ClientSession: base_url: " .. tostring(text))
   elseif not base:is_absolute() or not base.scheme then
     blame(core.ValueError, ("ClientSession: base_url: an absolute URL was expected, got '%s'"):format(tostring(url)))
   elseif base.raw_path:sub(-1) ~= "/" then
@@ -142,6 +143,15 @@ local function check_auth(auth, what)
   return auth
 end
 
+-- The session's values of options that requests have, too: checked with the first request otherwise.
+local function place_options(opts)
+  if opts.ssl ~= nil then require("http.client.tls").check(opts.ssl, "ClientSession") end
+  if opts.proxy ~= nil or opts.proxy_auth ~= nil then
+    require("http.client.place").check_proxy(opts, "ClientSession")
+  end
+  return { ssl = opts.ssl, proxy = opts.proxy, proxy_auth = opts.proxy_auth }
+end
+
 ---@param opts? table {base_url, headers, timeout, cookie_jar, cookies, connector, auth, raise_for_status, ...}
 function ClientSession.new(cls, opts)
   core.options(opts, OPTIONS, "ClientSession")
@@ -163,7 +173,7 @@ function ClientSession.new(cls, opts)
     _trust_env = check(opts, "trust_env"), _requote = check(opts, "requote_redirect_url"),
     _trace_configs = opts.trace_configs ~= nil and tracing.check(opts.trace_configs) or {},
     _max_redirects = check(opts, "max_redirects"), _max_body_size = check(opts, "max_body_size"),
-    _place_options = { ssl = opts.ssl, proxy = opts.proxy, proxy_auth = opts.proxy_auth },
+    _place_options = place_options(opts),
     _settings = {
       max_line = check(opts, "max_line_size"), max_field = field_size, max_head = math.max(65536, 2 * field_size),
       max_headers = check(opts, "max_headers"), read_bufsize = check(opts, "read_bufsize"),

@@ -44,7 +44,12 @@ local function plain_context(opts) return { trace_request_ctx = opts.trace_reque
 ---@param opts? { trace_config_ctx_factory: fun(opts: { trace_request_ctx: any }): any }
 function TraceConfig.new(cls, opts)
   core.options(opts, { "trace_config_ctx_factory" }, "TraceConfig")
-  local self = setmetatable({ _factory = opts and opts.trace_config_ctx_factory or plain_context }, cls)
+  local factory = opts and opts.trace_config_ctx_factory
+  if factory ~= nil and type(factory) ~= "function" then
+    misuse.blame(core.TypeError, "TraceConfig: trace_config_ctx_factory: a function was expected, got "
+      .. misuse.describe(factory))
+  end
+  local self = setmetatable({ _factory = factory or plain_context }, cls)
   for _, event in ipairs(M.events) do self["on_" .. event] = Signal("on_" .. event) end
   return self
 end

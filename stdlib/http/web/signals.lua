@@ -47,6 +47,19 @@ local Signal = class.define("Signal", FrozenList)
 M.Signal = Signal
 Signal.__newindex = FrozenList.__newindex
 
+--- Adds a handler: a function or a coroutine function. Raises TypeError.
+---@param handler function
+---@return function
+function Signal:append(handler)
+  local mt = getmetatable(handler)
+  local callable = type(handler) == "function" or core.iscoroutinefunction(handler) or type(mt) == "table" and mt.__call
+  if not callable then
+    misuse.blame(core.TypeError, ("%s:append: a function was expected, got %s"):format(self._name,
+      misuse.describe(handler)))
+  end
+  return FrozenList.append(self, handler)
+end
+
 local send = async(function(self, ...)
   for i = 1, #self do
     local result = self[i](...)
