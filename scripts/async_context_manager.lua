@@ -6,22 +6,22 @@ local asyncio = require "asyncio"
 local AsyncResource = {}
 AsyncResource.__index = AsyncResource
 
-AsyncResource.__aenter = async(function(self)
+async function AsyncResource:__aenter()
   print("Opening resource")
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   return self
-end)
+end
 
-AsyncResource.__aexit = async(function(_self, _err)
+async function AsyncResource.__aexit(_self, _err)
   print("Closing resource")
-  await(asyncio.sleep(1))
-end)
+  await asyncio.sleep(1)
+end
 
-local main = async(function()
-  asyncio.with(setmetatable({}, AsyncResource), function(_resource)
+local async function main()
+  async with setmetatable({}, AsyncResource) as _resource do
     print("Using resource")
-  end)
-end)
+  end
+end
 
 asyncio.run(main())
 
@@ -29,20 +29,20 @@ asyncio.run(main())
 local Resource = {}
 Resource.__index = Resource
 
-local open_resource = async(function()
+local async function open_resource()
   print("Opening resource")
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   return setmetatable({}, Resource)
-end)
+end
 
 function Resource:__close()
   print("Closing resource")
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
 end
 
-main = async(function()
-  local _resource <close> = await(open_resource())
+async function main()
+  local _resource <close> = await open_resource()
   print("Using resource")
-end)
+end
 
 asyncio.run(main())

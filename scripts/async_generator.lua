@@ -6,16 +6,16 @@ local asyncio = require "asyncio"
 local async_gen = function()
   return coroutine.wrap(function()
     for i = 0, 2 do
-      await(asyncio.sleep(1))
+      await asyncio.sleep(1)
       coroutine.yield(i)
     end
   end)
 end
 
-local main = async(function()
-  for item in async_gen() do
+local async function main()
+  async for item in async_gen() do
     print(item)
   end
-end)
+end
 
 asyncio.run(main())

@@ -14,20 +14,20 @@ function AsyncCounter:__aiter()
   return self
 end
 
-AsyncCounter.__anext = async(function(self)
+async function AsyncCounter:__anext()
   if self.current < self.stop then
-    await(asyncio.sleep(1))
+    await asyncio.sleep(1)
     self.current = self.current + 1
     return self.current
   else
     error(asyncio.StopAsyncIteration())
   end
-end)
+end
 
-local main = async(function()
-  for i in asyncio.aiter(AsyncCounter.new(3)) do
+local async function main()
+  async for i in AsyncCounter.new(3) do
     print(i)
   end
-end)
+end
 
 asyncio.run(main())

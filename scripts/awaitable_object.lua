@@ -18,11 +18,11 @@ function Promise:__await()
   return self._future
 end
 
-local main = async(function()
+local async function main()
   local promise = Promise.new()
   asyncio.get_running_loop():call_later(1, promise.resolve, promise, "resolved")
-  print(await(promise))
-  print(table.unpack(await(asyncio.gather(promise, promise))))
-end)
+  print(await promise)
+  print(table.unpack(await asyncio.gather(promise, promise)))
+end
 
 asyncio.run(main())

@@ -3,17 +3,17 @@
 
 local asyncio = require "asyncio"
 
-local task_func = async(function()
-  await(asyncio.sleep(1))
+local async function task_func()
+  await asyncio.sleep(1)
   local resp = { text = "response" }
   print("2222222", ("%.1f"):format(asyncio.get_running_loop():time()), resp.text)
-end)
+end
 
-local main = async(function(loop)
+local async function main(loop)
   loop:create_task(task_func()) -- only what is in the loop gets its turn
-  await(asyncio.sleep(2)) -- or else the loop is closed before the task is done
+  await asyncio.sleep(2) -- or else the loop is closed before the task is done
   print("11111111111", ("%.1f"):format(loop:time()))
-end)
+end
 
 local event_loop = asyncio.get_event_loop()
 local _ <close> = setmetatable({}, {

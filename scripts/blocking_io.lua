@@ -10,22 +10,22 @@ local function blocking_io()
   return "Blocking IO done"
 end
 
-local main = async(function()
+local async function main()
   local loop = asyncio.get_running_loop()
 
   -- 1. in the default pool of threads
-  local result = await(loop:run_in_executor(nil, blocking_io))
+  local result = await loop:run_in_executor(nil, blocking_io)
   print("default pool:", result)
 
   -- 2. in a pool of one's own
   do
     local pool <close> = futures.ThreadPoolExecutor()
-    result = await(loop:run_in_executor(pool, blocking_io))
+    result = await loop:run_in_executor(pool, blocking_io)
     print("own pool:", result)
   end
 
   -- 3. the short way
-  print("to_thread:", await(asyncio.to_thread(blocking_io)))
-end)
+  print("to_thread:", await asyncio.to_thread(blocking_io))
+end
 
 asyncio.run(main())

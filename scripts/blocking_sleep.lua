@@ -4,15 +4,15 @@
 local asyncio = require "asyncio"
 local time = require "time"
 
-local test = async(function()
+local async function test()
   time.sleep(0.1)
   print(time.time())
-end)
+end
 
-local test_await = async(function()
-  await(asyncio.sleep(0.1))
+local async function test_await()
+  await asyncio.sleep(0.1)
   print(time.time())
-end)
+end
 
 local loop = asyncio.get_event_loop()
 

@@ -3,9 +3,9 @@
 
 local asyncio = require "asyncio"
 
-local test = async(function(x)
+local async function test(x)
   return x + 3
-end)
+end
 
 local callback = function(y)
   print(y:result())

@@ -7,15 +7,17 @@ local http = require "http"
 
 local url = arg[1] or "http://127.0.0.1:8000/"
 
-local get = async(function(id)
+local async function get(id)
   local _ <close> = setmetatable({}, {
     __close = function() print("cleaned up " .. id) end,
   })
-  local session <close> = http.ClientSession()
-  print("waiting for " .. id .. ", press Ctrl-C")
-  local response <close> = await(session:get(url))
-  print(response)
-end)
+  async with http.ClientSession() as session do
+    print("waiting for " .. id .. ", press Ctrl-C")
+    async with session:get(url) as response do
+      print(response)
+    end
+  end
+end
 
 local tasks = {}
 for id = 1, 3 do tasks[id] = asyncio.ensure_future(get(id)) end

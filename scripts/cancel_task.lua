@@ -3,20 +3,20 @@
 
 local asyncio = require "asyncio"
 
-local coro = async(function()
+local async function coro()
   print("Task started")
-  await(asyncio.sleep(3600))
+  await asyncio.sleep(3600)
   print("never reached")
-end)
+end
 
-local main = async(function()
+local async function main()
   local task = asyncio.create_task(coro())
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   task:cancel()
   local ok, err = pcall(await, task)
   if not ok and asyncio.isinstance(err, asyncio.CancelledError) then
     print("Task was cancelled")
   end
-end)
+end
 
 asyncio.run(main())

@@ -24,23 +24,23 @@ local function options(args)
 end
 
 -- What the others say.
-local listen = async(function(reader)
+local async function listen(reader)
   for line in reader:lines() do
     print((line:gsub("[%c\127]", "?")))
     io.stdout:flush()
   end
-end)
+end
 
 -- What we say, until the input ends.
-local talk = async(function(writer)
+local async function talk(writer)
   for line in asyncio.stdin:lines() do
     writer:write(line .. "\n")
-    await(writer:drain())
+    await writer:drain()
   end
   writer:write("/quit\n")
-end)
+end
 
-local main = async(function()
+local async function main()
   local opts = options(arg)
   local ok, reader, writer = pcall(await, asyncio.open_connection(opts.host, opts.port))
   if not ok then
@@ -50,14 +50,14 @@ local main = async(function()
   local _ <close> = writer
   if opts.name then writer:write(opts.name .. "\n") end
   local listening, talking = asyncio.create_task(listen(reader)), asyncio.create_task(talk(writer))
-  await(asyncio.wait({ listening, talking }, { return_when = asyncio.FIRST_COMPLETED }))
+  await asyncio.wait({ listening, talking }, { return_when = asyncio.FIRST_COMPLETED })
   if talking:done() then
-    await(asyncio.wait({ listening }, { timeout = 5 }))
+    await asyncio.wait({ listening }, { timeout = 5 })
     return 0
   end
   talking:cancel()
   io.stderr:write("chat_client.lua: the server has hung up\n")
   return 1
-end)
+end
 
 os.exit(asyncio.run(main()), true)

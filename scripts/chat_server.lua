@@ -106,12 +106,12 @@ local function read_line(guest)
   return nil, "lost the connection"
 end
 
-local write = async(function(guest)
+local async function write(guest)
   for line in guest.queue:items() do
     guest.writer:write(line)
-    await(guest.writer:drain())
+    await guest.writer:drain()
   end
-end)
+end
 
 local function log(...) print(string.format(...)) io.stdout:flush() end
 
@@ -140,12 +140,12 @@ local function stay(guest)
     line, why = read_line(guest)
     if not line then return why end
     if line ~= "" then hear(guest, line) end
-    await(asyncio.sleep(0)) -- first the others are told, however fast this one talks
+    await asyncio.sleep(0) -- first the others are told, however fast this one talks
   end
   return guest.gone
 end
 
-local serve = async(function(reader, writer)
+local async function serve(reader, writer)
   local guest = { reader = reader, writer = writer, queue = asyncio.Queue(QUEUE) }
   local writing = asyncio.create_task(write(guest))
   local _ <close> = setmetatable({}, { __close = function()
@@ -162,7 +162,7 @@ local serve = async(function(reader, writer)
   pcall(guest.queue.put_nowait, guest.queue, "* Good-bye!\n")
   guest.queue:shutdown() -- what is in it is still written
   pcall(await, asyncio.wait_for(asyncio.shield(writing), 1))
-end)
+end
 
 ---- The command line
 
@@ -180,15 +180,15 @@ local function options(args)
   return opts
 end
 
-local main = async(function()
+local async function main()
   local opts = options(arg)
-  local server <close> = await(asyncio.start_server(serve, opts.host, opts.port, { limit = MAX_LINE }))
+  local server <close> = await asyncio.start_server(serve, opts.host, opts.port, { limit = MAX_LINE })
   for _, socket in ipairs(server.sockets) do log("chat on %s", socket.address) end
-  local signal = await(asyncio.signal("SIGINT", "SIGTERM"))
+  local signal = await asyncio.signal("SIGINT", "SIGTERM")
   log("%s: closing", signal)
   tell_all("* The chat closes. Good-bye!")
-  await(asyncio.sleep(0.1))
+  await asyncio.sleep(0.1)
   server:close_clients()
-end)
+end
 
 asyncio.run(main())

@@ -3,11 +3,11 @@
 
 local asyncio = require "asyncio"
 
-local do_some_work = async(function(_loop, x)
+local async function do_some_work(_loop, x)
   print("Waiting " .. x)
-  await(asyncio.sleep(x))
+  await asyncio.sleep(x)
   print("Done")
-end)
+end
 
 local loop = asyncio.get_event_loop()
 loop:run_until_complete(do_some_work(loop, 1))

@@ -3,16 +3,16 @@
 
 local asyncio = require "asyncio"
 
-local compute = async(function(x, y)
+local async function compute(x, y)
   print(("Compute %d + %d ..."):format(x, y))
-  await(asyncio.sleep(1.0))
+  await asyncio.sleep(1.0)
   return x + y
-end)
+end
 
-local print_sum = async(function(x, y)
-  local result = await(compute(x, y))
+local async function print_sum(x, y)
+  local result = await compute(x, y)
   print(("%d + %d = %d"):format(x, y, result))
-end)
+end
 
 local loop = asyncio.get_event_loop()
 local tasks = { print_sum(1, 2), print_sum(3, 4) }

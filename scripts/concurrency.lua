@@ -3,72 +3,72 @@
 
 local asyncio = require "asyncio"
 
-local a = async(function()
+local async function a()
   print("Suspending a")
-  await(asyncio.sleep(3))
+  await asyncio.sleep(3)
   print("Resuming a")
-end)
+end
 
-local b = async(function()
+local async function b()
   print("Suspending b")
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   print("Resuming b")
-end)
+end
 
 -- The first wrong way
-local e1 = async(function()
-  await(a())
-  await(b())
-end)
+local async function e1()
+  await a()
+  await b()
+end
 
 -- The second wrong way: awaiting a task at once makes nothing concurrent
-local e2 = async(function()
-  await(asyncio.create_task(a()))
-  await(asyncio.create_task(b()))
-end)
+local async function e2()
+  await asyncio.create_task(a())
+  await asyncio.create_task(b())
+end
 
-local c1 = async(function()
-  await(asyncio.gather(a(), b()))
-end)
+local async function c1()
+  await asyncio.gather(a(), b())
+end
 
-local c2 = async(function()
-  await(asyncio.wait({ a(), b() }))
-end)
+local async function c2()
+  await asyncio.wait({ a(), b() })
+end
 
-local c3 = async(function()
+local async function c3()
   -- create_task makes a task of a coroutine
   local task1 = asyncio.create_task(a())
   local task2 = asyncio.create_task(b())
-  await(task1)
-  await(task2)
-end)
+  await task1
+  await task2
+end
 
-local c4 = async(function()
+local async function c4()
   local task1 = asyncio.create_task(a())
-  await(b())
-  await(task1)
-end)
+  await b()
+  await task1
+end
 
-local c5 = async(function()
+local async function c5()
   local task = asyncio.ensure_future(b())
-  await(a())
+  await a()
   -- while a waits, the task runs
-  await(task)
-end)
+  await task
+end
 
-local c6 = async(function()
+local async function c6()
   local loop = asyncio.get_event_loop()
   local task = loop:create_task(b())
-  await(a())
-  await(task)
-end)
+  await a()
+  await task
+end
 
-local perf = async(function(func)
+local async function perf(func)
   local loop = asyncio.get_running_loop()
   local start = loop:time()
-  await(func())
+  await func()
   return loop:time() - start
-end)
+end
 
 local show_perf = function(name, func)
   print(("*"):rep(20))

@@ -11,41 +11,43 @@ local now = function() return ("%.2f"):format(loop:time() - start) end
 
 local cond = asyncio.Condition()
 
-local waiter = async(function(id)
-  local _ <close> = await(cond:guard())
-  await(cond:wait())
-  print(("%s waiter[%d] has waited"):format(now(), id))
-end)
+local async function waiter(id)
+  async with cond do
+    await cond:wait()
+    print(("%s waiter[%d] has waited"):format(now(), id))
+  end
+end
 
-local run = async(function(sess, url)
-  local resp <close> = await(sess:get(url))
-  local ret = await(resp:json())
-  print("response", ret.msg)
-  local data = ret.msg
-  local _ <close> = await(cond:guard())
-  -- cond:notify()
-  -- cond:notify_all()
-  cond:notify(2)
-  return data
-end)
+local async function run(sess, url)
+  async with sess:get(url) as resp do
+    local ret = await resp:json()
+    print("response", ret.msg)
+    local data = ret.msg
+    async with cond do
+      -- cond:notify()
+      -- cond:notify_all()
+      cond:notify(2)
+      return data
+    end
+  end
+end
 
-local main = async(function(workers, url)
+local async function main(workers, url)
   for i = 0, workers - 1 do
     asyncio.ensure_future(waiter(i))
   end
 
-  do
-    local sess <close> = http.ClientSession()
+  async with http.ClientSession() as sess do
     local futures = {}
     for _ = 1, workers do
       table.insert(futures, asyncio.ensure_future(run(sess, url)))
     end
-    await(asyncio.wait(futures))
+    await asyncio.wait(futures)
   end
 
   -- let the others that can finish now do so
-  await(asyncio.sleep(0))
-end)
+  await asyncio.sleep(0)
+end
 
 loop:run_until_complete(main(3, arg[1] or "http://127.0.0.1:8000/random"))
 print("took: " .. now())

@@ -28,8 +28,8 @@ local MAX_REDIRECTS = 5
 local PageError = asyncio.Exception:extend("PageError")
 
 -- A page: status and number of bytes.
-local fetch = async(function(session, url, options)
-  local resp <close> = await(session:get(url, { max_redirects = MAX_REDIRECTS }))
+local async function fetch(session, url, options)
+  local resp <close> = await session:get(url, { max_redirects = MAX_REDIRECTS })
   local size = resp.content_length or 0
   local check = function()
     if size > options.max_size then error(PageError(("the page is longer than %d bytes"):format(options.max_size))) end
@@ -41,7 +41,7 @@ local fetch = async(function(session, url, options)
     check()
   end
   return resp.status, size
-end)
+end
 
 -- Why a page could not be fetched, without the URL, which stands beside it.
 local reason = function(err, options)
@@ -52,10 +52,10 @@ local reason = function(err, options)
 end
 
 -- What came of one URL: {url, status, bytes, ms, ok, error}.
-local visit = async(function(session, url, options)
+local async function visit(session, url, options)
   local loop = asyncio.get_running_loop()
   local start = loop:time()
-  local ok, status, bytes = pcall(function() return await(fetch(session, url, options)) end)
+  local ok, status, bytes = pcall(function() return await fetch(session, url, options) end)
   local result = { url = url, ms = (loop:time() - start) * 1000 }
   if ok then
     result.status, result.bytes, result.ok = status, bytes, status < 400
@@ -65,12 +65,12 @@ local visit = async(function(session, url, options)
     error(status, 0) -- a mistake in here
   end
   return result
-end)
+end
 
 ---- the crawl
 
 -- Visits all URLs, a worker for each of the pages at a time. Gives the results in the order of the URLs.
-local crawl = async(function(urls, options)
+local async function crawl(urls, options)
   local results = {}
   local failed, bytes = 0, 0
   local session <close> = http.ClientSession {
@@ -80,22 +80,22 @@ local crawl = async(function(urls, options)
   local queue = asyncio.Queue()
   for i = 1, #urls do queue:put_nowait(i) end
 
-  local worker = async(function()
+  local async function worker()
     while not queue:empty() do
       local i = queue:get_nowait()
-      local result = await(visit(session, urls[i], options))
+      local result = await visit(session, urls[i], options)
       results[i] = result
       bytes = bytes + (result.bytes or 0)
       if not result.ok then failed = failed + 1 end
       progress:update()
       progress:set_postfix(("%d failed, %d bytes"):format(failed, bytes))
     end
-  end)
+  end
 
   local group <close> = asyncio.TaskGroup()
   for _ = 1, math.min(options.concurrency, #urls) do group:create_task(worker()) end
   return results
-end)
+end
 
 ---- the command
 
@@ -182,12 +182,12 @@ local parse_arguments = function(args)
   return options, urls
 end
 
-local main = async(function(args)
+local async function main(args)
   local options, urls = parse_arguments(args)
   local loop = asyncio.get_running_loop()
   local start = loop:time()
-  local results = await(crawl(urls, options))
+  local results = await crawl(urls, options)
   return report(results, loop:time() - start) == 0 and 0 or 1
-end)
+end
 
 os.exit(asyncio.run(main(arg)), true)

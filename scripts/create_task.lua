@@ -3,17 +3,17 @@
 
 local asyncio = require "asyncio"
 
-local hello_world = async(function()
+local async function hello_world()
   print("Hello")
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   print("World")
-end)
+end
 
-local main = async(function()
+local async function main()
   local task1 = asyncio.create_task(hello_world())
   local task2 = asyncio.create_task(hello_world())
-  await(task1)
-  await(task2)
-end)
+  await task1
+  await task2
+end
 
 asyncio.run(main())

@@ -3,21 +3,21 @@
 
 local asyncio = require "asyncio"
 
-local worker = async(function(name)
+local async function worker(name)
   local _ <close> = setmetatable({}, {
     __close = function()
-      await(asyncio.sleep(0.1)) -- saying goodbye takes a while
+      await asyncio.sleep(0.1) -- saying goodbye takes a while
       print(name .. " cleaned up")
     end,
   })
-  await(asyncio.sleep(3600))
-end)
+  await asyncio.sleep(3600)
+end
 
-local main = async(function()
+local async function main()
   local group <close> = asyncio.TaskGroup()
   group:create_task(worker("first"))
   group:create_task(worker("second"))
   print("waiting, press Ctrl-C")
-end)
+end
 
 asyncio.run(main())

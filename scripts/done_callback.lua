@@ -3,10 +3,10 @@
 
 local asyncio = require "asyncio"
 
-local do_some_work = async(function(x)
+local async function do_some_work(x)
   print("Waiting " .. x)
-  await(asyncio.sleep(x))
-end)
+  await asyncio.sleep(x)
+end
 
 local done_callback = function(_futu)
   print("Done")

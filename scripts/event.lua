@@ -12,42 +12,42 @@ local now = function() return ("%.2f"):format(loop:time() - start) end
 local big_event = asyncio.Event()
 local small_event = asyncio.Event()
 
-local big_waiter = async(function()
-  await(small_event:wait())
+local async function big_waiter()
+  await small_event:wait()
   print(now() .. " big waiter got its event")
-end)
+end
 
-local small_waiter = async(function()
-  await(big_event:wait())
+local async function small_waiter()
+  await big_event:wait()
   print(now() .. " small waiter got its event")
-end)
+end
 
-local run = async(function(sess, url)
-  local resp <close> = await(sess:get(url))
-  local ret = await(resp:json())
-  print("response", ret.msg)
-  local data = ret.msg
-  if data > 0.5 then
-    big_event:set()
-  else
-    small_event:set()
+local async function run(sess, url)
+  async with sess:get(url) as resp do
+    local ret = await resp:json()
+    print("response", ret.msg)
+    local data = ret.msg
+    if data > 0.5 then
+      big_event:set()
+    else
+      small_event:set()
+    end
+    return data
   end
-  return data
-end)
+end
 
-local main = async(function(workers, url)
+local async function main(workers, url)
   asyncio.ensure_future(big_waiter())
   asyncio.ensure_future(big_waiter())
   asyncio.ensure_future(small_waiter())
   asyncio.ensure_future(small_waiter())
 
-  do
-    local sess <close> = http.ClientSession()
+  async with http.ClientSession() as sess do
     local futures = {}
     for _ = 1, workers do
       table.insert(futures, asyncio.ensure_future(run(sess, url)))
     end
-    await(asyncio.wait(futures))
+    await asyncio.wait(futures)
   end
 
   if not big_event:is_set() then
@@ -59,8 +59,8 @@ local main = async(function(workers, url)
   end
 
   -- let the others that can finish now do so
-  await(asyncio.sleep(0))
-end)
+  await asyncio.sleep(0)
+end
 
 loop:run_until_complete(main(3, arg[1] or "http://127.0.0.1:8000/random"))
 print("took: " .. now())

@@ -7,24 +7,24 @@ local asyncio = require "asyncio"
 local pattern = arg[1] or "."
 local seen, written = 0, 0
 
-local progress = async(function()
+local async function progress()
   while true do
-    await(asyncio.sleep(1))
+    await asyncio.sleep(1)
     asyncio.stderr:write(("%d lines, %d of them match\n"):format(seen, written))
   end
-end)
+end
 
-local main = async(function()
+local async function main()
   local clock = asyncio.create_task(progress())
   for line in asyncio.stdin:lines() do
     seen = seen + 1
     if line:find(pattern) then
       written = written + 1
       asyncio.stdout:write(("%d: %s\n"):format(seen, line))
-      await(asyncio.stdout:drain()) -- no more is read than the reader of our output takes
+      await asyncio.stdout:drain() -- no more is read than the reader of our output takes
     end
   end
   clock:cancel()
-end)
+end
 
 asyncio.run(main())

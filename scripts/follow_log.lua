@@ -20,7 +20,7 @@ local file, ino -- the one that is read now
 -- Everything that has come since.
 local function copy()
   while file do
-    local data = await(file:read(65536))
+    local data = await file:read(65536)
     if not data then return end
     io.stdout:write(data)
     io.stdout:flush()
@@ -29,15 +29,15 @@ end
 
 -- Goes to where the last lines of the file begin.
 local function skip_to_last(n)
-  local size = await(file:seek("end"))
+  local size = await file:seek("end")
   local from = math.max(0, size - 65536)
-  local text = await(file:pread(size - from, from)) or ""
+  local text = await file:pread(size - from, from) or ""
   local at = #text
   for _ = 1, n do
     if at <= 0 then break end
     at = (text:sub(1, at - 1):match(".*()\n") or 0)
   end
-  await(file:seek("set", n > 0 and from + at or size))
+  await file:seek("set", n > 0 and from + at or size)
 end
 
 local function open()
@@ -46,7 +46,7 @@ local function open()
     if result.code ~= "ENOENT" then error(result, 0) end
     return false
   end
-  file, ino = result, await(result:stat()).ino
+  file, ino = result, (await result:stat()).ino
   return true
 end
 
@@ -55,15 +55,15 @@ local function look()
   local ok, now = pcall(await, fs.stat(path))
   if file and (not ok or now.ino ~= ino) then
     copy() -- what was written before it was renamed
-    await(file:close())
+    await file:close()
     file = nil
     say(ok and "has been replaced; following the new file" or "has become inaccessible")
     if ok then open() end
   elseif not file and ok and open() then
     say("has appeared; following the new file")
-  elseif file and now.size < await(file:tell()) then
+  elseif file and now.size < await file:tell() then
     say("file truncated")
-    await(file:seek("set"))
+    await file:seek("set")
   end
 end
 

@@ -3,7 +3,7 @@
 
 local asyncio = require "asyncio"
 
-local main = async(function()
+local async function main()
   local loop = asyncio.get_running_loop()
 
   local future = loop:create_future()
@@ -18,7 +18,7 @@ local main = async(function()
   print("removed:", future:remove_done_callback(unwanted))
 
   loop:call_later(1, future.set_result, future, "the result")
-  print("awaited:", await(future))
+  print("awaited:", await future)
   print("done, cancelled, exception:", future:done(), future:cancelled(), future:exception())
   print(pcall(future.set_result, future, "another")) -- it has one already
 
@@ -31,6 +31,6 @@ local main = async(function()
   print("cancel:", future:cancel())
   print("cancelled:", future:cancelled())
   print(pcall(await, future))
-end)
+end
 
 asyncio.run(main())

@@ -3,20 +3,20 @@
 
 local asyncio = require "asyncio"
 
-local fetch_data = async(function(delay, id)
+local async function fetch_data(delay, id)
   print(("Fetching data %d..."):format(id))
-  await(asyncio.sleep(delay))
+  await asyncio.sleep(delay)
   print(("Data %d fetched"):format(id))
   return { id = id, delay = delay }
-end)
+end
 
-local main = async(function()
-  local results = await(asyncio.gather(
+local async function main()
+  local results = await asyncio.gather(
     fetch_data(2, 1),
     fetch_data(1, 2),
     fetch_data(3, 3)
-  ))
+  )
   for _, r in ipairs(results) do print(("id = %d, delay = %d"):format(r.id, r.delay)) end
-end)
+end
 
 asyncio.run(main())

@@ -3,19 +3,19 @@
 
 local asyncio = require "asyncio"
 
-local coroutine_1 = async(function()
-  await(asyncio.sleep(1))
+local async function coroutine_1()
+  await asyncio.sleep(1)
   return 1
-end)
+end
 
-local coroutine_2 = async(function()
-  await(asyncio.sleep(2))
+local async function coroutine_2()
+  await asyncio.sleep(2)
   return 2
-end)
+end
 
-local main = async(function()
-  local results = await(asyncio.gather(coroutine_1(), coroutine_2()))
+local async function main()
+  local results = await asyncio.gather(coroutine_1(), coroutine_2())
   print(table.unpack(results))
-end)
+end
 
 asyncio.run(main())

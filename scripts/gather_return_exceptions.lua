@@ -3,22 +3,22 @@
 
 local asyncio = require "asyncio"
 
-local coro1 = async(function()
-  await(asyncio.sleep(1))
+local async function coro1()
+  await asyncio.sleep(1)
   return "result of coro1"
-end)
+end
 
-local coro2 = async(function()
-  await(asyncio.sleep(2))
+local async function coro2()
+  await asyncio.sleep(2)
   error(asyncio.ValueError("coro2 went wrong"))
-end)
+end
 
-local main = async(function()
-  local results = await(asyncio.gather(
+local async function main()
+  local results = await asyncio.gather(
     coro1(),
     coro2(),
     { return_exceptions = true } -- give error objects instead of raising them
-  ))
+  )
   for i, result in ipairs(results) do
     local kind = asyncio.isinstance(result, asyncio.Exception) and "error" or "value"
     print(i, kind, result)
@@ -26,6 +26,6 @@ local main = async(function()
 
   -- Without it the first error is raised.
   print(pcall(await, asyncio.gather(coro1(), coro2())))
-end)
+end
 
 asyncio.run(main())

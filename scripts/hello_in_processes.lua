@@ -4,20 +4,20 @@
 local asyncio = require "asyncio"
 local multiprocessing = require "multiprocessing"
 
-local hello = async(function(name, process)
+local async function hello(name, process)
   print(("hello %s from process %d"):format(name, process))
-  await(asyncio.sleep(0.1))
+  await asyncio.sleep(0.1)
   print(("end:%s"):format(name))
-end)
+end
 
-local process_start = async(function(process, names)
+local async function process_start(process, names)
   local tasks = {}
   for i, name in ipairs(names) do tasks[i] = asyncio.create_task(hello(name, process)) end
-  await(asyncio.wait(tasks))
-end)
+  await asyncio.wait(tasks)
+end
 
 --- Ten names go to each process.
-local task_start = async(function(names)
+local async function task_start(names)
   local processes = {}
   for i = 1, #names, 10 do
     local process = multiprocessing.Process {
@@ -27,9 +27,9 @@ local task_start = async(function(names)
     process:start()
     processes[#processes + 1] = process
   end
-  for _, process in ipairs(processes) do await(process:join()) end
+  for _, process in ipairs(processes) do await process:join() end
   print(#processes .. " processes")
-end)
+end
 
 local names = {}
 for digit in ("0123456789"):rep(10):gmatch("%d") do names[#names + 1] = digit end

@@ -3,10 +3,10 @@
 
 local asyncio = require "asyncio"
 
-local main = async(function()
+local async function main()
   print("Hello ...")
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   print("... World!")
-end)
+end
 
 asyncio.run(main())

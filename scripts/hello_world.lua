@@ -3,11 +3,11 @@
 
 local asyncio = require "asyncio"
 
-local hello_world = async(function()
+local async function hello_world()
   print("Hello")
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   print("World")
-end)
+end
 
 asyncio.run(hello_world())
 

@@ -12,17 +12,17 @@ end
 local columns, rows = tty.size()
 print(("%d x %d; press keys, q to end"):format(columns, rows))
 
-local resizes = async(function()
+local async function resizes()
   for c, r in tty.resizes() do print(("now %d x %d"):format(c, r)) end
-end)
+end
 
-local main = async(function()
+local async function main()
   local watcher = asyncio.create_task(resizes())
   for key, bytes in tty.keys() do
     print(("%-16s %s"):format(key, (bytes:gsub(".", function(c) return ("%02x "):format(c:byte()) end))))
     if key == "q" then break end
   end
   watcher:cancel()
-end)
+end
 
 asyncio.run(main())

@@ -48,7 +48,7 @@ function Checker:turn(origin)
   local host, loop = self:host(origin), asyncio.get_running_loop()
   local at = math.max(loop:time(), host.next)
   host.next = at + host.delay
-  await(asyncio.sleep(at - loop:time()))
+  await asyncio.sleep(at - loop:time())
 end
 
 -- May the site's page be read, by its robots.txt?
@@ -56,13 +56,13 @@ function Checker:allowed(address)
   local u = url.parse(address)
   local origin = tostring(u:origin())
   local host = self:host(origin)
-  local _ <close> = await(host.lock:guard())
+  local _ <close> = await host.lock:guard()
   if not host.allowed then
     self:turn(origin)
     local text = ""
     pcall(function()
-      local resp <close> = await(self.session:get(origin .. "/robots.txt"))
-      if resp.status == 200 then text = await(resp:text()) end
+      local resp <close> = await self.session:get(origin .. "/robots.txt")
+      if resp.status == 200 then text = await resp:text() end
     end)
     local delay
     host.allowed, delay = links.robots(text, AGENT)
@@ -73,7 +73,7 @@ end
 
 -- A page of the site: what it says, and its text if it is HTML.
 function Checker:get(found)
-  local resp <close> = await(self.session:get(found.url))
+  local resp <close> = await self.session:get(found.url)
   found.status, found.reason = resp.status, resp.reason
   found.moved = #resp.history > 0 and tostring(resp.url) or nil
   if resp.status >= 400 or resp.content_type ~= "text/html" then return nil end
@@ -90,7 +90,7 @@ end
 -- Is something there? HEAD, or GET for those who do not know it.
 function Checker:ask(found)
   for _, method in ipairs { "HEAD", "GET" } do
-    local resp <close> = await(self.session:request(method, found.url))
+    local resp <close> = await self.session:request(method, found.url)
     found.status, found.reason = resp.status, resp.reason
     found.moved = #resp.history > 0 and tostring(resp.url) or nil
     if resp.status < 400 then return end
@@ -161,7 +161,7 @@ function Checker:walk(address)
   self:note { url = address, page = true }
   local workers <close> = asyncio.TaskGroup()
   for _ = 1, self.options.concurrency do
-    workers:create_task(async(function()
+    workers:create_task((async function()
       for found in self.queue:items() do
         self:visit(found)
         bar:update()
@@ -169,7 +169,7 @@ function Checker:walk(address)
       end
     end)())
   end
-  await(self.queue:join())
+  await self.queue:join()
   self.queue:shutdown()
 end
 
@@ -311,18 +311,18 @@ local parse_arguments = function(args)
   return address, options
 end
 
-local main = async(function(args)
+local async function main(args)
   local address, options = parse_arguments(args)
   local summary = check(address, options)
   local json = options.report and options.report:find("%.json$")
   local text = json and require("json").encode(summary) .. "\n" or markdown(summary)
   if options.report then
-    await(require("fs").write_file(options.report, text, { atomic = true }))
+    await require("fs").write_file(options.report, text, { atomic = true })
     print(("%d pages, %d links, %d broken"):format(summary.pages, summary.links, #summary.broken))
   else
     io.write(text)
   end
   return #summary.broken == 0 and 0 or 1
-end)
+end
 
 os.exit(asyncio.run(main(arg)), true)

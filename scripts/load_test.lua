@@ -39,17 +39,17 @@ function Test_Load.new(num, url, image)
 end
 
 -- One client: posts the picture and reads the answer.
-Test_Load.task_func1 = async(function(self, session)
+async function Test_Load:task_func1(session)
   local begin = time.time()
-  local file <close> = await(fs.open(self.image, "rb"))
-  local fsize = await(file:stat()).size
+  local file <close> = await fs.open(self.image, "rb")
+  local fsize = (await file:stat()).size
   self.total_payload = self.total_payload + fsize / (1024 * 1024)
   local data = http.FormData { { "image_id", "2" }, { "image", file } }
-  local r <close> = await(session:post(self.url, { data = data }))
-  await(r:json())
+  local r <close> = await session:post(self.url, { data = data })
+  await r:json()
   self.total_num = self.total_num + 1
   table.insert(self.all_time, time.time() - begin)
-end)
+end
 
 function Test_Load:test_safety()
   print("test begin")
@@ -85,10 +85,10 @@ end
 local function draw(path)
   local points = {}
   for i = 1, 300 * 300 do points[i] = string.pack(">I3", i * 2654435761 & 0xFFFFFF) end
-  await(fs.write_file(path, "P6 300 300 255\n" .. table.concat(points)))
+  await fs.write_file(path, "P6 300 300 255\n" .. table.concat(points))
   return path
 end
 
-local folder <close> = await(fs.TemporaryDirectory())
+local folder <close> = await fs.TemporaryDirectory()
 local image = arg[2] or draw(folder.path .. "/picture.ppm")
 Test_Load.new(tonumber(arg[3]) or 50, arg[1] or "http://127.0.0.1:8080/demo1/load", image):test_safety()

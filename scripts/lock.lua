@@ -7,23 +7,26 @@ local http = require "http"
 
 local lock = asyncio.Lock()
 
-local run = async(function(sess, url, id)
-  local _ <close> = await(lock:guard())
-  local resp <close> = await(sess:get(url))
-  print("response", await(resp:json()).msg)
-  return id
-end)
-
-local main = async(function(workers, url)
-  local sess <close> = http.ClientSession()
-  local futures = {}
-  for i = 0, workers - 1 do
-    table.insert(futures, asyncio.ensure_future(run(sess, url, i)))
+local async function run(sess, url, id)
+  async with lock do
+    async with sess:get(url) as resp do
+      print("response", (await resp:json()).msg)
+      return id
+    end
   end
+end
 
-  local rets = await(asyncio.gather(futures))
-  print(table.concat(rets, ", "))
-end)
+local async function main(workers, url)
+  async with http.ClientSession() as sess do
+    local futures = {}
+    for i = 0, workers - 1 do
+      table.insert(futures, asyncio.ensure_future(run(sess, url, i)))
+    end
+
+    local rets = await asyncio.gather(futures)
+    print(table.concat(rets, ", "))
+  end
+end
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()

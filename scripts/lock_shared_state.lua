@@ -6,17 +6,18 @@ local asyncio = require "asyncio"
 local lock = asyncio.Lock()
 local balance = 0
 
-local deposit = async(function(amount)
-  local _ <close> = await(lock:guard())
-  -- access shared state
-  local before = balance
-  await(asyncio.sleep(1))
-  balance = before + amount
-end)
+local async function deposit(amount)
+  async with lock do
+    -- access shared state
+    local before = balance
+    await asyncio.sleep(1)
+    balance = before + amount
+  end
+end
 
-local main = async(function()
-  await(asyncio.gather(deposit(10), deposit(20), deposit(30)))
+local async function main()
+  await asyncio.gather(deposit(10), deposit(20), deposit(30))
   print("balance: " .. balance)
-end)
+end
 
 asyncio.run(main())

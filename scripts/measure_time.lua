@@ -6,9 +6,9 @@ local time = require "time"
 
 local now = function() return time.time() end
 
-local do_some_work = async(function(x) -- async defines a coroutine function
+local async function do_some_work(x) -- async defines a coroutine function
   print("Waiting: ", x)
-end)
+end
 
 local start = now()
 local coroutine = do_some_work(2) -- a coroutine; do_some_work has not begun to run

@@ -50,10 +50,10 @@ local foo = function()
   print("Hello Foo")
 end
 
-local bar = async(function()
-  await(asyncio.sleep(1))
+local async function bar()
+  await asyncio.sleep(1)
   print("Hello Bar")
-end)
+end
 
 local loop = asyncio.get_event_loop()
 local tasks = {

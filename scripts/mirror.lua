@@ -47,7 +47,7 @@ Mirror.__index = Mirror
 
 -- What is known from the last time: by URL { file, etag, modified, complete }.
 function Mirror:load()
-  local ok, text = pcall(function() return await(fs.read_file(self.folder .. "/.mirror.json")) end)
+  local ok, text = pcall(function() return await fs.read_file(self.folder .. "/.mirror.json") end)
   local state
   if ok then
     ok, state = pcall(json.decode, text)
@@ -56,11 +56,11 @@ function Mirror:load()
 end
 
 function Mirror:save()
-  await(fs.write_file(self.folder .. "/.mirror.json", json.encode(json.object(self.state)), { atomic = true }))
+  await fs.write_file(self.folder .. "/.mirror.json", json.encode(json.object(self.state)), { atomic = true })
 end
 
 local size_of = function(path)
-  local ok, stat = pcall(function() return await(fs.stat(path)) end)
+  local ok, stat = pcall(function() return await fs.stat(path) end)
   return ok and stat.is_file and stat.size or nil
 end
 
@@ -87,7 +87,7 @@ end
 function Mirror:fetch(address, found)
   local known, path = self.state[address], self.folder .. "/" .. found.file
   local headers, size = self:conditions(known, path)
-  local resp <close> = await(self.session:get(address, { headers = headers }))
+  local resp <close> = await self.session:get(address, { headers = headers })
   local target = tostring(resp.url)
   if target:sub(1, #self.prefix) ~= self.prefix then return "outside" end
   found.base, found.html = target, resp.content_type == "text/html"
@@ -95,7 +95,7 @@ function Mirror:fetch(address, found)
     found.html = known.html
     return "same"
   elseif resp.status == 416 then -- what there is is no part of it
-    await(fs.unlink(path .. ".part"))
+    await fs.unlink(path .. ".part")
     self.state[address] = nil
     return self:fetch(address, found)
   elseif resp.status >= 400 then
@@ -105,20 +105,20 @@ function Mirror:fetch(address, found)
   if first ~= (resp.status == 206 and size or 0) then
     error(asyncio.ValueError("another part was sent than asked for"), 0)
   end
-  await(fs.mkdir(path:match("^(.*)/"), { parents = true, exist_ok = true }))
+  await fs.mkdir(path:match("^(.*)/"), { parents = true, exist_ok = true })
   self.state[address] = {
     file = found.file, etag = resp.headers.ETag, modified = resp.headers["Last-Modified"], complete = false,
     html = found.html,
   }
-  local file <close> = await(fs.open(path .. ".part", fs.O_WRONLY | fs.O_CREAT))
-  await(file:truncate(first))
-  await(file:seek("set", first))
+  local file <close> = await fs.open(path .. ".part", fs.O_WRONLY | fs.O_CREAT)
+  await file:truncate(first)
+  await file:seek("set", first)
   for data in resp.content:iter_any() do
-    await(file:write(data))
+    await file:write(data)
     self.bytes = self.bytes + #data
   end
-  await(file:close())
-  await(fs.rename(path .. ".part", path))
+  await file:close()
+  await fs.rename(path .. ".part", path)
   self.state[address].complete = true
   return "new"
 end
@@ -142,7 +142,7 @@ function Mirror:turn()
   local loop = asyncio.get_running_loop()
   local at = math.max(loop:time(), self.next)
   self.next = at + self.options.delay
-  await(asyncio.sleep(at - loop:time()))
+  await asyncio.sleep(at - loop:time())
 end
 
 function Mirror:note(address)
@@ -165,7 +165,7 @@ function Mirror:visit(address)
   end
   self.counts[outcome] = (self.counts[outcome] or 0) + 1
   if outcome ~= "outside" and found.html then
-    local html = await(fs.read_file(self.folder .. "/" .. found.file))
+    local html = await fs.read_file(self.folder .. "/" .. found.file)
     for _, link in ipairs((links.of(html, found.base))) do
       if not link.bad then self:note(link.url) end
     end
@@ -173,24 +173,24 @@ function Mirror:visit(address)
 end
 
 -- Every second what is known is written down, for the case that the program is killed.
-local keep = async(function(self)
+local async function keep(self)
   while true do
-    await(asyncio.sleep(1))
+    await asyncio.sleep(1)
     self:save()
   end
-end)
+end
 
 function Mirror:robots(origin)
   local text = ""
-  local resp <close> = await(self.session:get(origin .. "/robots.txt"))
-  if resp.status == 200 then text = await(resp:text()) end
+  local resp <close> = await self.session:get(origin .. "/robots.txt")
+  if resp.status == 200 then text = await resp:text() end
   local delay
   self.allowed, delay = links.robots(text, AGENT)
   self.options.delay = math.max(self.options.delay, math.min(delay or 0, 60))
 end
 
 function Mirror:run(address)
-  await(fs.mkdir(self.folder, { parents = true, exist_ok = true }))
+  await fs.mkdir(self.folder, { parents = true, exist_ok = true })
   self:load()
   local bar <close> = asyncio.progress(0, { unit = "file", leave = false, disable = self.options.quiet })
   local session <close> = http.ClientSession {
@@ -205,7 +205,7 @@ function Mirror:run(address)
   do
     local workers <close> = asyncio.TaskGroup()
     for _ = 1, self.options.concurrency do
-      workers:create_task(async(function()
+      workers:create_task((async function()
         for one in self.queue:items() do
           self:visit(one)
           bar:update()
@@ -215,7 +215,7 @@ function Mirror:run(address)
       end)())
     end
     local _ <close> = setmetatable({}, { __close = function() keeper:cancel() end })
-    await(self.queue:join())
+    await self.queue:join()
     self.queue:shutdown()
   end
 end
@@ -266,7 +266,7 @@ local parse_arguments = function(args)
   return tostring(parsed:with_fragment(nil)), words[2], options
 end
 
-local main = async(function(args)
+local async function main(args)
   local address, folder, options = parse_arguments(args)
   local mirror = setmetatable({
     folder = folder:gsub("(.)/+$", "%1"), options = options, prefix = address:match("^[^?]*/"), found = {}, counts = {},
@@ -276,6 +276,6 @@ local main = async(function(args)
   print(("%d new, %d unchanged, %d failed, %d bytes"):format(
     mirror.counts.new or 0, mirror.counts.same or 0, mirror.failed, mirror.bytes))
   return mirror.failed == 0 and 0 or 1
-end)
+end
 
 os.exit(asyncio.run(main(arg)), true)

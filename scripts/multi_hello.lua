@@ -3,11 +3,11 @@
 
 local asyncio = require "asyncio"
 
-local hello = async(function(name)
+local async function hello(name)
   print(("hello %s **********%s"):format(name, asyncio.current_task():get_name()))
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   print(("end: %s"):format(name))
-end)
+end
 
 local loop = asyncio.get_event_loop()
 local tasks = {}

@@ -3,10 +3,10 @@
 
 local asyncio = require "asyncio"
 
-local my_coroutine = async(function()
-  await(asyncio.sleep(1))
+local async function my_coroutine()
+  await asyncio.sleep(1)
   return "Done"
-end)
+end
 
 print(asyncio.run(my_coroutine()))
-print(await(my_coroutine())) -- outside of tasks await runs the loop by itself
+print(await my_coroutine()) -- outside of tasks await runs the loop by itself

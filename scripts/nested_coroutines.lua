@@ -7,17 +7,19 @@ local http = require "http"
 
 local url = arg[1] or "http://127.0.0.1:8000/get"
 
-local get = async(function(id)
-  local session <close> = http.ClientSession()
-  local response <close> = await(session:get(url, { params = { a = id } }))
-  local answer = await(response:json())
-  return "response " .. answer.args.a
-end)
+local async function get(id)
+  async with http.ClientSession() as session do
+    async with session:get(url, { params = { a = id } }) as response do
+      local answer = await response:json()
+      return "response " .. answer.args.a
+    end
+  end
+end
 
-local request = async(function()
-  local result = await(get(1))
+local async function request()
+  local result = await get(1)
   print("nested: " .. result)
-end)
+end
 
 local make_tasks = function()
   local tasks = {}
@@ -26,26 +28,26 @@ local make_tasks = function()
 end
 
 -- One: wait gives futures, not results.
-local request_wait = async(function()
-  local dones, _pendings = await(asyncio.wait(make_tasks()))
+local async function request_wait()
+  local dones, _pendings = await asyncio.wait(make_tasks())
   for _, task in ipairs(dones) do
     print("Task ret: ", task:result())
   end
-end)
+end
 
 -- Two: gather gives the results, in the order of the tasks.
-local request_gather = async(function()
-  local results = await(asyncio.gather(make_tasks()))
+local async function request_gather()
+  local results = await asyncio.gather(make_tasks())
   print("Task ret: ", table.concat(results, ", "))
-end)
+end
 
 -- Three: as_completed gives the futures one by one, as they finish.
-local request_as_completed = async(function()
+local async function request_as_completed()
   for task in asyncio.as_completed(make_tasks()) do
-    local result = await(task)
+    local result = await task
     print(("Task ret: %s"):format(result))
   end
-end)
+end
 
 local loop = asyncio.get_event_loop()
 loop:run_until_complete(request())

@@ -9,11 +9,12 @@ local NUMBERS = {}
 for a = 0, 11 do table.insert(NUMBERS, a) end
 local URL = (arg[1] or "http://127.0.0.1:8000/get") .. "?a=%d"
 
-local fetch_async = async(function(a)
-  local r <close> = await(http.request("GET", URL:format(a)))
-  local data = await(r:json()) -- waits for I/O: the others go on meanwhile
-  return data.args.a
-end)
+local async function fetch_async(a)
+  async with http.request("GET", URL:format(a)) as r do
+    local data = await r:json() -- waits for I/O: the others go on meanwhile
+    return data.args.a
+  end
+end
 
 local event_loop = asyncio.get_event_loop()
 local start = event_loop:time()

@@ -8,25 +8,25 @@ local multiprocessing = require "multiprocessing"
 
 local Process, Worker, Pool = multiprocessing.Process, multiprocessing.Worker, multiprocessing.Pool
 
-local put = async(function(url, params)
-  local response <close> = await(http.request("PUT", url, { params = params }))
+local async function put(url, params)
+  local response <close> = await http.request("PUT", url, { params = params })
   print("PUT", response.status, params.name)
-end)
+end
 
-local get = async(function(url)
-  local response <close> = await(http.request("GET", url))
-  return await(response:text())
-end)
+local async function get(url)
+  local response <close> = await http.request("GET", url)
+  return await response:text()
+end
 
-local main = async(function(url)
-  await(Process { target = put, args = { url .. "/put", { name = "value" } } })
+local async function main(url)
+  await Process { target = put, args = { url .. "/put", { name = "value" } } }
 
-  print(await(Worker { target = get, args = { url .. "/" } }))
+  print(await Worker { target = get, args = { url .. "/" } })
 
   local urls = {}
   for i = 1, 5 do urls[i] = ("%s/get?i=%d"):format(url, i) end
   local pool <close> = Pool(2)
-  for i, text in ipairs(await(pool:map(get, urls))) do print(i, text) end
-end)
+  for i, text in ipairs(await pool:map(get, urls)) do print(i, text) end
+end
 
 asyncio.run(main(arg[1] or "http://127.0.0.1:8000"))

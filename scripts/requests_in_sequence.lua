@@ -5,13 +5,15 @@
 local asyncio = require "asyncio"
 local http = require "http"
 
-local main = async(function(workers, url)
-  local sess <close> = http.ClientSession()
-  for _ = 1, workers do
-    local resp <close> = await(sess:get(url))
-    print("response", await(resp:json()).msg)
+local async function main(workers, url)
+  async with http.ClientSession() as sess do
+    for _ = 1, workers do
+      async with sess:get(url) as resp do
+        print("response", (await resp:json()).msg)
+      end
+    end
   end
-end)
+end
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()

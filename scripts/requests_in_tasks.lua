@@ -5,18 +5,20 @@
 local asyncio = require "asyncio"
 local http = require "http"
 
-local run = async(function(sess, url)
-  local resp <close> = await(sess:get(url))
-  print("response", await(resp:json()).msg)
-end)
-
-local main = async(function(workers, url)
-  local sess <close> = http.ClientSession()
-  for _ = 1, workers do
-    asyncio.ensure_future(run(sess, url))
+local async function run(sess, url)
+  async with sess:get(url) as resp do
+    print("response", (await resp:json()).msg)
   end
-  await(asyncio.sleep(1.1)) -- not elegant: better wait for the tasks
-end)
+end
+
+local async function main(workers, url)
+  async with http.ClientSession() as sess do
+    for _ = 1, workers do
+      asyncio.ensure_future(run(sess, url))
+    end
+    await asyncio.sleep(1.1) -- not elegant: better wait for the tasks
+  end
+end
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()

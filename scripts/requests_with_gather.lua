@@ -5,23 +5,25 @@
 local asyncio = require "asyncio"
 local http = require "http"
 
-local run = async(function(sess, url, id)
-  local resp <close> = await(sess:get(url))
-  print("response", await(resp:json()).msg)
-  return id
-end)
-
-local main = async(function(workers, url)
-  local sess <close> = http.ClientSession()
-  local futures = {}
-  for i = 0, workers - 1 do
-    table.insert(futures, asyncio.ensure_future(run(sess, url, i)))
+local async function run(sess, url, id)
+  async with sess:get(url) as resp do
+    print("response", (await resp:json()).msg)
+    return id
   end
+end
 
-  -- an array does as well as a list of arguments
-  local rets = await(asyncio.gather(futures))
-  print(table.concat(rets, ", "))
-end)
+local async function main(workers, url)
+  async with http.ClientSession() as sess do
+    local futures = {}
+    for i = 0, workers - 1 do
+      table.insert(futures, asyncio.ensure_future(run(sess, url, i)))
+    end
+
+    -- an array does as well as a list of arguments
+    local rets = await asyncio.gather(futures)
+    print(table.concat(rets, ", "))
+  end
+end
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()

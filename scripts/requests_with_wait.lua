@@ -5,22 +5,24 @@
 local asyncio = require "asyncio"
 local http = require "http"
 
-local run = async(function(sess, url)
-  local resp <close> = await(sess:get(url))
-  print("response", await(resp:json()).msg)
-end)
-
-local main = async(function(workers, url)
-  local sess <close> = http.ClientSession()
-  local futures = {}
-  for _ = 1, workers do
-    table.insert(futures, asyncio.ensure_future(run(sess, url)))
+local async function run(sess, url)
+  async with sess:get(url) as resp do
+    print("response", (await resp:json()).msg)
   end
+end
 
-  local done, pending = await(asyncio.wait(futures))
-  for _, task in ipairs(done) do print(task) end
-  print("pending", #pending)
-end)
+local async function main(workers, url)
+  async with http.ClientSession() as sess do
+    local futures = {}
+    for _ = 1, workers do
+      table.insert(futures, asyncio.ensure_future(run(sess, url)))
+    end
+
+    local done, pending = await asyncio.wait(futures)
+    for _, task in ipairs(done) do print(task) end
+    print("pending", #pending)
+  end
+end
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()

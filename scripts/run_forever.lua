@@ -3,11 +3,11 @@
 
 local asyncio = require "asyncio"
 
-local do_some_work = async(function(x)
+local async function do_some_work(x)
   print("Waiting " .. x)
-  await(asyncio.sleep(x))
+  await asyncio.sleep(x)
   print("Done")
-end)
+end
 
 local loop = asyncio.get_event_loop()
 local coro = do_some_work(3)

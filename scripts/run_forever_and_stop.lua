@@ -3,12 +3,12 @@
 
 local asyncio = require "asyncio"
 
-local do_some_work = async(function(loop, x)
+local async function do_some_work(loop, x)
   print("Waiting " .. x)
-  await(asyncio.sleep(x))
+  await asyncio.sleep(x)
   print("Done")
   loop:stop()
-end)
+end
 
 local loop = asyncio.get_event_loop()
 

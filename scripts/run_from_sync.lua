@@ -3,10 +3,10 @@
 
 local asyncio = require "asyncio"
 
-local async_main = async(function()
-  await(asyncio.sleep(1))
+local async function async_main()
+  await asyncio.sleep(1)
   return "Done"
-end)
+end
 
 local sync_main = function()
   return asyncio.run(async_main())

@@ -3,12 +3,12 @@
 
 local asyncio = require "asyncio"
 
-local main = async(function()
+local async function main()
   local loop = asyncio.get_running_loop()
   local start = loop:time()
-  await(asyncio.sleep(1)) -- sleep for 1 second
+  await asyncio.sleep(1) -- sleep for 1 second
   print(("slept for %.1f s"):format(loop:time() - start))
-  print(await(asyncio.sleep(1, "a result to give afterwards")))
-end)
+  print(await asyncio.sleep(1, "a result to give afterwards"))
+end
 
 asyncio.run(main())

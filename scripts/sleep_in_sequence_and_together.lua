@@ -4,27 +4,27 @@
 local asyncio = require "asyncio"
 local time = require "time"
 
-local say_after = async(function(delay, what)
-  await(asyncio.sleep(delay))
+local async function say_after(delay, what)
+  await asyncio.sleep(delay)
   return what
-end)
+end
 
-local main = async(function()
+local async function main()
   print("started at " .. time.strftime("%X"))
-  print(await(say_after(2, "hello")))
-  print(await(say_after(1, "world")))
+  print(await say_after(2, "hello"))
+  print(await say_after(1, "world"))
   print("finished at " .. time.strftime("%X"))
-end)
+end
 
 asyncio.run(main())
 
-main = async(function()
+async function main()
   local task1 = asyncio.create_task(say_after(2, "hello"))
   local task2 = asyncio.create_task(say_after(1, "world"))
   print("started at " .. time.strftime("%X"))
-  print(await(task1))
-  print(await(task2))
+  print(await task1)
+  print(await task2)
   print("finished at " .. time.strftime("%X"))
-end)
+end
 
 asyncio.run(main())

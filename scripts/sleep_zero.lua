@@ -3,21 +3,21 @@
 
 local asyncio = require "asyncio"
 
-local a = async(function()
+local async function a()
   print("Suspending a")
-  await(asyncio.sleep(0))
+  await asyncio.sleep(0)
   -- a was suspended: sleep(0) takes no time, but gives control away
   print("Resuming a")
-end)
+end
 
-local b = async(function()
+local async function b()
   print("fn b")
-end)
+end
 
-local main = async(function()
-  await(asyncio.gather(a(), b()))
+local async function main()
+  await asyncio.gather(a(), b())
   -- gather runs them at the same time
-end)
+end
 
 local loop = asyncio.get_event_loop()
 loop:run_until_complete(main())

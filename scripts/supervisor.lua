@@ -55,10 +55,10 @@ function Program:run_once()
     cwd = self.spec.cwd, add_env = self.spec.env, stdin = asyncio.DEVNULL, stdout = output, stderr = output,
     process_group = 0, kill_on_close = "group", -- a Ctrl-C is for us; what the program has started goes with it
   }
-  local process <close> = await(asyncio.create_subprocess_exec(table.unpack(words)))
+  local process <close> = await asyncio.create_subprocess_exec(table.unpack(words))
   self.process, self.state, self.starts = process, "running", self.starts + 1
   log("%s: started, pid %d", self.name, process.pid)
-  local code = await(process:wait())
+  local code = await process:wait()
   self.process = nil
   if code < 0 then return "killed by " .. (signal.signame(-code) or "signal " .. -code), true end
   return "ended with status " .. code, code ~= 0
@@ -108,7 +108,7 @@ function Program:stop(done)
   if not pcall(await, asyncio.wait_for(asyncio.shield(done), self.grace)) then
     log("%s: still runs after %g s, killed", self.name, self.grace)
     self:signal "SIGKILL"
-    await(done)
+    await done
   end
 end
 
@@ -123,26 +123,26 @@ local function print_status(programs)
 end
 
 --- Waits for SIGTERM or SIGINT.
-local watch = async(function(programs)
+local async function watch(programs)
   for sig in asyncio.signals { "SIGTERM", "SIGINT", "SIGUSR1" } do
     if sig ~= "SIGUSR1" then return sig end
     print_status(programs)
   end
-end)
+end
 
 local function stop_all(programs, tasks)
   local stops = {}
   for i, p in ipairs(programs) do stops[i] = function() p:stop(tasks[i]) end end
   local stopping = asyncio.gather(stops)
   local impatient = asyncio.create_task(function()
-    await(asyncio.signal("SIGTERM", "SIGINT"))
+    await asyncio.signal("SIGTERM", "SIGINT")
     for _, p in ipairs(programs) do p:signal "SIGKILL" end
   end)
-  await(stopping)
+  await stopping
   impatient:cancel()
 end
 
-local main = async(function(config)
+local async function main(config)
   local programs, tasks = {}, {}
   for i, spec in ipairs(config.programs) do
     programs[i] = new_program(spec, config)
@@ -151,14 +151,14 @@ local main = async(function(config)
   log("supervisor %d: %d programs", signal.getpid(), #programs)
   local watching = asyncio.create_task(watch(programs))
   local finished = asyncio.create_task(asyncio.wait(tasks)) -- nothing is left to supervise
-  await(asyncio.wait({ watching, finished }, { return_when = asyncio.FIRST_COMPLETED }))
+  await asyncio.wait({ watching, finished }, { return_when = asyncio.FIRST_COMPLETED })
   if watching:done() then
     log("%s: stopping", watching:result())
     stop_all(programs, tasks)
   end
   watching:cancel()
   log("done")
-end)
+end
 
 local path = arg[1]
 if not path then

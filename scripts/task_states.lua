@@ -6,9 +6,9 @@ local time = require "time"
 
 local now = function() return time.time() end
 
-local do_some_work = async(function(x)
+local async function do_some_work(x)
   print("Waiting: ", x)
-end)
+end
 
 local start = now()
 local coroutine = do_some_work(2)

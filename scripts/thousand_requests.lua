@@ -6,27 +6,29 @@ local asyncio = require "asyncio"
 local http = require "http"
 local time = require "time"
 
-local get = async(function(session, url)
-  local response <close> = await(session:get(url))
-  print(response)
-  print(("%.6f"):format(time.time()))
-  return response.status
-end)
-
-local main = async(function(url, n)
-  local session <close> = http.ClientSession()
-  local request = async(function()
-    return await(get(session, url))
-  end)
-  local tasks = {}
-  for i = 1, n do tasks[i] = asyncio.ensure_future(request()) end
-  local done = await(asyncio.wait(tasks))
-  local ok = 0
-  for _, task in ipairs(done) do
-    if task:result() == 200 then ok = ok + 1 end
+local async function get(session, url)
+  async with session:get(url) as response do
+    print(response)
+    print(("%.6f"):format(time.time()))
+    return response.status
   end
-  return ok
-end)
+end
+
+local async function main(url, n)
+  async with http.ClientSession() as session do
+    local async function request()
+      return await get(session, url)
+    end
+    local tasks = {}
+    for i = 1, n do tasks[i] = asyncio.ensure_future(request()) end
+    local done = await asyncio.wait(tasks)
+    local ok = 0
+    for _, task in ipairs(done) do
+      if task:result() == 200 then ok = ok + 1 end
+    end
+    return ok
+  end
+end
 
 local loop = asyncio.get_event_loop()
 local start = loop:time()

@@ -16,7 +16,7 @@ local function more_cpu(id)
   return ("process(%d): done at %s"):format(id, os.date("%H:%M:%S"))
 end
 
-local main = async(function(workers)
+local async function main(workers)
   local loop = asyncio.get_running_loop()
   local thread_pool <close> = futures.ThreadPoolExecutor(workers)
   local process_pool <close> = futures.ProcessPoolExecutor(workers)
@@ -24,8 +24,8 @@ local main = async(function(workers)
   local calls = {}
   for i = 0, workers - 1 do calls[#calls + 1] = loop:run_in_executor(thread_pool, wait_io, i) end
   for i = 0, workers - 1 do calls[#calls + 1] = loop:run_in_executor(process_pool, more_cpu, i) end
-  print(table.concat(await(asyncio.gather(calls)), "\n"))
-end)
+  print(table.concat(await asyncio.gather(calls), "\n"))
+end
 
 local start = time.monotonic()
 asyncio.run(main(3))

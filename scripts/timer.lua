@@ -3,11 +3,11 @@
 
 local asyncio = require "asyncio"
 
-local timer = async(function(x, cb)
+local async function timer(x, cb)
   local futu = asyncio.ensure_future(asyncio.sleep(x))
   futu:add_done_callback(cb)
-  await(futu)
-end)
+  await futu
+end
 
 local loop = asyncio.get_event_loop()
 local t = timer(3, function(_futu) print("Done") end)

@@ -5,18 +5,18 @@
 local asyncio = require "asyncio"
 local ssl = require "ssl"
 
-local main = async(function(host, port, cafile)
+local async function main(host, port, cafile)
   local context = ssl.create_default_context { cafile = cafile }
-  local reader, writer <close> = await(asyncio.open_connection(host, port, { ssl = context }))
+  local reader, writer <close> = await asyncio.open_connection(host, port, { ssl = context })
   local certificate = writer:get_extra_info("peercert")
   local cipher = table.concat(writer:get_extra_info("cipher"), " ")
   print(("connected to %s, %s"):format(certificate.subject[1][1][2], cipher))
   for _, line in ipairs { "hello", "is anybody listening?", "bye" } do
     writer:write(line .. "\n")
-    await(writer:drain())
-    print(await(reader:readline()):sub(1, -2))
+    await writer:drain()
+    print((await reader:readline()):sub(1, -2))
   end
-end)
+end
 
 local ok, err = pcall(asyncio.run, main(arg[1] or "localhost", arg[2] or 8443, arg[3] or "certificate/cert.pem"))
 if not ok then

@@ -6,8 +6,8 @@ local asyncio = require "asyncio"
 
 local FROM_1900_TO_1970 = 2208988800
 
-local ask = async(function(host, port)
-  local client <close> = await(asyncio.open_datagram { remote_addr = { host, port } })
+local async function ask(host, port)
+  local client <close> = await asyncio.open_datagram { remote_addr = { host, port } }
   local patience = 0.5
   for try = 1, 4 do
     client:send ""
@@ -17,7 +17,7 @@ local ask = async(function(host, port)
     patience = patience * 2
   end
   error(("no answer from %s"):format(client:get_extra_info("peername")), 0)
-end)
+end
 
 local time = asyncio.run(ask(arg[1] or "127.0.0.1", arg[2] or 3700))
 print(os.date("!%Y-%m-%d %H:%M:%S UTC", time))

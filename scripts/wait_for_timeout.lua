@@ -3,11 +3,11 @@
 
 local asyncio = require "asyncio"
 
-local coro = async(function()
-  await(asyncio.sleep(10))
-end)
+local async function coro()
+  await asyncio.sleep(10)
+end
 
-local main = async(function()
+local async function main()
   local ok, err = pcall(await, asyncio.wait_for(coro(), 1.0))
   if not ok and asyncio.isinstance(err, asyncio.TimeoutError) then
     print("Timeout!")
@@ -15,10 +15,9 @@ local main = async(function()
 
   -- The same for a block of code:
   ok = pcall(function()
-    local _ <close> = asyncio.timeout(1.0)
-    await(coro())
+    async with asyncio.timeout(1.0) do await coro() end
   end)
   print(ok and "in time" or "Timeout!")
-end)
+end
 
 asyncio.run(main())

@@ -36,9 +36,9 @@ local function broadcast(message)
 end
 
 -- The task of a member that sends: one for each, so that nobody waits for another's network.
-local send_from = async(function(ws, queue)
-  for text in queue:items() do await(ws:send_str(text)) end
-end)
+local async function send_from(ws, queue)
+  for text in queue:items() do await ws:send_str(text) end
+end
 
 -- What was sent as JSON, or nil.
 local function decode(msg)
@@ -52,9 +52,9 @@ local function join(ws)
     local hello = decode(msg)
     local name = hello and hello.type == "join" and type(hello.name) == "string" and hello.name:match("^%s*(.-)%s*$")
     if not name or name == "" or utf8.len(name) > 20 then
-      await(ws:send_json { type = "error", text = "a name of 1 to 20 characters, please" })
+      await ws:send_json { type = "error", text = "a name of 1 to 20 characters, please" }
     elseif room.members[name] then
-      await(ws:send_json { type = "error", text = name .. " is here already" })
+      await ws:send_json { type = "error", text = name .. " is here already" }
     else
       return name
     end
@@ -73,9 +73,9 @@ local function converse(ws, name)
   end
 end
 
-local chat = async(function(request)
+local async function chat(request)
   local ws <close> = web.WebSocketResponse { heartbeat = 20, max_msg_size = 10000 }
-  await(ws:prepare(request))
+  await ws:prepare(request)
   local name = join(ws)
   if not name then return ws end
 
@@ -92,17 +92,17 @@ local chat = async(function(request)
   end })
   converse(ws, name)
   return ws
-end)
+end
 
-local page = async(function() return web.FileResponse((arg[0]:gsub("%.lua$", ".html"))) end)
+local async function page() return web.FileResponse((arg[0]:gsub("%.lua$", ".html"))) end
 
-local goodbye = async(function()
+local async function goodbye()
   local closing = {}
   for _, member in pairs(room.members) do
     closing[#closing + 1] = member.ws:close { code = web.WSCloseCode.GOING_AWAY, message = "the server is closing" }
   end
-  await(asyncio.gather(closing))
-end)
+  await asyncio.gather(closing)
+end
 
 local app = web.Application()
 app:add_routes { web.get("/", page), web.get("/chat", chat) }

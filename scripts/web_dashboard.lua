@@ -17,12 +17,12 @@ local changed = asyncio.Condition()
 local watching = 0
 
 -- How late the loop is, how much processor it takes, what it keeps in memory, who watches.
-local measure = async(function()
+local async function measure()
   local loop = asyncio.get_running_loop()
   local due, cpu = loop:time(), os.clock()
   while true do
     due = due + PERIOD
-    await(asyncio.sleep(due - loop:time()))
+    await asyncio.sleep(due - loop:time())
     local now, used = loop:time(), os.clock()
     newest = newest + 1
     samples[newest] = json.encode {
@@ -35,12 +35,12 @@ local measure = async(function()
     samples[newest - KEPT] = nil
     cpu = used
     if now - due > 10 * PERIOD then due = now end -- it was suspended
-    asyncio.with(changed, function() changed:notify_all() end)
+    async with changed do changed:notify_all() end
   end
-end)
+end
 
-local events = async(function(request)
-  local stream <close> = await(web.EventSourceResponse():prepare(request))
+local async function events(request)
+  local stream <close> = await web.EventSourceResponse():prepare(request)
   local seen = math.tointeger(tonumber(stream.last_event_id)) or 0
   if seen > newest then seen = 0 end -- of an earlier run of this server
   watching = watching + 1
@@ -49,14 +49,14 @@ local events = async(function(request)
     seen = math.max(seen, newest - KEPT)
     while seen < newest do
       seen = seen + 1
-      await(stream:send(samples[seen], { id = tostring(seen), event = "sample" }))
+      await stream:send(samples[seen], { id = tostring(seen), event = "sample" })
     end
-    asyncio.with(changed, function() await(changed:wait()) end)
+    async with changed do await changed:wait() end
   end
   return stream
-end)
+end
 
-local page = async(function() return web.FileResponse((arg[0]:gsub("%.lua$", ".html"))) end)
+local async function page() return web.FileResponse((arg[0]:gsub("%.lua$", ".html"))) end
 
 local app = web.Application()
 app:add_routes { web.get("/", page), web.get("/events", events) }

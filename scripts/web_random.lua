@@ -9,22 +9,22 @@ local web = require "http.web"
 local port, seconds = tonumber(arg[1]) or 8000, tonumber(arg[2]) or 1
 local routes = web.RouteTableDef()
 
-routes:get("/")(async(function()
-  await(asyncio.sleep(seconds))
+routes:get("/")(async function()
+  await asyncio.sleep(seconds)
   return web.json_response { msg = "ok" }
-end))
+end)
 
-routes:get("/random")(async(function()
-  await(asyncio.sleep(seconds))
+routes:get("/random")(async function()
+  await asyncio.sleep(seconds)
   return web.json_response { msg = math.random() }
-end))
+end)
 
-local echo = async(function(request)
-  await(asyncio.sleep(seconds))
+local async function echo(request)
+  await asyncio.sleep(seconds)
   local args = {}
   for name, value in pairs(request.query) do args[name] = value end
   return web.json_response { args = args, url = tostring(request.url) }
-end)
+end
 routes:get("/get")(echo)
 routes:put("/put")(echo)
 

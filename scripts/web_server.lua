@@ -11,28 +11,28 @@ local function now() return os.date("%Y-%m-%d %H:%M:%S") end
 
 local routes = web.RouteTableDef()
 
-routes:get("/")(async(function()
+routes:get("/")(async function()
   return web.Response { text = "Hello, world" }
-end))
+end)
 
 -- A parameter of the path, and a form. The handler begins as soon as the request's head is there: the name is known
 -- then, the form may still be on its way.
-routes:post("/demo1/{name}")(async(function(request)
+routes:post("/demo1/{name}")(async function(request)
   local name = request.match_info:get("name", "Anonymous")
   print(now(), "request of " .. name)
-  local data = await(request:post())
+  local data = await request:post()
   print(now(), "its form is there")
   local result = { name = name, key = data.key }
   return web.json_response(result)
-end))
+end)
 
 -- What waits lets others go on. (A sleep stands for a request to somebody else.)
-routes:post("/demo2")(async(function()
+routes:post("/demo2")(async function()
   print(now(), "safety detect request start")
-  await(asyncio.sleep(1))
+  await asyncio.sleep(1)
   print(now(), "safety detect request finish")
   return web.Response { text = "welcome" }
-end))
+end)
 
 print("server start")
 local app = web.Application()

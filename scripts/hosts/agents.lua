@@ -13,10 +13,10 @@ local function advice()
 end
 
 --- Trades for a month, each at its own pace. The last of them is a gambler.
-trader = async(function(name, number)
+async function trader(name, number)
   local refused = 0
   for _ = 1, 30 do
-    await(asyncio.sleep(72000 + 61 * number))
+    await asyncio.sleep(72000 + 61 * number)
     local word = advice()
     local ok = pcall(market.order, name, word == "buy" and 1 or -1)
     if not ok then refused = refused + 1 end
@@ -24,4 +24,4 @@ trader = async(function(name, number)
   if number == 5 then market.order(name, 1000) end
   local cash, stock = market.account(name)
   return ("%.2f and %d pieces, %d orders refused"):format(cash, stock, refused)
-end)
+end

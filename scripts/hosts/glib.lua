@@ -21,7 +21,7 @@ local function ask(question)
   return nil, true
 end
 
-local main = async(function()
+local async function main()
   local right = 0
   local _ <close> = setmetatable({}, { __close = function()
     print(("%d of %d right"):format(right, #questions))
@@ -36,6 +36,6 @@ local main = async(function()
       print(line and "no, " .. q[2] or "too late: " .. q[2])
     end
   end
-end)
+end
 
-await(main())
+await main()

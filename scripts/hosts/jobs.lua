@@ -8,12 +8,12 @@ local asyncio = require "asyncio"
 
 local kinds = {}
 
-function kinds.crc32(text) return ("%08x"):format(await(jobs.crc32(text))) end
+function kinds.crc32(text) return ("%08x"):format(await jobs.crc32(text)) end
 
-function kinds.deflate(text) return ("%d -> %d bytes"):format(#text, #await(jobs.deflate(text, 9))) end
+function kinds.deflate(text) return ("%d -> %d bytes"):format(#text, #await jobs.deflate(text, 9)) end
 
 function kinds.nap(seconds)
-  await(jobs.nap(tonumber(seconds)))
+  await jobs.nap(tonumber(seconds))
   return "awake"
 end
 
@@ -22,17 +22,17 @@ function kinds.stats() return ("%d done, %d dropped, %d waiting, %d threads"):fo
 ---------------------------------------------------------------------------------------------------
 -- A table of files
 
-local measure = async(function(path)
-  local text = await(require("fs").read_file(path))
-  local crc, deflated = table.unpack(await(asyncio.gather(jobs.crc32(text), jobs.deflate(text))))
+local async function measure(path)
+  local text = await require("fs").read_file(path)
+  local crc, deflated = table.unpack(await asyncio.gather(jobs.crc32(text), jobs.deflate(text)))
   return ("%08x %8d %8d %s"):format(crc, #text, #deflated, path)
-end)
+end
 
-local files = async(function(paths)
+local async function files(paths)
   local all = {}
   for i, path in ipairs(paths) do all[i] = measure(path) end
-  for _, line in ipairs(await(asyncio.gather(all))) do print(line) end
-end)
+  for _, line in ipairs(await asyncio.gather(all)) do print(line) end
+end
 
 ---------------------------------------------------------------------------------------------------
 -- A server
@@ -65,15 +65,15 @@ local function serve(reader, writer)
   if not ok and not asyncio.isinstance(err, asyncio.OSError) then error(err, 0) end -- who just leaves is no error
 end
 
-local server = async(function()
-  local listener <close> = await(asyncio.start_server(serve, "127.0.0.1", tonumber(os.getenv "JOBS_PORT") or 0))
+local async function server()
+  local listener <close> = await asyncio.start_server(serve, "127.0.0.1", tonumber(os.getenv "JOBS_PORT") or 0)
   print("port " .. listener.sockets[1].port)
   io.stdout:flush()
   local _ <close> = setmetatable({}, { __close = function()
     listener:close_clients()
     print(kinds.stats())
   end })
-  await(asyncio.Event():wait()) -- until we are interrupted
-end)
+  await asyncio.Event():wait() -- until we are interrupted
+end
 
 asyncio.run(#arg > 0 and files(arg) or server())

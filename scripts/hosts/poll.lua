@@ -25,7 +25,7 @@ end
 function commands.remind(id, rest)
   local seconds, text = rest:match "^(%d+%.?%d*)%s+(.+)$"
   if not seconds then return board.send(id, "/remind SECONDS TEXT") end
-  await(asyncio.sleep(tonumber(seconds)))
+  await asyncio.sleep(tonumber(seconds))
   board.send(id, "remember: " .. text)
 end
 

@@ -50,7 +50,7 @@ local function converse(reader, writer)
     line = line:gsub("\r$", "")
     if line == "quit" then return end
     writer:write(answer(line) .. "\n")
-    await(writer:drain())
+    await writer:drain()
   end
 end
 
@@ -60,9 +60,9 @@ local function serve(reader, writer)
   if not ok and not asyncio.isinstance(err, asyncio.OSError) then error(err, 0) end -- who just leaves is no error
 end
 
-local listener <close> = await(asyncio.start_server(serve, "127.0.0.1", port, { reuse_port = true }))
+local listener <close> = await asyncio.start_server(serve, "127.0.0.1", port, { reuse_port = true })
 server.ready()
-await(server.stopping())
+await server.stopping()
 listener:close()
 listener:close_clients()
-await(asyncio.wait_for(listener:wait_closed(), 5))
+await asyncio.wait_for(listener:wait_closed(), 5)

@@ -19,18 +19,18 @@ function Notes:add(title, text)
 end
 
 --- All of them, the newest first.
-Notes.all = async(function(self)
-  local _ <close> = await(self.lock:guard())
+async function Notes:all()
+  local _ <close> = await self.lock:guard()
   local all = {}
   for i = #self.list, 1, -1 do all[#all + 1] = self.list[i] end
   return all
-end)
+end
 
 --- One of them, or nil.
-Notes.get = async(function(self, id)
-  local _ <close> = await(self.lock:guard())
+async function Notes:get(id)
+  local _ <close> = await self.lock:guard()
   return self.list[id]
-end)
+end
 
 function Notes:close() self.list = {} end
 

@@ -47,7 +47,7 @@ function M.folder(path) return setmetatable({ path = path, sources = {} }, Views
 function Views:render(name, values)
   local source = self.sources[name]
   if not source then
-    source = translate(await(fs.read_file(self.path .. "/" .. name)))
+    source = translate(await fs.read_file(self.path .. "/" .. name))
     self.sources[name] = source
   end
   local env = setmetatable({}, { __index = function(_, key)

@@ -21,7 +21,7 @@ end
 
 function M.live(bat)
   M.turn(bat)
-  while bat.alive do M.step(bat, await(asyncio.next_frame())) end
+  while bat.alive do M.step(bat, await asyncio.next_frame()) end
 end
 
 return M

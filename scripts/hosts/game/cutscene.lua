@@ -10,17 +10,17 @@ local COLUMNS = 80
 local function tell(text, seconds)
   for n = 1, #text do
     game.caption(text:sub(1, n))
-    await(asyncio.sleep(0.03))
+    await asyncio.sleep(0.03)
   end
-  await(asyncio.sleep(seconds))
+  await asyncio.sleep(seconds)
 end
 
 --- Runs the scene until it ends or a key is pressed.
 local function skippable(scene)
   local tasks = { asyncio.create_task(async(scene)()), asyncio.create_task(game.key()) }
-  await(asyncio.wait(tasks, { return_when = asyncio.FIRST_COMPLETED }))
+  await asyncio.wait(tasks, { return_when = asyncio.FIRST_COMPLETED })
   for _, task in ipairs(tasks) do task:cancel() end
-  await(asyncio.wait(tasks))
+  await asyncio.wait(tasks)
   game.caption()
 end
 
@@ -31,7 +31,7 @@ function M.opening(rows)
   skippable(function()
     for column = 0, COLUMNS do
       game.light(column)
-      await(asyncio.next_frame())
+      await asyncio.next_frame()
     end
     tell("You have found your lantern again.", 1)
     tell("You are not alone in here.", 1)
@@ -45,7 +45,7 @@ function M.ending(outcome)
     if outcome == "won" then tell("The door opens. It is morning.", 1) end
     for column = COLUMNS, 0, -1 do
       game.light(column)
-      await(asyncio.next_frame())
+      await asyncio.next_frame()
     end
     tell(outcome == "won" and "The end." or "The lantern goes out.", 2)
   end)

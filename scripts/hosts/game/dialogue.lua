@@ -6,7 +6,7 @@ local M = { LETTERS = 1 } -- in each frame
 local function type_out(speaker, text)
   for n = 1, #text, M.LETTERS do
     game.say(speaker, text:sub(1, n))
-    await(asyncio.next_frame())
+    await asyncio.next_frame()
   end
   game.say(speaker, text .. " [key]")
 end
@@ -22,10 +22,10 @@ function M.say(speaker, ...)
   end })
   for _, text in ipairs { ... } do
     local typing = asyncio.create_task(async(type_out)(speaker, text))
-    await(game.key())
+    await game.key()
     if typing:cancel() then
       game.say(speaker, text .. " [key]")
-      await(game.key())
+      await game.key()
     end
   end
 end

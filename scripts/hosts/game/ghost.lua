@@ -8,7 +8,7 @@ local function towards(from, to) return from < to and from + 1 or from > to and 
 
 function M.live(ghost)
   while ghost.alive do
-    await(asyncio.sleep(M.PAUSE))
+    await asyncio.sleep(M.PAUSE)
     local player = world.player
     ghost:look(M.GLYPH, M.COLOUR)
     ghost:go(towards(ghost.x, player.x), towards(ghost.y, player.y))

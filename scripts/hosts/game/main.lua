@@ -24,14 +24,14 @@ local function populate()
   end
 end
 
-local main = async(function()
+local async function main()
   world.outcome = asyncio.get_running_loop():create_future()
   cutscene.opening(room.rows)
   populate()
   world.show_state()
-  local outcome = await(world.outcome)
+  local outcome = await world.outcome
   world.stop()
   cutscene.ending(outcome)
-end)
+end
 
-await(main())
+await main()

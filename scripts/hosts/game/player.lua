@@ -40,7 +40,7 @@ function M.act(player, key)
 end
 
 function M.live(player)
-  while player.alive do M.act(player, await(game.key())) end
+  while player.alive do M.act(player, await game.key()) end
 end
 
 return M

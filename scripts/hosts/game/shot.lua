@@ -10,7 +10,7 @@ function M.fly(x, y, dx, dy)
   })
   local way, far = 0, 0
   while true do
-    way = way + M.SPEED * await(asyncio.next_frame())
+    way = way + M.SPEED * await asyncio.next_frame()
     while far + 1 <= way do -- cell by cell, however long the frame was
       far, x, y = far + 1, x + dx, y + dy
       if world.wall(x, y) then return end

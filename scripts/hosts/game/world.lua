@@ -75,7 +75,7 @@ end
 
 --- f(...) as a task. What goes wrong in it is shown and ends it, not the game.
 function M.start(f, ...)
-  local task = asyncio.create_task(async(function(...)
+  local task = asyncio.create_task((async function(...)
     local ok, err = pcall(f, ...)
     if not ok then print(tostring(err)) end
   end)(...))
@@ -108,9 +108,9 @@ function M.hurt()
   M.start(function()
     M.player:look("@", "red")
     game.speed(0.25)
-    await(asyncio.sleep(0.2))
+    await asyncio.sleep(0.2)
     game.speed(1)
-    await(asyncio.sleep(1))
+    await asyncio.sleep(1)
     M.player:look("@", "white")
     M.safe = false
   end)

@@ -1,2 +1,2 @@
 -- The same by another module.
-return (await(require "fs".read_file "/etc/passwd"))
+return (await require "fs".read_file "/etc/passwd")

@@ -1,2 +1,2 @@
 -- Opens a door.
-await(require "asyncio".start_server(print, "0.0.0.0", 0))
+await require "asyncio".start_server(print, "0.0.0.0", 0)

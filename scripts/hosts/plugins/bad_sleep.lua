@@ -1,2 +1,2 @@
 -- Waits for good.
-await(require "asyncio".sleep(1e6))
+await require "asyncio".sleep(1e6)

@@ -1,3 +1,3 @@
 -- Runs a program, beside itself.
-local process = await(require "asyncio".create_subprocess_exec "id")
+local process = await require "asyncio".create_subprocess_exec "id"
 return "pid " .. process.pid

@@ -1,5 +1,5 @@
 -- Talks and talks, in a worker thread.
 local asyncio = require "asyncio"
-await(asyncio.to_thread(function()
+await asyncio.to_thread(function()
   while true do print(("bla "):rep(100)) end
-end))
+end)

@@ -1,2 +1,2 @@
 -- Leaves something behind.
-await(require "fs".write_file("/tmp/plugin-was-here", "ha"))
+await require "fs".write_file("/tmp/plugin-was-here", "ha")
