@@ -11,6 +11,13 @@ for word in ([[and break do else elseif end false for function goto if in local 
   reserved[word] = true
 end
 
+-- Is what follows such a token an expression? Otherwise a statement begins there.
+local function wants_expression(token)
+  local words = " and or not return in until while if elseif "
+  if token:find("^%a") then return words:find(" " .. token .. " ", 1, true) end
+  return token:find("^[=%(,{%[%+%-%*/%%%^#&~|<>%.]")
+end
+
 -- The end of a string, comment or long bracket that begins at i, or nil.
 local function skip(text, i)
   local two = text:sub(i, i + 1)
@@ -48,6 +55,7 @@ function OnSetText(_, text) -- luacheck: ignore
   local diffs = {}
   local function replace(from, to, with) diffs[#diffs + 1] = { start = from, finish = to, text = with } end
 
+  local before = ";" -- the token before
   local depth, heads = 0, {} -- open brackets; of each `async with` that has not come to its do: those around it
   -- A word at i; gives where to go on from.
   local function on_word(word, i)
@@ -56,7 +64,9 @@ function OnSetText(_, text) -- luacheck: ignore
     if text:sub(math.max(1, i - 20), i - 1):match("[.:]%s*$") and text:sub(i - 2, i - 1) ~= ".." then return last end
     local behind, from, to = word_behind(text, last)
     if word == "await" and behind and not reserved[behind] then
-      replace(i, from - 1, "")
+      local called = text:find("^[%w_%.]+%s*[%(%[{:\"']", from)
+      local statement = not called and not wants_expression(before)
+      replace(i, from - 1, statement and "local _ = " or "")
     elseif word == "async" and (behind == "function" or behind == "for") then
       replace(i, from - 1, "")
     elseif word == "async" and behind == "with" then
@@ -78,9 +88,12 @@ function OnSetText(_, text) -- luacheck: ignore
     local c = text:sub(i, i)
     local e = skip(text, i)
     if e then
+      if c ~= "-" then before = '""' end
       i = e
     elseif c:find("[%a_]") then
-      i = on_word(text:match("^[%a_][%w_]*", i), i)
+      local word = text:match("^[%a_][%w_]*", i)
+      i = on_word(word, i)
+      before = word
     elseif c:find("%d") then
       i = i + #text:match("^%w+", i) - 1
     elseif c:find("[%(%[{]") then
@@ -90,6 +103,7 @@ function OnSetText(_, text) -- luacheck: ignore
     elseif c == "," and heads[#heads] == depth then
       replace(i, i, " local _with =")
     end
+    if not e and c:find("[^%a_%s]") then before = c end
     i = i + 1
   end
   return diffs

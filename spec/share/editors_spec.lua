@@ -23,6 +23,10 @@ describe("share/luals/plugin.lua", function()
 
   for _, pair in ipairs {
     { "local r = await session:get(url)", "local r = session:get(url)" },
+    { "await task", "local _ = task" },
+    { "if x then await t.task end", "if x then local _ = t.task end" },
+    { "return await task", "return task" },
+    { "x = 1 + await task", "x = 1 + task" },
     { "return await await f(await g())", "return f(g())" },
     { "x = 'a' ..await f()", "x = 'a' ..f()" },
     { "async function f(x) end", "function f(x) end" },
