@@ -382,16 +382,21 @@ static void on_log(ml_engine *engine, bool over) {
     hide(e);
 }
 
-static void stop(ml_editor *e) {
-  if (!e->running) return;
-  hide(e);
-  turn(e, W_QUIT);
+/* Its thread has ended, or is about to. */
+static void stopped_for_good(ml_editor *e) {
   uv_thread_join(&e->thread);
   e->running = false;
   uv_mutex_destroy(&e->lock);
   uv_cond_destroy(&e->turned);
   e->engine->editor = NULL;
   e->engine->on_log = NULL;
+}
+
+static void stop(ml_editor *e) {
+  if (!e->running) return;
+  hide(e);
+  turn(e, W_QUIT);
+  stopped_for_good(e);
 }
 
 /* ---- Lua ---- */
@@ -567,7 +572,7 @@ static int f_open(lua_State *L) {
   engine->editor = e;
   engine->on_log = on_log;
   if (turn(e, W_READ) == E_EOF) { /* its first event is E_IDLE */
-    stop(e);
+    stopped_for_good(e);
     return luaL_error(L, "not enough memory");
   }
   return 1;

@@ -68,9 +68,10 @@ local function leaves_open(n, ...)
   return false
 end
 
-local function written(file, device, open, ...)
+local function written(file, device, open, ok, ...)
   if open and io.type(file) == "file" then file:flush() end -- else the line's end has done so
   after(device, open)
+  if not ok then error((...), 0) end
   return ...
 end
 
@@ -83,7 +84,7 @@ local function hooked(original, target)
     if not device then return original(...) end
     before(device)
     local open = first ~= nil and leaves_open(select("#", ...) - first + 1, select(first, ...))
-    return written(file, device, open, original(...))
+    return written(file, device, open, pcall(original, ...))
   end
 end
 
