@@ -72,7 +72,9 @@ static void tell_of_lost(ml_engine *e, const ml_object *co) {
   }
   i = ((const ml_coroutine *)co)->info;
   if (i == NULL) return;
-  if (i->name != NULL)
+  if (i->name != NULL && strncmp(i->where, "moonloop/", 9) == 0) /* where it stands helps nobody */
+    ml__log(e, "warning: coroutine '%s' was never awaited", i->name);
+  else if (i->name != NULL)
     ml__log(e, "warning: coroutine '%s' (%s) was never awaited", i->name, i->where);
   else
     ml__log(e, "warning: coroutine 'function at %s' was never awaited", i->where);

@@ -217,3 +217,20 @@ describe("url.join", function()
     helper.raises(asyncio.ValueError, url.join, "b", "http:c")
   end)
 end)
+
+describe("URLs that are encoded already", function()
+  it("stay as they are written", function()
+    local text = "http://Host:80/%30/../a//b?x=%41&y=a+b#%42"
+    assert.equal("http://host/%30/../a//b?x=%41&y=a+b#%42", tostring(URL(text, { encoded = true })))
+    assert.equal("http://host/a//b?x=A&y=a+b#B", tostring(URL(text)))
+    assert.equal("/%7e", url.parse("http://h/%7e", { encoded = true }).raw_path)
+    assert.equal("http://h/", tostring(URL("http://h", { encoded = true })))
+  end)
+
+  it("cannot have what a request's line cannot", function()
+    for _, path in ipairs { "a b", "caf\u{e9}", "a\r\nb" } do
+      helper.raises(asyncio.ValueError, URL, "http://h/" .. path, { encoded = true })
+    end
+    helper.raises("unexpected keyword argument 'encode'", URL, "http://h/", { encode = true })
+  end)
+end)

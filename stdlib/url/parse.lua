@@ -162,12 +162,20 @@ end
 ---@field query string?
 ---@field fragment string?
 
+-- What is encoded already stays as it is.
+local function as_is(text)
+  if find(text, "[ \127-\255]") then fail("encoded: a space or a byte beyond ASCII: %q", text) end
+  return text
+end
+
 --- Takes a URL, or a reference relative to one, apart. Raises ValueError.
 ---@param text string
+---@param literal? boolean path, query and fragment stay as they are written
 ---@return url.Parts
-function M.split(text)
+function M.split(text, literal)
   if find(text, "%c") then fail("it has a control character: %q", text) end
   local parts, rest = {}, text
+  local requote = literal and as_is or M.requote
   local scheme, behind = match(rest, "^(%a[%w+.-]*):(.*)$")
   if scheme then
     parts.scheme, rest = lower(scheme), behind
@@ -176,12 +184,12 @@ function M.split(text)
   end
   local hash = find(rest, "#", 1, true)
   if hash then
-    parts.fragment = M.requote(sub(rest, hash + 1), "fragment")
+    parts.fragment = requote(sub(rest, hash + 1), "fragment")
     rest = sub(rest, 1, hash - 1)
   end
   local question = find(rest, "?", 1, true)
   if question then
-    parts.query = M.requote(sub(rest, question + 1), "query")
+    parts.query = requote(sub(rest, question + 1), "query")
     rest = sub(rest, 1, question - 1)
   end
   if sub(rest, 1, 2) == "//" then
@@ -190,9 +198,9 @@ function M.split(text)
     rest = sub(rest, slash)
   end
   if M.default_ports[parts.scheme] and (parts.host or "") == "" then fail("no host: '%s'", text) end
-  parts.path = M.requote(rest, "path")
+  parts.path = requote(rest, "path")
   if parts.host then
-    parts.path = parts.path == "" and "/" or M.normalize(parts.path)
+    parts.path = parts.path == "" and "/" or literal and parts.path or M.normalize(parts.path)
   end
   return parts
 end

@@ -49,9 +49,9 @@ end
 local function is_url(value) return type(value) == "table" and rawget(value, PARTS) ~= nil end
 
 --- The parts of a URL or text.
-local function parts_of(value, what)
+local function parts_of(value, what, encoded)
   if is_url(value) then return rawget(value, PARTS) end
-  if type(value) == "string" then return parse.split(value) end
+  if type(value) == "string" then return parse.split(value, encoded) end
   misuse.raise(core.TypeError, ("%s: a URL or string was expected, got %s"):format(what, misuse.describe(value)), 3)
 end
 
@@ -395,13 +395,15 @@ local M = { URL = URL }
 
 --- Makes a URL of a text; of a URL itself. Raises ValueError for what is none, TypeError.
 ---@param text string|url.URL
+---@param opts? {encoded: boolean?} true: path, query and fragment are written as they are to be sent
 ---@return url.URL
-function M.parse(text)
+function M.parse(text, opts)
+  if opts ~= nil then core.options(opts, { "encoded" }, "URL") end
   if is_url(text) then return text end
-  return new(parts_of(text, "URL"))
+  return new(parts_of(text, "URL", opts and opts.encoded))
 end
 
-setmetatable(URL, { __call = function(_, text) return M.parse(text) end })
+setmetatable(URL, { __call = function(_, text, opts) return M.parse(text, opts) end })
 
 local build_keys = { "scheme", "user", "password", "host", "port", "path", "query", "fragment" }
 

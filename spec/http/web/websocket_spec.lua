@@ -238,6 +238,36 @@ describe("web.WebSocketResponse", function()
     serve(nil, function() await(asyncio.sleep(3600)) end, function(port) wsclient.connect(port).drop() end, { handler_cancellation = true })
   end)
 
+  it("takes its handler along with handler_cancellation when the client just goes", function()
+    local got
+    local function handler(ws)
+      local ok, err = asyncio.catch(function()
+        for _ in ws:messages() do await(asyncio.sleep(3600)) end
+        got = "goodbye"
+        await(asyncio.sleep(0))
+      end)
+      if ok then return end
+      got = asyncio.isinstance(err, asyncio.CancelledError)
+      error(err, 0)
+    end
+    for how, expected in pairs { drop = true, close = "goodbye" } do
+      serve(nil, handler, function(port, seen)
+        local ws = wsclient.connect(port)
+        if how == "drop" then
+          await(ws:send_str("x"))
+          helper.turn(3)
+          ws.drop()
+        else
+          await(ws:close()) -- waited for by the handler, which goes on
+        end
+        helper.turn(5)
+        assert.equal(expected, got)
+        assert.equal(how == "close" or nil, seen.done)
+        assert.same({}, seen.errors)
+      end, { handler_cancellation = true })
+    end
+  end)
+
   it("is logged, and goes well with handler_cancellation", function()
     local lines = {}
     serve(nil, echo, function(port, seen)

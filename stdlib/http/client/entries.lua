@@ -40,7 +40,8 @@ function M.parse(base, method, url, who)
   local ok, parsed = pcall(urls.parse, url)
   if not ok then
     if type(url) ~= "string" then
-      blame(core.TypeError, format("%s: url: a string or URL was expected, got %s", who or lower(method), describe(url)))
+      who = who or lower(method)
+      blame(core.TypeError, format("%s: url: a string or URL was expected, got %s", who, describe(url)))
     end
     bad_url(errors.InvalidURL, method, url, parsed.message or tostring(parsed), parsed)
   end

@@ -87,8 +87,7 @@ local function check_base(url)
   local ok, base = pcall(urls.parse, url)
   if not ok then
     local text = type(base) == "table" and base.message or tostring(base)
-    local class = type(url) == "string" and core.ValueError or core.TypeError
-    blame(class, "ClientSession: base_url: " .. tostring(text))
+    blame(type(url) == "string" and core.ValueError or core.TypeError, "ClientSession: base_url: " .. tostring(text))
   elseif not base:is_absolute() or not base.scheme then
     blame(core.ValueError, ("ClientSession: base_url: an absolute URL was expected, got '%s'"):format(tostring(url)))
   elseif base.raw_path:sub(-1) ~= "/" then

@@ -213,10 +213,16 @@ local function full_one(app, options, log)
     state.x, state.start = x, core.get_running_loop():time()
     local request = find(app, x, method, path)
     state.request = request
-    if cancelling then x:on_lost(current_task()) end
+    if cancelling then
+      request._handler = current_task()
+      x:on_lost(request._handler)
+    end
     local response = request._route.call(request)
     finish(response, request, x)
-    if cancelling then x:on_lost(nil) end
+    if cancelling then
+      request._handler = false
+      x:on_lost(nil)
+    end
     if uploads.seen then close_form(request) end
     if log then log_line(log, state, response) end
     state.x, state.request = false, false

@@ -10,6 +10,8 @@ local async, await = core.async, core.await
 
 local M = { WSMsgType = websocket.WSMsgType, WSCloseCode = websocket.WSCloseCode }
 
+local ABNORMAL <const> = 1006 -- the close code when the peer has said none
+
 --- What can_prepare says.
 ---@class http.web.WebSocketReady
 ---@field ok boolean
@@ -122,6 +124,12 @@ local function answer_headers(self, key, protocol, extensions)
   return list
 end
 
+-- With handler_cancellation: a client that goes without saying goodbye takes the handler along.
+local function on_end(self)
+  local task = self._request._handler
+  if task and self._conn:close_code() == ABNORMAL then task:cancel() end
+end
+
 WebSocketResponse._prepare = async(function(self, request)
   if self._conn then
     if self._x == request._x then return self end
@@ -142,6 +150,7 @@ WebSocketResponse._prepare = async(function(self, request)
   rawset(self, "_conn", websocket.connect(writer, settings))
   rawset(self, "_settings", nil)
   rawset(request, "_websocket", self)
+  if request._handler then self._conn:on_end(on_end, self) end
   return self
 end, "WebSocketResponse.prepare")
 
