@@ -121,7 +121,9 @@ function Session:show(...)
   end
   local between = (lines or total > opts.width) and "\n" or "\t"
   io.stdout:write(table.concat(parts, between), "\n")
-  _G.___, _G.__, _G._ = rawget(_G, "__"), rawget(_G, "_"), (...)
+  rawset(_G, "___", rawget(_G, "__"))
+  rawset(_G, "__", rawget(_G, "_"))
+  rawset(_G, "_", (...))
 end
 
 local function finish(self, ok, ...)

@@ -16,6 +16,7 @@ local M = {}
 ---@field private status tty.Status
 ---@field private footer table
 ---@field private prompt? string of the line that is being edited
+---@field private lines integer how many lines were given up
 ---@field private completer fun(line: string, cursor: integer): integer, string, string[]?
 local Terminal = {}
 Terminal.__index = Terminal
@@ -36,7 +37,7 @@ function M.editor()
   ok, editor = pcall(edit.open, editrc)
   if not ok then return nil end
   local self = setmetatable({
-    editor = editor, status = lines, footer = {
+    editor = editor, status = lines, lines = 0, footer = {
       hide = function() editor:hide() end,
       show = function() editor:show() end,
     },
@@ -57,7 +58,9 @@ function Terminal:print(s) self.status:print(s) end
 
 --- An answer to Tab: completes, and lists what is possible if there is more than one thing.
 local function complete(self, line, cursor)
+  local lines = self.lines
   local ok, drop, insert, list = core.catch(self.completer, line, cursor)
+  if self.lines ~= lines then return "more" end -- Ctrl-C has come meanwhile
   if not ok then return self.editor:complete(0, "") end
   if list and #list > 0 then self:print(M.columns(list, self:width())) end
   return self.editor:complete(drop, insert)
@@ -120,6 +123,7 @@ end
 ---@return boolean
 function Terminal:restart(prompt)
   if not self.prompt then return false end
+  self.lines = self.lines + 1
   self.editor:abort()
   io.stdout:write "^C\n"
   io.stdout:flush()
