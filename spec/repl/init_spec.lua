@@ -80,7 +80,7 @@ if has_edit then
       local out = session {
         "local x = nil; return x.y\n", expect "<input 1>:1: attempt to index a nil value (local 'x')\r\n  1 | local x = nil; return x.y",
         "function f() error 'deep' end\n", expect "> ",
-        "f()\n", expect "deep\r\n", expect "in function 'f'", expect "> ", "x y\n", expect "syntax error near 'y'", expect "> ",
+        "x = f()\n", expect "deep\r\n", expect "in function 'f'", expect "<input 3>:1: in main chunk", expect "> ", "x y\n", expect "syntax error near 'y'", expect "> ",
         "error { code = 5 }\n", expect "error object: { code = 5 }", expect "> ", "\4",
       }
       assert(not out:find("moonloop/repl", 1, true), out)

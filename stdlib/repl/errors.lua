@@ -47,6 +47,8 @@ end
 local function stack_of(traceback)
   local s = traceback:gsub("^stack traceback:\n\t%[C%]: in function 'error'", "stack traceback:")
   s = s:gsub("\n\tmoonloop/repl/[^\n]*", ""):gsub("\nawaited at:$", "")
+  s = s:gsub("\n\t%(%.%.%.tail calls%.%.%.%)$", "")
+  s = s:gsub("(\n\t<input %d+>:%d+: in )upvalue 'f'$", "%1main chunk") -- as it is called
   if s:find "^stack traceback:$" or s:find "^stack traceback:\n\t<input %d+>:%d+: in [^\n]*$" then return "" end
   return s
 end
