@@ -351,12 +351,18 @@ static int await_frame(lua_State *L, ml_fiber *t, ml_object *o) {
 }
 
 static int await_misc(lua_State *L, ml_fiber *t);
+static int await_call(lua_State *L, ml_fiber *t);
 
 int ml__await(lua_State *L) {
   ml_engine *e = ml__engine(L);
   ml_object *o = lua_touserdata(L, 1);
   ml_fiber *t = e->task;
-  if (o == NULL && L == e->active && lua_isfunction(L, 1)) return await_misc(L, t);
+  int kind;
+  if (o == NULL && L == e->active) {
+    kind = lua_type(L, 1);
+    if (kind == LUA_TBOOLEAN) return await_call(L, t);
+    if (kind == LUA_TFUNCTION) return await_misc(L, t);
+  }
   if (o == e->frame0 && L == e->active && !(t->fut.obj.flags & ML_FF_CRITICAL))
     return await_frame(L, t, o);
   o = ml__toobject(L, 1);
@@ -414,6 +420,7 @@ static int metamethod_k(lua_State *L, int status, lua_KContext chain) {
 static int called_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   (void)ctx;
+  lua_replace(L, 1);
   lua_settop(L, 1);
   return ml__await(L);
 }
@@ -421,27 +428,35 @@ static int called_k(lua_State *L, int status, lua_KContext ctx) {
 static int body_k(lua_State *L, int status, lua_KContext ctx) {
   (void)status;
   (void)ctx;
-  return lua_gettop(L);
+  return lua_gettop(L) - 1;
 }
 
-/* await(f, x): as await(f(x)), for the keyword; of a coroutine function no coroutine is made. */
+/* await(false, f, x): as await(f(x)), for the keyword; of a coroutine function no coroutine is
+** made. A false and why, of a function that failed, is no call. */
 static int await_call(lua_State *L, ml_fiber *t) {
-  if (L == ml__engine(L)->active && t->depth < ML_MAX_DEPTH &&
-      !(t->fut.obj.flags & ML_FF_CRITICAL) && ml__asyncbody(L, 1)) {
+  ml_engine *e = ml__engine(L);
+  if (e->meter.phase >= ML_M_GRACE) return ml__meter_raise(L); /* it is being stopped */
+  if (L == e->active && t->depth < ML_MAX_DEPTH && !(t->fut.obj.flags & ML_FF_CRITICAL) &&
+      !lua_toboolean(L, 1) && ml__asyncbody(L, 2)) {
     t->depth++;
-    lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, body_k);
+    lua_callk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, body_k);
     t->depth--;
-    return lua_gettop(L);
+    return lua_gettop(L) - 1;
   }
-  lua_callk(L, lua_gettop(L) - 1, 1, 0, called_k);
+  if (lua_toboolean(L, 1) || lua_gettop(L) == 1 || lua_type(L, 2) == LUA_TSTRING)
+    return await_other(L, t, 0);
+  if (!lua_isfunction(L, 2)) {
+    if (luaL_getmetafield(L, 2, "__call") == LUA_TNIL)
+      return luaL_error(L, "attempt to call a %s value", luaL_typename(L, 2));
+    lua_pop(L, 1);
+  }
+  lua_callk(L, lua_gettop(L) - 2, 1, 0, called_k);
   return called_k(L, LUA_OK, 0);
 }
 
 static int await_misc(lua_State *L, ml_fiber *t) {
-  if (ml__engine(L)->meter.phase >= ML_M_GRACE) return ml__meter_raise(L); /* it is being stopped */
-  if (lua_isfunction(L, 1) && (lua_gettop(L) > 1 || ml__asyncclosure(L, 1)))
-    return await_call(L, t);
-  return await_other(L, t, 0);
+  if (ml__engine(L)->meter.phase >= ML_M_GRACE) return ml__meter_raise(L);
+  return lua_type(L, 1) == LUA_TBOOLEAN ? await_call(L, t) : await_other(L, t, 0);
 }
 
 /* Everything but an object of the engine's in a running task. */

@@ -168,8 +168,11 @@ static int core_async(lua_State *L) {
 }
 
 bool ml__asyncbody(lua_State *L, int idx) {
-  if (lua_tocfunction(L, idx) != call_async || lua_getupvalue(L, idx, 3) != NULL) return false;
-  if (lua_getupvalue(L, idx, 1) == NULL) return false;
+  if (lua_tocfunction(L, idx) != call_async || lua_getupvalue(L, idx, 1) == NULL) return false;
+  if (lua_getupvalue(L, idx, 3) != NULL) { /* bound */
+    lua_pop(L, 2);
+    return false;
+  }
   lua_replace(L, idx);
   return true;
 }

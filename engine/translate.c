@@ -4,7 +4,7 @@
 **   local async function f() ... end   local f; f = async(function() ... end, "f")
 **   async function(x) ... end          async(function(x) ... end)
 **   await a.b:c(x)                     await(a.b:c(x))
-**   await f(x), f an async function    await(f,x)     no coroutine is made
+**   await f(x), f an async function    await(false,f,x)   no coroutine is made
 **   async for a, b in e do             for a, b in async("for", e) do
 **   async with e as x, d do            do local __async_with <close> = async("with", e)
 **                                      local x = __async_with.value ...
@@ -48,7 +48,8 @@ typedef struct level {
   bool empty;           /* OPERAND: without arguments */
   unsigned suffixes;    /* OPERAND */
   size_t at, end;       /* FUNCTION: its name; OPERAND: what is called */
-  size_t mark;          /* OPERAND: where its first bracket is, in the output */
+  size_t begin;         /* OPERAND that is known: where it is in the output, behind DIRECT */
+  size_t mark;          /* and its first bracket */
 } level;
 
 typedef struct known_name {
@@ -112,15 +113,16 @@ static void copy(pass *p, size_t to) {
   p->copied = to;
 }
 
-/* Leaves out the source up to there, but for its lines. */
+static bool is_newline(char c) { return c == '\n' || c == '\r'; }
+
+/* Leaves out the source up to there, but for its lines: "\r\n" and "\n\r" are one, as in Lua. */
 static void skip(pass *p, size_t to) {
-  const char *nl;
-  if (to <= p->copied) return;
-  while (p->copied < to && (nl = memchr(p->s + p->copied, '\n', to - p->copied)) != NULL) {
+  for (size_t i = p->copied; i < to; i++) {
+    if (!is_newline(p->s[i])) continue;
     emit_n(p, "\n", 1);
-    p->copied = (size_t)(nl - p->s) + 1;
+    if (i + 1 < to && is_newline(p->s[i + 1]) && p->s[i + 1] != p->s[i]) i++;
   }
-  p->copied = to;
+  if (to > p->copied) p->copied = to;
 }
 
 /* The word, or the name that stands for it where the word is a variable, then the rest. */
@@ -154,6 +156,7 @@ static bool is_text(const pass *p, ml_token k, const char *s, size_t n) {
 
 static bool is_await(const pass *p, ml_token k) { return is_text(p, k, "await", 5); }
 static bool is_async(const pass *p, ml_token k) { return is_text(p, k, "async", 5); }
+static bool is_word(const pass *p, ml_token k) { return is_await(p, k) || is_async(p, k); }
 
 static unsigned hash_of(const char *s, size_t n) {
   unsigned h = 2166136261u;
@@ -226,7 +229,13 @@ static ml_token next(const pass *p, ml_token after) {
 }
 
 static bool same_line(const pass *p, ml_token a, ml_token b) {
-  return memchr(p->s + a.end, '\n', b.at - a.end) == NULL;
+  for (size_t i = a.end; i < b.at; i++)
+    if (is_newline(p->s[i])) return false;
+  return true;
+}
+
+static bool is_bracket(const pass *p, ml_token k) {
+  return k.kind == ML_TK_OPEN && p->s[k.at] == '(';
 }
 
 /* Does an expression follow the last token? */
@@ -296,6 +305,10 @@ static void note_call(pass *p, const level *o) {
   t->calls[t->ncalls++] = (ml_callstat){o->at, o->end, o->known};
 }
 
+/* What tells await that the function and its arguments follow. */
+#define DIRECT "false,"
+#define DIRECT_LEN (sizeof DIRECT - 1)
+
 /* The operand on top has ended with the last token; `then` follows. */
 static void end_operand(pass *p, ml_token then) {
   level o = *top(p);
@@ -306,10 +319,11 @@ static void end_operand(pass *p, ml_token then) {
   }
   if (o.expect != SUFFIX || p->last.end <= o.at) return; /* broken off: Lua says why */
   copy(p, p->last.end);
-  if (o.mark != 0 && o.suffixes == 1) { /* await(f(x)) -> await(f,x) */
+  if (o.mark != 0 && o.suffixes == 1) { /* await(false,f(x)) -> await(false,f,x) */
     if (!p->failed) p->out->text[o.mark] = o.empty ? ' ' : ',';
     return;
   }
+  if (o.begin != 0 && !p->failed) memset(p->out->text + o.begin - DIRECT_LEN, ' ', DIRECT_LEN);
   emit(p, ")");
 }
 
@@ -322,6 +336,9 @@ static void begin_await(pass *p, ml_token k, ml_token operand) {
   o->known = known(p, operand);
   o->at = operand.at;
   o->end = operand.end;
+  if (!o->known || !is_bracket(p, next(p, operand))) return;
+  emit(p, DIRECT);
+  o->begin = p->out->n;
 }
 
 /* ---- async ---- */
@@ -341,10 +358,6 @@ static ml_token path_end(const pass *p, ml_token k, bool *method, bool *plain) {
   }
 }
 
-static bool is_bracket(const pass *p, ml_token k) {
-  return k.kind == ML_TK_OPEN && p->s[k.at] == '(';
-}
-
 /* `async` before `function`. Gives the token to go on from. */
 static ml_token begin_function(pass *p, ml_token async, ml_token function) {
   ml_token name = next(p, function), after = name;
@@ -357,6 +370,7 @@ static ml_token begin_function(pass *p, ml_token async, ml_token function) {
     skip(p, function.at); /* nonsense: of a plain function, it is Lua's to say */
     return async;
   }
+  if (local && is_word(p, name) && (p->depth > 0 || is_async(p, name))) p->aliased = true;
   if ((o = push(p, FUNCTION)) == NULL) return function;
   if (name.kind == ML_TK_NAME) {
     if (local) {
@@ -475,7 +489,15 @@ static ml_token with_name(pass *p, ml_token as) {
   top(p)->in = true;
   copy(p, name.end);
   emit(p, " = __async_with.value");
+  if (is_word(p, name)) p->aliased = true;
+  forget(p, name);
   return name;
+}
+
+/* Could an expression go on with it, behind any value? */
+static bool may_continue(ml_token k) {
+  return k.kind == ML_TK_OPERATOR || k.kind == ML_TK_LESS || k.kind == ML_TK_GREATER ||
+         k.kind == ML_TK_AND || k.kind == ML_TK_OR;
 }
 
 /* The same for the head of async with. */
@@ -498,7 +520,8 @@ static bool head_of_with(pass *p, ml_token *k) {
   }
   p->depth--;
   if (k->kind != ML_TK_DO) {
-    emit(p, " while _"); /* Lua misses `do` here */
+    /* Lua misses `do` here; an operator goes on with no statement */
+    emit(p, may_continue(*k) ? ";" : " while nil ");
     return false;
   }
   skip(p, k->end);
@@ -510,8 +533,7 @@ static bool head_of_with(pass *p, ml_token *k) {
 
 static void note_bracket(pass *p, ml_token k) {
   level *o = top(p);
-  if (p->depth > 0 && o->kind == OPERAND && !o->statement && o->known && o->suffixes == 1 &&
-      p->s[k.at] == '(' && o->expect == SUFFIX && o->called) {
+  if (p->depth > 0 && o->kind == OPERAND && o->begin != 0 && o->suffixes == 1) {
     copy(p, k.end);
     o->mark = p->out->n - 1;
   }
@@ -531,8 +553,8 @@ static void note_bracket(pass *p, ml_token k) {
 static void note_name(pass *p, ml_token k) {
   bool declared = p->declaring || (top_is(p, BRACKET) && top(p)->parameters);
   ml_token after;
-  if (declared && (is_await(p, k) || is_async(p, k)) &&
-      (p->last.kind == ML_TK_FOR || p->depth > 0)) {
+  if (declared && is_word(p, k) &&
+      (p->last.kind == ML_TK_FOR || p->depth > (p->last.kind == ML_TK_FUNCTION ? 1 : 0))) {
     p->aliased = true;
     return;
   }
@@ -572,15 +594,15 @@ static ml_token on_name(pass *p, ml_token k) {
     } else if (is_async(p, k)) {
       bool expression = wants_expression(p);
       after = next(p, k);
-      if (!same_line(p, k, after)) return k;
-      if (after.kind == ML_TK_FUNCTION && (!expression || next(p, after).kind != ML_TK_NAME))
+      bool here = same_line(p, k, after);
+      if (here && after.kind == ML_TK_FUNCTION && (!expression || next(p, after).kind != ML_TK_NAME))
         return begin_function(p, k, after);
-      if (p->declaring) return k;
-      if (after.kind == ML_TK_FOR && !expression) {
+      here = here && !p->declaring && !expression;
+      if (here && after.kind == ML_TK_FOR) {
         begin_for(p, k, after);
         return after;
       }
-      if (is_text(p, after, "with", 4) && !expression) {
+      if (here && is_text(p, after, "with", 4)) {
         begin_with(p, k, after);
         after.kind = ML_TK_OPERATOR; /* an expression follows */
         return after;
@@ -629,7 +651,8 @@ static void translate(pass *p) {
     if (k.kind == ML_TK_BROKEN) break;
     k = on_token(p, k);
     p->last_closed = k.kind == ML_TK_GREATER && p->declaring;
-    if (k.kind == ML_TK_LOCAL || k.kind == ML_TK_FOR)
+    if (k.kind == ML_TK_LOCAL || k.kind == ML_TK_FOR ||
+        (k.kind == ML_TK_FUNCTION && p->last.kind == ML_TK_LOCAL))
       p->declaring = true;
     else if (k.kind != ML_TK_NAME && k.kind != ML_TK_COMMA && k.kind != ML_TK_LESS &&
              k.kind != ML_TK_GREATER)

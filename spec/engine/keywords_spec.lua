@@ -43,9 +43,9 @@ describe("async and await", function()
     { "f(async function() end, 2)", "f(async(function() end), 2)" },
     { "t = { async function() end, b = async function() end }", "t = { async(function() end), b = async(function() end) }" },
     { "return async function() end", "return async(function() end)" },
-    { "async function f(x) end await f(1)", 'f = async(function(x) end, "f") await(f,1)' },
-    { "async function f() end x = await f()", 'f = async(function() end, "f") x = await(f )' },
-    { "async function f() end await f(1).x", 'f = async(function() end, "f") await(f(1).x)' },
+    { "async function f(x) end await f(1)", 'f = async(function(x) end, "f") await(false,f,1)' },
+    { "async function f() end x = await f()", 'f = async(function() end, "f") x = await(false,f )' },
+    { "async function f() end await f(1).x", 'f = async(function() end, "f") await(      f(1).x)' },
     { "async function f() end await f 'x'", "f = async(function() end, \"f\") await(f 'x')" },
     { "async function f() end f = g await f(1)", 'f = async(function() end, "f") f = g await(f(1))' },
     { "async function f() end local f await f()", 'f = async(function() end, "f") local f await(f())' },
@@ -71,6 +71,16 @@ describe("async and await", function()
     { "async with as as as do end", 'do local __async_with <close> = async("with", as) local as = __async_with.value end' },
     { "async with o.as do end", 'do local __async_with <close> = async("with", o.as) end' },
     { "async with\n\n\te\n  as\nx\ndo\nend", 'do local __async_with <close> = async("with",\n\n\te) local \n\nx = __async_with.value\n\nend' },
+    { "x = await\rf()", "x = await\rf()" },
+    { "await a\rawait b", "await(a)\rawait(b)" },
+    { "do local async = 1 async function f() end end", 'local __async, __await = async, await do local async = 1 f = __async(function() end, "f") end' },
+    { "do local function await() end await x end", "local __async, __await = async, await do local function await() end __await(x) end" },
+    { "do local async function await() end await x end", 'local __async, __await = async, await do local await; await = __async(function() end, "await") __await(x) end' },
+    { "local async function async() end", 'local __async, __await = async, await local async; async = __async(function() end, "async")' },
+    {
+      "async with e as await do await x end",
+      'local __async, __await = async, await do local __async_with <close> = async("with", e) local await = __async_with.value __await(x) end',
+    },
     {
       "function f(await) end function g() await x end",
       "local __async, __await = async, await function f(await) end function g() __await(x) end",
@@ -95,6 +105,14 @@ describe("async and await", function()
   } do
     it("leaves alone: " .. source:gsub("%s+", " "), function() assert.equal(source, translate(source)) end)
   end
+
+  it("keeps lines, whatever ends them", function()
+    for _, newline in ipairs { "\n", "\r", "\r\n", "\n\r" } do
+      local source = ("async with\n\n\te\n  as\nx\ndo\nlocal async function\nf\n()\nend\nend\nx = = 1"):gsub("\n", newline)
+      local _, err = load(source, "=source")
+      assert.equal("source:12: unexpected symbol near '='", err)
+    end
+  end)
 
   it("does what Lua would in every Lua file that is here", function()
     local n = 0
@@ -178,6 +196,37 @@ describe("async functions", function()
       _ENV["f"] = function() return async(function() return 6 end) end
       return first, await f(0)
     ]] })
+  end)
+
+  it("are called, whatever they are by then, as await(f(x)) calls them", function()
+    local asyncio = require "asyncio"
+    local function calls(arguments, other)
+      return run("local async function f(...) return ... end\nlocal g = ...\n"
+        .. "local function call() return await f(" .. arguments .. ") end\n"
+        .. "for i = 1, 9 do if debug.getupvalue(call, i) == 'f' then debug.setupvalue(call, i, g) end end\nreturn call()", other)
+    end
+    local object = setmetatable({}, { __call = function(_, ...) return asyncio.sleep(0, (...) or "none") end, __await = error })
+    local function plain(...) return asyncio.sleep(0, (...) or "none") end
+    local bound = core.bindlast(function(...) return select("#", ...), ... end, "last")
+    for _, other in ipairs { object, plain } do
+      assert.equal("none", calls("", other))
+      assert.equal(5, (calls("5, 6", other)))
+    end
+    assert.same({ 1, "last" }, { calls("", bound) })
+    assert.same({ 3, 1, 2, "last" }, { calls("1, 2", bound) })
+    local ok, err = pcall(calls, "", function() return "x" end)
+    assert(not ok and tostring(err):find("an awaitable .* expected, got string"), err)
+    ok, err = pcall(calls, "1", nil)
+    assert.equal("source:3: attempt to call a nil value", not ok and err)
+    ok, err = pcall(calls, "", 5)
+    assert.equal("source:3: attempt to call a number value", not ok and err)
+  end)
+
+  it("are no calls that a function which fails gives", function()
+    local ok, err = pcall(run, "await((function() return false, 'why' end)())")
+    assert(not ok and tostring(err):find("an awaitable .* expected, got boolean"), err)
+    ok, err = pcall(run, "await(true, print)")
+    assert(not ok and tostring(err):find("an awaitable .* expected, got boolean"), err)
   end)
 
   it("are not awaited within asyncio.critical", function()
@@ -308,6 +357,11 @@ describe("what is wrong with them", function()
     { "async with x do", "source:1: 'end' expected near <eof>" },
     { "async with do end", "source:1: unexpected symbol near 'do'" },
     { "async with x", "source:1: 'do' expected near <eof>" },
+    { "async with x as y.z do end end", "source:1: 'do' expected near '.'" },
+    { "async with x as y() do end end", "source:1: 'do' expected near '('" },
+    { "async with x as y'z' do end end", "source:1: 'do' expected near ''z''" },
+    { "async with x as y + 1 do end end", "source:1: unexpected symbol near '+'" },
+    { "async with x as y or z do end end", "source:1: unexpected symbol near 'or'" },
     { "await f() 'unfinished", "source:1: unfinished string near <eof>" },
   } do
     it("is told as Lua tells it: " .. pair[1]:gsub("%s+", " "), function()
