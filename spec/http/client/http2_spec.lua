@@ -247,12 +247,15 @@ end
 local NODE = [[
 const http2 = require("http2"), fs = require("fs");
 const server = http2.createSecureServer({ key: fs.readFileSync("CERT.key"), cert: fs.readFileSync("CERT.pem"), allowHTTP1: true });
+server.on("request", (request, response) => { response.write(request.method + " "); request.pipe(response); });
+server.removeAllListeners("stream"); // for HTTP/1 alone
 server.on("stream", (stream, headers) => {
   const path = headers[":path"];
   stream.on("error", () => {});
   if (path == "/hints") stream.additionalHeaders({ ":status": 103, link: "</a>" });
   if (path == "/reset") return stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
   if (path == "/refuse") return stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
+  if (path == "/old") return stream.close(http2.constants.NGHTTP2_HTTP_1_1_REQUIRED);
   if (path == "/goaway") stream.session.goaway();
   if (path == "/trailers") {
     stream.respond({ ":status": 200 }, { waitForTrailers: true });
@@ -290,6 +293,16 @@ if helper.sh "node --version" == 0 then
       assert.equal("ServerDisconnectedError", e.name)
       e = select(2, pcall(text, session, base .. "/cut"))
       assert.equal("ClientPayloadError", e.name)
+      body, resp = text(session, base .. "/old") -- HTTP_1_1_REQUIRED
+      assert.same({ "GET ", "1.1" }, { body, resp.version })
+      do
+        local posted <close> = await(session:post(base .. "/old", { data = "not for HTTP/2" }))
+        assert.equal("POST not for HTTP/2", await(posted:text()))
+        local function once() coroutine.yield("piece") end
+        e = helper.raises(http.ClientError, await, session:post(base .. "/old", { data = coroutine.wrap(once) }))
+        assert.matches("HTTP_1_1_REQUIRED", e.message)
+      end
+      assert.equal("2.0", select(2, text(session, base .. "/")).version)
       assert.equal("hello", (text(session, base .. "/goaway")))
       assert.equal("hello", (text(session, base .. "/")))
       node:terminate()
