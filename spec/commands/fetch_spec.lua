@@ -281,6 +281,30 @@ describe("moonloop fetch", function()
     assert.equal("hello", on_terminal(url("/")))
   end)
 
+  it("writes out what a script wants to know", function()
+    local function told(path, format, args)
+      return fetch(path, ("-s -o /dev/null %s -w %s"):format(args or "", helper.quote(format)))
+    end
+    assert.same({ 0, "200 5 0\n", "" }, { told("/", "%{http_code} %{size_download} %{num_redirects}\\n") })
+    assert.same({ 1, "404 1 100%\tGET|", "" }, { told("/status/404", "%{response_code} %{exitcode} 100%%\\t%{method}|%header{none}") })
+    local status, out = told("/", "%{time_total} %header{Content-Type} %{url_effective} %{http_version}")
+    assert.equal(0, status)
+    assert.matches("^0%.%d+ text/plain; charset=utf%-8 " .. url("/"):gsub("%p", "%%%0") .. " 1%.1$", out)
+    status, out = helper.cli("fetch -s -w '%{http_code} %{errormsg}' http://127.0.0.1:1/")
+    assert.equal(1, status)
+    assert.matches("^000 GET http://127%.0%.0%.1:1/: Cannot connect", out)
+    local _, err
+    status, _, err = told("/", "%{http_cod}")
+    assert.equal(2, status)
+    assert.matches("there is no %%{http_cod}", err)
+  end)
+
+  it("shows errors alone with -sS", function()
+    local status, out, err = helper.cli("fetch -sS http://127.0.0.1:1/")
+    assert.same({ 1, "" }, { status, out })
+    assert.matches("connection refused", err)
+  end)
+
   it("ends quietly when nobody reads what it prints", function()
     local status, out, err = helper.sh(("bash -c '%s fetch %s | head -c 3; echo ${PIPESTATUS[0]}'"):format(
       helper.moonloop, url("/big")))

@@ -34,7 +34,8 @@ Prints what a server answers, or downloads it into files. Redirects are followed
                           a download goes on where it was; --retry-delay T instead of 1, 2, 4, ... seconds
       --limit-rate SIZE   bytes a second: 500K, 2M
       --parallel N        so many URLs at a time
-  -s, --silent            no progress bar, no messages
+  -s, --silent            no progress bar, no messages; with -S, --show-error: messages
+  -w, --write-out FORMAT  after each URL: '%{http_code} %{size_download} %{time_total} %header{etag}\n'...
   -v, --verbose           what is sent and received
   -h, --help              print this text
 
@@ -48,11 +49,12 @@ local kinds = client.with(client.with(client.kinds, body.kinds), {
   head = "flag", include = "flag", fail = "flag", compressed = "flag", ["no-compressed"] = "flag",
   ["max-time"] = "duration", ["read-timeout"] = "duration", retry = "integer", ["retry-delay"] = "duration",
   ["limit-rate"] = "size", parallel = "integer", silent = "flag", verbose = "flag",
+  ["show-error"] = "flag", ["write-out"] = "string",
 })
 local short = client.with(client.with(client.short, body.short), {
   o = "output", O = "remote-name", J = "remote-header-name", C = "continue-at", R = "remote-time", L = "location",
   b = "cookie", c = "cookie-jar", e = "referer", r = "range", I = "head", i = "include", f = "fail", m = "max-time",
-  s = "silent", v = "verbose",
+  s = "silent", S = "show-error", v = "verbose", w = "write-out",
 })
 
 local function misuse(...) options.misuse("fetch", ...) end
@@ -72,6 +74,8 @@ local function check(given, words)
   if given.parallel and given.parallel < 1 then misuse("--parallel: 1 or more was expected") end
   if given.limit_rate and given.limit_rate < 1 then misuse("--limit-rate: more than 0 was expected") end
   if given.referer and given.referer:find("%c") then misuse("--referer has control characters") end
+  local unknown = given.write_out and require("commands.fetch.report").unknown(given.write_out)
+  if unknown then misuse("--write-out: there is no %%{%s}", unknown) end
   if given.remote_header_name then given.remote_name = true end
   if given.max_redirs == 0 then given.no_location, given.max_redirs = true, nil end
 end
@@ -103,7 +107,8 @@ local function jobs_of(given, words, session)
       url = url, given = given, session = session, path = path, folder = folder, named = named, forced = forced,
       to_terminal = ok and terminal, continue = given.continue or false,
       tell = function(message)
-        if not given.silent then io.stderr:write("moonloop fetch: ", text.printable(message), "\n") end
+        if given.silent and not given.show_error then return end
+        io.stderr:write("moonloop fetch: ", text.printable(message), "\n")
       end,
     }
   end

@@ -37,6 +37,9 @@ end
 ---@field named boolean? the server may name the file (--remote-header-name)
 ---@field continue boolean the file is there in part
 ---@field began boolean? this run has written to the file
+---@field response any? the answer of the last attempt
+---@field size integer? bytes of its body
+---@field wrong string? why it failed
 ---@field tell fun(message: string) a line for standard error
 
 -- ---- the request ----
@@ -110,6 +113,7 @@ local function copy(job, response, out, total)
     out:write(data)
     bar:update(#data)
     done = done + #data
+    job.size = done
     if limit then
       local early = begun + done / limit - loop:time()
       if early > 0 then await(core.sleep(early)) end
@@ -179,6 +183,7 @@ function M.attempt(job)
   local url, method, opts, _ <close> = body.of(job.given, job.url)
   local size = ask_for(job, method, opts)
   local response <close> = await(job.session:request(method, url, opts))
+  job.response, job.size = response, 0
   if job.given.verbose then trace.response(response) end
   if passing[response.status] and job.may_retry then
     refuse(response)
@@ -210,13 +215,11 @@ local function delay(job, err, attempt)
   return job.given.retry_delay or math.min(2 ^ (attempt - 1), 60)
 end
 
---- Does a job to its end. Gives true, or false after it was told what went wrong.
----@param job commands.fetch.Job
----@return boolean
-function M.run(job)
+-- The job, with as many attempts as there may be. Gives true, or false after it was told what went wrong.
+local function try(job)
   local retries = job.given.retry or 0
   for attempt = 1, retries + 1 do
-    job.may_retry = attempt <= retries
+    job.may_retry, job.attempts, job.response = attempt <= retries, attempt, nil
     local ok, err = pcall(M.attempt, job)
     if ok then return true end
     if isinstance(err, core.SystemExit) then error(err, 0) end
@@ -226,6 +229,7 @@ function M.run(job)
     local message = text.printable(err.message and err.method and ("%s %s: %s"):format(err.method, err.url, reason)
       or err.message or tostring(err))
     if not job.may_retry or not transient(err) then
+      job.wrong = message
       job.tell(message)
       return false
     end
@@ -237,6 +241,16 @@ function M.run(job)
     end
     await(core.sleep(seconds))
   end
+end
+
+--- Does a job to its end. Gives true, or false after it was told what went wrong.
+---@param job commands.fetch.Job
+---@return boolean
+function M.run(job)
+  job.begun = core.get_running_loop():time()
+  local done = try(job)
+  if job.given.write_out then require("commands.fetch.report").write(job) end
+  return done
 end
 
 --- A name for a file in this folder: without slashes and control characters; nil for what is none.
