@@ -122,7 +122,9 @@ static void skip(pass *p, size_t to) {
     emit_n(p, "\n", 1);
     if (i + 1 < to && is_newline(p->s[i + 1]) && p->s[i + 1] != p->s[i]) i++;
   }
-  if (to > p->copied) p->copied = to;
+  if (to <= p->copied) return;
+  if (to < p->n && p->s[to] == '\r') emit_n(p, " ", 1); /* "\n\r" would be one line */
+  p->copied = to;
 }
 
 /* The word, or the name that stands for it where the word is a variable, then the rest. */
@@ -595,7 +597,8 @@ static ml_token on_name(pass *p, ml_token k) {
       bool expression = wants_expression(p);
       after = next(p, k);
       bool here = same_line(p, k, after);
-      if (here && after.kind == ML_TK_FUNCTION && (!expression || next(p, after).kind != ML_TK_NAME))
+      if (here && after.kind == ML_TK_FUNCTION &&
+          (!expression || next(p, after).kind != ML_TK_NAME))
         return begin_function(p, k, after);
       here = here && !p->declaring && !expression;
       if (here && after.kind == ML_TK_FOR) {
