@@ -519,6 +519,11 @@ static void sleep_due(ml_evloop *l, ml_job *j) {
   ml__op_wake(&ml__containerof(t, sleep_op, timer)->op);
 }
 
+ml_fiber *ml__sleeper_of(ml_job *j) {
+  if (j->run != sleep_due) return NULL;
+  return ml__containerof(ml__containerof(j, ml_timer, job), sleep_op, timer)->op.task;
+}
+
 static int sleep_begin(lua_State *L, ml_op *op) {
   sleep_op *s = (sleep_op *)op;
   ml_evloop *l = ml__engine(L)->running;

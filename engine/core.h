@@ -211,6 +211,8 @@ void *ml__op_new(lua_State *L, const ml_opclass *cls, size_t size, int nuv);
 bool ml__op_cancel(ml_op *op);
 /* Readies the parked task. False if it was woken or cancelled before. */
 bool ml__op_wake(ml_op *op);
+/* The task that sleeps until this job of a timer; NULL: it is no sleep's. */
+ml_fiber *ml__sleeper_of(ml_job *j);
 /* C functions of the await family, for stack identity and re-use. */
 int ml__await(lua_State *L);
 /* Continuations of awaits begin with it: only the loop resumes what waits in one. */

@@ -167,11 +167,12 @@ static int describe(lua_State *L) {
   ml_job *j = d->job;
   char *buf = d->buf;
   size_t n = d->n;
-  if (ml__job_is_task(j)) {
-    ml__task_push(L, ml__containerof(j, ml_fiber, job));
+  ml_fiber *sleeper = ml__sleeper_of(j);
+  if (ml__job_is_task(j) || sleeper != NULL) {
+    ml__task_push(L, sleeper != NULL ? sleeper : ml__containerof(j, ml_fiber, job));
     if (ml__isfuture(ml__toobject(L, -1))) {
       ml__future_repr(L, lua_gettop(L));
-      snprintf(buf, n, "%s", lua_tostring(L, -1));
+      snprintf(buf, n, "%s%s", sleeper != NULL ? "sleep of " : "", lua_tostring(L, -1));
     }
   } else if (j->run == handle_run) {
     handle *h = ml__containerof(ml__containerof(j, ml_timer, job), handle, timer);
