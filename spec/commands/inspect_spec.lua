@@ -185,6 +185,21 @@ main program: x.lua:8 main chunk
   end)
 end)
 
+describe("docs/reference/inspect.md", function()
+  it("names the options of ps, pstree and top, and the manual page the commands", function()
+    local blocks = require "spec.docs.blocks"
+    local page, man = blocks.read("docs/reference/inspect.md"), blocks.read("docs/moonloop.1")
+    for _, command in ipairs { "ps", "pstree", "top" } do
+      local _, help = helper.cli(command .. " --help")
+      for name in help:gmatch("\n  %-.-%-%-(%l+)") do
+        assert(name == "help" or page:find("`--" .. name, 1, true), "--" .. name .. " is not there")
+      end
+      assert(page:find("`moonloop " .. command .. " PID`", 1, true) and man:find("moonloop " .. command, 1, true), command)
+    end
+    assert(page:find("MOONLOOP_INSPECT=1", 1, true) and man:find("MOONLOOP_INSPECT", 1, true))
+  end)
+end)
+
 describe("moonloop top", function()
   local busy = [[
     local asyncio = require "asyncio"

@@ -19,6 +19,7 @@ for _, name in ipairs {
   "websocket",
   "http",
   "http2",
+  "inspect",
   "zlib",
 } do
   documents[#documents + 1] = "docs/reference/" .. name .. ".md"
