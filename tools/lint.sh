@@ -93,8 +93,9 @@ globals() {
 # luacheck reads plain Lua: what has the keywords is checked as what it becomes, line for line, in a
 # copy of the tree; how long its lines are, as it is written.
 lua_files() {
-  local copy="$build/lint" with files long
-  rm -rf "$copy" && mkdir -p "$copy" || return
+  local copy with files long
+  copy=$(mktemp -d) || return
+  trap "rm -rf '$copy'" RETURN
   cp -r .luacheckrc "${lua_dirs[@]}" "$copy" || return
   mapfile -t with < <(grep -rlE --include='*.lua' '\<(async (function|for|with)|await [A-Za-z_])' "${lua_dirs[@]}")
   mapfile -t files < <(find "${lua_dirs[@]}" -name '*.lua' | grep -vxF -f <(printf '%s\n' "${with[@]}"))
