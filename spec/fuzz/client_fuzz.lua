@@ -74,17 +74,7 @@ local function spoil(s)
   return s
 end
 
-local function pieces_of(s)
-  local pieces, at = {}, 1
-  local most = pick { 1, 3, 30, 300, 30000 }
-  if #s / most > 200 then most = #s // 200 + 1 end
-  while at <= #s do
-    local n = random(1, most)
-    pieces[#pieces + 1] = s:sub(at, at + n - 1)
-    at = at + n
-  end
-  return pieces
-end
+local function pieces_of(s) return fuzz.pieces(s, pick { 1, 3, 30, 300, 30000 }, 200) end
 
 -- ---- the comparison ----
 

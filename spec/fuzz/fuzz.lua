@@ -59,4 +59,39 @@ function M.noise(pieces, n)
   return table.concat(list)
 end
 
+--- A text in pieces of random size, `most` bytes at most, but no more than about so many.
+---@param s string
+---@param most integer
+---@param count integer
+---@return string[]
+function M.pieces(s, most, count)
+  local pieces, at = {}, 1
+  if #s / most > count then most = #s // count + 1 end
+  while at <= #s do
+    local n = random(1, most)
+    pieces[#pieces + 1] = s:sub(at, at + n - 1)
+    at = at + n
+  end
+  return pieces
+end
+
+--- Writes a text as a bad peer may: a byte is another one, it comes in two pieces, there is a pause behind it.
+---@param s string
+---@param write fun(s: string)
+---@param pause fun(seconds: number)
+function M.write_badly(s, write, pause)
+  if random(25) == 1 then
+    local at = random(#s)
+    s = s:sub(1, at - 1) .. M.bytes(1) .. s:sub(at + 1)
+  end
+  if random(6) == 1 then
+    local cut = random(#s)
+    write(s:sub(1, cut))
+    pause(0)
+    s = s:sub(cut + 1)
+  end
+  write(s)
+  if random(5) == 1 then pause(random(3) == 1 and 0.002 or 0) end
+end
+
 return M

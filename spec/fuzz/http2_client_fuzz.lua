@@ -106,19 +106,8 @@ local function harm(r, w)
   end)
   for _ = 1, random(1, 40) do
     local s = random(60) == 1 and "HTTP/1.1 200 OK\r\n\r\n" or frame()
-    if random(25) == 1 then
-      local at = random(#s)
-      s = s:sub(1, at - 1) .. bytes(1) .. s:sub(at + 1)
-    end
     if p.w:is_closing() then break end
-    if random(6) == 1 then
-      local cut = random(#s)
-      p:raw(s:sub(1, cut))
-      await(asyncio.sleep(0))
-      s = s:sub(cut + 1)
-    end
-    p:raw(s)
-    if random(5) == 1 then await(asyncio.sleep(random(3) == 1 and 0.002 or 0)) end
+    fuzz.write_badly(s, function(piece) p:raw(piece) end, function(seconds) await(asyncio.sleep(seconds)) end)
   end
   reading:cancel()
   if random(4) == 1 then p.w.transport:abort() end

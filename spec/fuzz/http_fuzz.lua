@@ -105,17 +105,7 @@ end
 
 -- ---- the comparison ----
 
-local function pieces_of(s)
-  local pieces, at = {}, 1
-  local most = pick { 1, 3, 30, 300, 3000 }
-  if #s / most > 300 then most = #s // 300 + 1 end
-  while at <= #s do
-    local n = random(1, most)
-    pieces[#pieces + 1] = s:sub(at, at + n - 1)
-    at = at + n
-  end
-  return pieces
-end
+local function pieces_of(s) return fuzz.pieces(s, pick { 1, 3, 30, 300, 3000 }, 300) end
 
 local function plain(ok, text)
   if not ok then return nil end
