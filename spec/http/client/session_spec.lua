@@ -333,4 +333,27 @@ describe("http.request", function()
       assert.is_true(isinstance(select(2, pcall(http.request, "GET", "x")), http.InvalidURL))
     end)
   end)
+
+  it("has limits of a response's head, which a request may have of its own", function()
+    local long = ("x"):rep(9000)
+    peer.serve({
+      web.get("/", function() return web.Response { text = "ok", headers = { ["X-Long"] = long } } end),
+      web.get("/short", function() return web.Response { text = "ok", headers = { ["X-A"] = "1", ["X-B"] = "2" } } end),
+      web.get("/to", function() return web.Response { status = 302, headers = { Location = "/" } } end),
+    }, nil, function(session, url)
+      local function long_one(path, opts)
+        local resp <close> = await(session:get(url(path), opts))
+        return #resp.headers["X-Long"]
+      end
+      helper.raises(http.ClientResponseError, long_one, "/")
+      assert.equal(9000, long_one("/", { max_field_size = 10000 }))
+      assert.equal(9000, long_one("/to", { max_field_size = 10000 }))
+      helper.raises(http.ClientResponseError, long_one, "/") -- on a connection of others
+      assert.equal("ok", text(session, url "/short", { max_headers = 10 }))
+      helper.raises(http.ClientResponseError, text, session, url "/short", { max_headers = 3 })
+      assert.equal("ok", text(session, url "/short", { read_bufsize = 1 }))
+      helper.raises(asyncio.ValueError, session.get, session, url "/", { max_line_size = 0 })
+      helper.raises(asyncio.TypeError, session.get, session, url "/", { read_bufsize = "64K" })
+    end)
+  end)
 end)

@@ -107,7 +107,7 @@ function M.set_place(session, entry, opts, upgrade)
   opts = with_environment(session, entry, opts)
   local defaults = session._place_options
   local how = { ssl = defaults.ssl, proxy = defaults.proxy, proxy_auth = defaults.proxy_auth }
-  for _, key in ipairs { "ssl", "server_hostname", "proxy", "proxy_auth", "proxy_headers" } do
+  for _, key in ipairs { "ssl", "server_hostname", "proxy", "proxy_auth", "proxy_headers", "variant" } do
     if opts and opts[key] ~= nil then how[key] = opts[key] end
   end
   if how.proxy == false then how.proxy = nil end
@@ -138,7 +138,7 @@ end
 function M.special(session, method, url, opts, upgrade)
   local proxy = opts.proxy
   if type(url) ~= "string" or upgrade or opts.proxy_auth ~= nil or opts.proxy_headers ~= nil
-    or opts.server_hostname ~= nil or opts.ssl ~= opts.ssl
+    or opts.server_hostname ~= nil or opts.variant or opts.ssl ~= opts.ssl
     or proxy ~= nil and proxy ~= false and type(proxy) ~= "string" then
     return M.make(session, method, url, opts, upgrade)
   end

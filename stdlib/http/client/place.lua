@@ -43,6 +43,7 @@ M.proxies = {
 ---@field ssl_text string the same for messages
 ---@field server_hostname string what the certificate must be for
 ---@field http1 boolean is HTTP/2 out of the question?
+---@field variant string? settings of its connections that are not the session's
 ---@field proxy http.client.Proxy?
 ---@field absolute boolean does a request line name the whole URL? In the clear through a proxy of HTTP
 ---@field headers string[]? what requests get in addition then: names and values in turn
@@ -135,6 +136,7 @@ local function key_of(place)
     parts[#parts + 1] = place.server_hostname
   end
   if place.http1 then parts[#parts + 1] = "http/1.1" end
+  if place.variant then parts[#parts + 1] = "(" .. place.variant .. ")" end
   if proxy then
     parts[#parts + 1] = tostring(proxy.url)
     if not place.secure then -- then it is the proxy's TLS
@@ -149,8 +151,8 @@ end
 
 --- The place of an absolute URL of http, https, ws or wss.
 ---@param url url.URL
----@param opts? table {ssl, server_hostname, proxy, proxy_auth, proxy_headers, http2 = false: out of the question,
---- tunnel = true: in the clear too}
+---@param opts? table {ssl, server_hostname, proxy, proxy_auth, proxy_headers, variant, http2 = false: out of the
+--- question, tunnel = true: in the clear too}
 ---@param who? string the function that a script has called, for messages
 ---@return http.client.Place place raises TypeError and ValueError, at the script's call
 function M.new(url, opts, who)
@@ -167,7 +169,7 @@ function M.new(url, opts, who)
   local place = {
     scheme = scheme, host = host, port = url.port, secure = SECURE[scheme] or false, ssl = opts.ssl,
     ssl_text = text, server_hostname = name or host:gsub("%.$", ""):gsub("%%.*", ""), proxy = proxy, absolute = false,
-    http1 = opts.http2 == false or scheme == "ws" or scheme == "wss",
+    http1 = opts.http2 == false or scheme == "ws" or scheme == "wss", variant = opts.variant,
   }
   if proxy and proxy.kind == "http" and scheme == "http" and not opts.tunnel then
     place.absolute = true

@@ -208,13 +208,16 @@ local OPTIONS = {
   "params", "data", "json", "cookies", "headers", "skip_auto_headers", "auth", "allow_redirects", "max_redirects",
   "compress", "chunked", "expect100", "raise_for_status", "read_until_eof", "proxy", "proxy_auth", "proxy_headers",
   "timeout", "ssl", "server_hostname", "trace_request_ctx", "auto_decompress", "max_body_size", "middlewares",
+  "read_bufsize", "max_line_size", "max_field_size", "max_headers",
 }
 M.OPTIONS = OPTIONS
 
 local kinds = {
   allow_redirects = "boolean", chunked = "boolean", expect100 = "boolean", read_until_eof = "boolean",
-  auto_decompress = "boolean", max_redirects = "integer", max_body_size = "integer",
+  auto_decompress = "boolean", max_redirects = "integer", max_body_size = "integer", read_bufsize = "integer",
+  max_line_size = "integer", max_field_size = "integer", max_headers = "integer",
 }
+local positive = { max_line_size = true, max_field_size = true, max_headers = true }
 local known = {}
 for _, name in ipairs(OPTIONS) do known[name] = kinds[name] or true end
 
@@ -234,10 +237,38 @@ local function check_options(opts, who)
     elseif kind ~= true and type(value) ~= kind and math.type(value) ~= kind then
       blame(core.TypeError, format("%s: %s: a%s was expected, got %s", who, key,
         kind == "integer" and "n integer" or " boolean", describe(value)))
-    elseif kind == "integer" and value < 0 then
-      blame(core.ValueError, format("%s: %s: 0 or more was expected, got %d", who, key, value))
+    elseif kind == "integer" and (value < 0 or value == 0 and positive[key]) then
+      local least = positive[key] and 1 or 0
+      blame(core.ValueError, format("%s: %s: %d or more was expected, got %d", who, key, least, value))
     end
   end
+end
+
+--- What connections are made with: settings of http.client.core.
+function M.settings(max_line, max_field, max_headers, read_bufsize)
+  return {
+    max_line = max_line, max_field = max_field, max_head = math.max(65536, 2 * max_field), max_headers = max_headers,
+    read_bufsize = read_bufsize,
+  }
+end
+
+-- Those of a request that has its own, kept by the session: connectors tell them apart by the table. And their text,
+-- as such requests have connections of their own.
+local function own_settings(session, opts)
+  if not (opts.read_bufsize or opts.max_line_size or opts.max_field_size or opts.max_headers) then return nil end
+  local default = session._settings
+  local values = {
+    opts.max_line_size or default.max_line, opts.max_field_size or default.max_field,
+    opts.max_headers or default.max_headers, opts.read_bufsize or default.read_bufsize,
+  }
+  local key = table.concat(values, " ")
+  session._own_settings = session._own_settings or setmetatable({}, { __mode = "v" })
+  local settings = session._own_settings[key]
+  if not settings then
+    settings = M.settings(table.unpack(values))
+    session._own_settings[key] = settings
+  end
+  return settings, key
 end
 
 --- A method in capitals; raises TypeError, ValueError for what is no token.
@@ -293,6 +324,12 @@ function M.make(session, method, url, opts, upgrade)
   if opts.headers ~= nil then own = M.merge(own, M.make_headers(opts.headers, "headers")) end
   local special = opts.ssl ~= nil or opts.proxy ~= nil or opts.proxy_auth ~= nil or opts.proxy_headers ~= nil
     or opts.server_hostname ~= nil or upgrade
+  local settings, variant = own_settings(session, opts) -- variant: connections with these settings alone
+  if settings then
+    local all = { variant = variant }
+    for key, value in next, opts do all[key] = value end
+    opts, special = all, true
+  end
   local entry
   if opts.params ~= nil then
     local parsed = entries.parse(session._base, method, url, upgrade and "ws_connect")
@@ -337,7 +374,7 @@ function M.make(session, method, url, opts, upgrade)
     cookies = opts.cookies, redirects = redirects, max_redirects = opts.max_redirects or session._max_redirects,
     raise = opts.raise_for_status, decompress = decompress, max_body_size = limit, upgrade = upgrade,
     timeout = opts.timeout == nil and session._timeout or timeouts.of(opts.timeout, "timeout"),
-    middlewares = around and around[1] and around or nil, no_eof = opts.read_until_eof == false,
+    settings = settings, middlewares = around and around[1] and around or nil, no_eof = opts.read_until_eof == false,
     place_options = special and opts or nil, history = {},
     traces = tracing.of(session, session._trace_configs, opts.trace_request_ctx),
   }

@@ -159,7 +159,6 @@ function ClientSession.new(cls, opts)
   for _, name in ipairs(request.check_names(opts.skip_auto_headers or {}, "ClientSession: skip_auto_headers")) do
     skip[name:lower()] = true
   end
-  local field_size = check(opts, "max_field_size")
   local self = {
     _base = check_base(opts.base_url),
     _headers = opts.headers ~= nil and request.make_headers(opts.headers, "ClientSession: headers") or Headers(),
@@ -173,10 +172,8 @@ function ClientSession.new(cls, opts)
     _trace_configs = opts.trace_configs ~= nil and tracing.check(opts.trace_configs) or {},
     _max_redirects = check(opts, "max_redirects"), _max_body_size = check(opts, "max_body_size"),
     _place_options = place_options(opts),
-    _settings = {
-      max_line = check(opts, "max_line_size"), max_field = field_size, max_head = math.max(65536, 2 * field_size),
-      max_headers = check(opts, "max_headers"), read_bufsize = check(opts, "read_bufsize"),
-    },
+    _settings = request.settings(check(opts, "max_line_size"), check(opts, "max_field_size"),
+      check(opts, "max_headers"), check(opts, "read_bufsize")),
     _agent = http_core.software, _accept_encoding = accepted(),
     _urls = {}, _old_urls = {}, _n = 0, _closed = false, _exposed = false, _place = misuse.place(),
   }
@@ -210,7 +207,7 @@ local run = send.run
 local function begin(req)
   local total = req.timeout.total
   req.deadline = total and get_running_loop():time() + total or nil
-  req.settings = req.session._settings
+  req.settings = req.settings or req.session._settings
 end
 
 local go = async(function(req)
@@ -283,7 +280,8 @@ end
 ---@param url string|url.URL
 ---@param opts? table {params, headers, json, data, cookies, auth, timeout, allow_redirects = true, max_redirects = 10,
 --- raise_for_status, ssl, server_hostname, proxy, proxy_auth, proxy_headers, skip_auto_headers, compress, chunked,
---- expect100, read_until_eof, auto_decompress, max_body_size, middlewares, trace_request_ctx}
+--- expect100, read_until_eof, auto_decompress, max_body_size, read_bufsize, max_line_size, max_field_size, max_headers,
+--- middlewares, trace_request_ctx}
 ---@return any awaitable of a ClientResponse
 function ClientSession:request(method, url, opts)
   check_self(self, "request")
