@@ -24,7 +24,9 @@ static bool read_pieces(lua_State *L) {
     if (lua_pcall(L, 0, 1, 0) != LUA_OK) return false;
     if (lua_isnil(L, -1)) break;
     if (!lua_isstring(L, -1)) {
+      luaL_where(L, 1);
       lua_pushliteral(L, "reader function must return a string");
+      lua_concat(L, 2);
       return false;
     }
     if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) == 0) break;
@@ -177,7 +179,8 @@ static int search_file(lua_State *L) {
   const char *name = luaL_checkstring(L, 1), *file;
   lua_getfield(L, lua_upvalueindex(1), "searchpath");
   lua_pushvalue(L, 1);
-  if (lua_getfield(L, lua_upvalueindex(1), "path") != LUA_TSTRING)
+  lua_getfield(L, lua_upvalueindex(1), "path");
+  if (lua_tostring(L, -1) == NULL)
     return luaL_error(L, "'package.path' must be a string");
   lua_call(L, 2, 2);
   if (lua_isnil(L, -2)) return 1; /* what was tried */

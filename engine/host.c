@@ -66,13 +66,16 @@ static void take_error(lua_State *L, ml_error *err, char **message, char **trace
   free(*message);
   free(*traceback);
   if (lua_checkstack(L, 6)) {
+    lua_pushvalue(L, -1);
     if (code == ML_ESCRIPT) code = ml__error_code(L, lua_gettop(L), code);
     lua_pushcfunction(L, describe_error);
     lua_insert(L, -2);
     lua_pushlightuserdata(L, out);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
-  } else
-    lua_pop(L, 1);
+    if (out[0] == NULL && lua_type(L, -1) == LUA_TSTRING) /* a debug hook failed, say */
+      out[0] = copy(lua_tostring(L, -1), lua_rawlen(L, -1));
+  }
+  lua_pop(L, 1);
   *message = out[0];
   *traceback = out[1];
   err->code = code;

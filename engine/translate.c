@@ -304,7 +304,7 @@ static bool goes_on(level *o, const char *s, ml_token k) {
 static void note_call(pass *p, const level *o) {
   ml_translation *t = p->out;
   if (!grow(p, (void **)(void *)&t->calls, &t->capcalls, t->ncalls + 1, sizeof *t->calls)) return;
-  t->calls[t->ncalls++] = (ml_callstat){o->at, o->end, o->known};
+  t->calls[t->ncalls++] = (ml_callstat){o->at, o->end, o->known && o->suffixes == 1};
 }
 
 /* What tells await that the function and its arguments follow. */

@@ -57,6 +57,29 @@ return fetch()
     assert.equal("scripts/common_mistakes.lua:13: warning: the coroutine that work() gives is dropped: await it\n", out)
   end)
 
+  it("goes through a folder in which there is anything", function()
+    local dir = helper.tmpdir()
+    local uv = require "fs"
+    write(dir .. "/binary.lua", string.dump(function() end))
+    write(dir .. "/bytes.lua", "\xff\0\n")
+    write(dir .. "/last.lua", "async function f() end\nf():close()\nf.x()\nf()\n")
+    helper.run(function()
+      await(uv.symlink("nowhere", dir .. "/gone.lua"))
+      await(uv.symlink(".", dir .. "/circle.lua"))
+      await(uv.symlink("loop.lua", dir .. "/loop.lua"))
+    end)
+    assert(os.execute("mkfifo " .. dir .. "/fifo.lua"))
+    local status, out, err = helper.cli({ "check", "." }, { cwd = dir })
+    assert.equal("1", tostring(status))
+    assert.equal("5 files, 4 errors, 1 warnings\n", err)
+    for _, line in ipairs {
+      "./binary.lua: attempt to load a binary chunk (mode is 't')\n", "./bytes.lua:1: ", "read_file './gone.lua'\n", "read_file './loop.lua'\n",
+      "./last.lua:4: warning: the coroutine that f() gives is dropped: await it\n",
+    } do
+      assert(out:find(line, 1, true), out)
+    end
+  end)
+
   it("says what is wrong with its arguments", function()
     local status, _, err = helper.cli { "check" }
     assert.equal("2", tostring(status))
@@ -91,5 +114,15 @@ describe("moonloop translate", function()
     assert.equal("1", tostring(status))
     assert.equal("", out)
     assert.equal("a.lua:2: unexpected symbol near <eof>\n", err)
+    for _, case in ipairs {
+      { "moonloop translate: OSError: ENOENT: no such file or directory: read_file 'none'\n", "none" },
+      { "moonloop translate: nowhere/b.lua: No such file or directory\n", "-o", "nowhere/b.lua", "b.lua" },
+    } do
+      write(dir .. "/b.lua", "await f()\n")
+      status, out, err = helper.cli({ "translate", table.unpack(case, 2) }, { cwd = dir })
+      assert.equal("1", tostring(status))
+      assert.equal("", out)
+      assert.equal(case[1], err)
+    end
   end)
 end)

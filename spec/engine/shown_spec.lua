@@ -49,6 +49,12 @@ describe("an error that nothing handles is shown", function()
     end)
   end
 
+  it("though a debug hook of the script fails while it is put into words", function()
+    local err = shown("debug.sethook(function(event) if event == 'call' then error('hook', 0) end end, 'c')\nlocal t = nil + 1\n")
+    assert(err:find("^moonloop: "), err)
+    assert(not err:find("not enough memory"), err)
+  end)
+
   it("of -e too", function()
     local _, _, err = helper.cli { "-e", "local x = 1\nnothing()" }
     assert.equal("moonloop: (command line):2: attempt to call a nil value (global 'nothing')\n  2 | nothing()\n    | ^^^^^^^\n"

@@ -69,7 +69,7 @@ local function check(path, report)
   end
   local chunk, why = load(source, (path == "-" and "=stdin" or "@" .. path), "t")
   if not chunk then
-    report(why)
+    report(why:find(path, 1, true) and why or path .. ": " .. why)
     return 1, 0
   end
   local _, calls = core.translate(source, true)

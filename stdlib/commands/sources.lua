@@ -24,32 +24,42 @@ function M.read(path)
   return text:sub(#first + 1), first
 end
 
+-- What f gives, or nil: who reads the file says what is wrong with it.
+local function try(f, path)
+  local ok, result = pcall(function() return await(f(path)) end)
+  if ok then return result end
+  if not core.isinstance(result, core.OSError) then error(result, 0) end
+end
+
+-- Is it a folder, or a Lua file or a link to one? What is no file could keep us waiting, links to folders lead in circles.
+local function wanted(name, path)
+  if name:sub(1, 1) == "." then return false end
+  local stat = try(fs.lstat, path)
+  if not stat or stat.type == "directory" then return stat end
+  if not name:find("%.lua$") then return false end
+  if stat.type == "link" then stat = try(fs.stat, path) end
+  return not stat or stat.type == "file"
+end
+
 --- All paths in order: files as they are, folders for the Lua files in them and below.
 ---@param paths string[]
 ---@return string[]
 function M.all(paths)
   local list = {}
   local function add(path)
-    local stat = path ~= "-" and await(fs.stat(path))
-    if not stat or stat.type ~= "directory" then
+    local stat = path ~= "-" and try(fs.stat, path)
+    local names = stat and stat.type == "directory" and try(fs.listdir, path)
+    if not names then
       list[#list + 1] = path
       return
     end
-    local names = await(fs.listdir(path))
     table.sort(names)
     for _, name in ipairs(names) do
       local below = fs.path.join(path, name)
-      local ok, kind = pcall(function() return await(fs.lstat(below)).type end)
-      if name:sub(1, 1) ~= "." and ok and (kind == "directory" or name:find("%.lua$")) then add(below) end
+      if wanted(name, below) then add(below) end
     end
   end
-  for _, path in ipairs(paths) do
-    local ok, err = pcall(add, path)
-    if not ok then
-      if not core.isinstance(err, core.OSError) then error(err, 0) end
-      list[#list + 1] = path -- who reads it says what is wrong
-    end
-  end
+  for _, path in ipairs(paths) do add(path) end
   return list
 end
 
