@@ -21,6 +21,16 @@ local function received(form)
 end
 
 describe("FormData", function()
+  it("is multipart from the beginning if it is told so", function()
+    local form = FormData({ a = 1 }, { default_to_multipart = true })
+    assert.is_true(form.is_multipart)
+    local fields, ctype = received(form)
+    assert.matches("^multipart/form%-data; boundary=", ctype)
+    assert.same({ "1" }, { fields.a })
+    helper.raises("default_to_multipart: a boolean was expected, got a number", FormData, {}, { default_to_multipart = 1 })
+    helper.raises("quote_fields: a boolean was expected", FormData, {}, { quote_fields = "no" })
+  end)
+
   it("is urlencoded for strings, numbers and booleans alone", function()
     local form = FormData { b = "x y&z", a = 1, c = { true, "\u{20ac}" } }
     assert.is_false(form.is_multipart)

@@ -68,6 +68,9 @@ describe("Misuse of the client", function()
     })
     all_raise("ValueError", { { "got \"zip\"", get { compress = "zip" } } })
     helper.raises("ws, wss, http and https can be requested", session.ws_connect, session, "ftp://h.test/")
+    for _, url in ipairs { "localhost:8080/a", "127.0.0.1:8080/a" } do
+      assert.truthy(asyncio.isinstance(helper.raises("is 'http://' missing?", session.get, session, url), http.InvalidURL))
+    end
   end)
 
   it("is told by forms, writers, jars and traces", function()

@@ -32,6 +32,11 @@ local function bad_url(class, method, url, reason, cause)
   error(errors.make(class, { method = method, url = url }, reason, { cause = cause }), 0)
 end
 
+-- "localhost:8080/x" has a scheme by the letter.
+local function hint(url)
+  return find(tostring(url), "^[%w.-]+:%d") and " (is 'http://' missing?)" or ""
+end
+
 --- Text, or a URL, as an absolute one. Raises InvalidURL, NonHttpUrlClientError, TypeError.
 ---@param base url.URL? the session's base_url
 ---@param who? string the function that a script has called, if not that of the method's name
@@ -43,7 +48,7 @@ function M.parse(base, method, url, who)
       who = who or lower(method)
       blame(core.TypeError, format("%s: url: a string or URL was expected, got %s", who, describe(url)))
     end
-    bad_url(errors.InvalidURL, method, url, parsed.message or tostring(parsed), parsed)
+    bad_url(errors.InvalidURL, method, url, (parsed.message or tostring(parsed)) .. hint(url), parsed)
   end
   if base and not parsed.scheme then
     ok, parsed = pcall(base.join, base, parsed)
@@ -74,7 +79,7 @@ function M.make(session, method, url, opts, upgrade)
   local scheme = schemes[parsed.scheme]
   if not scheme or (scheme ~= parsed.scheme and not upgrade) then
     local can = upgrade and "ws, wss, http and https" or "http and https"
-    local reason = format("the scheme is '%s': %s can be requested", parsed.scheme, can)
+    local reason = format("the scheme is '%s': %s can be requested%s", parsed.scheme, can, hint(url))
     bad_url(errors.NonHttpUrlClientError, method, url, reason)
   end
   local host = parsed.raw_host or parsed.host

@@ -145,13 +145,20 @@ end
 
 --- Makes a form. Raises TypeError for what cannot be a field.
 ---@param fields? table as add_fields takes it
----@param opts? {quote_fields: boolean?, charset: string?, boundary: string?}
+---@param opts? {quote_fields: boolean?, charset: string?, boundary: string?, default_to_multipart: boolean?}
 ---@return http.FormData
 function M.FormData(fields, opts)
-  core.options(opts, { "quote_fields", "charset", "boundary" }, "FormData")
+  core.options(opts, { "quote_fields", "charset", "boundary", "default_to_multipart" }, "FormData")
   opts = opts or {}
+  for _, name in ipairs { "quote_fields", "default_to_multipart" } do
+    if opts[name] ~= nil and type(opts[name]) ~= "boolean" then
+      misuse.blame(core.TypeError, ("FormData: %s: a boolean was expected, got %s"):format(name,
+        misuse.describe(opts[name])))
+    end
+  end
   local self = setmetatable({
-    is_multipart = false, _fields = {}, _quote_fields = opts.quote_fields ~= false, _boundary = opts.boundary,
+    is_multipart = opts.default_to_multipart or false, _fields = {}, _quote_fields = opts.quote_fields ~= false,
+    _boundary = opts.boundary,
     _charset = check_line(opts.charset, "charset"),
   }, FormData)
   if fields ~= nil then self:add_fields(fields) end
