@@ -180,8 +180,7 @@ static int search_file(lua_State *L) {
   lua_getfield(L, lua_upvalueindex(1), "searchpath");
   lua_pushvalue(L, 1);
   lua_getfield(L, lua_upvalueindex(1), "path");
-  if (lua_tostring(L, -1) == NULL)
-    return luaL_error(L, "'package.path' must be a string");
+  if (lua_tostring(L, -1) == NULL) return luaL_error(L, "'package.path' must be a string");
   lua_call(L, 2, 2);
   if (lua_isnil(L, -2)) return 1; /* what was tried */
   lua_pop(L, 1);

@@ -6,10 +6,12 @@
 #include "errors.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LINE_MAX_SHOWN 500
@@ -75,13 +77,23 @@ static bool line_of_file(FILE *f, long n, char *buf, size_t size) {
   return len > 0;
 }
 
+/* Opens a file; nothing else: a message may name anything, and a pipe or a device never ends. */
+static FILE *open_file(const char *path) {
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+  struct stat st;
+  FILE *f = NULL;
+  if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) f = fdopen(fd, "r");
+  if (fd >= 0 && f == NULL) close(fd);
+  return f;
+}
+
 static bool read_line(const place *p, const char *code, char *buf, size_t size) {
   FILE *f;
   bool ok;
   if (strcmp(p->file, "(command line)") == 0)
     f = code != NULL && *code != '\0' ? fmemopen((void *)(uintptr_t)code, strlen(code), "r") : NULL;
   else
-    f = fopen(p->file, "r");
+    f = open_file(p->file);
   if (f == NULL) return false;
   ok = line_of_file(f, p->line, buf, size);
   fclose(f);

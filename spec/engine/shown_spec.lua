@@ -49,6 +49,15 @@ describe("an error that nothing handles is shown", function()
     end)
   end
 
+  it("without what its message names, if that is no file", function()
+    local dir = helper.tmpdir()
+    assert(os.execute("mkfifo " .. dir .. "/fifo"))
+    for _, path in ipairs { "/dev/zero", dir .. "/fifo", dir } do
+      local err = shown(("error('%s:1: x', 0)\n"):format(path))
+      assert.equal(("moonloop: %s:1: x\nstack traceback:\n\t[C]: in function 'error'\n\ta.lua:1: in main chunk\n"):format(path), err)
+    end
+  end)
+
   it("though a debug hook of the script fails while it is put into words", function()
     local err = shown("debug.sethook(function(event) if event == 'call' then error('hook', 0) end end, 'c')\nlocal t = nil + 1\n")
     assert(err:find("^moonloop: "), err)

@@ -31,7 +31,8 @@ local function try(f, path)
   if not core.isinstance(result, core.OSError) then error(result, 0) end
 end
 
--- Is it a folder, or a Lua file or a link to one? What is no file could keep us waiting, links to folders lead in circles.
+-- Is it a folder, or a Lua file or a link to one? What is no file could keep us waiting, and links to folders lead
+-- in circles.
 local function wanted(name, path)
   if name:sub(1, 1) == "." then return false end
   local stat = try(fs.lstat, path)
