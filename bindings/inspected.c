@@ -123,8 +123,12 @@ static int inspected_counts(lua_State *L) {
   return 1;
 }
 
+typedef struct entry {
+  ml_timer *timer;
+} entry;
+
 static int by_time(const void *a, const void *b) {
-  const ml_timer *x = *(ml_timer *const *)a, *y = *(ml_timer *const *)b;
+  const ml_timer *x = ((const entry *)a)->timer, *y = ((const entry *)b)->timer;
   return x->when < y->when ? -1 : x->when > y->when ? 1 : x->seq < y->seq ? -1 : 1;
 }
 
@@ -132,22 +136,22 @@ static int by_time(const void *a, const void *b) {
 static int inspected_timers(lua_State *L) {
   ml_evloop *l = ml__engine(L)->running;
   size_t most = (size_t)luaL_checkinteger(L, 1), n;
-  ml_timer **list;
+  entry *list;
   char what[256];
   double now;
   lua_newtable(L);
   if (l == NULL || l->ntimers == 0) return 1;
   n = l->ntimers;
   list = lua_newuserdatauv(L, n * sizeof *list, 0);
-  for (size_t i = 0; i < n; i++) list[i] = l->heap[i].timer;
+  for (size_t i = 0; i < n; i++) list[i].timer = l->heap[i].timer;
   qsort(list, n, sizeof *list, by_time);
   now = ml__loop_time(l);
   for (size_t i = 0; i < n && i < most; i++) {
-    ml__job_describe(l, &list[i]->job, what, sizeof what);
+    ml__job_describe(l, &list[i].timer->job, what, sizeof what);
     lua_createtable(L, 0, 2);
     lua_pushstring(L, what);
     lua_setfield(L, -2, "what");
-    lua_pushnumber(L, list[i]->when - now);
+    lua_pushnumber(L, list[i].timer->when - now);
     lua_setfield(L, -2, "left");
     lua_rawseti(L, 2, (lua_Integer)i + 1);
   }

@@ -30,6 +30,8 @@ typedef struct ask_op {
 
 /* ---- on the target's thread ---- */
 
+#define REFUSED "{\"error\":\"the program has no memory left for an answer\"}"
+
 /* [function, question] -> answer; an error's text instead if there is one. */
 static bool answer(ml_engine *e, lua_State *L, ml_question *q) {
   size_t n;
@@ -77,9 +79,13 @@ static void inspect(ml_engine *e, lua_State *L) {
     pthread_mutex_lock(&in->lock);
     wanted = q->op != NULL;
     pthread_mutex_unlock(&in->lock);
-    if (!wanted || !answer(e, L, q)) {
+    if (!wanted) {
       free(q->text);
       q->text = NULL;
+    } else if (!answer(e, L, q)) {
+      free(q->text);
+      q->text = strdup(REFUSED);
+      q->len = q->text != NULL ? strlen(REFUSED) : 0;
     }
     pthread_mutex_lock(&in->lock);
     first = ml__list_empty(&in->done);
@@ -92,13 +98,15 @@ static void inspect(ml_engine *e, lua_State *L) {
 
 /* Nobody will take these any more. */
 static void drop(ml_link *questions) {
-  while (!ml__list_empty(questions)) {
-    ml_question *q = ml__containerof(questions->next, ml_question, link);
-    ml__list_remove(&q->link);
+  ml_link *next;
+  for (ml_link *k = questions->next; k != questions; k = next) {
+    ml_question *q = ml__containerof(k, ml_question, link);
+    next = k->next;
     if (q->op != NULL) q->op->q = NULL;
     free(q->text);
     free(q);
   }
+  ml__list_init(questions);
 }
 
 static void destroy(ml_inspector *in) {

@@ -323,8 +323,9 @@ static const char *subcommand(const char *name) {
 
 /* ---- the inspector ---- */
 
-/* Starts it before the script. value: "", "PORT" or "HOST:PORT". 0, or the exit status. */
-static int inspect(ml_engine *e, const char *value) {
+/* Starts it before the script. value: "", "PORT" or "HOST:PORT". 0, or the exit status; by the
+** variable alone, which other programs have inherited, it is no reason not to run. */
+static int inspect(ml_engine *e, const char *value, bool option) {
   static const char start[] =
       "local host, port = ...\n"
       "local opts = port and {host = host ~= '' and host or nil, port = math.tointeger(port)}\n"
@@ -338,8 +339,12 @@ static int inspect(ml_engine *e, const char *value) {
   size_t n = colon != NULL ? (size_t)(colon - value) : 0;
   int status, rc;
   if (*value != '\0' && (*port < '0' || *port > '9' || strtol(port, &end, 10) > 65535 ||
-                         *end != '\0' || n >= sizeof host))
-    return misuse("--inspect: PORT or HOST:PORT was expected, got", value);
+                         *end != '\0' || n >= sizeof host)) {
+    if (option) return misuse("--inspect: PORT or HOST:PORT was expected, got", value);
+    fprintf(stderr, "moonloop: MOONLOOP_INSPECT: 1, PORT or HOST:PORT was expected, got '%s'\n",
+            value);
+    return 0;
+  }
   if (n > 1 && value[0] == '[' && value[n - 1] == ']') { /* of IPv6 */
     value++;
     n -= 2;
@@ -349,8 +354,9 @@ static int inspect(ml_engine *e, const char *value) {
   if (rc == 0) return 0;
   err = ml_last_error(e, &status);
   if (err != NULL) why = err->message;
-  fprintf(stderr, "moonloop: --inspect: %s\n", why);
-  return 1;
+  fprintf(stderr, "moonloop: %s: %s\n", option ? "--inspect" : "MOONLOOP_INSPECT", why);
+  if (option) return 1;
+  return *port != '\0' ? inspect(e, "", false) : 0;
 }
 
 /* What MOONLOOP_INSPECT says: 1 or a value of --inspect; NULL: nothing. */
@@ -372,7 +378,7 @@ static rules allowed;
 int main(int argc, char **argv) {
   ml_config c;
   static const char repl[] = "commands.repl";
-  const char *code = NULL, *module = NULL, *inspected = NULL;
+  const char *code = NULL, *module = NULL, *inspected = NULL, *variable;
   const char *script = NULL; /* with -i */
   int i, rc, status = 0;
   guard_descriptors();
@@ -446,8 +452,9 @@ int main(int argc, char **argv) {
   }
   handle_signals();
   atexit(on_exit_process);
-  if (inspected == NULL && !is_inspector(module)) inspected = inspect_variable();
-  if (inspected != NULL && (status = inspect(engine, inspected)) != 0) {
+  variable = inspected == NULL && !is_inspector(module) ? inspect_variable() : NULL;
+  if (variable != NULL) inspected = variable;
+  if (inspected != NULL && (status = inspect(engine, inspected, variable == NULL)) != 0) {
     ml_close(engine, 0);
     engine = NULL;
     return status;

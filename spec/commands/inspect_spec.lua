@@ -330,6 +330,15 @@ describe("moonloop --inspect", function()
     status, _, err = helper.cli({ "--inspect=" .. port, "-e", "print(1)" }, { env = env })
     assert.equal(1, status)
     assert.truthy(err:find("moonloop: --inspect: ", 1, true) and err:find("already in use", 1, true), err)
+    env.MOONLOOP_INSPECT = "yes"
+    status, _, err = helper.cli({ "-e", "print(1)" }, { env = env })
+    assert.same({ 0, "moonloop: MOONLOOP_INSPECT: 1, PORT or HOST:PORT was expected, got 'yes'\n" }, { status, err })
+    env.MOONLOOP_INSPECT = tostring(port) -- inherited: only the page is not there
+    local out
+    status, out, err = helper.cli({ "-e", [[print(pcall(require("asyncio.inspector").start))]] }, { env = env })
+    assert.equal(0, status)
+    assert.truthy(out:find("runs already", 1, true), out)
+    assert.truthy(err:find("^moonloop: MOONLOOP_INSPECT: [^\n]*already in use[^\n]*\n$"), err)
   end)
 
   it("answers while the program works, with thousands of tasks, names that are no text, and after asyncio.run", function()

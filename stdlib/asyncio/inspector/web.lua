@@ -63,9 +63,10 @@ local function sample(self, loop)
   local began = loop:time()
   local answer, alive = self.state:ask "counts"
   if not answer then return false end
+  local counts = alive and not answer:find('^{"error"') and answer or "null"
   local lag = alive and loop:time() - began or loop:time() - (self.state.since or began)
   local point = ('{"at":%.3f,"lag":%.6f,"blocked":%s,"counts":%s}'):format(time.time(),
-    lag, alive and "null" or answer, alive and answer or "null")
+    lag, alive and "null" or answer, counts)
   self.n = self.n + 1
   self.points[self.n] = point
   self.points[self.n - SAMPLES] = nil
