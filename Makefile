@@ -65,15 +65,15 @@ LLHTTP_INCLUDE ?= /usr/share/include/llhttp
 on = $(filter-out 0,$(strip $(1)))
 EXT_PC := $(if $(call on,$(WITH_TLS)),openssl) $(if $(call on,$(WITH_HTTP2)),libnghttp2) \
           $(if $(call on,$(WITH_ZLIB)),zlib) $(if $(call on,$(WITH_BROTLI)),libbrotlienc libbrotlidec) \
-          $(if $(call on,$(WITH_IDN)),libidn2) $(if $(call on,$(WITH_PSL)),libpsl) \
-          $(if $(call on,$(WITH_EDIT)),libedit)
+          $(if $(call on,$(WITH_IDN)),libidn2) $(if $(call on,$(WITH_PSL)),libpsl)
 EXT_PC := $(strip $(EXT_PC))
-EXT_MISSING := $(strip $(foreach p,$(EXT_PC),$(if $(shell $(PKG_CONFIG) --exists '$(p)$(if $(filter openssl,$(p)), >= 3)' 2>/dev/null && echo 1),,$(p))) \
+EDIT_PC := $(if $(call on,$(WITH_EDIT)),libedit)# the command's alone
+EXT_MISSING := $(strip $(foreach p,$(EXT_PC) $(EDIT_PC),$(if $(shell $(PKG_CONFIG) --exists '$(p)$(if $(filter openssl,$(p)), >= 3)' 2>/dev/null && echo 1),,$(p))) \
                $(if $(call on,$(WITH_HTTP)),$(if $(wildcard $(LLHTTP_DIR)/llhttp.c),,llhttp)))
 EXT_CFLAGS := $(if $(call on,$(WITH_TLS)),-DML_WITH_TLS) $(if $(call on,$(WITH_HTTP)),-DML_WITH_HTTP -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INCLUDE)) \
               $(if $(call on,$(WITH_HTTP2)),-DML_WITH_HTTP2) $(if $(call on,$(WITH_ZLIB)),-DML_WITH_ZLIB) \
               $(if $(call on,$(WITH_BROTLI)),-DML_WITH_BROTLI) $(if $(call on,$(WITH_IDN)),-DML_WITH_IDN) \
-              $(if $(call on,$(WITH_PSL)),-DML_WITH_PSL) $(if $(call on,$(WITH_EDIT)),-DML_WITH_EDIT) \
+              $(if $(call on,$(WITH_PSL)),-DML_WITH_PSL) \
               $(if $(EXT_PC),$(shell $(PKG_CONFIG) --cflags $(EXT_PC) 2>/dev/null))
 EXT_SHARED := $(if $(EXT_PC),$(or $(shell $(PKG_CONFIG) --libs $(EXT_PC) 2>/dev/null),$(if $(call on,$(WITH_TLS)),-lssl -lcrypto)))
 
@@ -86,9 +86,10 @@ UV_LINK  := $(if $(UV_STATIC),$(UV_STATIC),$(UV_SHARED))
 # script takes. EXT_LINK='$(EXT_SHARED)' uses the system's.
 EXT_NAMES := $(if $(call on,$(WITH_TLS)),ssl crypto) $(if $(call on,$(WITH_HTTP2)),nghttp2) $(if $(call on,$(WITH_ZLIB)),z) \
              $(if $(call on,$(WITH_BROTLI)),brotlienc brotlidec brotlicommon) $(if $(call on,$(WITH_PSL)),psl) \
-             $(if $(or $(call on,$(WITH_IDN)),$(call on,$(WITH_PSL))),idn2 unistring) $(if $(call on,$(WITH_EDIT)),edit tinfo bsd md)
-EXT_DIRS  := $(sort $(foreach p,$(EXT_PC),$(shell $(PKG_CONFIG) --variable=libdir $(p) 2>/dev/null)))
+             $(if $(or $(call on,$(WITH_IDN)),$(call on,$(WITH_PSL))),idn2 unistring)
+EXT_DIRS  := $(sort $(foreach p,$(EXT_PC) $(EDIT_PC),$(shell $(PKG_CONFIG) --variable=libdir $(p) 2>/dev/null)))
 EXT_LINK  := $(foreach n,$(EXT_NAMES),$(or $(firstword $(wildcard $(EXT_DIRS:%=%/lib$(n).a))),-l$(n)))
+EDIT_LINK := $(if $(EDIT_PC),$(foreach n,edit tinfo bsd md,$(or $(firstword $(wildcard $(EXT_DIRS:%=%/lib$(n).a))),-l$(n))))
 SYS_LIBS := -lpthread -ldl -lrt -lm
 
 # ---- sources --------------------------------------------------------------
@@ -97,8 +98,8 @@ LIB_SRC := $(sort $(wildcard engine/*.c bindings/*.c bindings/*/*.c))
 LIB_SRC := $(filter-out $(if $(call on,$(WITH_TLS)),,bindings/tls%.c) $(if $(call on,$(WITH_HTTP)),,bindings/http/%.c) \
              $(if $(call on,$(WITH_HTTP2)),,bindings/http2/%.c) $(if $(call on,$(WITH_ZLIB)),,bindings/compress/zlib.c) \
              $(if $(call on,$(WITH_BROTLI)),,bindings/compress/brotli.c) $(if $(call on,$(WITH_IDN)),,bindings/names/idna.c) \
-             $(if $(call on,$(WITH_PSL)),,bindings/names/psl.c) $(if $(call on,$(WITH_EDIT)),,bindings/editline/%.c),$(LIB_SRC))
-CLI_SRC := $(sort $(wildcard engine/cli/*.c))
+             $(if $(call on,$(WITH_PSL)),,bindings/names/psl.c) bindings/editline/%.c,$(LIB_SRC))
+CLI_SRC := $(sort $(wildcard engine/cli/*.c) $(if $(EDIT_PC),$(wildcard bindings/editline/*.c)))
 STDLIB  := $(sort $(shell find stdlib -name '*.lua' 2>/dev/null))
 REFERENCE := $(sort $(wildcard docs/reference.md docs/reference/*.md))
 
@@ -194,8 +195,9 @@ $(BUILD)/$(SHARED): $(PIC_OBJ) $(GEN)/sources.list
 $(BUILD)/libmoonloop.so.$(SOVERSION) $(BUILD)/libmoonloop.so: $(BUILD)/$(SHARED)
 	@ln -sf $(SHARED) $@
 
+$(CLI_OBJ): CPPFLAGS_ALL += $(if $(EDIT_PC),-DML_WITH_EDIT $(shell $(PKG_CONFIG) --cflags $(EDIT_PC) 2>/dev/null))
 $(BUILD)/moonloop: $(CLI_OBJ) $(BUILD)/libmoonloop.a tools/exports.txt
-	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(EXT_LINK) $(SYS_LIBS)
+	$(call say,LINK)$(CC) $(CFLAGS_ALL) -o $@ $(CLI_OBJ) $(BUILD)/libmoonloop.a $(LDFLAGS_ALL) -Wl,--dynamic-list=tools/exports.txt $(LUA_LINK) $(UV_LINK) $(EXT_LINK) $(EDIT_LINK) $(SYS_LIBS)
 
 # For interpreters of Lua 5.4: require "asyncio". It has Lua from whoever loads it, and is
 # never unloaded: the state's last blocks are freed by its code.

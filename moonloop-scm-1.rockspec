@@ -9,9 +9,9 @@ description = {
   summary = "async and await for Lua 5.4, on libuv",
   detailed = [[
 Tasks, timers, streams, sockets, files, processes and TLS in the terms of Python's asyncio,
-as a C module: require "asyncio". libuv, OpenSSL 3, nghttp2, zlib, Brotli, libidn2, libedit
+as a C module: require "asyncio". libuv, OpenSSL 3, nghttp2, zlib, Brotli, libidn2
 and libpsl with their headers are needed, the sources of llhttp (WITH_TLS=0, WITH_HTTP=0, WITH_ZLIB=0, WITH_BROTLI=0,
-WITH_IDN=0, WITH_PSL=0, WITH_EDIT=0 do without), and pkg-config.]],
+WITH_IDN=0, WITH_PSL=0 do without), and pkg-config.]],
   license = "MIT",
 }
 dependencies = { "lua ~> 5.4" }

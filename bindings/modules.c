@@ -24,9 +24,6 @@ int ml__open_idna(lua_State *L);
 #ifdef ML_WITH_PSL
 int ml__open_psl(lua_State *L);
 #endif
-#ifdef ML_WITH_EDIT
-int ml__open_edit(lua_State *L);
-#endif
 int ml__open_embedded(lua_State *L);
 int ml__open_json(lua_State *L);
 int ml__open_inspector(lua_State *L);
@@ -61,9 +58,6 @@ const ml_module ml__bindings[] = {
 #endif
 #ifdef ML_WITH_PSL
     {"http.psl", ml__open_psl},
-#endif
-#ifdef ML_WITH_EDIT
-    {"asyncio.edit", ml__open_edit},
 #endif
     {"asyncio.embedded", ml__open_embedded},
     {"time", ml__open_time},

@@ -578,7 +578,7 @@ static int f_open(lua_State *L) {
   return 1;
 }
 
-int ml__open_edit(lua_State *L) {
+static int open_edit(lua_State *L) {
   static const luaL_Reg methods[] = {{"start", ed_start},
                                      {"feed", ed_feed},
                                      {"complete", ed_complete},
@@ -604,4 +604,18 @@ int ml__open_edit(lua_State *L) {
   lua_pop(L, 1);
   luaL_newlib(L, functions);
   return 1;
+}
+
+static int preload(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, open_edit);
+  lua_setfield(L, -2, "asyncio.edit");
+  return 0;
+}
+
+bool ml__edit_preload(lua_State *L) {
+  lua_pushcfunction(L, preload);
+  if (lua_pcall(L, 0, 0, 0) == LUA_OK) return true;
+  lua_pop(L, 1);
+  return false;
 }

@@ -16,6 +16,9 @@
 
 #define SIGPIPE_STATUS (128 + SIGPIPE)
 
+/* bindings/editline, which the command alone has: the module asyncio.edit, for the REPL. */
+bool ml__edit_preload(struct lua_State *L);
+
 static ml_engine *engine;        /* for signal and exit handlers */
 static const char *command_line; /* what -e was given */
 
@@ -450,6 +453,13 @@ int main(int argc, char **argv) {
     fprintf(stderr, "moonloop: cannot start: %s\n", ml_strerror(rc));
     return 1;
   }
+#ifdef ML_WITH_EDIT
+  if (!ml__edit_preload(ml_lua(engine))) {
+    fprintf(stderr, "moonloop: not enough memory\n");
+    ml_close(engine, 0);
+    return 1;
+  }
+#endif
   handle_signals();
   atexit(on_exit_process);
   variable = inspected == NULL && !is_inspector(module) ? inspect_variable() : NULL;
