@@ -94,10 +94,10 @@ describe("moonloop ps", function()
   it("leaves the hook of a script that it has interrupted, and what it computes", function()
     local env = runtime()
     local pid, log = start([[
-      local n, stop = 0, os.time() + 3
+      local n, stop = 0, os.clock() + 2
       debug.sethook(function() n = n + 1 end, "", 1000)
       print "ready" io.stdout:flush()
-      while os.time() < stop do end
+      while os.clock() < stop do end
       local seen = n
       for i = 1, 100000 do end
       print(n > seen and select(3, debug.gethook()) == 1000 and "kept" or "lost")]], env)
@@ -129,7 +129,7 @@ describe("moonloop ps", function()
 
   it("ends when the process does, in the middle of a question too", function()
     local env = runtime()
-    local pid = start([[print "ready" io.stdout:flush() local e = os.time() + 2 while os.time() < e do end]], env)
+    local pid = start([[print "ready" io.stdout:flush() local e = os.clock() + 1.5 while os.clock() < e do end]], env)
     local status, _, err = helper.cli("top -n 100 -d 50ms " .. pid, { env = env })
     assert.equal(1, status)
     assert.truthy(err:find("moonloop top: ", 1, true), err)
