@@ -323,7 +323,7 @@ struct ml_readsource {
   ** false: nothing, but the reader may have been fed or ended. */
   bool (*read)(lua_State *L, ml_readsource *src, size_t n);
   bool ready; /* `read` has more: no need to wait for it */
-  bool again;                                      /* a terminal: after its end it can be read on */
+  bool again; /* a terminal: after its end it can be read on */
 };
 /* For sources. UV_ENOMEM: nothing was taken. */
 int ml__reader_feed(ml_reader *r, const char *p, size_t n);

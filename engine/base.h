@@ -142,8 +142,8 @@ typedef struct ml_module {
   const char *name;
   lua_CFunction open;
 } ml_module;
-extern const ml_source ml__stdlib[];   /* generated; ends with a NULL name */
-extern const char ml__docs[];         /* generated: see bindings/embedded.c */
+extern const ml_source ml__stdlib[]; /* generated; ends with a NULL name */
+extern const char ml__docs[];        /* generated: see bindings/embedded.c */
 extern const size_t ml__docs_size;
 extern const ml_module ml__bindings[]; /* bindings/modules.c; ends with a NULL name */
 
