@@ -191,12 +191,15 @@ local function is_names(value)
   return true
 end
 
--- What options may be: in words, and the check.
+local function is_seconds(value) return type(value) == "number" and value > 0 and value < 1e9 end
+local function is_size(value) return math.type(value) == "integer" and value >= 0 end
+
+-- What options may be: in words, the check, and what numbers must be besides.
 local kinds = {
   boolean = { "a boolean", function(value) return type(value) == "boolean" end },
   string = { "a string", function(value) return type(value) == "string" end },
-  seconds = { "a number of seconds", function(value) return type(value) == "number" and value > 0 and value < 1e9 end },
-  size = { "a number of bytes", function(value) return math.type(value) == "integer" and value >= 0 end },
+  seconds = { "a number of seconds", is_seconds, " above 0" },
+  size = { "a number of bytes", is_size, " (0 or more)" },
   names = { "an array of names", is_names },
 }
 
@@ -209,8 +212,9 @@ local kinds = {
 function M.check_option(fname, opts, name, kind)
   local value, allowed = opts[name], kinds[kind]
   if value == nil or allowed[2](value) then return value end
-  misuse.blame(core.TypeError,
-    ("%s: %s: %s was expected, got %s"):format(fname, name, allowed[1], misuse.describe(value)))
+  local off = type(value) == "number" and allowed[3] -- a number out of its range
+  misuse.blame(off and core.ValueError or core.TypeError, ("%s: %s: %s%s was expected, got %s"):format(fname, name,
+    allowed[1], off or "", off and tostring(value) or misuse.describe(value)))
 end
 
 --- Looks at a request to open a WebSocket.

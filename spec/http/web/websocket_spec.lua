@@ -178,10 +178,12 @@ describe("web.WebSocketResponse", function()
   it("checks its options", function()
     helper.raises("unexpected keyword argument 'heartbeet'", web.WebSocketResponse, { heartbeet = 1 })
     for name, bad in pairs {
-      heartbeat = "x", timeout = -1, receive_timeout = 0 / 0, max_msg_size = -1, autoclose = 1, autoping = "no",
-      compress = 3, protocols = { "a b" },
+      heartbeat = "x", autoclose = 1, autoping = "no", compress = 3, protocols = { "a b" }, timeout = true,
     } do
       helper.raises(asyncio.TypeError, web.WebSocketResponse, { [name] = bad })
+    end
+    for name, bad in pairs { timeout = -1, receive_timeout = 0 / 0, max_msg_size = -1, heartbeat = 0 } do
+      helper.raises(asyncio.ValueError, web.WebSocketResponse, { [name] = bad })
     end
   end)
 
