@@ -69,6 +69,7 @@ static void inspect(ml_engine *e, lua_State *L) {
   ml__list_init(&questions);
   pthread_mutex_lock(&in->lock);
   e->asked = false;
+  in->turns++;
   ml__list_splice(&questions, &in->asked);
   pthread_mutex_unlock(&in->lock);
   if (hook != NULL) lua_sethook(L, NULL, 0, 0);
@@ -446,6 +447,18 @@ static int core_place(lua_State *L) {
   return 2;
 }
 
+/* turns(): how often the target's loop has found questions, be they given up meanwhile: while one
+** is open it has not turned unless this has changed */
+static int core_turns(lua_State *L) {
+  ml_inspector *in = check(L);
+  uint64_t turns;
+  pthread_mutex_lock(&in->lock);
+  turns = in->turns;
+  pthread_mutex_unlock(&in->lock);
+  lua_pushinteger(L, (lua_Integer)turns);
+  return 1;
+}
+
 /* peer(fd): the user that has connected the unix socket */
 static int core_peer(lua_State *L) {
 #ifdef SO_PEERCRED
@@ -468,9 +481,11 @@ static int core_whoami(lua_State *L) {
 
 int ml__open_inspector(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"start", core_start}, {"ask", core_ask},       {"ended", core_ended},
-      {"ready", core_ready}, {"show", core_show},     {"place", core_place},
-      {"peer", core_peer},   {"whoami", core_whoami}, {"descriptors", ml__inspect_descriptors},
+      {"start", core_start}, {"ask", core_ask},
+      {"ended", core_ended}, {"ready", core_ready},
+      {"show", core_show},   {"place", core_place},
+      {"peer", core_peer},   {"whoami", core_whoami},
+      {"turns", core_turns}, {"descriptors", ml__inspect_descriptors},
       {NULL, NULL}};
   luaL_newlib(L, functions);
   luaL_setfuncs(L, ml__inspected_functions, 0);

@@ -32,6 +32,7 @@ typedef struct ml_inspector {
   ml_job drain;       /* there: `done` is not empty, or it has ended */
   ml_op *waiter;      /* the thread's operation that waits for the end */
   ml_link asked, done;
+  uint64_t turns; /* of the target's loop that have found questions; under the lock */
   char path[128]; /* of the socket; "": none */
   /* where the target was seen computing, and in which slice; under the lock */
   char place[ML_PLACE_MAX];

@@ -91,6 +91,24 @@ describe("moonloop ps", function()
     end
   end)
 
+  it("forgets that a loop was blocked when it has turned since, though nobody asked", function()
+    local env = runtime()
+    local pid, log = start([[
+      local function spin(seconds) local e = os.clock() + seconds while os.clock() < e do end end
+      print "ready" io.stdout:flush()
+      spin(1.5)
+      await(require("asyncio").sleep(1.5))
+      print "again" io.stdout:flush()
+      spin(1000)]], env)
+    local _, _, err = helper.cli("ps " .. pid, { env = env })
+    assert.truthy(err:find("blocked for", 1, true), err)
+    processes.eventually("the second time", function() return processes.read(log):find("again", 1, true) end)
+    local began = os.time()
+    _, _, err = helper.cli("ps " .. pid, { env = env })
+    local seconds = tonumber(err:match("blocked for ([%d.]+) s"))
+    assert(seconds and seconds <= os.time() - began + 1, err)
+  end)
+
   it("leaves the hook of a script that it has interrupted, and what it computes", function()
     local env = runtime()
     local pid, log = start([[

@@ -19,6 +19,7 @@ local function now() return core.get_running_loop():time() end
 
 ---@class asyncio.inspector.State
 ---@field since number? when the oldest question was put that the loop has not answered
+---@field turns integer? of the loop, then
 local State = {}
 State.__index = State
 
@@ -34,8 +35,8 @@ end
 
 --- The program's answer, and true; or what is known of a loop that does not turn, and false. Nil: it has ended.
 function State:ask(question)
-  local began = now()
-  self.since = self.since or began
+  local began, turns = now(), inspector.turns()
+  if not self.since or turns ~= self.turns then self.since, self.turns = began, turns end
   local ok, answer = pcall(await, asyncio.wait_for(inspector.ask(question), PATIENCE))
   if ok then
     self.since = nil
