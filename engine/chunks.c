@@ -150,11 +150,25 @@ static int load_file(lua_State *L, const char *path, const char *mode) {
   return ml__loadbuffer(L, lua_tostring(L, -2), lua_rawlen(L, -2), lua_tostring(L, -1), mode);
 }
 
+/* [path, mode]: the chunk, or what is wrong, and the status */
+static int protected_file(lua_State *L) {
+  int rc = load_file(L, lua_tostring(L, 1), lua_tostring(L, 2));
+  lua_pushinteger(L, rc);
+  return 2;
+}
+
 /* loadfile([path [, mode [, env]]]) */
 static int f_loadfile(lua_State *L) {
   const char *path = luaL_optstring(L, 1, NULL), *mode = luaL_optstring(L, 2, NULL);
-  int env = lua_isnone(L, 3) ? 0 : 3;
-  return answer(L, load_file(L, path, mode), env);
+  int env = lua_isnone(L, 3) ? 0 : 3, rc;
+  lua_pushcfunction(L, protected_file);
+  lua_pushstring(L, path); /* nil: standard input */
+  lua_pushstring(L, mode);
+  if ((rc = lua_pcall(L, 2, 2, 0)) == LUA_OK) { /* else: no memory for the source */
+    rc = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  return answer(L, rc, env);
 }
 
 static int dofile_k(lua_State *L, int status, lua_KContext ctx) {

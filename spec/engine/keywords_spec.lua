@@ -399,6 +399,15 @@ describe("load, loadfile, dofile, require", function()
     package.path = path
   end)
 
+  it("give what is wrong where there is no memory", function()
+    local dir = helper.tmpdir()
+    local f <close> = assert(io.open(dir .. "/a.lua", "w"))
+    for _ = 1, 400 do f:write(("local x = await f()\n"):rep(2000)) end
+    f:close()
+    local _, out, err = helper.cli { "--memory-limit=12M", "-e", ("print(loadfile(%q))"):format(dir .. "/a.lua") }
+    assert.equal("nil\tnot enough memory\n", out, err)
+  end)
+
   it("are Lua's own in all else", function()
     assert.equal(3, load("return ...", "x", "t")(3))
     assert.equal(9, load("return x", "x", "t", { x = 9 })())
