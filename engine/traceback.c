@@ -102,24 +102,50 @@ static void push_subs(lua_State *L, int err, int depth) {
 
 void ml__push_subexceptions(lua_State *L, int err) { push_subs(L, lua_absindex(L, err), 1); }
 
-/* Pushes the stack of L without the engine's own frames. */
+#define LIBRARY "\n\tmoonloop/"
+
+static bool begins(const char *s, size_t n, const char *with) {
+  size_t m = strlen(with);
+  return n >= m && memcmp(s, with, m) == 0;
+}
+
+/* Is the frame one of the library's, or a C function that it has called? */
+static bool is_library(const char *s) {
+  const char *caller = strncmp(s, "\n\t[C]:", 6) == 0 ? strchr(s + 1, '\n') : NULL;
+  return strncmp(caller != NULL ? caller : s, LIBRARY, sizeof LIBRARY - 1) == 0;
+}
+
+/* Adds the frames of a traceback: without those that await is made of, and without the library's
+** own, too. Gives how many. */
+static int add_frames(luaL_Buffer *b, const char *s, bool library) {
+  bool left_out = false;
+  int n = 0;
+  for (const char *nl; s != NULL; s = nl) {
+    size_t len;
+    nl = strchr(s + 1, '\n');
+    len = nl != NULL ? (size_t)(nl - s) : strlen(s);
+    if (begins(s, len, "\n\t(...tail calls...)"))
+      left_out = left_out || n == 0; /* goes with the frame above */
+    else
+      left_out = begins(s, len, "\n\t[C]: in ?") ||
+                 begins(s, len, "\n\t[C]: in function 'await'") ||
+                 begins(s, len, "\n\t[C]: in function 'asyncio.core.await'") ||
+                 (!library && is_library(s));
+    if (left_out) continue;
+    luaL_addlstring(b, s, len);
+    n++;
+  }
+  return n;
+}
+
+/* Pushes the stack of L without the engine's own frames, unless there are no others. */
 static void push_stack(lua_State *L, int level) {
   luaL_Buffer b;
-  const char *s, *nl;
+  const char *s;
   luaL_traceback(L, L, NULL, level);
-  s = lua_tostring(L, -1);
+  s = strchr(lua_tostring(L, -1), '\n'); /* past "stack traceback:" */
   luaL_buffinit(L, &b);
-  s = strchr(s, '\n'); /* past "stack traceback:" */
-  while (s != NULL) {
-    nl = strchr(s + 1, '\n');
-    size_t n = nl ? (size_t)(nl - s) : strlen(s);
-    if (!(n >= 9 && memcmp(s, "\n\t[C]: in ?", n < 11 ? n : 11) == 0) &&
-        !(n >= 26 && memcmp(s, "\n\t[C]: in function 'await'", 26) == 0) &&
-        !(n >= 39 && memcmp(s, "\n\t[C]: in function 'asyncio.core.await'", 39) == 0) &&
-        !(n >= 12 && memcmp(s, "\n\t@moonloop/", 12) == 0))
-      luaL_addlstring(&b, s, n);
-    s = nl;
-  }
+  if (add_frames(&b, s, false) == 0) add_frames(&b, s, true);
   luaL_pushresult(&b);
   lua_remove(L, -2);
 }

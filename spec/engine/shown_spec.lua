@@ -58,6 +58,13 @@ describe("an error that nothing handles is shown", function()
     end
   end)
 
+  it("without the frames of the library, unless there are no others", function()
+    local source = "local asyncio = require 'asyncio'\nlocal function f()\n  asyncio.run(async(function() error('x') end)())\nend\nf()\n"
+    local err = shown(source)
+    assert.equal("moonloop: a.lua:3: x\n  3 |   asyncio.run(async(function() error('x') end)())\nstack traceback:\n\t[C]: in function 'error'\n"
+      .. "\ta.lua:3: in function <a.lua:3>\nawaited at:\n\ta.lua:3: in local 'f'\n\ta.lua:5: in main chunk\n", err)
+  end)
+
   it("though a debug hook of the script fails while it is put into words", function()
     local err = shown("debug.sethook(function(event) if event == 'call' then error('hook', 0) end end, 'c')\nlocal t = nil + 1\n")
     assert(err:find("^moonloop: "), err)
