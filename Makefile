@@ -12,6 +12,7 @@ LUADIR     ?= $(LIBDIR)/lua/5.4
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR     ?= $(PREFIX)/share/man
 DOCDIR     ?= $(PREFIX)/share/doc/moonloop
+DATADIR    ?= $(PREFIX)/share/moonloop
 DESTDIR    ?=
 # 0: the installed .pc file names absolute folders.
 RELOCATABLE ?= 1
@@ -360,7 +361,7 @@ docs: all ## the documents as HTML, with a reference from the sources' comments;
 
 .PHONY: install install-lua-module uninstall clean help
 installer = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' BINDIR='$(BINDIR)' LIBDIR='$(LIBDIR)' LUADIR='$(LUADIR)' INCLUDEDIR='$(INCLUDEDIR)' \
-  MANDIR='$(MANDIR)' DOCDIR='$(DOCDIR)' RELOCATABLE='$(RELOCATABLE)' VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' \
+  MANDIR='$(MANDIR)' DOCDIR='$(DOCDIR)' DATADIR='$(DATADIR)' RELOCATABLE='$(RELOCATABLE)' VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' \
   REQUIRES='$(strip $(LUA_PC) libuv $(EXT_PC))' LIBS='$(strip $(LUA_SHARED) $(UV_SHARED) $(EXT_SHARED))' SYS_LIBS='$(SYS_LIBS)' \
   tools/install.sh
 install: all ## install below PREFIX (/usr/local), staged in DESTDIR

@@ -2,7 +2,7 @@
 # Installs what was built, or removes it again.
 #   tools/install.sh install|uninstall BUILD
 # The Makefile gives in the environment: PREFIX DESTDIR BINDIR LIBDIR LUADIR
-# INCLUDEDIR MANDIR DOCDIR, VERSION SOVERSION, REQUIRES (pkg-config's names of what the
+# INCLUDEDIR MANDIR DOCDIR DATADIR, VERSION SOVERSION, REQUIRES (pkg-config's names of what the
 # library needs), LIBS (how to link them), SYS_LIBS (the system's) and RELOCATABLE. What names a folder of
 # the installation does so relative to its own place, so that the tree may be
 # moved as a whole; with RELOCATABLE=0 the .pc file names absolute folders.
@@ -25,6 +25,7 @@ EOF
   for f in LICENSE README.md CHANGELOG.md docs/*.md docs/reference/*.md docs/internals/*.md; do
     echo "644 $f $DOCDIR/$f"
   done
+  find share -type f | while read -r f; do echo "644 $f $DATADIR/${f#share/}"; done
 }
 
 # The way to folder $1 from folder $2, both absolute.
@@ -132,6 +133,7 @@ to_uninstall() {
   rm -f "$DESTDIR$LIBDIR/libmoonloop.so" "$DESTDIR$LIBDIR/libmoonloop.so.$SOVERSION" \
     "$DESTDIR$pkgconfig/moonloop.pc" "$DESTDIR$cmake"/moonloopConfig.cmake "$DESTDIR$cmake"/moonloopConfigVersion.cmake
   # folders that are moonloop's alone
+  (cd share && find . -depth -type d) | while read -r d; do rmdir "$DESTDIR$DATADIR/$d" 2>/dev/null || true; done
   rmdir "$DESTDIR$DOCDIR/docs/reference" "$DESTDIR$DOCDIR/docs/internals" "$DESTDIR$DOCDIR/docs" "$DESTDIR$DOCDIR" "$DESTDIR$cmake" 2>/dev/null || true
 }
 

@@ -29,7 +29,7 @@ end
 --- nginx: one process.
 ---@param dir string a folder for its files
 ---@param server string what its `server` block has; DIR stands for the folder
----@return Process
+---@return asyncio.Process
 function M.nginx(dir, server)
   local conf = CONF:gsub("SERVER", (server:gsub("%%", "%%%%"))):gsub("DIR", dir)
   await(fs.write_file(dir .. "/conf", conf))
@@ -41,7 +41,7 @@ end
 --- The engine that runs this row, with these arguments.
 ---@param arguments (string|integer)[]
 ---@param stdout? any where its output goes; nil: nowhere
----@return Process
+---@return asyncio.Process
 function M.engine(arguments, stdout)
   local command = { "taskset", "-c", "0", await(fs.readlink("/proc/self/exe")), table.unpack(arguments) }
   command[#command + 1] = { stdout = stdout or asyncio.subprocess.DEVNULL }

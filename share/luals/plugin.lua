@@ -1,21 +1,14 @@
 -- lua-language-server: reads moonloop's keywords. In .luarc.json:
 --   { "runtime.plugin": "PATH/share/luals/plugin.lua", "runtime.version": "Lua 5.4" }
 --
--- The server is shown plain Lua of the same meaning for types: `async function` is a function, `await e` is e,
+-- The server is shown plain Lua of the same meaning for types: `async function` is a function, `await f()` is f(),
 -- `async with e as x do` a block with a local x, `async for` a for. So what a coroutine function returns is what its
--- await gives.
+-- await gives. What is no call (`await task`) is shown as await(task).
 
 local reserved = {}
 for word in ([[and break do else elseif end false for function goto if in local nil not or repeat return then true until
   while]]):gmatch("%a+") do
   reserved[word] = true
-end
-
--- Is what follows such a token an expression? Otherwise a statement begins there.
-local function wants_expression(token)
-  local words = " and or not return in until while if elseif "
-  if token:find("^%a") then return words:find(" " .. token .. " ", 1, true) end
-  return token:find("^[=%(,{%[%+%-%*/%%%^#&~|<>%.]")
 end
 
 -- The end of a string, comment or long bracket that begins at i, or nil.
@@ -49,13 +42,19 @@ local function word_behind(text, i)
   if word then return word, from, from + #word - 1 end
 end
 
+-- Where a name and its fields end that begin at i, when nothing of it is called; else nil.
+local function plain(text, i)
+  local last = select(2, text:find("^[%a_][%w_]*", i))
+  while text:find("^%.[%a_]", last + 1) do last = select(2, text:find("^%.[%w_]+", last + 1)) end
+  if not text:find("^%s*[%(%[{:\"']", last + 1) then return last end
+end
+
 -- What the server is to read otherwise: a list of {start, finish, text}.
 function OnSetText(_, text) -- luacheck: ignore
   if not text:find("async", 1, true) and not text:find("await", 1, true) then return nil end
   local diffs = {}
   local function replace(from, to, with) diffs[#diffs + 1] = { start = from, finish = to, text = with } end
 
-  local before = ";" -- the token before
   local depth, heads = 0, {} -- open brackets; of each `async with` that has not come to its do: those around it
   -- A word at i; gives where to go on from.
   local function on_word(word, i)
@@ -64,9 +63,12 @@ function OnSetText(_, text) -- luacheck: ignore
     if text:sub(math.max(1, i - 20), i - 1):match("[.:]%s*$") and text:sub(i - 2, i - 1) ~= ".." then return last end
     local behind, from, to = word_behind(text, last)
     if word == "await" and behind and not reserved[behind] then
-      local called = text:find("^[%w_%.]+%s*[%(%[{:\"']", from)
-      local statement = not called and not wants_expression(before)
-      replace(i, from - 1, statement and "local _ = " or "")
+      local finish = behind ~= "await" and plain(text, from)
+      if finish then
+        replace(i, finish, "await(" .. text:sub(from, finish) .. ")")
+        return finish
+      end
+      replace(i, from - 1, "")
     elseif word == "async" and (behind == "function" or behind == "for") then
       replace(i, from - 1, "")
     elseif word == "async" and behind == "with" then
@@ -88,12 +90,9 @@ function OnSetText(_, text) -- luacheck: ignore
     local c = text:sub(i, i)
     local e = skip(text, i)
     if e then
-      if c ~= "-" then before = '""' end
       i = e
     elseif c:find("[%a_]") then
-      local word = text:match("^[%a_][%w_]*", i)
-      i = on_word(word, i)
-      before = word
+      i = on_word(text:match("^[%a_][%w_]*", i), i)
     elseif c:find("%d") then
       i = i + #text:match("^%w+", i) - 1
     elseif c:find("[%(%[{]") then
@@ -103,7 +102,6 @@ function OnSetText(_, text) -- luacheck: ignore
     elseif c == "," and heads[#heads] == depth then
       replace(i, i, " local _with =")
     end
-    if not e and c:find("[^%a_%s]") then before = c end
     i = i + 1
   end
   return diffs

@@ -23,12 +23,15 @@ describe("share/luals/plugin.lua", function()
 
   for _, pair in ipairs {
     { "local r = await session:get(url)", "local r = session:get(url)" },
-    { "await task", "local _ = task" },
-    { "if x then await t.task end", "if x then local _ = t.task end" },
+    { "await task", "await(task)" },
+    { "if x then await t.task end", "if x then await(t.task) end" },
     { "return await task", "return task" },
     { "x = 1 + await task", "x = 1 + task" },
     { "return await await f(await g())", "return f(g())" },
     { "x = 'a' ..await f()", "x = 'a' ..f()" },
+    { "local x = await t", "local x = await(t)" },
+    { "return await self.task.inner, await t:wait()", "return await(self.task.inner), t:wait()" },
+    { "f(await t, await g 'x', await h{}, await t[1]())", "f(await(t), g 'x', h{}, t[1]())" },
     { "async function f(x) end", "function f(x) end" },
     { "local async function f() end", "local function f() end" },
     { "async function M.a:b() end", "function M.a:b() end" },

@@ -2,7 +2,7 @@
 local asyncio = require "asyncio"
 
 ---@class world
----@field outcome userdata the future that ends the game: "won" or "lost"
+---@field outcome asyncio.Future the future that ends the game: "won" or "lost"
 local M = { things = {}, tasks = {}, gems = 0, hearts = 3, needed = 3 }
 
 local walls = {} -- rows of booleans
