@@ -133,7 +133,8 @@ to_uninstall() {
   rm -f "$DESTDIR$LIBDIR/libmoonloop.so" "$DESTDIR$LIBDIR/libmoonloop.so.$SOVERSION" \
     "$DESTDIR$pkgconfig/moonloop.pc" "$DESTDIR$cmake"/moonloopConfig.cmake "$DESTDIR$cmake"/moonloopConfigVersion.cmake
   # folders that are moonloop's alone
-  (cd share && find . -depth -type d) | while read -r d; do rmdir "$DESTDIR$DATADIR/$d" 2>/dev/null || true; done
+  (cd share && find . -mindepth 1 -depth -type d) | while read -r d; do rmdir "$DESTDIR$DATADIR/$d" 2>/dev/null || true; done
+  rmdir "$DESTDIR$DATADIR" 2>/dev/null || true
   rmdir "$DESTDIR$DOCDIR/docs/reference" "$DESTDIR$DOCDIR/docs/internals" "$DESTDIR$DOCDIR/docs" "$DESTDIR$DOCDIR" "$DESTDIR$cmake" 2>/dev/null || true
 }
 

@@ -243,8 +243,11 @@ local made = {
   ["http.testing.TestClient"] = { "", function() return require("http.testing").TestClient end },
 }
 
+local pages = {}
+
 local function page(name)
-  return reference.page(name == "reference" and "docs/reference.md" or "docs/reference/" .. name .. ".md")
+  pages[name] = pages[name] or reference.page(name == "reference" and "docs/reference.md" or "docs/reference/" .. name .. ".md")
+  return pages[name]
 end
 
 -- Parameters of definitions and of the reference have the same names; what the reference leaves out at the end may be there.

@@ -282,6 +282,10 @@ function ClientSession:extend(name) end
 ---@field middlewares? http.Middleware[] in place of those; default: the session's
 ---@field trace_request_ctx? any for traces
 ---@field read_until_eof? boolean false: a body without a length is not read to the end of the connection, but taken to be empty; default: true
+---@field read_bufsize? integer requests with their own use connections of their own; default: the session's
+---@field max_line_size? integer requests with their own use connections of their own; default: the session's
+---@field max_field_size? integer requests with their own use connections of their own; default: the session's
+---@field max_headers? integer requests with their own use connections of their own; default: the session's
 
 ---@class http.OnceOptions: http.RequestOptions
 ---@field connector? http.BaseConnector
@@ -289,10 +293,6 @@ function ClientSession:extend(name) end
 ---@field trust_env? boolean
 ---@field trace_configs? http.TraceConfig[]
 ---@field json_serialize? fun(value: any): string
----@field read_bufsize? integer
----@field max_line_size? integer
----@field max_field_size? integer
----@field max_headers? integer
 ---@field http2? boolean|"prior"
 
 ---@class http.WebSocketOptions
@@ -370,6 +370,8 @@ local ClientResponse = {}
 function ClientResponse:read() end
 
 --- As UTF-8; `errors`: `"strict"`, `"replace"`, `"ignore"`; else bytes that are none stay. `resp:get_encoding()`.
+--- Character sets: UTF-8, UTF-16, ISO-8859-1 to -16, windows-1250 to -1258, KOI8-R and -U, IBM866, Macintosh,
+--- TIS-620. A server's that is not known here is passed over; ValueError for an `encoding` that is not.
 ---@async
 ---@param encoding? string
 ---@param errors? "strict"|"replace"|"ignore"
@@ -781,10 +783,10 @@ local DummyCookieJar = {}
 --- A form: urlencoded, or multipart/form-data as soon as a field has a file, a type or a file name. `fields`: a
 --- table, a MultiDict, a list of pairs; values are strings, numbers, booleans, files, streams, iterators. `opts`:
 --- `quote_fields` (true: quotes and line breaks in names as browsers write them, `%22`; false: backslashes),
---- `charset`, `boundary`.
+--- `charset`, `boundary`, `default_to_multipart` (true: multipart whatever the fields are).
 ---@class http.FormData
 ---@field is_multipart boolean
----@overload fun(fields?: any, opts?: { quote_fields?: boolean, charset?: string, boundary?: string }): http.FormData
+---@overload fun(fields?: any, opts?: { quote_fields?: boolean, charset?: string, boundary?: string, default_to_multipart?: boolean }): http.FormData
 local FormData = {}
 
 --- Gives the form. `opts`: `content_type`, `filename`, `content_transfer_encoding`.

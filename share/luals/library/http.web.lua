@@ -1004,11 +1004,11 @@ function ServerRunner:extend(name) end
 
 --- `opts`: `shutdown_timeout` (60), `handle_signals` (SIGINT and SIGTERM end the loop's run with GracefulExit),
 --- `access_log` (false; true: standard error; a function of the line, a file), `access_log_format`,
---- `handler_cancellation` (a handler is cancelled when its client goes away), `debug` (pages of errors show
---- tracebacks), and settings of connections: `keepalive_timeout` (75), `header_timeout`, `body_timeout`,
---- `send_timeout`, `lingering_time`, `max_line`, `max_head`, `max_headers`, `max_discard`, `server`, `on_bad`.
---- Requests that cannot be served (malformed, too large, too slow) are told to `on_bad(status, why, peer)`; by
---- default a line goes to standard error.
+--- `handler_cancellation` (a handler is cancelled when its client goes away, that of a WebSocket when it goes without
+--- closing it), `debug` (pages of errors show tracebacks), and settings of connections: `keepalive_timeout` (75),
+--- `header_timeout`, `body_timeout`, `send_timeout`, `lingering_time`, `max_line`, `max_head`, `max_headers`,
+--- `max_discard`, `server`, `on_bad`. Requests that cannot be served (malformed, too large, too slow) are told to
+--- `on_bad(status, why, peer)`; by default a line goes to standard error.
 ---@class http.web.AppRunner: http.web.ServerRunner
 ---@field app http.web.Application
 ---@overload fun(app: http.web.Application, opts?: http.web.RunnerOptions): http.web.AppRunner

@@ -84,4 +84,12 @@ function websocket.offer_deflate(bits) end
 ---@return any
 function websocket.accept_deflate(header) end
 
+--- The option, or a TypeError that says what was expected: for objects that take options as these do.
+---@param fname string
+---@param opts table|nil
+---@param name string
+---@param kind string
+---@return any
+function websocket.check_option(fname, opts, name, kind) end
+
 return websocket

@@ -12,7 +12,9 @@
 ---@field query? string|table|http.MultiDict
 ---@field fragment? string
 
---- A URL, or a reference relative to one. ValueError for what is none.
+--- A URL, or a reference relative to one. ValueError for what is none. A second argument `{ encoded = true }` leaves
+--- path, query and fragment as they are written (`%30` is not made `0`, `/../` stays), for servers that sign or
+--- compare URLs by the byte.
 ---@class url.URL
 ---@field scheme string? in small letters
 ---@field user string?
@@ -146,7 +148,9 @@ function URL:human_repr() end
 local url = {}
 url.URL = URL
 
---- A URL, or a reference relative to one. ValueError for what is none.
+--- A URL, or a reference relative to one. ValueError for what is none. A second argument `{ encoded = true }` leaves
+--- path, query and fragment as they are written (`%30` is not made `0`, `/../` stays), for servers that sign or
+--- compare URLs by the byte.
 ---@param text string|url.URL
 ---@return url.URL
 function url.parse(text) end
