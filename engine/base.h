@@ -150,6 +150,8 @@ extern const ml_module ml__bindings[]; /* bindings/modules.c; ends with a NULL n
 /* Small blocks by size class, see alloc.c. */
 typedef struct ml_allocator ml_allocator;
 
+#define ML_LOST_SIZE 4096
+
 struct ml_engine {
   lua_State *L; /* the main thread */
   ml_config config;
@@ -201,8 +203,10 @@ struct ml_engine {
   struct ml_editor *editor;                       /* the line that is being typed, or NULL */
   /* NULL, or told before the log is written to standard error, and after it: no Lua there */
   void (*on_log)(ml_engine *e, bool over);
-  atomic_int interrupted;     /* the first Ctrl-C has been handed to the runner */
-  char warning[512];          /* a Lua warning that comes in parts */
+  atomic_int interrupted; /* the first Ctrl-C has been handed to the runner */
+  char warning[512];      /* a Lua warning that comes in parts */
+  char *lost;             /* NULL, or what was not awaited, in place of the log: see gate.c */
+  size_t nlost;
   struct ml_task *host_tasks; /* host.c: the host's references */
   ml_meter meter;
   size_t nfiles;               /* of io, that are open; counted under max_handles alone */

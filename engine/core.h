@@ -324,6 +324,7 @@ void ml__open_coroutines(lua_State *L);
 void ml__open_await(lua_State *L);
 void ml__open_loops(lua_State *L);
 void ml__open_current(lua_State *L); /* adds functions to the table on top */
+void ml__open_gate(lua_State *L);    /* gate.c */
 void ml__open_handles(lua_State *L);
 void ml__open_gather(lua_State *L);
 void ml__open_sync(lua_State *L);

@@ -64,20 +64,35 @@ const char *ml_strerror(int err) {
   return "unknown error";
 }
 
+/* To the log, or to who asked for it (gate.c). No Lua here. */
+static void tell(ml_engine *e, const char *what, const char *name, const char *where) {
+  const char *open = where != NULL ? " (" : "", *shut = where != NULL ? ")" : "";
+  size_t left = ML_LOST_SIZE - e->nlost;
+  int n;
+  if (where == NULL) where = "";
+  if (e->lost == NULL) {
+    ml__log(e, "warning: coroutine '%s%s'%s%s%s was never awaited", what, name, open, where, shut);
+    return;
+  }
+  n = snprintf(e->lost + e->nlost, left, "coroutine '%s%s'%s%s%s was never awaited\n", what, name,
+               open, where, shut);
+  if (n > 0 && (size_t)n < left) e->nlost += (size_t)n; /* what does not fit is not told */
+}
+
 static void tell_of_lost(ml_engine *e, const ml_object *co) {
   const ml_codeinfo *i;
   if (co->type == ML_T_OP) {
-    ml__log(e, "warning: coroutine '%s' was never awaited", ((const ml_op *)co)->cls->name);
+    tell(e, "", ((const ml_op *)co)->cls->name, NULL);
     return;
   }
   i = ((const ml_coroutine *)co)->info;
   if (i == NULL) return;
   if (i->name != NULL && strncmp(i->where, "moonloop/", 9) == 0) /* where it stands helps nobody */
-    ml__log(e, "warning: coroutine '%s' was never awaited", i->name);
+    tell(e, "", i->name, NULL);
   else if (i->name != NULL)
-    ml__log(e, "warning: coroutine '%s' (%s) was never awaited", i->name, i->where);
+    tell(e, "", i->name, i->where);
   else
-    ml__log(e, "warning: coroutine 'function at %s' was never awaited", i->where);
+    tell(e, "function at ", i->where, NULL);
 }
 
 /* Called by the allocator while a block is freed: no Lua here. */
@@ -404,6 +419,7 @@ void ml__engine_free(ml_engine *e) {
     ml__loop_destroy(ml__containerof(e->loops.next, ml_evloop, link));
   ml__codeinfo_free(e);
   ml__known_free(e);
+  ml__alloc(a, e->lost, ML_LOST_SIZE, 0);
   ml__sandbox_unref(e->sandbox);
   ml__alloc(a, e->slots, (size_t)e->maxslots * sizeof *e->slots, 0);
   ml__alloc(a, e->freethreads, (size_t)e->maxfree * ml__freethread_size, 0);

@@ -419,6 +419,7 @@ void ml__open_loops(lua_State *L) {
                                   {"__close", loop_close_meta},
                                   {NULL, NULL}};
   ml__open_current(L);
+  ml__open_gate(L);
   ml__newtype(L, ML_T_LOOP, "Loop", methods, meta);
   luaL_setfuncs(L, ml__frame_methods, 0);
   lua_pushnumber(L, ML_SLOW); /* until it is set for a loop */

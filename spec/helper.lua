@@ -10,40 +10,15 @@ M.slow = tonumber(os.getenv("SPEC_SLOW")) or 1
 
 -- ---- the leak gate ----------------------------------------------------------
 
---- The engine's counts of what is alive, or nil where it has none.
----@return table<string, integer>?
-function M.stats()
-  local ok, core = pcall(require, "asyncio.core")
-  if not ok or not core.stats then return nil end
-  collectgarbage()
-  collectgarbage()
-  return core.stats()
-end
+local gate = require "asyncio.testing.gate"
 
-local function grown(before, now)
-  local list = {}
-  for name, n in pairs(now) do
-    if name ~= "bytes" and n > (before[name] or 0) then
-      list[#list + 1] = ("%s: %d before, %d after"):format(name, before[name] or 0, n)
-    end
-  end
-  table.sort(list)
-  return #list > 0 and table.concat(list, "; ") or nil
-end
+--- The engine's counts of what is alive.
+---@return table<string, integer>
+M.stats = gate.stats
 
 --- What is alive that was not when `before` was taken, in words; nil if nothing.
 --- Handles that are closing get a few rounds of the loop to do so.
-function M.leaks(before)
-  if not before then return nil end
-  local leaks
-  for _ = 1, 20 do
-    leaks = grown(before, M.stats())
-    if not leaks then return nil end
-    local core = require("asyncio.core")
-    pcall(function() core.await(core.sleep(0)) end)
-  end
-  return leaks
-end
+M.leaks = gate.leaks
 
 local cleanups = {}
 --- Calls f(...) when the running spec has ended, last come first served.

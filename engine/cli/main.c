@@ -25,7 +25,8 @@ static const char *command_line; /* what -e was given */
 static const char usage[] =
     "Usage: moonloop [options] [-i] [script.lua [args...]]\n"
     "       moonloop [options] run app.lua | serve [DIR] | fetch URL | bench URL [--help, ...]\n"
-    "       moonloop check FILES | translate FILE | ps [PID] | pstree PID | top PID [--help, ...]\n"
+    "       moonloop check FILES | translate FILE | test [DIR] [--help, ...]\n"
+    "       moonloop ps [PID] | pstree PID | top PID [--help, ...]\n"
     "Runs Lua 5.4 scripts with async and await.\n"
     "\n"
     "  script.lua         run the file; its arguments are in `arg`; - is standard input\n"
@@ -39,6 +40,7 @@ static const char usage[] =
     "  bench URL          a load test: how fast a server answers\n"
     "  check FILES        syntax errors, and coroutines that are dropped\n"
     "  translate FILE     the keywords async and await as plain Lua\n"
+    "  test [DIR]         busted's tests, each in a loop of its own, in virtual time\n"
     "  ps, pstree, top    the tasks of a process that was started with --inspect\n"
     "  --debug            debug mode: slow callbacks, where tasks were made, ...\n"
     "  --virtual-time     time jumps to the next timer when nothing is ready\n"
@@ -316,9 +318,9 @@ static int read_limit(ml_config *c, const char *option) {
 /* The module that is the command's subcommand of that name, or NULL. (A script of such a name is
 ** run as ./run.) */
 static const char *subcommand(const char *name) {
-  static const char *const modules[] = {"commands.run",   "commands.serve",  "commands.fetch",
-                                        "commands.bench", "commands.check",  "commands.translate",
-                                        "commands.ps",    "commands.pstree", "commands.top"};
+  static const char *const modules[] = {
+      "commands.run",       "commands.serve", "commands.fetch",  "commands.bench", "commands.check",
+      "commands.translate", "commands.ps",    "commands.pstree", "commands.top",   "commands.test"};
   for (size_t i = 0; i < sizeof modules / sizeof modules[0]; i++)
     if (strcmp(modules[i] + strlen("commands."), name) == 0) return modules[i];
   return NULL;

@@ -1,0 +1,114 @@
+--- asyncio.testing in busted: options, tests with options of their own, raises, mocks.
+
+local asyncio = require "asyncio"
+local testing = require "asyncio.testing"
+
+testing.options { loop = true }
+
+describe("testing.options", function()
+  it("makes tests tasks of a loop in virtual time", function()
+    local loop = asyncio.get_running_loop()
+    local at = loop:time()
+    asyncio.await(asyncio.sleep(3600))
+    assert.equal(3600.0, loop:time() - at)
+  end)
+
+  describe("of a block", function()
+    testing.options { debug = true, shuffle = 5 }
+
+    it("holds in it", function() assert.is_true(asyncio.get_running_loop():get_debug()) end)
+  end)
+
+  it("holds nowhere else", function() assert.is_false(asyncio.get_running_loop():get_debug()) end)
+
+  it("says what is wrong with it", function()
+    testing.raises("testing.options() got an unexpected keyword argument 'tiemout'", testing.options, { tiemout = 1 })
+    testing.raises('clock must be "real" or "virtual", got fast', testing.options, { clock = "fast" })
+    testing.raises("timeout must be a positive number of seconds, got 0", testing.options, { timeout = 0 })
+  end)
+end)
+
+describe("testing.it", function()
+  testing.it("has options of its own", { clock = "real", timeout = 10 }, function()
+    local loop = asyncio.get_running_loop()
+    local at = loop:time()
+    asyncio.await(asyncio.sleep(0.01))
+    assert(loop:time() - at < 5)
+  end)
+
+  testing.it("may make its loops itself", { loop = false }, function()
+    assert.is_nil(require("asyncio.core").get_running_loop_or_nil())
+    assert.equal(3600.0, testing.run(function()
+      asyncio.await(asyncio.sleep(3600))
+      return asyncio.get_running_loop():time()
+    end))
+  end)
+
+  testing.it("may leave things behind", { leaks = false }, function()
+    asyncio.get_running_loop():call_later(5, function() end)
+  end)
+
+  it("says what is wrong with its arguments", function()
+    testing.raises("a function was expected, got nil", testing.it, "name", {})
+  end)
+end)
+
+describe("testing.raises", function()
+  local fails = asyncio.async(function(what)
+    asyncio.await(asyncio.sleep(1))
+    error(what, 0)
+  end)
+
+  it("takes functions, coroutine functions and awaitables", function()
+    local err = asyncio.ValueError("wrong")
+    assert.equal(err, testing.raises(asyncio.ValueError, error, err))
+    assert.equal(err, testing.raises(asyncio.ValueError, fails, err))
+    assert.equal(err, testing.raises("wron", fails(err)))
+  end)
+
+  it("fails if nothing is raised, or something else", function()
+    assert.has_error(function() testing.raises("x", function() return 5 end) end, nil)
+    local ok, why = pcall(testing.raises, asyncio.ValueError, function() return 5 end)
+    assert.is_false(ok)
+    assert(why:find("expected an error, but it gave 5", 1, true), why)
+    ok, why = pcall(testing.raises, asyncio.ValueError, error, asyncio.TypeError("other"))
+    assert.is_false(ok)
+    assert(why:find("another error than expected: TypeError: other", 1, true), why)
+  end)
+end)
+
+describe("testing.mock", function()
+  it("gives, raises, calls, after a while, and remembers", function()
+    local loop = asyncio.get_running_loop()
+    local get = testing.mock { returns = { status = 200 }, delay = 2 }
+    assert.equal(200, asyncio.await(get("/", nil)).status)
+    assert.equal(2.0, loop:time())
+    assert.equal(1, get.awaited)
+    assert.same({ "/", nil, n = 2 }, get.calls[1])
+    local add = testing.mock { calls = function(a, b) return a + b end }
+    assert.equal(3, asyncio.await(add(1, 2)))
+    local fail = testing.mock { raises = asyncio.OSError("gone") }
+    testing.raises(asyncio.OSError, fail, 1)
+    assert.equal(1, #fail.calls)
+    assert.equal(0, fail.awaited)
+  end)
+end)
+
+describe("testing.settle", function()
+  it("lets everything go on that can", function()
+    local n = 0
+    local task = asyncio.create_task(asyncio.async(function()
+      for _ = 1, 10 do
+        asyncio.await(asyncio.sleep(0))
+        n = n + 1
+      end
+      asyncio.await(asyncio.sleep(5))
+      n = -1
+    end)())
+    asyncio.await(testing.settle())
+    assert.equal(10, n)
+    asyncio.await(testing.advance(5))
+    assert.equal(-1, n)
+    asyncio.await(task)
+  end)
+end)
