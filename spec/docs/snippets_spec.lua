@@ -14,6 +14,7 @@ for _, name in ipairs {
   "repl",
   "serving",
   "task",
+  "testing",
   "url",
   "web",
   "websocket",
