@@ -30,8 +30,8 @@ end
 
 --- What holds for the tests of the block (describe, or the file) that calls it: `clock` ("virtual" or "real"),
 --- `timeout` (seconds by that clock for each test and each hook: a day, or 60 of real time), `debug`, `shuffle` (a seed
---- for the order of tasks), `leaks` (false: nothing is looked for at the end), `loop` (false: the tests make loops themselves).
---- Inside busted that `moonloop test` has not started, it is also what makes tests tasks from here on.
+--- for the order of tasks), `leaks` (false: nothing is looked for at the end), `loop` (false: the tests make loops
+--- themselves). Inside busted that `moonloop test` has not started, it is also what makes tests tasks from here on.
 ---@param opts table
 function M.options(opts)
   check_options(opts, "testing.options")
