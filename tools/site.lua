@@ -28,7 +28,9 @@ end
 -- ---- the pages: {source, target, section, title} --------------------------------------
 
 local sections = {
-  { "moonloop", { "README.md", "docs/guide.md", "docs/embedding.md", "docs/editors.md", "scripts/README.md", "CHANGELOG.md" } },
+  { "moonloop", {
+    "README.md", "docs/guide.md", "docs/embedding.md", "docs/editors.md", "scripts/README.md", "CHANGELOG.md",
+  } },
   { "Coming from", lines_of("ls docs/from/*.md 2>/dev/null") },
   { "Reference", lines_of("ls docs/reference.md docs/reference/*.md") },
   { "Functions", lines_of("ls " .. out .. "/*.md | grep -v '/index.md$'") },
