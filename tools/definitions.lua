@@ -19,8 +19,8 @@ local reference = require "tools.definitions.reference"
 local out = assert(arg[1], "usage: tools/definitions.lua FOLDER")
 
 local MODULES = {
-  "globals", "asyncio", "time", "tty", "signal", "socket", "ssl", "json", "zlib", "brotli", "mime", "task",
-  "reload", "pickle", "url", "fs",
+  "globals", "asyncio", "asyncio.testing", "time", "tty", "signal", "socket", "ssl", "json", "zlib", "brotli",
+  "mime", "task", "reload", "pickle", "url", "fs",
   "concurrent.futures", "multiprocessing", "http", "http.websocket", "http.web", "http.testing",
 }
 

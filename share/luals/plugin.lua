@@ -55,12 +55,13 @@ function OnSetText(_, text) -- luacheck: ignore
   local diffs = {}
   local function replace(from, to, with) diffs[#diffs + 1] = { start = from, finish = to, text = with } end
 
+  local of_object = false -- does a point or colon stand before: is the word a field's name?
   local depth, heads = 0, {} -- open brackets; of each `async with` that has not come to its do: those around it
   -- A word at i; gives where to go on from.
   local function on_word(word, i)
     local last = i + #word - 1
     local head = heads[#heads] == depth
-    if text:sub(math.max(1, i - 20), i - 1):match("[.:]%s*$") and text:sub(i - 2, i - 1) ~= ".." then return last end
+    if of_object then return last end
     local behind, from, to = word_behind(text, last)
     if word == "await" and behind and not reserved[behind] then
       local finish = behind ~= "await" and plain(text, from)
@@ -93,6 +94,7 @@ function OnSetText(_, text) -- luacheck: ignore
       i = e
     elseif c:find("[%a_]") then
       i = on_word(text:match("^[%a_][%w_]*", i), i)
+      of_object = false
     elseif c:find("%d") then
       i = i + #text:match("^%w+", i) - 1
     elseif c:find("[%(%[{]") then
@@ -101,6 +103,9 @@ function OnSetText(_, text) -- luacheck: ignore
       depth = depth - 1
     elseif c == "," and heads[#heads] == depth then
       replace(i, i, " local _with =")
+    end
+    if not e and c:find("[^%s%w_]") then
+      of_object = c:find("[.:]") and text:sub(i - 1, i - 1) ~= c and text:sub(i + 1, i + 1) ~= c
     end
     i = i + 1
   end

@@ -362,6 +362,7 @@ describe("share/luals/library", function()
     ["asyncio.SubprocessOptions"] = function(wrong) asyncio.create_subprocess_exec("true", wrong) end,
     ["asyncio.ProgressOptions"] = function(wrong) asyncio.progress({}, wrong) end,
     ["asyncio.TaskOptions"] = function(wrong) asyncio.create_task(asyncio.sleep(0), wrong) end,
+    ["asyncio.testing.MockOptions"] = function(wrong) require("asyncio.testing").mock(wrong) end,
     ["json.EncodeOptions"] = function(wrong) require("json").encode({}, wrong) end,
     ["json.DecodeOptions"] = function(wrong) require("json").decode("1", wrong) end,
     ["zlib.CompressOptions"] = function(wrong) require("zlib").compressobj(wrong) end,

@@ -30,6 +30,9 @@ describe("share/luals/plugin.lua", function()
     { "return await await f(await g())", "return f(g())" },
     { "x = 'a' ..await f()", "x = 'a' ..f()" },
     { "local x = await t", "local x = await(t)" },
+    { "-- Ends so.\nasync function f() end", "-- Ends so.\nfunction f() end" },
+    { "x = 'a' .. await t", "x = 'a' .. await(t)" },
+    { "goto a ::a:: await f()", "goto a ::a:: f()" },
     { "return await self.task.inner, await t:wait()", "return await(self.task.inner), t:wait()" },
     { "f(await t, await g 'x', await h{}, await t[1]())", "f(await(t), g 'x', h{}, t[1]())" },
     { "async function f(x) end", "function f(x) end" },
@@ -48,7 +51,7 @@ describe("share/luals/plugin.lua", function()
   end
 
   for _, text in ipairs {
-    "await(f())", "x = 'await y' .. [[async for]] -- await z", "--[==[ await x ]==] local await = 1", "asyncio.await x = 1", "x.async = await",
+    "await(f())", "x = 'await y' .. [[async for]] -- await z", "--[==[ await x ]==] local await = 1", "asyncio.await x = 1", "asyncio. -- of it\n await x = 1", "x.async = await",
     "local s = \"a\\\" await b\"", "async(function() end)",
   } do
     it("leaves alone: " .. text, function() assert.equal(text, shown(text)) end)

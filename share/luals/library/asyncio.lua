@@ -1284,7 +1284,7 @@ function Transport:get_protocol() end
 
 --- The class of servers.
 ---@class asyncio.Server
----@field sockets { host: string?, port: integer?, family: string?, path: string?, address: any }[]
+---@field sockets asyncio.ServerSocket[]
 local Server = {}
 
 --- Listens no more; connections go on.
@@ -1315,6 +1315,14 @@ function Server:start_serving() end
 --- Serves until it is cancelled or closed; then closes, and raises CancelledError.
 ---@async
 function Server:serve_forever() end
+
+---@class asyncio.ServerSocket
+---@field host? string
+---@field port? integer
+---@field family? string
+---@field path? string of a unix socket
+---@field address? string
+---@field getsockname fun(self: asyncio.ServerSocket): any
 
 ---@class asyncio.DatagramEndpoint
 local DatagramEndpoint = {}

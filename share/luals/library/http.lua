@@ -970,7 +970,7 @@ function TraceConfig:trace_config_ctx(trace_request_ctx) end
 function TraceConfig:extend(name) end
 
 ---@class http.MultiDict
----@field [string] string
+---@field [string] any
 ---@overload fun(source?: any): http.MultiDict
 local MultiDict = {}
 
