@@ -237,6 +237,17 @@ end
 
 -- ---- connecting ----
 
+local networks = setmetatable({}, { __mode = "k" })
+
+--- Has f(addresses, locals, delay) connect on that loop, as net.connect_tcp does; nil: the system again. Of tests.
+function M.set_network(loop, f) networks[loop] = f end
+
+--- An awaitable of a Transport, or nil and the errors of all addresses.
+function M.connect_tcp(list, locals, delay)
+  local f = next(networks) and networks[core.get_running_loop()] or net.connect_tcp
+  return f(list, locals, delay)
+end
+
 local function place(host, port)
   return (host:find(":", 1, true) and "[%s]:%s" or "%s:%s"):format(host, port)
 end
@@ -274,7 +285,7 @@ function M.connect(host, port, opts, locals, tls)
   local first = opts.interleave or delay and 1
   if first and first > 0 then infos = interleave(infos, first) end
   local timed = delay and delay < math.huge and delay or nil
-  local transport, errors = await(net.connect_tcp(addresses(infos), locals, timed))
+  local transport, errors = await(M.connect_tcp(addresses(infos), locals, timed))
   return secured(transport or combine(errors, host, port, opts.all_errors), tls)
 end
 

@@ -111,6 +111,8 @@ function M.advance(seconds) return core.sleep(seconds) end
 ---@return any awaitable
 M.settle = async(function() await(core.sleep(1e-6)) end, "settle")
 
+M.Network = require("asyncio.testing.network").Network
+
 -- ---- mocks ----
 
 ---@class asyncio.testing.Mock

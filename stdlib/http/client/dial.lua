@@ -1,6 +1,7 @@
 --- How a connection of the HTTP client is made: the name is looked up, its addresses are tried, then the way leads
 --- through the proxy and TLS, as the place says. What fails on the way becomes one of the client's errors.
 
+local connections = require "asyncio.connections"
 local core = require "asyncio.core"
 local errors = require "http.client.errors"
 local net = require "asyncio.net"
@@ -68,7 +69,7 @@ end
 --- A Transport to one of the addresses. Awaits by itself.
 local function tcp(dialer, asked, place, host, port, traces)
   local list = addresses(dialer, asked, place, host, port, traces)
-  local ok, transport, tried = catch(await, net.connect_tcp(list, dialer.locals, dialer.delay))
+  local ok, transport, tried = catch(await, connections.connect_tcp(list, dialer.locals, dialer.delay))
   if ok and transport then return transport end
   local proxied = place.proxy ~= nil
   local what = proxied and ("Cannot connect to proxy %s:%d"):format(host, port)
