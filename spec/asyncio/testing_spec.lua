@@ -176,3 +176,21 @@ describe("testing.Network", function()
     asyncio.await(session:close())
   end)
 end)
+
+describe("testing.Network with TLS", function()
+  it("serves http.ClientSession under the host's name", function()
+    if not require("spec.helper").has_tls() then return end
+    local certs = require "spec.certs"
+    local net <close> = testing.Network { latency = 0.01 }
+    asyncio.await(net:listen("localhost", 443, function(r, w)
+      asyncio.await(r:readuntil("\r\n\r\n"))
+      w:write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+      asyncio.await(w:drain())
+      w:close()
+    end, { ssl = certs.server() }))
+    local session = require("http").ClientSession()
+    local resp = asyncio.await(session:get("https://localhost/", { ssl = certs.client() }))
+    assert.equal("hi", asyncio.await(resp:text()))
+    asyncio.await(session:close())
+  end)
+end)

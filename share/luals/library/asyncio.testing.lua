@@ -22,6 +22,47 @@
 ---@overload fun(...: any): any
 local Mock = {}
 
+---@class asyncio.testing.NetworkOptions
+---@field latency? number seconds from one end to the other
+---@field bandwidth? number bytes a second, each way
+
+--- A network for the running loop, in place of the real one, until it is closed (`local net <close> = testing.Network
+--- { latency = 0.05 }`): `asyncio.open_connection`, `loop:create_connection` and `http.ClientSession` reach its hosts
+--- through sockets within the process. `latency`: seconds from one end to the other; `bandwidth`: bytes a second each
+--- way; both are fields that may be set later. Names that it does not have are unknown (`EAI_NONAME`), addresses
+--- refuse (`ECONNREFUSED`) but for the loopback's, which are the real ones. Datagrams and unix sockets are not part
+--- of it.
+---@class asyncio.testing.Network
+---@field latency number seconds from one end to the other
+---@field bandwidth number bytes a second, each way
+local Network = {}
+
+--- Awaitable of a Server: `handler(reader, writer)` serves the connections to that host and port. `opts`: those of
+--- `start_unix_server` (`ssl`, `http`, ...).
+---@async
+---@param name string
+---@param port integer
+---@param handler function
+---@param opts? table
+---@return any
+function Network:listen(name, port, handler, opts) end
+
+--- The host's connections end in the middle.
+---@param name string
+function Network:cut(name) end
+
+--- The host's connections end, and new ones are refused.
+---@param name string
+function Network:down(name) end
+
+--- The host is back.
+---@param name string
+function Network:up(name) end
+
+--- Awaitable: connections and servers are closed.
+---@async
+function Network:close() end
+
 ---@class asyncio.testing
 local testing = {}
 
@@ -68,5 +109,15 @@ function testing.settle() end
 ---@param opts? asyncio.testing.MockOptions
 ---@return asyncio.testing.Mock
 function testing.mock(opts) end
+
+--- A network for the running loop, in place of the real one, until it is closed (`local net <close> = testing.Network
+--- { latency = 0.05 }`): `asyncio.open_connection`, `loop:create_connection` and `http.ClientSession` reach its hosts
+--- through sockets within the process. `latency`: seconds from one end to the other; `bandwidth`: bytes a second each
+--- way; both are fields that may be set later. Names that it does not have are unknown (`EAI_NONAME`), addresses
+--- refuse (`ECONNREFUSED`) but for the loopback's, which are the real ones. Datagrams and unix sockets are not part
+--- of it.
+---@param opts? asyncio.testing.NetworkOptions
+---@return asyncio.testing.Network
+function testing.Network(opts) end
 
 return testing
