@@ -88,7 +88,7 @@ function testing.run(main, opts) end
 
 --- Calls `f(...)`, or awaits what stands in place of `f`: it must raise an error of the class, or one whose text
 --- contains `class` if that is a string. Gives the error.
----@param class table|string
+---@param class any
 ---@param f any
 ---@param ... any
 ---@return any
