@@ -76,6 +76,7 @@ typedef struct pass {
   size_t depth, cap;
   known_name *names; /* of async functions: a hash table, cap a power of 2 */
   size_t nnames, capnames;
+  unsigned seed;
 } pass;
 
 /* ---- output ---- */
@@ -160,10 +161,11 @@ static bool is_await(const pass *p, ml_token k) { return is_text(p, k, "await", 
 static bool is_async(const pass *p, ml_token k) { return is_text(p, k, "async", 5); }
 static bool is_word(const pass *p, ml_token k) { return is_await(p, k) || is_async(p, k); }
 
-static unsigned hash_of(const char *s, size_t n) {
-  unsigned h = 2166136261u;
-  for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 16777619u;
-  return h;
+/* Seeded, so that no source can be made whose names fall into one place. */
+static unsigned hash_of(const pass *p, ml_token k) {
+  unsigned h = p->seed;
+  for (size_t i = k.at; i < k.end; i++) h = (h ^ (unsigned char)p->s[i]) * 16777619u + (h >> 15);
+  return h ^ h >> 16;
 }
 
 /* The place of a name: where it is, or would be. */
@@ -180,7 +182,7 @@ static known_name *find_name(pass *p, ml_token k) {
   size_t n = k.end - k.at;
   known_name *f;
   if (p->nnames == 0) return NULL;
-  f = name_place(p, p->names, p->capnames, p->s + k.at, n, hash_of(p->s + k.at, n));
+  f = name_place(p, p->names, p->capnames, p->s + k.at, n, hash_of(p, k));
   return f->n != 0 ? f : NULL;
 }
 
@@ -206,7 +208,7 @@ static bool grow_names(pass *p) {
 static void learn(pass *p, ml_token k) {
   size_t n = k.end - k.at;
   known_name *f;
-  unsigned hash = hash_of(p->s + k.at, n);
+  unsigned hash = hash_of(p, k);
   if (2 * p->nnames >= p->capnames && !grow_names(p)) return;
   f = name_place(p, p->names, p->capnames, p->s + k.at, n, hash);
   if (f->n == 0) p->nnames++;
@@ -692,6 +694,7 @@ int ml__translate(ml_translation *t, const char *source, size_t n) {
     return 0;
   memset(&p, 0, sizeof p);
   p.out = t;
+  p.seed = (unsigned)((uintptr_t)source >> 4 ^ (uintptr_t)&p) ^ (unsigned)uv_hrtime();
   p.s = source;
   p.n = n;
   translate(&p);

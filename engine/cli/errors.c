@@ -177,6 +177,14 @@ static const char *hint(const char *message) {
   return NULL;
 }
 
+/* On a terminal no byte of a message may steer it. */
+static void put_text(FILE *out, const char *s, size_t n) {
+  bool terminal = isatty(fileno(out));
+  for (size_t i = 0; i < n; i++)
+    putc(terminal && iscntrl((unsigned char)s[i]) && s[i] != '\n' && s[i] != '\t' ? '?' : s[i],
+         out);
+}
+
 void cli_print_error(FILE *out, const char *message, const char *traceback, const char *code) {
   style st = choose(out);
   char line[LINE_MAX_SHOWN];
@@ -184,12 +192,18 @@ void cli_print_error(FILE *out, const char *message, const char *traceback, cons
   size_t first = nl != NULL ? (size_t)(nl - message) : strlen(message);
   bool told = nl != NULL && strncmp(nl, "\n    ", 5) == 0; /* a syntax error has its line with it */
   place p;
-  fprintf(out, "%smoonloop:%s %s%.*s%s%s\n", st.error, st.end, st.strong, (int)first, message,
-          st.end, told ? "" : message + first);
+  fprintf(out, "%smoonloop:%s %s", st.error, st.end, st.strong);
+  put_text(out, message, first);
+  fputs(st.end, out);
+  if (!told) put_text(out, message + first, strlen(message + first));
+  putc('\n', out);
   if (find_place(message, traceback, &p)) {
     if (told) snprintf(line, sizeof line, "%s", nl + 5);
     if (told || read_line(&p, code, line, sizeof line)) show_line(out, &st, message, &p, line);
   }
   if (what != NULL) fprintf(out, "hint: %s\n", what);
-  if (traceback[0] != '\0') fprintf(out, "%s%s%s\n", st.faint, traceback, st.end);
+  if (traceback[0] == '\0') return;
+  fputs(st.faint, out);
+  put_text(out, traceback, strlen(traceback));
+  fprintf(out, "%s\n", st.end);
 }

@@ -102,6 +102,19 @@ describe("an error that nothing handles is shown", function()
     assert(not on_terminal({ TERM = "xterm", NO_COLOR = "1" }):find("\27", 1, true))
     assert(not on_terminal({ TERM = "dumb", NO_COLOR = "" }):find("\27", 1, true))
   end)
+
+  it("without what would steer a terminal", function()
+    local asyncio = require "asyncio"
+    local dir = write("error('a\\27[2Jb\\rc', 0)\n")
+    local out = helper.run(function()
+      local process = await(asyncio.create_subprocess_exec(helper.pwd() .. "/" .. helper.moonloop, "a.lua",
+        { cwd = dir, pty = { 24, 80 }, add_env = { TERM = "dumb" } }))
+      local text = await(process.pty:read())
+      await(process:wait())
+      return text
+    end)
+    assert(out:find("moonloop: a?[2Jb?c\r\n", 1, true), out)
+  end)
 end)
 
 describe("the usual slips are told", function()

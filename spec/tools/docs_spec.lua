@@ -32,7 +32,7 @@ describe("make docs", function()
       local f <close> = assert(io.open(dir .. "/" .. name, "w"))
       f:write(text)
     end
-    for _, name in ipairs { "docs/guide.md", "docs/embedding.md", "scripts/README.md", "CHANGELOG.md", "docs/reference.md", "ARCHITECTURE.md",
+    for _, name in ipairs { "docs/guide.md", "docs/embedding.md", "docs/editors.md", "scripts/README.md", "CHANGELOG.md", "docs/reference.md", "ARCHITECTURE.md",
       "CONTRIBUTING.md", "scripts/bench/README.md", "docs/internals/a.md", "docs/reference/b.md", "build/x.md" } do
       write(name, "# Page\n")
     end
