@@ -225,6 +225,8 @@ static inline void ml__check_resumed(lua_State *L) {
 void ml__coroutine_describe(lua_State *L, int idx, char *buf, size_t n);
 /* The info of the function at idx; NULL: no memory. */
 ml_codeinfo *ml__codeinfo_get(lua_State *L, int idx);
+/* The name of the coroutine function at "FILE:LINE", n bytes; NULL: none is known. */
+const char *ml__codeinfo_name(ml_engine *e, const char *where, size_t n);
 void ml__codeinfo_free(ml_engine *e);
 /* The awaited future is waited for in the running task, or (outside tasks) by
 ** running its loop until it is done; the results are pushed, errors raised. */

@@ -4,6 +4,7 @@
 ** the arguments. await.c runs them.
 */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "pack.h"
@@ -46,6 +47,19 @@ ml_codeinfo *ml__codeinfo_get(lua_State *L, int idx) {
   i->next = *bucket;
   *bucket = i;
   return i;
+}
+
+const char *ml__codeinfo_name(ml_engine *e, const char *where, size_t n) {
+  size_t colon = n;
+  char source[LUA_IDSIZE];
+  while (colon > 0 && where[colon - 1] != ':') colon--;
+  if (colon < 2 || colon > sizeof source) return NULL;
+  memcpy(source, where, colon - 1);
+  source[colon - 1] = '\0';
+  for (const ml_codeinfo *i = e->codeinfo[hash_place(source, atoi(where + colon)) & 255]; i != NULL;
+       i = i->next)
+    if (strlen(i->where) == n && memcmp(i->where, where, n) == 0) return i->name;
+  return NULL;
 }
 
 void ml__codeinfo_free(ml_engine *e) {

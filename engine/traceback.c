@@ -115,9 +115,28 @@ static bool is_library(const char *s) {
   return strncmp(caller != NULL ? caller : s, LIBRARY, sizeof LIBRARY - 1) == 0;
 }
 
+/* Adds a frame. A coroutine function is called by await, which Lua has no name for: it gets the one
+** that is known of it. */
+static void add_frame(ml_engine *e, luaL_Buffer *b, const char *s, size_t n) {
+  static const char in[] = " in function <";
+  const char *where = n > sizeof in && s[n - 1] == '>' ? strstr(s, in) : NULL, *name = NULL;
+  if (where != NULL && where < s + n) {
+    const char *from = where + sizeof in - 1;
+    name = ml__codeinfo_name(e, from, (size_t)(s + n - 1 - from));
+  }
+  if (name == NULL) {
+    luaL_addlstring(b, s, n);
+    return;
+  }
+  luaL_addlstring(b, s, (size_t)(where - s));
+  luaL_addstring(b, " in function '");
+  luaL_addstring(b, name);
+  luaL_addchar(b, '\'');
+}
+
 /* Adds the frames of a traceback: without those that await is made of, and without the library's
 ** own, too. Gives how many. */
-static int add_frames(luaL_Buffer *b, const char *s, bool library) {
+static int add_frames(ml_engine *e, luaL_Buffer *b, const char *s, bool library) {
   bool left_out = false;
   int n = 0;
   for (const char *nl; s != NULL; s = nl) {
@@ -132,7 +151,7 @@ static int add_frames(luaL_Buffer *b, const char *s, bool library) {
                  begins(s, len, "\n\t[C]: in function 'asyncio.core.await'") ||
                  (!library && is_library(s));
     if (left_out) continue;
-    luaL_addlstring(b, s, len);
+    add_frame(e, b, s, len);
     n++;
   }
   return n;
@@ -140,12 +159,13 @@ static int add_frames(luaL_Buffer *b, const char *s, bool library) {
 
 /* Pushes the stack of L without the engine's own frames, unless there are no others. */
 static void push_stack(lua_State *L, int level) {
+  ml_engine *e = ml__engine(L);
   luaL_Buffer b;
   const char *s;
   luaL_traceback(L, L, NULL, level);
   s = strchr(lua_tostring(L, -1), '\n'); /* past "stack traceback:" */
   luaL_buffinit(L, &b);
-  if (add_frames(&b, s, false) == 0) add_frames(&b, s, true);
+  if (add_frames(e, &b, s, false) == 0) add_frames(e, &b, s, true);
   luaL_pushresult(&b);
   lua_remove(L, -2);
 }
@@ -153,6 +173,26 @@ static void push_stack(lua_State *L, int level) {
 /* A traceback that is longer gets no further parts: an error that passes
 ** thousands of awaits must not cost the square of that. */
 #define TRACEBACK_MAX 20000
+
+/* In debug mode: adds to the traceback on top where the running task was made. */
+static void add_origin(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  int top = lua_gettop(L);
+  luaL_Buffer b;
+  if (e->task == NULL || !e->task->fut.loop->debug) return;
+  ml__task_push(L, e->task);
+  ml__source_traceback(L, lua_gettop(L));
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    const char *s = strchr(lua_tostring(L, -1), '\n');
+    luaL_buffinit(L, &b);
+    if (s != NULL && add_frames(e, &b, s, false) > 0) {
+      luaL_pushresult(&b);
+      lua_pushfstring(L, "%s\ncreated at:%s", lua_tostring(L, top), lua_tostring(L, -1));
+      lua_replace(L, top);
+    }
+  }
+  lua_settop(L, top);
+}
 
 int ml__msgh(lua_State *L) {
   lua_settop(L, 1);
@@ -168,6 +208,7 @@ int ml__msgh(lua_State *L) {
                     lua_rawlen(L, 2) + lua_rawlen(L, 3) > TRACEBACK_MAX ? "\n..." : "");
   else
     lua_pushfstring(L, "stack traceback:%s", lua_tostring(L, 3));
+  add_origin(L);
   ml__traceback_keep(L, 1, -1);
   lua_settop(L, 1);
   return 1;

@@ -22,8 +22,17 @@ describe("an error that nothing handles is shown", function()
       .. "local async function f() return (name()) end\nawait f()\n"
     assert.equal("moonloop: a.lua:3: attempt to index a nil value (field 'user')\n"
       .. "  3 | \treturn config.user.name\n    | \t              ^^^^\n"
-      .. "stack traceback:\n\ta.lua:3: in upvalue 'name'\n\ta.lua:5: in function <a.lua:5>\n"
+      .. "stack traceback:\n\ta.lua:3: in upvalue 'name'\n\ta.lua:5: in function 'f'\n"
       .. "awaited at:\n\ta.lua:6: in main chunk\n", shown(source))
+  end)
+
+  it("with where its tasks were made, in debug mode", function()
+    local dir = write("local asyncio = require 'asyncio'\nlocal async function work() await asyncio.sleep(0) error('no', 0) end\n"
+      .. "local async function main()\n  local task = asyncio.create_task(work())\n  await task\nend\nasyncio.run(main())\n")
+    local _, _, err = helper.cli({ "--debug", "a.lua" }, { cwd = dir })
+    assert.equal("moonloop: no\n  2 | local async function work() await asyncio.sleep(0) error('no', 0) end\n"
+      .. "stack traceback:\n\t[C]: in function 'error'\n\ta.lua:2: in function 'work'\ncreated at:\n\ta.lua:4: in function 'main'\n"
+      .. "awaited at:\n\ta.lua:5: in function 'main'\ncreated at:\n\ta.lua:7: in main chunk\nawaited at:\n\ta.lua:7: in main chunk\n", err)
   end)
 
   for _, case in ipairs {
