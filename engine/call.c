@@ -344,18 +344,42 @@ static int op_begin(lua_State *L, ml_op *o) {
   return raise_code(L, d->name, rc);
 }
 
+/* [ml_call] -> its results */
+static int push_results(lua_State *L) {
+  const ml_call *c = lua_touserdata(L, 1);
+  lua_settop(L, 0);
+  luaL_checkstack(L, (int)c->n + 8, "too many results");
+  for (size_t i = 0; i < c->n; i++) ml__value_push(L, &c->values[i]);
+  return (int)c->n;
+}
+
+/* Pushes the results. LUA_OK, or an error that is on top, but for LUA_ERRMEM. */
+static int take_results(lua_State *L, ml_call *c) {
+  bool plain = c->n <= 8;
+  for (size_t i = 0; plain && i < c->n; i++) plain = c->values[i].type < ML_STRING;
+  if (!lua_checkstack(L, 16)) return LUA_ERRMEM;
+  if (plain) {
+    for (size_t i = 0; i < c->n; i++) ml__value_push(L, &c->values[i]);
+    return LUA_OK;
+  }
+  lua_pushcfunction(L, push_results);
+  lua_pushlightuserdata(L, c);
+  return lua_pcall(L, 1, LUA_MULTRET, 0);
+}
+
 static int op_wake(lua_State *L, ml_op *o) {
   host_op *op = (host_op *)o;
   ml_call *c = op->call;
-  int n, err;
+  int n, err, taken;
   if (c == NULL) return 0; /* cancelled */
   if (o->obj.state == ML_OP_CANCELLED && !(o->obj.flags & ML_OPF_WOKEN)) return 0;
-  luaL_checkstack(L, (int)c->n + 8, "too many results");
-  for (size_t i = 0; i < c->n; i++) ml__value_push(L, &c->values[i]);
+  taken = take_results(L, c);
   n = (int)c->n;
   err = c->err;
   detach(c, L);
   retire(c);
+  if (taken == LUA_ERRMEM) return luaL_error(L, "not enough memory");
+  if (taken != LUA_OK) return lua_error(L);
   if (err >= 0) return n;
   if (n == 0) lua_pushnil(L);
   lua_settop(L, 2);
