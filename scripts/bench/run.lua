@@ -424,8 +424,8 @@ local rows = {
     { more = { curl = "curl -sS -o /dev/null http://127.0.0.1:PORT/bytes/" .. GIB } }),
   with(client("client-upload", "a file of 1 GiB; the limit: libcurl", "store",
     ("upload http://127.0.0.1:PORT/ %supload-%%d"):format(out), GIB, GIB // 16, transfer),
-    { prepare = ("cd %s && truncate -s %d upload-%d && truncate -s %d upload-%d && cat upload-* >/dev/null"):format(out, GIB, GIB, GIB // 16,
-      GIB // 16) }),
+    { prepare = ("cd %s && truncate -s %d upload-%d && truncate -s %d upload-%d && cat upload-* >/dev/null")
+      :format(out, GIB, GIB, GIB // 16, GIB // 16) }),
   with(client("client-tls", "HTTPS requests on new connections, sessions resumed, 10 at once; the limit: libcurl",
     ("store %scertificate/cert.pem %scertificate/key.pem"):format(out, out),
     ("tls https://127.0.0.1:PORT %%d 10 %scertificate/cert.pem"):format(out), 1000, 100,
