@@ -417,10 +417,6 @@ void ml__dgram_install(lua_State *L, ml_objtype type) {
 }
 
 void ml__dgsocket_open(lua_State *L) {
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
+  ml__push_weak(L, "v");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &addresses_key);
 }

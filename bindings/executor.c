@@ -434,11 +434,7 @@ static int f_pool(lua_State *L) {
   pool_object *o = ml__newobject(L, ML_T_POOL, sizeof *o, 2);
   ml_pool *p;
   lua_insert(L, 1);
-  lua_createtable(L, 0, 8);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
+  ml__push_weak(L, "k");
   lua_setiuservalue(L, 1, 1);
   reap(s);
   if (s->closed) return luaL_error(L, "the engine is closing");

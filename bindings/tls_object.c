@@ -243,10 +243,6 @@ void ml__tls_open_objects(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
   lua_setfield(L, -2, "SSLObject");
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
+  ml__push_weak(L, "v");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &objects_key);
 }

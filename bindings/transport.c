@@ -439,10 +439,6 @@ void ml__open_transport(lua_State *L) {
   luaL_setfuncs(L, ml__endpoint_methods, 0);
   lua_setfield(L, -2, "Transport");
   luaL_setfuncs(L, functions, 0);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
+  ml__push_weak(L, "v");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &transports_key);
 }

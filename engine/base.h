@@ -116,6 +116,8 @@ static inline void ml__keepfirst(lua_State *L) {
 /* Pushes a new object of `size` bytes with nuv user values and the type's
 ** metatable (see ml__newtype); the memory is zeroed. */
 void *ml__newobject(lua_State *L, ml_objtype type, size_t size, int nuv);
+/* Pushes a table whose values ("v") or keys ("k") are weak. */
+void ml__push_weak(lua_State *L, const char *mode);
 /* Registers the metatable of a type: methods are its __index, meta its
 ** metamethods (may be NULL). `name` is what errors call it. Leaves the
 ** methods table on the stack. */

@@ -351,11 +351,7 @@ static void define_metatable(lua_State *L, const ml_classdef *def) {
   }
   ml__guard_metatable(L);
   lua_rawseti(L, 3, CD_META);
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
+  ml__push_weak(L, "v");
   lua_rawseti(L, 3, CD_OBJECTS);
 }
 

@@ -355,11 +355,7 @@ void ml__open_guard(lua_State *L) {
                                  {NULL, NULL}};
   int top = lua_gettop(L);
   if (views(ml__engine(L))) {
-    lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
+    ml__push_weak(L, "k");
     lua_rawsetp(L, LUA_REGISTRYINDEX, &views_key);
     lua_pushcfunction(L, base_getmetatable);
     lua_setglobal(L, "getmetatable");

@@ -5,6 +5,14 @@
 
 const char ml__magic = 'm';
 
+void ml__push_weak(lua_State *L, const char *mode) {
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushstring(L, mode);
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+}
+
 void ml__newtype(lua_State *L, ml_objtype type, const char *name, const luaL_Reg *methods,
                  const luaL_Reg *meta) {
   ml_engine *e = ml__engine(L);

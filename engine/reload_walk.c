@@ -403,14 +403,6 @@ void ml__walk_join(ml_walk *w) {
   }
 }
 
-static void new_weak(lua_State *L) {
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "k");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-}
-
 /* Pushes what is no part of the module whose name is at W_NAME: the other modules. */
 static void push_foreign(lua_State *L) {
   int set = lua_gettop(L) + 1, loaded = set + 1, k = set + 2;
@@ -448,7 +440,7 @@ void ml__walk_start(ml_walk *w, lua_State *L) {
   lua_insert(L, W_BASE_T);
   lua_insert(L, W_BASE_T);
   lua_settop(L, W_BASE_U);
-  new_weak(L);
+  ml__push_weak(L, "k");
   for (int i = W_NEXT_U; i <= W_TOP; i++) lua_newtable(L);
 }
 

@@ -258,11 +258,7 @@ void ml__open_hcconn(lua_State *L) {
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {
       {"__close", c_close}, {"__tostring", c_tostring}, {"__gc", c_gc}, {NULL, NULL}};
-  lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
+  ml__push_weak(L, "v");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &conns_key);
   ml__newtype(L, ML_T_HCCONN, "http.client.Connection", methods, meta);
   lua_setfield(L, -2, "Connection");
