@@ -393,6 +393,14 @@ void ml__stream_error(lua_State *L, ml_stream *s) {
 
 /* ---- waiting ---- */
 
+void ml__waitop_push(lua_State *L, const ml_opclass *cls, void *on) {
+  ml_waitop *w = ml__op_new(L, cls, sizeof *w, 1);
+  w->on = on;
+  ml__list_init(&w->link);
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, 1);
+}
+
 void ml__waitop_cancel(ml_op *op) { ml__list_remove(&((ml_waitop *)op)->link); }
 
 int ml__waitop_wake(lua_State *L, ml_op *op) {

@@ -149,15 +149,12 @@ static const ml_opclass known_class = {"Exchange.response", known_begin, NULL, N
 /* x:response(): awaited it gives the status of the final response */
 static int x_response(lua_State *L) {
   ml_hcexchange *x = ml__checkhcexchange(L, 1);
-  ml_waitop *w;
   if (x->head == NULL && ml__hcexchange_current(x)) {
     ml__hcop_push(L, x->c, &response_class);
     return 1;
   }
-  w = ml__op_new(L, &known_class, sizeof *w, 1);
-  w->on = x;
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, &known_class, x);
   return 1;
 }
 
@@ -299,24 +296,18 @@ static const ml_opclass kept_class = {"Exchange.read", kept_begin, NULL, NULL};
 /* x:read([limit]) */
 static int x_read(lua_State *L) {
   ml_hcexchange *x = ml__checkhcexchange(L, 1);
-  lua_Integer limit = luaL_optinteger(L, 2, 0);
-  ml_waitop *w;
-  if (limit < 0)
-    return ml__misuse(L, "ValueError", "read: a limit of 0 (none) or more was expected, got %I",
-                      (LUAI_UACINT)limit);
+  size_t limit = ml__http_read_limit(L);
   if (ml__hcexchange_current(x)) {
-    ml__hcop_push(L, x->c, &read_class)->limit = (size_t)limit;
+    ml__hcop_push(L, x->c, &read_class)->limit = limit;
     return 1;
   }
   if (limit > 0 && lua_getiuservalue(L, 1, ML_CX_UV_BODY) == LUA_TSTRING &&
-      lua_rawlen(L, -1) > (size_t)limit) {
-    raise_too_large(L, (size_t)limit);
+      lua_rawlen(L, -1) > limit) {
+    raise_too_large(L, limit);
     return lua_error(L);
   }
-  w = ml__op_new(L, &kept_class, sizeof *w, 1);
-  w->on = x;
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, &kept_class, x);
   return 1;
 }
 

@@ -134,21 +134,7 @@ static int x_version(lua_State *L) {
 }
 
 /* x:header(name): the first one's value, or nil */
-static int x_header(lua_State *L) {
-  const ml_hhead *h = check_head(L, "header");
-  const ml_hfield *f;
-  const char *name;
-  size_t n;
-  if (lua_type(L, 2) != LUA_TSTRING)
-    return ml__misuse(L, "TypeError", "header: a name was expected, got %s", luaL_typename(L, 2));
-  name = lua_tolstring(L, 2, &n);
-  f = ml__hhead_find(h, name, n);
-  if (f != NULL)
-    lua_pushlstring(L, ml__hhead_text(h) + f->value, f->nvalue);
-  else
-    lua_pushnil(L);
-  return 1;
-}
+static int x_header(lua_State *L) { return ml__hhead_header(L, check_head(L, "header")); }
 
 static int x_headers(lua_State *L) {
   const ml_hhead *h = check_head(L, "headers");

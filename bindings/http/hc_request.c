@@ -203,16 +203,12 @@ static const ml_opclass drain_class = {"Exchange.drain", drain_begin, drain_wake
 
 /* Pushes nil, or what waits until the server has read most of what was written. */
 static int push_drain(lua_State *L, ml_hcconn *c) {
-  ml_waitop *w;
   if (!(c->s->flags & ML_S_FULL) || (c->flags & ML_CC_OVER)) {
     lua_pushnil(L);
     return 1;
   }
-  w = ml__op_new(L, &drain_class, sizeof *w, 1);
-  w->on = c;
-  ml__list_init(&w->link);
   lua_getiuservalue(L, 1, ML_CX_UV_CONN);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, &drain_class, c);
   return 1;
 }
 

@@ -402,8 +402,10 @@ void ml__headers_of(lua_State *L, const ml_hhead *h);
 void ml__headers_in(lua_State *L, const ml_hhead *h, int owner);
 /* Of the array of names and values on top (popped). */
 void ml__headers_wrap(lua_State *L);
-/* The first field of that name, or NULL. */
-const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n);
+/* x:header(name), of a head: pushes the first field's value, or nil. */
+int ml__hhead_header(lua_State *L, const ml_hhead *h);
+/* What x:read(limit) is given; 0: none. */
+size_t ml__http_read_limit(lua_State *L);
 /* The array of names and values at idx, or of the Headers there: pushes it. */
 void ml__headers_array(lua_State *L, int idx, const char *fname);
 

@@ -182,15 +182,12 @@ static const ml_opclass read_class = {"Exchange.read", read_begin, read_wake, re
 static int x_read(lua_State *L) {
   ml_hconn *c = ml__checkcurrent(L, "read");
   ml_exchange *x = lua_touserdata(L, 1);
-  lua_Integer limit = luaL_optinteger(L, 2, 0);
+  size_t limit = ml__http_read_limit(L);
   ml_hop *op;
-  if (limit < 0)
-    return ml__misuse(L, "ValueError", "read: a limit of 0 (none) or more was expected, got %I",
-                      (LUAI_UACINT)limit);
   op = ml__op_new(L, &read_class, sizeof *op, 1);
   op->c = c;
   op->serial = x->serial;
-  op->limit = (size_t)limit;
+  op->limit = limit;
   lua_getiuservalue(L, 1, 1);
   lua_setiuservalue(L, -2, 1);
   return 1;

@@ -44,13 +44,29 @@ bool ml__name_equals(const char *a, size_t na, const char *b, size_t nb) {
   return true;
 }
 
-const ml_hfield *ml__hhead_find(const ml_hhead *h, const char *name, size_t n) {
+/* The first field of that name, or NULL. */
+static const ml_hfield *find_field(const ml_hhead *h, const char *name, size_t n) {
   const char *text = ml__hhead_text(h);
   for (int i = 0; i < h->nfields; i++) {
     const ml_hfield *f = &h->fields[i];
     if (f->nname == n && ml__name_equals(text + f->name, n, name, n)) return f;
   }
   return NULL;
+}
+
+int ml__hhead_header(lua_State *L, const ml_hhead *h) {
+  const ml_hfield *f;
+  const char *name;
+  size_t n;
+  if (lua_type(L, 2) != LUA_TSTRING)
+    return ml__misuse(L, "TypeError", "header: a name was expected, got %s", luaL_typename(L, 2));
+  name = lua_tolstring(L, 2, &n);
+  f = find_field(h, name, n);
+  if (f != NULL)
+    lua_pushlstring(L, ml__hhead_text(h) + f->value, f->nvalue);
+  else
+    lua_pushnil(L);
+  return 1;
 }
 
 /* ---- making ---- */
@@ -223,7 +239,7 @@ static const char *check_name(lua_State *L, int idx, size_t *n, const char *fnam
 static int first(lua_State *L, const char *name, size_t n) {
   const headers *h = (const headers *)ml__checkobject(L, 1, ML_T_HEADERS);
   if (h->head != NULL) {
-    const ml_hfield *f = ml__hhead_find(h->head, name, n);
+    const ml_hfield *f = find_field(h->head, name, n);
     if (f != NULL) lua_pushlstring(L, ml__hhead_text(h->head) + f->value, f->nvalue);
   } else {
     lua_Integer i;

@@ -113,3 +113,11 @@ void ml__setting_seconds(lua_State *L, const char *name, double *v) {
   }
   lua_pop(L, 1);
 }
+
+size_t ml__http_read_limit(lua_State *L) {
+  lua_Integer limit = luaL_optinteger(L, 2, 0);
+  if (limit < 0)
+    ml__misuse(L, "ValueError", "read: a limit of 0 (none) or more was expected, got %I",
+               (LUAI_UACINT)limit);
+  return (size_t)limit;
+}

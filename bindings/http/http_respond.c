@@ -311,16 +311,12 @@ static const ml_opclass drain_class = {"Exchange.drain", drain_begin, ml__waitop
                                        ml__waitop_cancel};
 
 int ml__hconn_drain(lua_State *L, ml_hconn *c, int idx) {
-  ml_waitop *w;
   if (!(c->s->flags & ML_S_FULL) || (c->flags & ML_HC_OVER)) {
     lua_pushnil(L);
     return 1;
   }
-  w = ml__op_new(L, &drain_class, sizeof *w, 1);
-  w->on = c;
-  ml__list_init(&w->link);
   lua_getiuservalue(L, idx, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, &drain_class, c);
   return 1;
 }
 

@@ -23,22 +23,7 @@ const ml_hhead *ml__h2_check_head(lua_State *L, const char *fname) {
 }
 
 /* x:header(name): the first one's value, or nil */
-static int x_header(lua_State *L) {
-  const ml_hhead *d = ml__h2_check_head(L, "header");
-  const char *text = ml__hhead_text(d), *name;
-  size_t n;
-  if (lua_type(L, 2) != LUA_TSTRING)
-    return ml__misuse(L, "TypeError", "header: a name was expected, got %s", luaL_typename(L, 2));
-  name = lua_tolstring(L, 2, &n);
-  for (int i = 0; i < d->nfields; i++) {
-    const ml_hfield *f = &d->fields[i];
-    if (f->nname != n || !ml__name_equals(text + f->name, n, name, n)) continue;
-    lua_pushlstring(L, text + f->value, f->nvalue);
-    return 1;
-  }
-  lua_pushnil(L);
-  return 1;
-}
+static int x_header(lua_State *L) { return ml__hhead_header(L, ml__h2_check_head(L, "header")); }
 
 static int x_headers(lua_State *L) {
   ml__headers_of(L, ml__h2_check_head(L, "headers"));
@@ -113,14 +98,11 @@ static const ml_opclass read_class = {"Exchange.read", read_begin, read_wake, re
 /* x:read([limit]) */
 static int x_read(lua_State *L) {
   ml_h2stream *x = ml__h2_check(L);
-  lua_Integer limit = luaL_optinteger(L, 2, 0);
+  size_t limit = ml__http_read_limit(L);
   readop *op;
-  if (limit < 0)
-    return ml__misuse(L, "ValueError", "read: a limit of 0 (none) or more was expected, got %I",
-                      (LUAI_UACINT)limit);
   op = ml__op_new(L, &read_class, sizeof *op, 1);
   op->x = x;
-  op->limit = (size_t)limit;
+  op->limit = limit;
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
   return 1;

@@ -100,17 +100,13 @@ static const ml_opclass drain_class = {"Exchange.drain", drain_begin, ml__waitop
                                        ml__waitop_cancel};
 
 int ml__h2_push_drain(lua_State *L, ml_h2stream *x) {
-  ml_waitop *w;
   if (x->queued > 0) ml__h2_watch_stream(x);
   if (x->queued <= H2_HIGH) {
     lua_pushnil(L);
     return 1;
   }
-  w = ml__op_new(L, &drain_class, sizeof *w, 1);
-  w->on = x;
-  ml__list_init(&w->link);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, &drain_class, x);
   return 1;
 }
 
