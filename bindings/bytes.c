@@ -22,6 +22,8 @@ static int net_gc(lua_State *L) {
     ml__stream_unref(s);
   }
   ml__dgrams_free(net);
+  ml__alloc(net->engine->alloc, net->piece, net->piece != NULL ? ML_PIECE : 0, 0);
+  net->piece = NULL;
   while (net->nspare > 0) ml__strbuf_free(net->engine->alloc, net->spare[--net->nspare], ML_SLAB);
   ml__strbuf_free(net->engine->alloc, net->slab, ML_SLAB);
   net->slab = NULL;
@@ -129,6 +131,11 @@ static void block_free(ml_net *net, char *p, size_t size) {
 char *ml__slab(ml_net *net) {
   if (net->slab == NULL) net->slab = block_new(net, ML_SLAB);
   return net->slab;
+}
+
+char *ml__piece(ml_net *net) {
+  if (net->piece == NULL) net->piece = ml__alloc(net->engine->alloc, NULL, 0, ML_PIECE);
+  return net->piece;
 }
 
 int ml__bytes_add(ml_net *net, ml_bytes *b, const char *p, size_t n) {

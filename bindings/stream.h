@@ -18,6 +18,7 @@
 ** its buffer makes libuv read again, in vain. With a string's head they are whole
 ** pages, as many as a string of 64 KiB takes: one can become the other. */
 #define ML_SLAB (64 * 1024 + 4000)
+#define ML_PIECE (256 * 1024) /* it stays in the processor's cache */
 #define ML_LIMIT (64 * 1024) /* a reader's default limit */
 
 typedef struct ml_stream ml_stream;
@@ -33,6 +34,7 @@ typedef struct ml_net {
   char *spare[16]; /* slabs kept for reuse */
   int nspare, maxspare;
   struct ml_batch *batch; /* of datagrams, or NULL */
+  char *piece;            /* of a file that is sent, or NULL */
   ml_link dgrams;         /* every ml_dgram */
   ml_link streams;        /* every ml_stream */
   ml_link listeners;      /* every listening handle, see server.c */
@@ -55,6 +57,8 @@ size_t ml__sockets_open(const ml_net *net);   /* socket.c */
 size_t ml__children_alive(const ml_net *net); /* process.c */
 size_t ml__dgrams_open(const ml_net *net);    /* datagram.c */
 char *ml__slab(ml_net *net);                  /* a string buffer of ML_SLAB bytes, or NULL */
+/* What files that are sent go through: ML_PIECE bytes, made at first use, or NULL. */
+char *ml__piece(ml_net *net);
 /* Pushes the first n bytes of the slab as a string; the slab may be used up by it. */
 void ml__slab_push(lua_State *L, ml_net *net, size_t n);
 

@@ -1,86 +1,72 @@
-/* Files as bodies of messages, by the kernel. What of a file is in memory goes out on the loop's
-** own thread, as far as the socket takes it; the rest (pages that are on the disk, a socket that
-** is full) is the affair of threads: x:_lend gives them a duplicate of the descriptor. The loop
-** over both is stdlib/http/sendfile.lua.
+/* Files as bodies of messages. What of a file is in memory goes out on the loop's own thread, as far
+** as the socket takes it: through one warm buffer, as sendfile(2) hands pages on in pieces of 64 KiB,
+** each of which wakes a peer on the same machine. What is on the disk is the affair of threads:
+** x:_lend gives them a duplicate of the descriptor. The loop over both is stdlib/http/sendfile.lua.
 */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/sendfile.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 
 #include "http.h"
 #include "socket.h"
 
-#define AHEAD ((size_t)128 * 1024) /* what the kernel reads ahead at once */
-#define TURN ((size_t)1 << 20)     /* then others have theirs */
+#define LEAST (16 * 1024)      /* of a piece, where the socket has little room */
+#define TURN ((size_t)1 << 20) /* then others have theirs */
 
-/* Can sendfile be used on the stream at all? */
+/* Does the descriptor take the bytes as they are? */
 static bool is_plain(const ml_stream *s) {
   return s->ops == &ml__plain_ops && (!(s->flags & ML_S_PIPE) || (s->flags & ML_S_UNIX));
 }
 
-/* How many of n bytes can be read without waiting for a disk? One in each AHEAD is tried, and the
-** last. */
-static size_t in_memory(int fd, off_t at, size_t n) {
-  char c;
-  const struct iovec one = {&c, 1};
+/* How many bytes would the socket take now, about? Its memory also pays for what the kernel keeps
+** of each packet. */
+static size_t room(int fd) {
+  int space = 0, queued = 0;
+  socklen_t n = sizeof space;
+  if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &space, &n) < 0 || ioctl(fd, SIOCOUTQ, &queued) < 0)
+    return ML_PIECE;
+  if (space - queued < LEAST) return LEAST;
+  return space - queued < ML_PIECE ? (size_t)(space - queued) : ML_PIECE;
+}
+
+/* What can be read without waiting for a disk; EAGAIN: nothing can. */
+static ssize_t read_cached(int fd, char *to, size_t n, off_t at) {
+  const struct iovec piece = {to, n};
   struct statfs fs;
-  for (size_t i = 0; i < n; i = i + AHEAD < n || i == n - 1 ? i + AHEAD : n - 1) {
-    if (preadv2(fd, &one, 1, at + (off_t)i, RWF_NOWAIT) >= 0) continue;
-    if (errno != EOPNOTSUPP || fstatfs(fd, &fs) < 0) return i / AHEAD * AHEAD;
-    return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ? n : 0;
-  }
-  return n;
+  ssize_t got = preadv2(fd, &piece, 1, at, RWF_NOWAIT);
+  if (got >= 0 || errno != EOPNOTSUPP) return got;
+  if (fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC))
+    return pread(fd, to, n, at);
+  errno = EAGAIN;
+  return -1;
 }
 
 /* Sends until something is in the way, which it gives: nothing, "full", "cold", "short" (the file
 ** has ended), "turn". *rc < 0: it failed. */
-static const char *send_steps(int out, int in, off_t at, size_t n, size_t *sent, int *rc) {
-  const char *why = NULL;
+static const char *send_steps(int out, int in, off_t at, size_t n, char *piece, size_t *sent,
+                              int *rc) {
   *sent = 0;
   *rc = 0;
-  while (*sent < n && why == NULL) {
-    size_t step = n - *sent < TURN ? n - *sent : TURN;
-    ssize_t put;
+  while (*sent < n) {
+    size_t step = room(out);
+    ssize_t got, put;
     if (*sent >= TURN) return "turn";
-    step = in_memory(in, at, step);
-    if (step == 0) return "cold";
-    put = sendfile(out, in, &at, step);
-    if (put > 0)
-      *sent += (size_t)put;
-    else if (put == 0)
-      why = "short";
-    else if (errno == EAGAIN)
-      why = "full";
-    else if (errno == EINVAL || errno == ENOSYS)
-      why = "cold"; /* by hand */
-    else if (errno != EINTR) {
-      *rc = uv_translate_sys_error(errno);
-      return "failed";
-    }
+    got = read_cached(in, piece, n - *sent < step ? n - *sent : step, at + (off_t)*sent);
+    if (got <= 0) return got == 0 ? "short" : "cold"; /* errors, too, are told to the thread */
+    do put = send(out, piece, (size_t)got, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (put < 0 && errno == EINTR);
+    if (put < 0 && errno != EAGAIN) *rc = uv_translate_sys_error(errno);
+    if (put < 0) return "full";
+    *sent += (size_t)put;
+    if (put < got) return "full";
   }
-  return why;
-}
-
-/* The kernel raises SIGPIPE for sendfile: it is held back and taken. */
-static const char *send_quietly(int out, int in, off_t at, size_t n, size_t *sent, int *rc) {
-  const struct timespec now = {0, 0};
-  const char *why;
-  sigset_t pipe, before;
-  sigemptyset(&pipe);
-  sigaddset(&pipe, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &pipe, &before);
-  why = send_steps(out, in, at, n, sent, rc);
-  if (*rc == UV_EPIPE && !sigismember(&before, SIGPIPE)) sigtimedwait(&pipe, NULL, &now);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return why;
+  return NULL;
 }
 
 /* Counts bytes of the body that another way than x:write has sent. */
@@ -95,10 +81,13 @@ const char *ml__hsendfile(lua_State *L, ml_stream *s, size_t *sent) {
   lua_Integer at = luaL_checkinteger(L, 3), n = luaL_checkinteger(L, 4);
   const char *why;
   uv_os_fd_t out;
+  char *piece;
   *sent = 0;
   if (!is_plain(s) || ml__stream_fd(s, &out) < 0) return "copy";
   if (s->first != NULL) return "queued";
-  why = send_quietly(out, in, (off_t)at, (size_t)n, sent, &rc);
+  piece = ml__piece(s->net);
+  if (piece == NULL) luaL_error(L, "not enough memory");
+  why = send_steps(out, in, (off_t)at, (size_t)n, piece, sent, &rc);
   if (rc >= 0) return why;
   s->flags |= ML_S_WRITEFAIL;
   ml__stream_fail(s, rc);
@@ -118,7 +107,7 @@ uint64_t ml__hsendfile_check(lua_State *L, const ml_stream *s) {
 }
 
 /* x:_sendfile(file, offset, count, lent) -> bytes sent, what is in the way: nil, "turn", "full", "cold",
-** "short", "queued" (what was written before), "copy" (no sendfile here) */
+** "short", "queued" (what was written before), "copy" (the bytes have another form on the wire) */
 static int x_sendfile(lua_State *L) {
   ml_hconn *c = ml__hconn_check_open(L, "sendfile");
   uint64_t n = ml__hsendfile_check(L, c->s);
