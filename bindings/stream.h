@@ -19,7 +19,7 @@
 ** pages, as many as a string of 64 KiB takes: one can become the other. */
 #define ML_SLAB (64 * 1024 + 4000)
 #define ML_PIECE (256 * 1024) /* it stays in the processor's cache */
-#define ML_LIMIT (64 * 1024) /* a reader's default limit */
+#define ML_LIMIT (64 * 1024)  /* a reader's default limit */
 
 typedef struct ml_stream ml_stream;
 typedef struct ml_reader ml_reader;
