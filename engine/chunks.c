@@ -13,6 +13,23 @@
 
 #define READ_STEP 4096
 
+int ml__loadbuffer(lua_State *L, const char *source, size_t n, const char *chunkname,
+                   const char *mode) {
+  ml_translation t = {.alloc = ml__engine(L)->alloc};
+  int rc;
+  if (n > 0 && source[0] == LUA_SIGNATURE[0])
+    return luaL_loadbufferx(L, source, n, chunkname, mode);
+  if (ml__translate(&t, source, n) < 0) {
+    ml__translation_free(&t);
+    lua_pushliteral(L, "not enough memory");
+    return LUA_ERRMEM;
+  }
+  rc = t.text == NULL ? luaL_loadbufferx(L, source, n, chunkname, mode)
+                      : luaL_loadbufferx(L, t.text, t.n, chunkname, mode);
+  ml__translation_free(&t);
+  return rc;
+}
+
 /* Puts the pieces that the reader at 1 gives in its place, as one string; false: an error is on
 ** top. Between it and load there is no other function: await names load. */
 static bool read_pieces(lua_State *L) {

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "asyncnames.h"
 #include "tokens.h"
 
 typedef enum {
@@ -52,12 +53,6 @@ typedef struct level {
   size_t mark;          /* and its first bracket */
 } level;
 
-typedef struct known_name {
-  size_t at;
-  unsigned n, hash;
-  bool live;
-} known_name;
-
 typedef struct pass {
   ml_translation *out;
   const char *s;
@@ -74,9 +69,7 @@ typedef struct pass {
   bool self;        /* and self is to be its first one */
   level *stack;
   size_t depth, cap;
-  known_name *names; /* of async functions: a hash table, cap a power of 2 */
-  size_t nnames, capnames;
-  unsigned seed;
+  ml_asyncnames names;
 } pass;
 
 /* ---- output ---- */
@@ -161,70 +154,14 @@ static bool is_await(const pass *p, ml_token k) { return is_text(p, k, "await", 
 static bool is_async(const pass *p, ml_token k) { return is_text(p, k, "async", 5); }
 static bool is_word(const pass *p, ml_token k) { return is_await(p, k) || is_async(p, k); }
 
-/* Seeded, so that no source can be made whose names fall into one place. */
-static unsigned hash_of(const pass *p, ml_token k) {
-  unsigned h = p->seed;
-  for (size_t i = k.at; i < k.end; i++) h = (h ^ (unsigned char)p->s[i]) * 16777619u + (h >> 15);
-  return h ^ h >> 16;
-}
-
-/* The place of a name: where it is, or would be. */
-static known_name *name_place(const pass *p, known_name *list, size_t cap, const char *s, size_t n,
-                              unsigned hash) {
-  size_t i = hash & (cap - 1);
-  while (list[i].n != 0 &&
-         (list[i].hash != hash || list[i].n != n || memcmp(p->s + list[i].at, s, n) != 0))
-    i = (i + 1) & (cap - 1);
-  return &list[i];
-}
-
-static known_name *find_name(pass *p, ml_token k) {
-  size_t n = k.end - k.at;
-  known_name *f;
-  if (p->nnames == 0) return NULL;
-  f = name_place(p, p->names, p->capnames, p->s + k.at, n, hash_of(p, k));
-  return f->n != 0 ? f : NULL;
-}
-
-static bool grow_names(pass *p) {
-  size_t cap = p->capnames == 0 ? 64 : p->capnames * 2;
-  known_name *list = ml__alloc(p->out->alloc, NULL, 0, cap * sizeof *list);
-  if (list == NULL) {
-    p->failed = true;
-    return false;
-  }
-  memset(list, 0, cap * sizeof *list);
-  for (size_t i = 0; i < p->capnames; i++) {
-    const known_name *f = &p->names[i];
-    if (f->n != 0) *name_place(p, list, cap, p->s + f->at, f->n, f->hash) = *f;
-  }
-  if (p->names != NULL) ml__alloc(p->out->alloc, p->names, p->capnames * sizeof *list, 0);
-  p->names = list;
-  p->capnames = cap;
-  return true;
-}
-
 /* An async function has that name. */
 static void learn(pass *p, ml_token k) {
-  size_t n = k.end - k.at;
-  known_name *f;
-  unsigned hash = hash_of(p, k);
-  if (2 * p->nnames >= p->capnames && !grow_names(p)) return;
-  f = name_place(p, p->names, p->capnames, p->s + k.at, n, hash);
-  if (f->n == 0) p->nnames++;
-  *f = (known_name){k.at, (unsigned)n, hash, true};
+  if (!ml__asyncnames_add(&p->names, k)) p->failed = true;
 }
 
-/* The name is that of something else, too, from here on. */
-static void forget(pass *p, ml_token k) {
-  known_name *f = find_name(p, k);
-  if (f != NULL) f->live = false;
-}
+static void forget(pass *p, ml_token k) { ml__asyncnames_remove(&p->names, k); }
 
-static bool known(pass *p, ml_token k) {
-  const known_name *f = find_name(p, k);
-  return f != NULL && f->live;
-}
+static bool known(const pass *p, ml_token k) { return ml__asyncnames_has(&p->names, k); }
 
 /* ---- where we are ---- */
 
@@ -562,7 +499,7 @@ static void note_name(pass *p, ml_token k) {
     p->aliased = true;
     return;
   }
-  if (p->nnames == 0) return;
+  if (p->names.n == 0) return;
   if (!declared && p->last.kind != ML_TK_FUNCTION) {
     if (wants_name(p) || (top_is(p, BRACKET) && top(p)->table)) return;
     after = next(p, k);
@@ -694,7 +631,7 @@ int ml__translate(ml_translation *t, const char *source, size_t n) {
     return 0;
   memset(&p, 0, sizeof p);
   p.out = t;
-  p.seed = (unsigned)((uintptr_t)source >> 4 ^ (uintptr_t)&p) ^ (unsigned)uv_hrtime();
+  ml__asyncnames_init(&p.names, t->alloc, source);
   p.s = source;
   p.n = n;
   translate(&p);
@@ -705,7 +642,7 @@ int ml__translate(ml_translation *t, const char *source, size_t n) {
   if (p.uses_alias && !p.failed) declare_aliases(&p);
   if (t->ncalls > 1) qsort(t->calls, t->ncalls, sizeof *t->calls, by_place);
   if (p.stack != NULL) ml__alloc(t->alloc, p.stack, p.cap * sizeof *p.stack, 0);
-  if (p.names != NULL) ml__alloc(t->alloc, p.names, p.capnames * sizeof *p.names, 0);
+  ml__asyncnames_free(&p.names);
   return p.failed ? ML_ENOMEM : 0;
 }
 
@@ -714,21 +651,4 @@ void ml__translation_free(ml_translation *t) {
   if (t->calls != NULL) ml__alloc(t->alloc, t->calls, t->capcalls * sizeof *t->calls, 0);
   t->text = NULL;
   t->calls = NULL;
-}
-
-int ml__loadbuffer(lua_State *L, const char *source, size_t n, const char *chunkname,
-                   const char *mode) {
-  ml_translation t = {.alloc = ml__engine(L)->alloc};
-  int rc;
-  if (n > 0 && source[0] == LUA_SIGNATURE[0])
-    return luaL_loadbufferx(L, source, n, chunkname, mode);
-  if (ml__translate(&t, source, n) < 0) {
-    ml__translation_free(&t);
-    lua_pushliteral(L, "not enough memory");
-    return LUA_ERRMEM;
-  }
-  rc = t.text == NULL ? luaL_loadbufferx(L, source, n, chunkname, mode)
-                      : luaL_loadbufferx(L, t.text, t.n, chunkname, mode);
-  ml__translation_free(&t);
-  return rc;
 }

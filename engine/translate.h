@@ -28,11 +28,11 @@ typedef struct ml_translation {
 int ml__translate(ml_translation *t, const char *source, size_t n);
 void ml__translation_free(ml_translation *t);
 
-/* luaL_loadbufferx for source that may have the keywords. */
+/* chunks.c. luaL_loadbufferx for source that may have the keywords. */
 int ml__loadbuffer(lua_State *L, const char *source, size_t n, const char *chunkname,
                    const char *mode);
 
-/* chunks.c. Pushes a file of the io library that is not open; then ml__file_opened makes it f. */
+/* Pushes a file of the io library that is not open; then ml__file_opened makes it f. */
 luaL_Stream *ml__push_file(lua_State *L);
 void ml__file_opened(luaL_Stream *p, FILE *f);
 /* Closes the file on top and puts what it had in its place, as luaL_loadfilex reads it: without a
