@@ -6,6 +6,7 @@
 
 #include <lualib.h>
 
+#include "mark.h"
 #include "sandbox.h"
 #include "translate.h"
 
@@ -199,6 +200,7 @@ int ml__engine_open(lua_State *L) {
   lua_createtable(L, 0, 96);
   ml__open_errors(L);
   ml__open_tracebacks(L);
+  ml__open_mark(L);
   ml__open_reports(L);
   ml__open_futures(L);
   ml__open_tasks(L);

@@ -1,8 +1,4 @@
-/* How the command shows an error that nothing handled: see errors.h.
-**
-** Lua's errors have a line and no column. Where the message names a variable, a field or a
-** token, and the line has it once, that is what the caret points at; otherwise there is none.
-*/
+/* How the command shows an error that nothing handled: see errors.h. */
 #include "errors.h"
 
 #include <ctype.h>
@@ -13,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "mark.h"
 
 #define LINE_MAX_SHOWN 500
 
@@ -100,71 +98,13 @@ static bool read_line(const place *p, const char *code, char *buf, size_t size) 
   return ok;
 }
 
-static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
-
-/* The one place of the word in the line, or -1. after: the byte that must stand before it, or 0;
-** before: those of which one must stand behind it, or NULL. */
-static long only_place(const char *line, const char *word, size_t n, char after,
-                       const char *before) {
-  long found = -1;
-  bool whole = in_word(word[0]);
-  for (const char *s = line; (s = strstr(s, word)) != NULL; s++) {
-    if (whole && ((s > line && in_word(s[-1])) || in_word(s[n]))) continue;
-    if (after != 0 && (s == line || s[-1] != after)) continue;
-    if (before != NULL && (s[n] == '\0' || strchr(before, s[n]) == NULL)) continue;
-    if (found >= 0) return -1;
-    found = s - line;
-  }
-  return found;
-}
-
-/* What stands behind a value with which that is attempted. */
-static const char *behind(const char *message) {
-  if (strstr(message, "attempt to call") != NULL) return "({\"'";
-  if (strstr(message, "attempt to index") != NULL) return ".[:";
-  return NULL;
-}
-
-/* What the message is about, as it stands in the line: its place, or -1. */
-static long find_mark(const char *message, const char *line, size_t *width) {
-  static const struct {
-    const char *before;
-    char after;
-  } forms[] = {{"(local '", 0},    {"(global '", 0}, {"(upvalue '", 0}, {"(field '", '.'},
-               {"(method '", ':'}, {"(field '", 0},  {"near '", 0},     {"(constant '", 0}};
-  char word[128];
-  for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-    const char *s = strstr(message, forms[i].before), *end;
-    long at;
-    if (s == NULL) continue;
-    s += strlen(forms[i].before);
-    end = strchr(s, '\'');
-    if (end == NULL || end == s || (size_t)(end - s) >= sizeof word) continue;
-    memcpy(word, s, (size_t)(end - s));
-    word[end - s] = '\0';
-    at = only_place(line, word, (size_t)(end - s), forms[i].after, NULL);
-    if (at < 0 && behind(message) != NULL)
-      at = only_place(line, word, (size_t)(end - s), forms[i].after, behind(message));
-    if (at < 0) continue;
-    *width = (size_t)(end - s);
-    return at;
-  }
-  return -1;
-}
-
 static void show_line(FILE *out, const style *st, const char *message, const place *p,
                       const char *line) {
-  size_t width = 0;
-  long mark = find_mark(message, line, &width);
+  char mark[LINE_MAX_SHOWN];
   int gutter = snprintf(NULL, 0, "%ld", p->line);
   fprintf(out, "%s  %ld |%s %s\n", st->faint, p->line, st->end, line);
-  if (mark < 0) return;
-  fprintf(out, "%s  %*s |%s ", st->faint, gutter, "", st->end);
-  for (long i = 0; i < mark; i++)
-    if (((unsigned char)line[i] & 0xC0) != 0x80) putc(line[i] == '\t' ? '\t' : ' ', out);
-  fputs(st->mark, out);
-  while (width-- > 0) putc('^', out);
-  fprintf(out, "%s\n", st->end);
+  if (!ml__error_mark(message, line, mark)) return;
+  fprintf(out, "%s  %*s |%s %s%s%s\n", st->faint, gutter, "", st->end, st->mark, mark, st->end);
 }
 
 /* What may have been meant, or NULL. */

@@ -62,6 +62,11 @@ it("passes", function() end)
     has(out, "FAILED spec/a_spec.lua:6: raises\n    spec/a_spec.lua:7: deep\n")
   end)
 
+  it("marks what of the line an error is about", function()
+    local _, out = one 'it("calls", function()\n\tlocal t = { 1 } t.go() t = t.go\r\nend)\n'
+    has(out, "attempt to call a nil value (field 'go')\n  3 | local t = { 1 } t.go() t = t.go\n    |                   ^^\n")
+  end)
+
   for name, case in pairs {
     ["a task"] = {
       'asyncio.create_task((async function() await asyncio.sleep(9) end)(), { name = "left" })\nawait asyncio.sleep(0)',

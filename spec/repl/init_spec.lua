@@ -167,6 +167,11 @@ describe("the REPL without a terminal", function()
     assert(err:find("near <eof>", 1, true), err)
   end)
 
+  it("marks what an error is about as the command does", function()
+    local _, _, err = helper.cli("", "t = {} t.go() t = t.go\n")
+    assert(err:find("<input 1>:1: attempt to call a nil value (field 'go')\n  1 | t = {} t.go() t = t.go\n    |          ^^\n", 1, true), err)
+  end)
+
   it("works in a sandbox", function()
     local status, out = helper.cli("--sandbox", "1 + 1\nio.open('/etc/passwd')\n")
     assert.equal(0, status)

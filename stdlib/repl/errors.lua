@@ -32,17 +32,6 @@ local function nth_line(source, n)
   end
 end
 
---- What the message is about, as it stands in the line, if it stands there once.
-local function mark(message, line)
-  local word = message:match "%(%a+ '([^']+)'%)" or message:match "near '([^']+)'"
-  if not word then return nil end
-  local pattern = "%f[%w_]" .. word:gsub("%p", "%%%0") .. "%f[^%w_]"
-  if not word:find "^[%w_]" then pattern = word:gsub("%p", "%%%0") end
-  local first, last = line:find(pattern)
-  if not first or line:find(pattern, last + 1) then return nil end
-  return line:sub(1, first - 1):gsub("[^\t]", " ") .. ("^"):rep(last - first + 1)
-end
-
 --- The stack without what is the same for every input: C's `error`, the main chunk of the input alone.
 local function stack_of(traceback)
   local s = traceback:gsub("^stack traceback:\n\t%[C%]: in function 'error'", "stack traceback:")
@@ -82,7 +71,7 @@ function M.format(err, source, colours)
   local line = chunk and source(chunk) and nth_line(source(chunk), n)
   if line and line:find "%S" then
     parts[#parts + 1] = print.paint("faint", ("  %d |"):format(n), colours) .. " " .. line
-    local caret = mark(message, line)
+    local caret = core.error_mark(message, line)
     if caret then
       parts[#parts + 1] = print.paint("faint", ("  %s |"):format((" "):rep(#tostring(n))), colours) .. " "
         .. print.paint("error", caret, colours)

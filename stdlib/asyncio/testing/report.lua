@@ -1,5 +1,7 @@
 --- What the runner prints of tests: failures with their source line, and counts.
 
+local core = require "asyncio.core"
+
 local M = {}
 
 ---@class asyncio.testing.Report
@@ -41,14 +43,19 @@ local function source_line(path, number)
   end
 end
 
---- The line that the message, or else the trace, names.
+--- The line that the message, or else the trace, names, and what of it the message is about.
 function Report:show_line(message, trace)
   local path, number = tostring(message):match("^([^\n:]+):(%d+):")
   if not path and trace and trace.currentline then path, number = trace.short_src, trace.currentline end
   number = math.tointeger(tonumber(number))
   local line = path and number and number > 0 and source_line(path, number)
-  if line and #line < 500 and not line:find("[%c]", 1) then
-    self.out:write(self.paint("faint", ("  %d |"):format(number)), " ", (line:gsub("^%s+", "")), "\n")
+  line = line and line:gsub("^%s+", ""):gsub("\r$", "")
+  if not line or #line >= 500 or line:find("[^%C\t]") then return end
+  self.out:write(self.paint("faint", ("  %d |"):format(number)), " ", line, "\n")
+  local mark = core.error_mark(tostring(message), line)
+  if mark then
+    local gutter = ("  %s |"):format((" "):rep(#tostring(number)))
+    self.out:write(self.paint("faint", gutter), " ", self.paint("red", mark), "\n")
   end
 end
 
