@@ -22,6 +22,10 @@ have_pc() { for p in "$@"; do pkg-config --exists "$p" && return; done; return 1
 have_lua_module() { lua5.4 -e "require '$1'" || lua -e "assert(_VERSION == 'Lua 5.4') require '$1'"; }
 have_cc() { set -- ${CC:-cc}; command -v "$1"; }
 have_header() { echo "#include <$1>" | ${CC:-cc} -E - ; }
+have_authorities() { # where Debian, Fedora, Alpine and BSD keep them: without any curl trusts and asks nobody
+  for f in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem; do test -e "$f" && return; done
+  return 1
+}
 have_libc() { echo '#include <stdio.h>' | ${CC:-cc} -E - ; }
 
 check() {
@@ -52,6 +56,7 @@ check() {
       need 'busted for Lua 5.4' lua-busted have_lua_module busted
       need 'Python 3' python3 have python3
       need 'curl' curl have curl
+      need 'certificates of authorities' ca-certificates have_authorities
       need 'nginx' nginx have nginx
       need 'lighttpd' lighttpd have lighttpd
       need 'tinyproxy' tinyproxy-bin have tinyproxy

@@ -259,7 +259,7 @@ http {
     local at = odd()
     local command = ("%s scripts/crawler.lua %%s%s"):format(helper.moonloop, at("/close /chunked"))
     local on_terminal = function(options)
-      local _, out = helper.sh("script -qec " .. helper.quote(command:format(options)) .. " /dev/null")
+      local _, out = helper.sh("TERM=xterm script -qec " .. helper.quote(command:format(options)) .. " /dev/null")
       return out
     end
     local out = on_terminal("")

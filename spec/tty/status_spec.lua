@@ -7,7 +7,7 @@ local terminal = require "spec.terminal"
 --- Runs Lua on the screen; `code` is Python that looks at it.
 local function on_screen(lua, code, env)
   local script = helper.tmpfile('local asyncio = require "asyncio" local unechoed <close> = require("tty").cbreak()\n' .. lua, ".lua")
-  return screen.run(("env LANG=C %s %s %s"):format(env or "", helper.quote(helper.moonloop), script), code)
+  return screen.run(("env LC_ALL=C %s %s %s"):format(env or "", helper.quote(helper.moonloop), script), code)
 end
 
 describe("tty.status", function()
@@ -151,8 +151,8 @@ key("\n"); rest()
       return out
     end
     assert.equal("ready\r\n", run("TERM=dumb"))
-    assert.truthy(run("TERM=xterm"):find("\27[32m", 1, true))
-    local plain = run("TERM=xterm NO_COLOR=1 LANG=C.UTF-8")
+    assert.truthy(run("-u NO_COLOR TERM=xterm"):find("\27[32m", 1, true))
+    local plain = run("TERM=xterm NO_COLOR=1 LC_ALL=C.UTF-8")
     assert.falsy(plain:find("\27[32m", 1, true))
     assert.truthy(plain:find("█", 1, true))
   end)
