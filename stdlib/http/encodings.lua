@@ -202,6 +202,7 @@ end
 local Reader = {}
 Reader.__index = Reader
 Reader.__name = "DecodingReader"
+M.Reader = Reader
 
 -- The decoders in a row: the first gives the content, the last reads what has come.
 local function decoders_of(encodings, lenient)

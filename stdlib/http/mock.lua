@@ -22,7 +22,7 @@ local M = {}
 ---@return http.mock.Exchange
 function M.exchange(method, target, opts)
   opts = opts or {}
-  local path, query = target:match("^([^?#]*)%??([^#]*)")
+  local path, query = target:gsub("^%a[%w+.-]*://[^/?#]*", ""):match("^([^?#]*)%??([^#]*)")
   local headers = http_core.Headers(opts.headers or {})
   if not headers["Host"] then headers["Host"] = "localhost" end
   local body, peer = opts.body, opts.peername
@@ -47,7 +47,7 @@ function Exchange:path() return self._path end
 function Exchange:query() return self._query end
 function Exchange:version() return self._version end
 function Exchange:scheme() return self._scheme end
-function Exchange:authority() return self._headers["Host"] end
+function Exchange:authority() return self._target:match("^%a[%w+.-]*://([^/?#]*)") or self._headers["Host"] end
 function Exchange:peername() return self._peer end
 function Exchange:sockname() return self._sock end
 function Exchange:header(name) return self._headers[name] end
@@ -131,8 +131,13 @@ end
 
 Exchange.sendfile = async(function(self, file, offset, count)
   offset = offset or 0
-  file:seek("set", offset)
-  local data = file:read(count or "a") or ""
+  local data
+  if io.type(file) then
+    file:seek("set", offset)
+    data = file:read(count or "a") or ""
+  else
+    data = await(file:pread(count or math.max(0, await(file:stat()).size - offset), offset)) or ""
+  end
   self:write(data)
   return #data
 end, "Exchange.sendfile")

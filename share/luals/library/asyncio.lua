@@ -1091,6 +1091,24 @@ function StreamReader:readuntil(separator) end
 ---@return fun(): string?
 function StreamReader:lines() end
 
+--- Of a body of HTTP: what has come.
+---@async
+---@return string?
+function StreamReader:readany() end
+
+--- Of a body of HTTP: as it comes.
+---@return fun(): string?
+function StreamReader:iter_any() end
+
+--- Of a body of HTTP: in pieces of n bytes at most.
+---@param n integer
+---@return fun(): string?
+function StreamReader:iter_chunked(n) end
+
+--- Of a body of HTTP: as it comes.
+---@return fun(): string?, boolean?
+function StreamReader:iter_chunks() end
+
 --- Is everything read?
 ---@return boolean
 function StreamReader:at_eof() end

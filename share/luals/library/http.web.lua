@@ -245,6 +245,7 @@ local HTTPVersionNotSupported = {}
 ---@class http.web.RouteOptions
 ---@field name? string of the resource
 ---@field allow_head? boolean HEAD, too (true)
+---@field expect_handler? function called first for requests that wait for 100 Continue
 
 ---@class http.web.RouteDef
 ---@field method string
@@ -354,7 +355,7 @@ local Application = {}
 function Application:add_routes(routes) end
 
 --- Puts another application's routes below a prefix; they must be complete. Its middlewares run inside this one's,
---- its signals after them. `request.app` is `sub` there.
+--- its signals after them. `request.app` is `sub` there, and in a middleware the application that has it.
 ---@param prefix string
 ---@param sub http.web.Application
 function Application:add_subapp(prefix, sub) end
@@ -369,17 +370,20 @@ function Application:add_domain(host, sub) end
 function Application:freeze() end
 
 --- What runners call: awaitables that freeze the application, enter `cleanup_ctx` and send the signals. `cleanup`
---- goes through all, whatever fails, and raises the error of one, an ExceptionGroup of several.
+--- leaves `cleanup_ctx` before it sends `on_cleanup`, goes through all, whatever fails, and raises the error of one,
+--- an ExceptionGroup of several.
 ---@async
 function Application:startup() end
 
 --- What runners call: awaitables that freeze the application, enter `cleanup_ctx` and send the signals. `cleanup`
---- goes through all, whatever fails, and raises the error of one, an ExceptionGroup of several.
+--- leaves `cleanup_ctx` before it sends `on_cleanup`, goes through all, whatever fails, and raises the error of one,
+--- an ExceptionGroup of several.
 ---@async
 function Application:shutdown() end
 
 --- What runners call: awaitables that freeze the application, enter `cleanup_ctx` and send the signals. `cleanup`
---- goes through all, whatever fails, and raises the error of one, an ExceptionGroup of several.
+--- leaves `cleanup_ctx` before it sends `on_cleanup`, goes through all, whatever fails, and raises the error of one,
+--- an ExceptionGroup of several.
 ---@async
 function Application:cleanup() end
 
@@ -412,50 +416,50 @@ function RouteTableDef:get(path, opts) end
 
 --- `routes:head(path)(handler)`.
 ---@param path string
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return fun(handler: http.web.Handler): http.web.Handler
 function RouteTableDef:head(path, opts) end
 
 --- `routes:post(path)(handler)`.
 ---@param path string
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return fun(handler: http.web.Handler): http.web.Handler
 function RouteTableDef:post(path, opts) end
 
 --- `routes:put(path)(handler)`.
 ---@param path string
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return fun(handler: http.web.Handler): http.web.Handler
 function RouteTableDef:put(path, opts) end
 
 --- `routes:patch(path)(handler)`.
 ---@param path string
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return fun(handler: http.web.Handler): http.web.Handler
 function RouteTableDef:patch(path, opts) end
 
 --- `routes:delete(path)(handler)`.
 ---@param path string
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return fun(handler: http.web.Handler): http.web.Handler
 function RouteTableDef:delete(path, opts) end
 
 --- `routes:options(path)(handler)`.
 ---@param path string
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return fun(handler: http.web.Handler): http.web.Handler
 function RouteTableDef:options(path, opts) end
 
 --- `routes:route(method, path)(handler)`.
 ---@param method string
 ---@param path string
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return fun(handler: http.web.Handler): http.web.Handler
 function RouteTableDef:route(method, path, opts) end
 
 --- `routes:view(path)(View)`.
 ---@param path string
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return fun(View: table): table
 function RouteTableDef:view(path, opts) end
 
@@ -519,49 +523,49 @@ function UrlDispatcher:add_get(path, handler, opts) end
 --- Gives the route.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.Route
 function UrlDispatcher:add_head(path, handler, opts) end
 
 --- Gives the route.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.Route
 function UrlDispatcher:add_post(path, handler, opts) end
 
 --- Gives the route.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.Route
 function UrlDispatcher:add_put(path, handler, opts) end
 
 --- Gives the route.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.Route
 function UrlDispatcher:add_patch(path, handler, opts) end
 
 --- Gives the route.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.Route
 function UrlDispatcher:add_delete(path, handler, opts) end
 
 --- Gives the route.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.Route
 function UrlDispatcher:add_options(path, handler, opts) end
 
 --- Gives the route.
 ---@param path string
 ---@param View http.web.View
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.Route
 function UrlDispatcher:add_view(path, View, opts) end
 
@@ -569,7 +573,7 @@ function UrlDispatcher:add_view(path, View, opts) end
 ---@param method string
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.Route
 function UrlDispatcher:add_route(method, path, handler, opts) end
 
@@ -602,6 +606,12 @@ function UrlDispatcher:routes() end
 --- What there is; `router:freeze()`.
 ---@return table<string, http.web.Resource>
 function UrlDispatcher:named_resources() end
+
+--- Awaits to the `match_info` that the request would have; its `http_exception` is set where there is no route.
+---@async
+---@param request http.web.Request
+---@return table
+function UrlDispatcher:resolve(request) end
 
 --- Nothing can be added any more.
 function UrlDispatcher:freeze() end
@@ -648,6 +658,8 @@ function UrlDispatcher:extend(name) end
 ---@field body_exists boolean
 ---@field can_read_body boolean
 ---@field keep_alive boolean
+---@field raw_headers table[] pairs of name and value, as they came
+---@field http_range { start: integer?, stop: integer? } of the Range header; ValueError if that is malformed
 ---@field [any] any
 local Request = {}
 
@@ -688,7 +700,8 @@ function Request:release() end
 ---@return any
 function Request:get_extra_info(name, default) end
 
---- A copy with something replaced: `method`, `rel_url`, `headers`, `scheme`, `host`, `remote`, `client_max_size`.
+--- A copy with something replaced (RuntimeError once the body has been read): `method`, `rel_url`, `headers`,
+--- `scheme`, `host`, `remote`, `client_max_size`.
 ---@param opts? { method?: string, rel_url?: string|url.URL, headers?: http.HeadersLike, scheme?: string, host?: string, remote?: string, client_max_size?: integer }
 ---@return http.web.Request
 function Request:clone(opts) end
@@ -709,6 +722,7 @@ function Request:extend(name) end
 ---@field content_type string without parameters
 ---@field charset string?
 ---@field content_length integer?
+---@field chunked boolean
 ---@field last_modified integer? seconds since 1970; a string is taken as it is
 ---@field etag { value: string, is_weak: boolean }? a string is taken as the value of a strong one
 ---@field cookies table<string, string> what set_cookie has set
@@ -777,7 +791,9 @@ function StreamResponse:extend(name) end
 ---@field partitioned? boolean
 
 --- `opts`: `text` or `body`, `status` (200), `reason`, `headers`, `content_type`, `charset`. A text is `text/plain;
---- charset=utf-8` by default, a body `application/octet-stream`.
+--- charset=utf-8` by default, a body `application/octet-stream`. A body may also be what gives strings: an iterator,
+--- a Lua coroutine, a stream with `read(n)`, a part of a multipart body, a File of `fs.open` (which is closed when it
+--- was sent). It is sent in chunks, unless its length is known.
 ---@class http.web.Response: http.web.StreamResponse
 ---@field text string?
 ---@field body any
@@ -1130,52 +1146,54 @@ web.View = View
 web.WebSocketReady = WebSocketReady
 web.WebSocketResponse = WebSocketResponse
 
---- A route, for `add_routes`; adds HEAD, too. `opts`: `name`, `allow_head`.
+--- A route, for `add_routes`; adds HEAD, too. `opts`: `name`, `allow_head`, `expect_handler`: a function of the
+--- request, called first for requests that wait for `100 Continue`; a response that it gives, or an HTTP error, is
+--- the answer. Without one the client is told to go on as soon as its body is read.
 ---@param path string
 ---@param handler http.web.Handler
 ---@param opts? http.web.RouteOptions
 ---@return http.web.RouteDef
 function web.get(path, handler, opts) end
 
---- `(path, handler, opts)`; `opts`: `name`.
+--- `(path, handler, opts)`; `opts`: `name`, `expect_handler`.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.RouteDef
 function web.head(path, handler, opts) end
 
---- `(path, handler, opts)`; `opts`: `name`.
+--- `(path, handler, opts)`; `opts`: `name`, `expect_handler`.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.RouteDef
 function web.post(path, handler, opts) end
 
---- `(path, handler, opts)`; `opts`: `name`.
+--- `(path, handler, opts)`; `opts`: `name`, `expect_handler`.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.RouteDef
 function web.put(path, handler, opts) end
 
---- `(path, handler, opts)`; `opts`: `name`.
+--- `(path, handler, opts)`; `opts`: `name`, `expect_handler`.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.RouteDef
 function web.patch(path, handler, opts) end
 
---- `(path, handler, opts)`; `opts`: `name`.
+--- `(path, handler, opts)`; `opts`: `name`, `expect_handler`.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.RouteDef
 function web.delete(path, handler, opts) end
 
---- `(path, handler, opts)`; `opts`: `name`.
+--- `(path, handler, opts)`; `opts`: `name`, `expect_handler`.
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.RouteDef
 function web.options(path, handler, opts) end
 
@@ -1183,14 +1201,14 @@ function web.options(path, handler, opts) end
 ---@param method string
 ---@param path string
 ---@param handler http.web.Handler
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.RouteDef
 function web.route(method, path, handler, opts) end
 
 --- A class-based view, for all methods that it has.
 ---@param path string
 ---@param View http.web.View
----@param opts? { name?: string }
+---@param opts? { name?: string, expect_handler?: function }
 ---@return http.web.RouteDef
 function web.view(path, View, opts) end
 

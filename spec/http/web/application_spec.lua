@@ -25,7 +25,7 @@ describe("Application", function()
       await(app:cleanup())
     end)
     assert.same({
-      "app.on_startup", "plain", "sub.on_startup", "app.on_shutdown", "sub.on_shutdown", "sub.on_cleanup", "app.on_cleanup",
+      "app.on_startup", "plain", "sub.on_startup", "app.on_shutdown", "sub.on_shutdown", "app.on_cleanup", "sub.on_cleanup",
     }, trace)
     assert.is_true(app.frozen)
     helper.raises("on_startup is frozen", app.on_startup.append, app.on_startup, print)
@@ -86,9 +86,9 @@ describe("Application", function()
     helper.run(function()
       await(app:startup())
       local err = helper.raises(asyncio.ExceptionGroup, function() await(app:cleanup()) end)
-      assert.same({ "first", "third" }, err.exceptions)
+      assert.same({ "third", "first" }, err.exceptions)
     end)
-    assert.same({ "second", "fourth" }, trace)
+    assert.same({ "fourth", "second" }, trace)
   end)
 
   it("says what is wrong with a context", function()

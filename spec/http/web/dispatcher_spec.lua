@@ -173,6 +173,59 @@ describe("UrlDispatcher", function()
   end)
 end)
 
+describe("UrlDispatcher:resolve", function()
+  it("gives the match_info that a request would have", function()
+    local app = web.Application()
+    local route = app.router:add_get("/users/{name}", handler)
+    local function info_of(method, path)
+      local request = require("http.testing").make_mocked_request(method, path)
+      return await(app.router:resolve(request)), request
+    end
+    local info = info_of("GET", "/users/ann")
+    assert.same({ "ann", handler, route, nil }, { info.name, info.handler, info.route, info.http_exception })
+    for method, status in pairs { GET = 404, POST = 405 } do
+      local missing, request = info_of(method, status == 404 and "/none" or "/users/ann")
+      assert.same({ status, true, nil }, { missing.http_exception.status, missing.route.system, next(missing) })
+      assert.equal(missing.http_exception, helper.raises(web.HTTPClientError, missing.handler, request))
+    end
+    helper.raises("a Request was expected", app.router.resolve, app.router, "/")
+  end)
+end)
+
+describe("url_for", function()
+  it("leaves an escaped slash of the path what it is", function()
+    local route = web.Application().router:add_get("/a b%2Fc%25/{arg}", handler)
+    assert.equal("/a%20b%2Fc%25/x%2Fy", route:url_for { arg = "x/y" })
+  end)
+end)
+
+describe("an expect_handler", function()
+  it("is asked first by requests that wait for 100 Continue, and may answer them", function()
+    local testing, mock = require "http.testing", require "http.mock"
+    local seen = {}
+    local function expect(request)
+      seen[#seen + 1] = request.path
+      if request.headers["X-Key"] == "known" then return web.Response { text = "cached" } end
+      if request.headers["X-Key"] == "bad" then error(web.HTTPForbidden()) end
+    end
+    local app = web.Application()
+    app:add_routes { web.post("/", function() return web.Response { text = "handled" } end, { expect_handler = async(expect) }) }
+    app.router:add_route("PUT", "/", function() return web.Response { text = "put" } end, { expect_handler = expect })
+    local function ask(method, headers)
+      local x = mock.exchange(method, "/", { headers = headers })
+      await(testing.answer(app, x))
+      return x.status .. " " .. x.body
+    end
+    assert.equal("200 handled", ask("POST", {}))
+    assert.same({}, seen)
+    assert.equal("200 handled", ask("POST", { Expect = "100-Continue" }))
+    assert.equal("200 cached", ask("POST", { Expect = "100-continue", ["X-Key"] = "known" }))
+    assert.equal("403 403: Forbidden", ask("PUT", { Expect = "100-continue", ["X-Key"] = "bad" }))
+    assert.equal(3, #seen)
+    helper.raises("expect_handler: a function of the request was expected", app.router.add_get, web.Application().router, "/", handler, { expect_handler = 1 })
+  end)
+end)
+
 describe("sub-applications", function()
   it("have their routes below a prefix, however deep", function()
     local app, admin, users = web.Application(), web.Application(), web.Application()

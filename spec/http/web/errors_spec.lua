@@ -3,6 +3,10 @@ local helper = require "spec.helper"
 local web = require "http.web"
 
 describe("HTTP errors", function()
+  it("of a method have it in capitals", function()
+    assert.equal("GET", web.HTTPMethodNotAllowed("get", { "POST" }).method)
+  end)
+
   it("are a tree of error classes", function()
     local err = web.HTTPNotFound()
     for _, class in ipairs { web.HTTPNotFound, web.HTTPClientError, web.HTTPError, web.HTTPException, asyncio.Exception } do

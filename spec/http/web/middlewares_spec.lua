@@ -49,6 +49,41 @@ describe("middlewares", function()
     assert.equal(8, #trace) -- what was raised passed
   end)
 
+  it("see the application that they are of as the request's", function()
+    local trace = {}
+    local function show(name, catching)
+      return async(function(request, handler)
+        trace[#trace + 1] = name .. " " .. request.app.label
+        local response, err
+        if catching then
+          local good, what = pcall(function() return await(handler(request)) end)
+          response, err = good and what or web.Response { text = "caught" }, not good and what
+        else
+          response = await(handler(request))
+        end
+        trace[#trace + 1] = name .. " " .. request.app.label .. (err and " after an error" or "")
+        return response
+      end)
+    end
+    local root, bare, inner = web.Application { middlewares = { show("a", true), show "b" } }, web.Application(), web.Application { middlewares = { show "c" } }
+    root.label, bare.label, inner.label = "root", "bare", "inner"
+    inner.router:add_get("/", function(request)
+      trace[#trace + 1] = request.app.label
+      return web.Response()
+    end)
+    inner.router:add_get("/bad", function() error(web.HTTPConflict()) end)
+    bare:add_subapp("/inner", inner)
+    root:add_subapp("/bare", bare)
+    assert.equal(200, (get(root, "/bare/inner/")))
+    assert.same({ "a root", "b root", "c inner", "inner", "c inner", "b root", "a root" }, trace)
+    trace = {}
+    assert.equal("caught", select(2, get(root, "/bare/inner/bad")))
+    assert.same({ "a root", "b root", "c inner", "a root after an error" }, trace)
+    trace = {}
+    get(root, "/bare/none")
+    assert.same({ "a root", "b root", "a root after an error" }, trace)
+  end)
+
   it("see the errors of handlers, and of missing ones", function()
     local seen = {}
     local app = web.Application { middlewares = { async(function(request, handler)

@@ -64,6 +64,67 @@ describe("Request", function()
     assert.same({ { ["for"] = "[2001:db8::1]:80", proto = "https" }, { ["for"] = "192.0.2.43" }, { by = "_x", host = "a,b;c" } }, r.forwarded)
   end)
 
+  it("sees what is appended to a malformed Forwarded", function()
+    local function forwarded(...)
+      local headers = {}
+      for _, line in ipairs { ... } do headers[#headers + 1] = { "Forwarded", line } end
+      return make("GET", "/", { headers = headers }).forwarded
+    end
+    assert.same({ { ["for"] = "_injected" }, { ["for"] = "_real" } }, forwarded 'for=_injected;by=", for=_real')
+    assert.same({ {}, { ["for"] = "_real" } }, forwarded "very bad syntax, for=_real")
+    assert.same({ { ["for"] = "_1", by = "_2" }, {}, {}, { ["for"] = "_3" } }, forwarded("for=_1;by=_2", "bad value", "", "for=_3"))
+    assert.same({ { ["for"] = "a", proto = "https" } }, forwarded ";For=a;;PROTO=https;;;")
+    assert.same({ { by = "a" } }, forwarded "BY=a PROTO=https")
+    assert.same({ { by = "a", some = 'other, "value"' } }, forwarded [[BY=a;SOME="other, \"value\""]])
+    assert.same({ { ["for"] = "1.2.3.4:80" }, { ["for"] = "[::1]:80" } }, forwarded 'for=1.2.3.4:80, for="[::1]:80"')
+    assert.same({ { ["for"] = ("\\"):rep(5000) } }, forwarded('for="' .. ("\\\\"):rep(5000) .. '"'))
+  end)
+
+  it("has entity tags up to what is none", function()
+    local function tags(value)
+      local list = {}
+      for _, tag in ipairs(make("GET", "/", { headers = { ["If-Match"] = value } }).if_match) do
+        list[#list + 1] = (tag.is_weak and "W/" or "") .. tag.value
+      end
+      return list
+    end
+    assert.same({ "67ab43", "W/54ed21", "7892,dd" }, tags '"67ab43", W/"54ed21", "7892,dd"')
+    assert.same({ "a", "b" }, tags '"a", "b",garbage"c"')
+    assert.same({ "ascii" }, tags '"ascii", "not a tag", "ascii"')
+    assert.same({ "*" }, tags "*")
+  end)
+
+  it("has a range, and its headers as they came", function()
+    local function range(value)
+      local r = make("GET", "/", { headers = { Range = value } }).http_range
+      return { r.start or false, r.stop or false }
+    end
+    assert.same({ false, false }, range(nil))
+    assert.same({ 0, 500 }, range "bytes=0-499")
+    assert.same({ 500, false }, range "bytes=500-")
+    assert.same({ -500, false }, range "bytes=-500")
+    for _, bad in ipairs { "bytes=-", "bytes=5-3", "lines=1-2", "bytes=1-2,4-5" } do helper.raises(asyncio.ValueError, range, bad) end
+    local raw = make("GET", "/", { headers = { { "X-HEADER", "a" }, { "x-header", "b" }, { "Host", "h" } } }).raw_headers
+    assert.same({ { "X-HEADER", "a" }, { "x-header", "b" }, { "Host", "h" } }, raw)
+  end)
+
+  it("gives its content in pieces", function()
+    helper.run(function()
+      local function content() return make("POST", "/", { body = "abcde" }).content end
+      local pieces = {}
+      for piece in content():iter_chunked(2) do pieces[#pieces + 1] = piece end
+      assert.same({ "ab", "cd", "e" }, pieces)
+      for piece in content():iter_any() do pieces[#pieces + 1] = piece end
+      for piece, whole in content():iter_chunks() do pieces[#pieces + 1] = piece .. tostring(whole) end
+      assert.same({ "ab", "cd", "e", "abcde", "abcdetrue" }, pieces)
+      local c = content()
+      assert.same({ "abcde", nil }, { await(c:readany()), await(c:readany()) })
+      helper.raises("1 byte or more", c.iter_chunked, c, 0)
+      local coded = make("POST", "/", { body = require("zlib").compress("abc", { wbits = 31 }), headers = { ["Content-Encoding"] = "gzip" } })
+      assert.equal("abc", await(coded.content:readany()))
+    end)
+  end)
+
   it("has what the path's parameters match", function()
     local app = web.Application()
     local f = function() end
@@ -251,7 +312,11 @@ describe("Request", function()
     assert.equal("example.com", r.url.host)
     assert.equal("1", r.url.query.x)
     r = make("GET", "http://other/x?y", { headers = { Host = "h" } })
-    assert.equal("http://h/x?y", tostring(r.url))
+    assert.same({ "http://other/x?y", "/x?y", "other", "/x" }, { tostring(r.url), tostring(r.rel_url), r.host, r.path })
+    r = make("GET", "HTTPS://other/x?y", { headers = { Host = "h" } })
+    assert.same({ "https", true, "https://other/x?y" }, { r.scheme, r.secure, tostring(r.url) })
+    local copy = r:clone { scheme = "http", host = "third" }
+    assert.same({ "http", "http://third/x?y" }, { copy.scheme, tostring(copy.url) })
     r = make("GET", "//evil/x", { headers = { Host = "h" } })
     assert.same({ "//evil/x", "h" }, { r.rel_url.path, r.url.host })
     assert.is_nil(r.rel_url.host)
@@ -266,6 +331,10 @@ describe("Request", function()
     assert.same({}, copy.cookies)
     assert.same({ "GET", "/a" }, { r.method, r.path })
     helper.raises("unexpected keyword argument 'path'", r.clone, r, { path = "/" })
+    assert.equal(r.match_info, copy.match_info)
+    r = make("POST", "/", { body = "data" })
+    helper.run(function() await(r:read()) end)
+    helper.raises("the request's content has been read", r.clone, r)
   end)
 end)
 

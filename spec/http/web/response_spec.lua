@@ -38,13 +38,14 @@ describe("Response", function()
     assert.equal("image/png", send(web.Response { body = "x", content_type = "image/png" }):sent_header("Content-Type"))
     assert.equal("text/x", send(web.Response { text = "x", headers = { ["content-type"] = "text/x" } }):sent_header("Content-Type"))
     helper.raises("both a Content-Type header and content_type", web.Response, { text = "x", content_type = "a/b", headers = { ["Content-Type"] = "c/d" } })
+    helper.raises("charset must not be in content_type", web.Response, { text = "x", content_type = "text/html; charset=x" })
     helper.raises("charset must not be in content_type", web.Response, { text = "x", content_type = "text/html; charset=x", charset = "y" })
   end)
 
   it("refuses what it cannot have, at the call", function()
     helper.raises("body and text were both given", web.Response, { text = "", body = "" })
     helper.raises("text: a string was expected, got a number", web.Response, { text = 1 })
-    helper.raises("body: a string was expected, got a table", web.Response, { body = {} })
+    helper.raises("iterator of strings was expected, got a table", web.Response, { body = {} })
     helper.raises("unexpected keyword argument 'txt'", web.Response, { txt = "" })
     helper.raises("a status of three digits was expected, got 20", web.Response, { status = 20 })
     helper.raises("a status of three digits was expected, got a string", web.Response, { status = "200" })
@@ -86,7 +87,7 @@ describe("Response", function()
     assert.equal("text/css", response.headers["Content-Type"])
     response.body = "b"
     assert.equal("b", response.text)
-    helper.raises("body: a string was expected", function() response.body = 1 end)
+    helper.raises("iterator of strings was expected, got a number", function() response.body = 1 end)
     helper.raises("that of its body", function() response.content_length = 1 end)
     helper.raises(asyncio.ValueError, response.set_status, response, 7)
   end)
@@ -100,8 +101,12 @@ describe("Response", function()
     assert.equal('"abc"', response.headers["ETag"])
     response.etag = { value = "x", is_weak = true }
     assert.same({ value = "x", is_weak = true }, response.etag)
+    response.etag = "*"
+    assert.same({ "*", { value = "*", is_weak = false } }, { response.headers["ETag"], response.etag })
     response.etag = nil
     assert.is_nil(response.headers["ETag"])
+    response.headers["ETag"] = '"a b"'
+    assert.is_nil(response.etag)
     helper.raises(asyncio.ValueError, function() response.etag = 'a"b' end)
   end)
 
@@ -164,6 +169,77 @@ describe("Response", function()
   end)
 end)
 
+describe("the body of a Response", function()
+  local function body_of(source, opts, method)
+    opts = opts or {}
+    opts.body = source
+    return send(web.Response(opts), method)
+  end
+
+  it("may be an iterator, a coroutine or a stream", function()
+    local n = 0
+    local x = body_of(function()
+      n = n + 1
+      return n < 4 and "part" .. n or nil
+    end)
+    assert.same({ "part1part2part3", "application/octet-stream", nil }, { x.body, x:sent_header("Content-Type"), x:sent_header("Content-Length") })
+    x = body_of(coroutine.create(function()
+      await(asyncio.sleep(1))
+      coroutine.yield("ab")
+      coroutine.yield("c")
+    end), { headers = { ["Content-Length"] = "3" }, content_type = "text/plain" })
+    assert.same({ "abc", "text/plain", "3" }, { x.body, x:sent_header("Content-Type"), x:sent_header("Content-Length") })
+    local reader = asyncio.StreamReader()
+    reader:feed_data("fed")
+    reader:feed_eof()
+    assert.equal("fed", body_of(reader).body)
+  end)
+
+  it("may be a file, which is closed then", function()
+    local name = helper.tmpfile("some content", "x.json")
+    local fs = require "fs"
+    for _, method in ipairs { "GET", "HEAD" } do
+      local file = await(fs.open(name, "rb"))
+      local x = body_of(file, nil, method)
+      assert.same({ method == "GET" and "some content" or "", "12" }, { x.body, x:sent_header("Content-Length") })
+      assert.equal(('attachment; filename="%s"'):format(name:match("[^/]*$")), x:sent_header("Content-Disposition"))
+      assert.is_true(file.closed)
+    end
+    local file = await(fs.open(name, "rb"))
+    local response = web.Response { body = file }
+    assert.equal(file, response.body)
+    response.body = "text instead"
+    assert.same({ "text instead", 12 }, { response.body, response.content_length })
+    await(file:close())
+  end)
+
+  it("is compressed on its way, and none for statuses without one", function()
+    local response = web.Response { body = coroutine.wrap(function() coroutine.yield(("x"):rep(1000)) end) }
+    response:enable_compression("gzip")
+    local x = send(response)
+    assert.equal("gzip", x:sent_header("Content-Encoding"))
+    assert.equal(("x"):rep(1000), require("zlib").decompress(x.body, 31))
+    for _, status in ipairs { 204, 304 } do
+      x = body_of(function() error "nobody asks" end, { status = status })
+      assert.same({ status, "", nil }, { x.status, x.body, x:sent_header("Content-Type") })
+      assert.is_nil(send(web.Response { body = "ab", status = status }):sent_header("Content-Type"))
+    end
+  end)
+
+  it("that fails, or gives what is no string, breaks the response off", function()
+    for _, bad in ipairs { function() error("broken", 0) end, function() return 12 end } do
+      local app, seen = web.Application(), nil
+      app.router:add_get("/", function() return web.Response { body = bad } end)
+      helper.run(function()
+        asyncio.get_running_loop():set_exception_handler(function(_, context) seen = context.exception end)
+        local x = await(testing.answer(app, require("http.mock").exchange("GET", "/")))
+        assert.is_true(x.aborted)
+      end)
+      assert.truthy(tostring(seen):find("broken", 1, true) or tostring(seen):find("is made of strings, got a number", 1, true))
+    end
+  end)
+end)
+
 describe("json_response", function()
   it("has JSON as its text", function()
     local response = web.json_response { a = { 1, 2 } }
@@ -209,13 +285,31 @@ describe("StreamResponse", function()
       await(response:prepare(request))
       await(response:write_eof("ab"))
     end)
-    assert.equal(2, x.length)
+    assert.equal("2", x:sent_header("Content-Length"))
     x = stream(function(response, request)
-      response.content_length = 2
       response:enable_chunked_encoding()
+      assert.is_true(response.chunked)
+      helper.raises("chunked encoding is enabled", function() response.content_length = 2 end)
       await(response:prepare(request))
     end)
-    assert.is_nil(x.length)
+    assert.is_nil(x:sent_header("Content-Length"))
+    local response = web.StreamResponse { headers = { ["Content-Length"] = "7" } }
+    assert.same({ 7, false }, { response.content_length, response.chunked })
+    helper.raises("content_length is set", response.enable_chunked_encoding, response)
+    response.content_length = nil
+    assert.is_nil(response.headers["Content-Length"])
+    response:enable_chunked_encoding()
+    helper.raises("HTTP/1.0 knows no chunked encoding", function()
+      await(response:prepare((testing.make_mocked_request("GET", "/", { version = "1.0" }))))
+    end)
+  end)
+
+  it("keeps its status once that is sent", function()
+    stream(function(response, request)
+      response:set_status(201)
+      await(response:prepare(request))
+      helper.raises("set_status: the status has been sent", response.set_status, response, 400)
+    end)
   end)
 
   it("has status, headers and cookies", function()

@@ -180,7 +180,7 @@ end
 local StreamPayload = class "StreamPayload"
 
 local function bad_piece(self, piece)
-  error(core.TypeError(("the body of a request (%s) is made of strings, got %s"):format(self._what,
+  error(core.TypeError(("the body (%s) is made of strings, got %s"):format(self._what,
     misuse.describe(piece))), 0)
 end
 

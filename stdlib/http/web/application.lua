@@ -181,9 +181,13 @@ local function shutdown(self)
   for _, sub in ipairs(self._subapps) do shutdown(sub) end
 end
 
--- All is cleaned up, whatever fails; the errors are gathered.
+-- All is cleaned up, whatever fails; the errors are gathered. In aiohttp's order.
 local function cleanup(self, failed)
-  for i = #self._subapps, 1, -1 do cleanup(self._subapps[i], failed) end
+  local open = rawget(self, "_contexts") or {}
+  while #open > 0 do
+    local ok, err = pcall(leave, table.remove(open))
+    if not ok then failed[#failed + 1] = err end
+  end
   for _, handler in ipairs(self.on_cleanup) do
     local ok, err = pcall(function()
       local result = handler(self)
@@ -191,11 +195,7 @@ local function cleanup(self, failed)
     end)
     if not ok then failed[#failed + 1] = err end
   end
-  local open = rawget(self, "_contexts") or {}
-  while #open > 0 do
-    local ok, err = pcall(leave, table.remove(open))
-    if not ok then failed[#failed + 1] = err end
-  end
+  for _, sub in ipairs(self._subapps) do cleanup(sub, failed) end
 end
 
 --- Freezes the application, enters cleanup_ctx and sends on_startup. If something fails, what has begun is cleaned up
@@ -210,7 +210,8 @@ end, "Application.startup")
 ---@return any awaitable
 Application.shutdown = async(shutdown, "Application.shutdown")
 
---- Sends on_cleanup and leaves cleanup_ctx, the last first. Raises the error of one, an ExceptionGroup of several.
+--- Leaves cleanup_ctx, the last first, and sends on_cleanup; then the same of sub-applications. Raises the
+--- error of one, an ExceptionGroup of several.
 ---@return any awaitable
 Application.cleanup = async(function(self)
   local failed = {}

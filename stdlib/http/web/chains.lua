@@ -46,17 +46,46 @@ local function wrap(middleware, handler)
   return call, async(call, "handler")
 end
 
+-- `request.app` is the inner application behind this, and the outer one again when that has answered.
+local Within = { __close = function(self) rawset(self.request, "_app", self.outer) end }
+
+local function within(app, outer, call)
+  return function(request)
+    local _guard <close> = setmetatable({ request = request, outer = outer }, Within)
+    rawset(request, "_app", app)
+    return (call(request))
+  end
+end
+
+-- Where its requests ask for permission to send their body.
+local function expecting(expect, call)
+  return function(request)
+    local header = request.headers["Expect"]
+    if header and header:lower() == "100-continue" then
+      local response = settle(expect(request))
+      if response ~= nil then return response end
+    end
+    return call(request)
+  end
+end
+
 --- The function that answers a route's requests: the middlewares of the outermost application first, of each
 --- application the first of the list first.
 ---@param route http.web.Route
 ---@return fun(request: http.web.Request): any
 function M.compile(route)
   local call, apps = callable(route.handler), route.apps
-  local handler = async(call, "handler")
+  local handler, inner = async(call, "handler"), route.app
   for i = #apps, 1, -1 do
     local list = apps[i].middlewares
+    if #list > 0 and apps[i] ~= inner then
+      call = within(inner, apps[i], call)
+      handler, inner = async(call, "handler"), apps[i]
+    end
     for k = #list, 1, -1 do call, handler = wrap(list[k], handler) end
   end
+  if inner ~= route.app then call = within(inner, nil, call) end
+  if route.expect_handler then call = expecting(route.expect_handler, call) end
   return call
 end
 

@@ -10,6 +10,7 @@ local resources = require "http.web.resources"
 
 local TAIL <const>, ROUTES <const> = 1, 2 -- of a resource, for bindings/http/http_web.c
 
+local async = core.async
 local Resource = resources.Resource
 local find, match, sub = string.find, string.match, string.sub
 local normalise, decode = patterns.normalise, patterns.decode
@@ -27,6 +28,7 @@ function UrlDispatcher._make(app)
     _shapes = {}, -- shape -> resource
     _spellings = {}, -- shape and names of parameters -> resource
     _aliases = {}, -- resources that are not in the index
+    _folders = {}, -- resources of static files that have a prefix
     _list = {}, _routes = {}, _names = {}, _subapps = {}, _domains = {},
     _frozen = false,
   }, UrlDispatcher)
@@ -146,22 +148,32 @@ end
 
 function UrlDispatcher:_added(route) self._routes[#self._routes + 1] = route end
 
-local route_options = { "name", "allow_head" }
+local route_options = { "name", "expect_handler" }
+local get_options = { "name", "allow_head", "expect_handler" }
 
---- Adds a route. RuntimeError: another one stands in its way (both are named).
+--- Adds a route. RuntimeError: another one stands in its way (both are named). `expect_handler`: a function of the
+--- request, called first for requests that wait for 100 Continue; a response that it gives is the answer.
 ---@param method string "*": any
 ---@param path string "/users/{name}", "/users/{id:%d+}"
 ---@param handler any function of the request, coroutine function, or View
----@param opts? { name: string }
+---@param opts? { name: string, expect_handler: function }
 ---@return http.web.Route
 function UrlDispatcher:add_route(method, path, handler, opts)
-  core.options(opts, { "name" }, "add_route")
+  core.options(opts, route_options, "add_route")
   return self:_add(method, path, handler, opts)
 end
 
 function UrlDispatcher:_add(method, path, handler, opts, place)
+  local expect = opts and opts.expect_handler
+  if expect ~= nil and type(expect) ~= "function" and not core.iscoroutinefunction(expect) then
+    misuse.blame(
+      core.TypeError, "expect_handler: a function of the request was expected, got " .. misuse.describe(expect)
+    )
+  end
   local resource = self:_resource(path, opts and opts.name, place)
-  return resource:add_route(method, handler, place)
+  local route = resource:add_route(method, handler, place)
+  route.expect_handler = expect
+  return route
 end
 
 function UrlDispatcher:_add_get(path, handler, opts, place)
@@ -175,13 +187,13 @@ end
 ---@param opts? { name: string, allow_head: boolean }
 ---@return http.web.Route
 function UrlDispatcher:add_get(path, handler, opts)
-  core.options(opts, route_options, "add_get")
+  core.options(opts, get_options, "add_get")
   return self:_add_get(path, handler, opts)
 end
 
 for _, method in ipairs { "head", "post", "put", "patch", "delete", "options" } do
   UrlDispatcher["add_" .. method] = function(self, path, handler, opts)
-    core.options(opts, { "name" }, "add_" .. method)
+    core.options(opts, route_options, "add_" .. method)
     return self:_add(method:upper(), path, handler, opts)
   end
 end
@@ -191,7 +203,7 @@ end
 ---@param view table
 ---@param opts? { name: string }
 function UrlDispatcher:add_view(path, view, opts)
-  core.options(opts, { "name" }, "add_view")
+  core.options(opts, route_options, "add_view")
   return self:_add("*", path, view, opts)
 end
 
@@ -219,8 +231,12 @@ function UrlDispatcher:_add_static(prefix, directory, opts, place)
   resource:add_route("GET", static.handler, place)
   resource.static = static
   if static.url_for then
-    resource.url_for = function(_, params) return static:url_for(params) end
+    -- The path has more before it once the application is part of another.
+    resource.url_for = function(self_, params)
+      return static:url_for(params, self_.canonical:sub(1, -#"/{filename:.*}" - 1))
+    end
   end
+  if prefix ~= "" then self._folders[#self._folders + 1] = resource end
   return resource
 end
 
@@ -274,6 +290,7 @@ function UrlDispatcher:_mount(prefix, other_app)
     move(alias, prefix)
     self._aliases[#self._aliases + 1] = alias
   end
+  for _, folder in ipairs(other_app.router._folders) do self._folders[#self._folders + 1] = folder end
   self:_adopt(other_app, self.app)
   self._subapps[#self._subapps + 1] = { prefix = prefix, app = other_app }
 end
@@ -319,6 +336,13 @@ local function by_domain(self, method, path, host)
   end
 end
 
+-- The route of a folder of static files that is asked for by its prefix alone, "/static" of "/static/...".
+local function folder_of(self, method, path)
+  for _, resource in ipairs(self._folders) do
+    if match(path .. "/", resource.parsed.pattern) == "" then return resource.routes[method] end
+  end
+end
+
 --- For the server. Gives the route and its parameters, or nil, nil, the methods that are allowed (nil if there is
 --- nothing at the path), and the application whose prefix it is.
 ---@param method string
@@ -350,6 +374,10 @@ function UrlDispatcher:_resolve(method, path, host)
       allowed = allow(allowed, resource)
     end
   end
+  if not allowed and self._folders[1] then
+    local route = folder_of(self, method, path)
+    if route then return route, params_of(route, "", path, route.resource.parsed) end
+  end
   if not allowed and self._domains[1] then
     local route, params, others, app = by_domain(self, method, path, host)
     if app then return route, params, others, app end
@@ -366,6 +394,28 @@ function UrlDispatcher:_owner(path)
     end
   end
   return self.app
+end
+
+local resolve = async(function(self, request)
+  local method = request.method
+  local route, params, allowed, app = self:_resolve(method, request._raw_path_only, request.host)
+  if route then return params or setmetatable({}, route.match_meta) end
+  local errors = require "http.web.errors"
+  local err = allowed and errors.HTTPMethodNotAllowed(method, allowed) or errors.HTTPNotFound()
+  route = resources.Route._make("*", function() error(err, 0) end, nil, app)
+  route.system, route.match_meta.__index.http_exception = true, err
+  return setmetatable({}, route.match_meta)
+end, "UrlDispatcher.resolve")
+
+--- The match_info that a request would have: the path's parameters, `route`, `handler`, and `http_exception` where
+--- there is no route; the handler raises that then.
+---@param request http.web.Request
+---@return any awaitable of a table
+function UrlDispatcher:resolve(request)
+  if not class.is(request, require "http.web.request") then
+    misuse.blame(core.TypeError, "resolve: a Request was expected, got " .. misuse.describe(request))
+  end
+  return resolve(self, request)
 end
 
 -- ---- looking inside ----

@@ -117,7 +117,7 @@ local function make_not_allowed(cls, method, allowed, opts)
   table.sort(list)
   local self = make(cls, opts)
   self.headers["Allow"] = table.concat(list, ",")
-  self.method, self.allowed_methods = method, list
+  self.method, self.allowed_methods = tostring(method):upper(), list
   return self
 end
 

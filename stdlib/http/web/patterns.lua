@@ -37,6 +37,13 @@ function M.encode(path, slashes)
   return slashes and path or (path:gsub("/", "%%2F"))
 end
 
+--- A literal part of a route's path as it is sent: %2F and %25 stay what they are.
+---@param part string as `normalise` gives it
+---@return string
+function M.encode_literal(part)
+  return (part:gsub("[^%w%-._~!$&'()*+,;=:@/%%]", function(c) return ("%%%02X"):format(c:byte()) end))
+end
+
 -- ---- patterns ----
 
 -- Where the set that begins at i ends, or nil.

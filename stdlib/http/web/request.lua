@@ -7,6 +7,7 @@ local core = require "asyncio.core"
 local errors = require "http.web.errors"
 local http_core = require "http.core"
 local misuse = require "asyncio.misuse"
+require "http.readers"
 
 local X <const>, ROUTE <const>, PARAMS <const> = 1, 2, 3
 
@@ -42,6 +43,8 @@ local async, await = core.async, core.await
 ---@field if_modified_since integer? seconds since 1970
 ---@field if_unmodified_since integer?
 ---@field if_range integer?
+---@field raw_headers table[] pairs of name and value, as they came
+---@field http_range { start: integer?, stop: integer? } of the Range header; ValueError if that is malformed
 ---@field if_match table[]? { value, is_weak }
 ---@field if_none_match table[]?
 local Request = class.define("Request")
@@ -64,7 +67,8 @@ for i, name in ipairs(require("http.web.layout").request) do
   get[name] = function(self) return self[i] end
 end
 
-function get.app(self) return self[ROUTE].app end
+-- In a middleware: the application that has it.
+function get.app(self) return rawget(self, "_app") or self[ROUTE].app end
 
 -- ---- the request line ----
 
@@ -72,7 +76,13 @@ function get.method(self) return self[X]:method() end
 
 function get.version(self) return self[X]:version() end
 
-function get.scheme(self) return self[X]:scheme() end
+-- RFC 9112, 3.2.2: what a target in absolute form says of itself.
+function get.scheme(self)
+  local target = self.raw_path
+  if target:byte() == 47 then return self[X]:scheme() end
+  local scheme = target:match("^([%a][%w+.-]*)://")
+  return scheme and scheme:lower() or self[X]:scheme()
+end
 
 function get.secure(self) return self.scheme == "https" end
 
@@ -124,7 +134,7 @@ function get.rel_url(self)
   local target = self.raw_path
   local is_path = target:sub(1, 1) == "/" -- "//x" is one, too: x is not a host here
   local url = parse_url(is_path and "http://-" .. target or target)
-  if is_path then url = url:relative() end
+  if is_path or target:find("^%a[%w+.-]*://") then url = url:relative() end
   rawset(self, "rel_url", url)
   return url
 end
@@ -160,6 +170,12 @@ function get.loop() return core.get_running_loop() end
 -- ---- headers ----
 
 get.headers = require("http.web.core").headers
+
+function get.raw_headers(self)
+  local list = {}
+  for name, value in pairs(self.headers) do list[#list + 1] = { name, value } end
+  return list
+end
 
 function get.cookies(self)
   local lines = self.headers:getall("Cookie")
@@ -199,38 +215,77 @@ local function etags_of(name)
     if #lines == 0 then return nil end
     local value, list = table.concat(lines, ","), {}
     if value:match("^%s*%*%s*$") then return { { value = "*", is_weak = false } } end
-    for weak, tag in value:gmatch('(W?/?)"([^"]*)"') do list[#list + 1] = { value = tag, is_weak = weak == "W/" } end
-    return list
+    local i = 1
+    while true do -- what is no tag ends the list
+      local weak, tag, after = value:match('^[%s,]*(W?/?)"([!#-~\128-\255]*)"%s*()', i)
+      if not tag or weak == "/" or weak == "W" or not value:find("^[,]", after) and after <= #value then return list end
+      list[#list + 1] = { value = tag, is_weak = weak == "W/" }
+      i = after
+    end
   end
+end
+
+-- RFC 9110, 14.1.2: as `start` and `stop`, the byte behind the last one; the last n bytes are `start = -n`.
+function get.http_range(self)
+  local value = self.headers["Range"]
+  if not value then return {} end
+  local first, last = value:match("^bytes=(%d*)%-(%d*)$")
+  local start, stop = math.tointeger(tonumber(first)), math.tointeger(tonumber(last))
+  if start == nil and stop ~= nil then
+    start, stop = -stop, nil
+  elseif stop ~= nil then
+    stop = stop + 1
+  end
+  if start == nil or stop ~= nil and start >= stop then
+    misuse.raise(core.ValueError, ("the range %q is malformed"):format(value:sub(1, 60)), 3)
+  end
+  return { start = start, stop = stop }
 end
 
 get.if_match = etags_of("If-Match")
 get.if_none_match = etags_of("If-None-Match")
 
--- The elements of a Forwarded header (RFC 7239, 4): names in lower case, values unquoted. What is malformed ends it.
+-- A pair at i: its name, its value, where it ends; nil: there is none. A value is quoted, a word, an address with a port.
+local function forwarded_pair(line, i)
+  local name, at = line:match("^([%w!#$%%&'*+.^_`|~-]+)=()", i)
+  if not name then return nil end
+  local value, stop = line:match("^([%w!#$%%&'*+.^_`|~-]+)()", at)
+  if value then
+    local port, after = line:match("^(:%d+)()", stop)
+    return name:lower(), value .. (port or ""), after or stop
+  elseif line:byte(at) ~= 34 then
+    return nil
+  end
+  stop = at + 1
+  while true do -- to the quote that no backslash stands before
+    stop = line:find('["\\]', stop)
+    if not stop then return nil end
+    if line:byte(stop) == 34 then break end
+    stop = stop + 2
+  end
+  return name:lower(), (line:sub(at + 1, stop - 1):gsub("\\(.)", "%1")), stop + 1
+end
+
+-- The elements of a Forwarded header (RFC 7239, 4): names in lower case, values unquoted. What is malformed is passed
+-- over up to the next comma: what a proxy has appended to it must be seen.
 local function forwarded_elements(line, list)
-  local element, i = nil, 1
-  while true do
-    local name, at = line:match("^[ \t]*([%w!#$%%&'*+.^_`|~-]+)=()", i)
-    if not name then return end
-    local value, stop = line:match('^"([^"\\]*)"()', at)
-    if not value then
-      local quoted, rest = line:match('^(%b"")()', at)
-      if quoted then
-        value, stop = quoted:sub(2, -2):gsub("\\(.)", "%1"), rest
-      else
-        value, stop = line:match("^([^,; \t]*)()", at)
-      end
-    end
-    if not element then
-      element = {}
+  local element, i, complete = {}, 1, false
+  list[#list + 1] = element
+  while i <= #line do
+    local c = line:sub(i, i)
+    local name, value, stop = forwarded_pair(line, i)
+    if name and not complete then
+      element[name], i, complete = value, stop, true
+    elseif c == "," then
+      element, complete, i = {}, false, i + 1
       list[#list + 1] = element
+    elseif c == ";" then
+      complete, i = false, i + 1
+    elseif c == " " or c == "\t" then
+      i = i + 1
+    else
+      i = line:find(",", i, true) or #line + 1
     end
-    element[name:lower()] = value
-    local separator
-    separator, i = line:match("^[ \t]*([,;])()", stop)
-    if not separator then return end
-    if separator == "," then element = nil end
   end
 end
 
@@ -265,7 +320,10 @@ function get.config_dict(self)
   })
 end
 
-function get.client_max_size(self) return self.app and self.app.client_max_size or 0 end
+function get.client_max_size(self)
+  local app = self[ROUTE].app
+  return app and app.client_max_size or 0
+end
 
 --- What is known of the connection: "peername", "sockname", "ssl_object", ...
 ---@param name string
@@ -315,14 +373,14 @@ end
 
 get.content = content_of
 
-local function too_large(limit, err)
-  return errors.HTTPRequestEntityTooLarge(limit, type(err) == "table" and rawget(err, "actual_size") or nil)
+local function too_large(self, limit)
+  return errors.HTTPRequestEntityTooLarge(limit, self.content_length)
 end
 
 -- What the decoder of a body has raised, as an answer.
 local function undecoded(err, limit)
   local encodings = require "http.encodings"
-  if core.isinstance(err, encodings.TooLong) then return too_large(limit, err) end
+  if core.isinstance(err, encodings.TooLong) then return errors.HTTPRequestEntityTooLarge(limit) end
   if not core.isinstance(err, encodings.DecodingError) then return err end
   local bad = errors.HTTPBadRequest { text = "400: " .. err.message }
   bad.cause = err
@@ -339,7 +397,7 @@ local function read(self)
   local ok, data = pcall(await, reading)
   if not ok then
     if coded then data = undecoded(data, limit) end
-    if core.isinstance(data, http_core.PayloadTooLarge) then data = too_large(limit, data) end
+    if core.isinstance(data, http_core.PayloadTooLarge) then data = too_large(self, limit) end
     error(data, 0)
   end
   rawset(self, "_body", data)
@@ -403,9 +461,9 @@ function Request._close_form(self)
 end
 
 -- What reading a form raises, as what the client is answered.
-local function form_error(err, limit)
+local function form_error(self, err, limit)
   local forms = package.loaded["http.forms"]
-  if forms and core.isinstance(err, forms.TooLarge) then return too_large(limit, err) end
+  if forms and core.isinstance(err, forms.TooLarge) then return too_large(self, limit) end
   if not core.isinstance(err, core.ValueError) then return err end
   local answer = errors.HTTPBadRequest { text = "400: " .. tostring(err.message) }
   answer.cause = err
@@ -443,7 +501,7 @@ Request.post = async(function(self)
     form = require("http.multidict").MultiDict()
   else
     local ok, value = pcall(read_form, self, kind)
-    if not ok then error(form_error(value, self.client_max_size), 0) end
+    if not ok then error(form_error(self, value, self.client_max_size), 0) end
     form = value
   end
   rawset(self, "_post", form)
@@ -467,10 +525,14 @@ end, "Request.release")
 
 local clonable = { "method", "rel_url", "headers", "scheme", "host", "remote", "client_max_size" }
 
---- A request with something replaced, on the same exchange.
+--- A request with something replaced, on the same exchange. RuntimeError once its content has been read.
 ---@param opts table {method, rel_url, headers, scheme, host, remote, client_max_size}
 function Request:clone(opts)
   core.options(opts, clonable, "clone")
+  if rawget(self, "_body") then
+    misuse.blame(core.RuntimeError, "clone: the request's content has been read")
+  end
+  local _ = self.match_info -- both have the same
   local copy = setmetatable({}, Request)
   for key, value in next, self do rawset(copy, key, value) end
   for _, key in ipairs(clonable) do
@@ -481,6 +543,7 @@ function Request:clone(opts)
     rawset(copy, "rel_url", nil)
     for _, key in ipairs { "path", "query", "url" } do rawset(copy, key, nil) end
   end
+  if opts and (opts.host ~= nil or opts.scheme ~= nil) then rawset(copy, "url", nil) end
   if opts and opts.headers ~= nil then
     rawset(copy, "headers", http_core.Headers(opts.headers))
     rawset(copy, "cookies", nil)

@@ -132,7 +132,7 @@ function Resource:url_for(params)
   local pieces, used = {}, 0
   for _, part in ipairs(self.parsed.parts) do
     if type(part) == "string" then
-      pieces[#pieces + 1] = patterns.encode(patterns.decode(part), true)
+      pieces[#pieces + 1] = patterns.encode_literal(part)
     else
       local value = params and params[part.name]
       if value == nil then

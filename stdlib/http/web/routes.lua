@@ -29,39 +29,39 @@ local function define(kind, method, path, handler, options, known, name)
   )
 end
 
-local name_only = { "name" }
+local route_options = { "name", "expect_handler" }
 
 --- A route for any method; "*" stands for all.
 ---@param method string
 ---@param path string
 ---@param handler any
----@param opts? { name: string }
+---@param opts? { name: string, expect_handler: function }
 ---@return http.web.RouteDef
 function M.route(method, path, handler, opts)
-  return define("route", method, path, handler, opts, name_only, "web.route")
+  return define("route", method, path, handler, opts, route_options, "web.route")
 end
 
 --- A route for GET, and for HEAD unless allow_head is false.
 ---@param path string
 ---@param handler any
----@param opts? { name: string, allow_head: boolean }
+---@param opts? { name: string, allow_head: boolean, expect_handler: function }
 ---@return http.web.RouteDef
 function M.get(path, handler, opts)
-  return define("get", "GET", path, handler, opts, { "name", "allow_head" }, "web.get")
+  return define("get", "GET", path, handler, opts, { "name", "allow_head", "expect_handler" }, "web.get")
 end
 
 for _, method in ipairs { "head", "post", "put", "patch", "delete", "options" } do
   M[method] = function(path, handler, opts)
-    return define("route", method:upper(), path, handler, opts, name_only, "web." .. method)
+    return define("route", method:upper(), path, handler, opts, route_options, "web." .. method)
   end
 end
 
 --- A view, for all methods that it has.
 ---@param path string
 ---@param view table
----@param opts? { name: string }
+---@param opts? { name: string, expect_handler: function }
 ---@return http.web.RouteDef
-function M.view(path, view, opts) return define("route", "*", path, view, opts, name_only, "web.view") end
+function M.view(path, view, opts) return define("route", "*", path, view, opts, route_options, "web.view") end
 
 --- The files below a directory.
 ---@param prefix string
@@ -93,7 +93,7 @@ end
 --- Gives a function that takes the handler, and gives it back.
 ---@param method string
 ---@param path string
----@param opts? { name: string }
+---@param opts? { name: string, expect_handler: function }
 function RouteTableDef:route(method, path, opts) return collect(self, M.route(method, path, nil, opts)) end
 
 for _, method in ipairs { "get", "head", "post", "put", "patch", "delete", "options", "view" } do

@@ -6,6 +6,7 @@ local errors = require "http.web.errors"
 local fs = require "fs.core"
 local misuse = require "asyncio.misuse"
 local path = require "fs.path"
+local patterns = require "http.web.patterns"
 local trees = require "fs.trees"
 local url = require "url"
 
@@ -156,15 +157,17 @@ end
 
 --- The URL of a file; with append_version it changes when the file does.
 ---@param params string|table the name, or {filename, append_version}
+---@param prefix? string where the folder is, if that has changed since
 ---@return string
-function Static:url_for(params)
+function Static:url_for(params, prefix)
   if type(params) == "string" then params = { filename = params } end
   local name = type(params) == "table" and params.filename
   if type(name) ~= "string" then
     misuse.blame(core.TypeError, "url_for: filename: a string was expected, got " .. misuse.describe(name))
   end
   name = name:gsub("^/+", "")
-  local out = url.quote(self.prefix, "/") .. "/" .. url.quote(name, "/")
+  local at = patterns.encode_literal(patterns.normalise(prefix or self.prefix))
+  local out = at .. "/" .. url.quote(name, "/")
   local version = params.append_version
   if version == nil then version = self.append_version end
   if not version or not check_name(name) then return out end

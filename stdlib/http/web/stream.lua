@@ -27,6 +27,7 @@ local Headers = http_core.Headers
 ---@field content_type string without parameters
 ---@field charset string?
 ---@field content_length integer?
+---@field chunked boolean
 ---@field last_modified integer? seconds since 1970; a string is taken as it is
 ---@field etag { value: string, is_weak: boolean }? a string is taken as the value of a strong one
 ---@field cookies table<string, string> what set_cookie has set
@@ -60,7 +61,7 @@ function StreamResponse._set_type(self, content_type, charset, name)
     misuse.blame(core.TypeError, name .. ": content_type: a string was expected, got " .. misuse.describe(content_type))
   elseif charset ~= nil and type(charset) ~= "string" then
     misuse.blame(core.TypeError, name .. ": charset: a string was expected, got " .. misuse.describe(charset))
-  elseif content_type and charset and content_type:find("charset=", 1, true) then
+  elseif content_type and content_type:find("charset=", 1, true) then
     misuse.blame(core.ValueError, name .. ": charset must not be in content_type")
   end
   if self[HEADERS] and self[HEADERS]["Content-Type"] then
@@ -155,14 +156,23 @@ function set.charset(self, charset)
   set_full_type(self, charset and value .. "; charset=" .. charset:lower() or value)
 end
 
-function get.content_length(self) return self._length end
+-- As long as it is not chunked the header is the one place for it.
+function get.content_length(self)
+  local headers = self[HEADERS]
+  if self._chunked or not headers then return nil end
+  return math.tointeger(tonumber(headers["Content-Length"]))
+end
 
 function set.content_length(self, value)
   if value ~= nil and (math.type(value) ~= "integer" or value < 0) then
     misuse.blame(core.ValueError, "content_length: a number of bytes was expected, got " .. tostring(value))
+  elseif value and self._chunked then
+    misuse.blame(core.RuntimeError, "content_length: chunked encoding is enabled, the length is not told then")
   end
-  rawset(self, "_length", value)
+  self.headers["Content-Length"] = value and tostring(value)
 end
+
+function get.chunked(self) return self._chunked or false end
 
 function get.last_modified(self) return require("http.dates").parse(self.headers["Last-Modified"]) end
 
@@ -172,7 +182,8 @@ end
 
 function get.etag(self)
   local value = self.headers["ETag"]
-  local weak, tag = (value or ""):match('^(W?/?)"(.*)"$')
+  if value == "*" then return { value = "*", is_weak = false } end
+  local weak, tag = (value or ""):match('^(W?/?)"([!#-~\128-\255]*)"$')
   return tag and { value = tag, is_weak = weak ~= "" } or nil
 end
 
@@ -186,7 +197,7 @@ function set.etag(self, value)
   if type(tag) ~= "string" or tag:find('[%c "\127]') then
     misuse.blame(core.ValueError, "etag: text without quotes, blanks and control characters was expected")
   end
-  self.headers["ETag"] = (weak and "W/" or "") .. '"' .. tag .. '"'
+  self.headers["ETag"] = value == "*" and "*" or (weak and "W/" or "") .. '"' .. tag .. '"'
 end
 
 function get.prepared(self) return self[X] and true or false end
@@ -200,10 +211,11 @@ function get.body_length(self) return self._sent or 0 end
 
 function get.compression(self) return self._compression end
 
---- Sets the status, and the phrase that goes with it.
+--- Sets the status, and the phrase that goes with it. RuntimeError once it has been sent.
 ---@param status integer
 ---@param reason? string
 function StreamResponse:set_status(status, reason)
+  if self[X] then misuse.blame(core.RuntimeError, "set_status: the status has been sent") end
   self[STATUS] = StreamResponse._check_status(status, "set_status")
   set.reason(self, reason)
 end
@@ -223,8 +235,13 @@ function StreamResponse:enable_compression(force)
   rare(self, "_compression", force or true)
 end
 
---- Sends the body in chunks, whatever content_length says.
-function StreamResponse:enable_chunked_encoding() rawset(self, "_chunked", true) end
+--- Sends the body in chunks. RuntimeError if content_length is set, and when it is prepared for a client of HTTP/1.0.
+function StreamResponse:enable_chunked_encoding()
+  if self[HEADERS] and self[HEADERS]["Content-Length"] then
+    misuse.blame(core.RuntimeError, "enable_chunked_encoding: content_length is set")
+  end
+  rawset(self, "_chunked", true)
+end
 
 -- ---- cookies ----
 
@@ -341,12 +358,16 @@ local function start(self, request, length)
     if self[X] == x then return self end
     error(core.RuntimeError(("%s was prepared for another request"):format(self.__name)), 0)
   end
-  if request.app and request.app._has_prepare then signal_prepare(self, request) end
+  local app = request._route.app
+  if app and app._has_prepare then signal_prepare(self, request) end
   if self._compression then
     self._encoder = require("http.web.compression").start(self, request)
     if self._encoder then length = nil end
   end
   if self._close then x:set_keep_alive(false) end
+  if self._chunked and x:version() == "1.0" then
+    error(core.RuntimeError("HTTP/1.0 knows no chunked encoding"), 0)
+  end
   self[X], self._request, self._eof, self._sent = x, request, false, 0
   x:start(self[STATUS], self._reason, StreamResponse._head(self), not self._chunked and length or nil)
   return self
@@ -362,7 +383,7 @@ StreamResponse._prepare = async(function(self, request)
   if not self[TYPE] and not (headers and headers["Content-Type"]) and status ~= 204 and status ~= 304 then
     self[TYPE] = "application/octet-stream"
   end
-  return start(self, request, self._length)
+  return start(self, request)
 end, "StreamResponse.prepare")
 
 StreamResponse._start = start
