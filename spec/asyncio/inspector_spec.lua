@@ -17,8 +17,8 @@ print("listens", server.sockets[1]:getsockname()[2])
 local reader = await(asyncio.open_unix_connection(...))
 local line = await reader:readline()
 if line == "spin\n" then
-  local stop = os.clock() + 2.5
-  while os.clock() < stop do end
+  local clock, stop = os.time, os.time() + 3 -- not the processor's time, which is long on a busy machine
+  while clock() < stop do end
 end
 await asyncio.sleep(1000)
 ]]
