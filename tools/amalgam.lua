@@ -7,17 +7,9 @@
 --- What TLS needs is left out unless ML_WITH_TLS is defined (and -lssl -lcrypto given). The standard library is in it
 --- as Lua source, so any Lua 5.4 will do.
 
-local function read(path)
-  local f <close> = assert(io.open(path, "rb"))
-  return f:read("a")
-end
+local files = require "tools.files"
 
-local function list(command)
-  local names = {}
-  local p <close> = assert(io.popen(command))
-  for line in p:lines() do names[#names + 1] = line end
-  return names
-end
+local read, list = files.read, files.list
 
 -- ---- tokens -------------------------------------------------------------------
 
@@ -346,8 +338,5 @@ emit("\n#endif /* ML_WITH_TLS */\n")
 standard_library(list("find stdlib -name '*.lua' | LC_ALL=C sort"))
 emit("\n", shown)
 
-assert(os.execute("mkdir -p '" .. folder .. "'"))
-for name, text in pairs { ["moonloop.c"] = table.concat(output), ["moonloop.h"] = moonloop_h } do
-  local f <close> = assert(io.open(folder .. "/" .. name, "wb"))
-  assert(f:write(text))
-end
+files.write(folder .. "/moonloop.c", table.concat(output))
+files.write(folder .. "/moonloop.h", moonloop_h)

@@ -13,6 +13,7 @@
 ---   fields | index K: V | call fun() | op name(type): type | alias NAME = type
 
 local asyncio = require "asyncio"
+local files = require "tools.files"
 local luacats = require "tools.definitions.luacats"
 local reference = require "tools.definitions.reference"
 
@@ -35,8 +36,7 @@ end
 --- Fields of the classes in stdlib: class -> lines of ---@field.
 local function annotated_fields()
   local classes = {}
-  local p <close> = assert(io.popen("find stdlib -name '*.lua' | LC_ALL=C sort"))
-  for path in p:lines() do
+  for _, path in ipairs(files.list("find stdlib -name '*.lua' | LC_ALL=C sort")) do
     local class
     for _, line in ipairs(lines_of(path)) do
       local name = line:match("^%-%-%-@class ([%w_.]+)")
@@ -320,8 +320,7 @@ local function write_error(lines, module, key, value)
 end
 
 local function write(name, lines)
-  local f <close> = assert(io.open(out .. "/" .. name .. ".lua", "w"))
-  f:write(table.concat(lines, "\n"), "\n")
+  files.write(out .. "/" .. name .. ".lua", table.concat(lines, "\n") .. "\n")
 end
 
 -- The module's own table: what it is besides its functions.

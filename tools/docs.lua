@@ -2,19 +2,11 @@
 ---   build/moonloop tools/docs.lua FOLDER
 --- One Markdown page per module and one for the C API; tools/site.lua renders them with the rest.
 
+local files = require "tools.files"
+
 local out = assert(arg[1], "usage: tools/docs.lua FOLDER")
 
-local function lines_of(command)
-  local p <close> = assert(io.popen(command))
-  local list = {}
-  for line in p:lines() do list[#list + 1] = line end
-  return list
-end
-
-local function write(name, text)
-  local f <close> = assert(io.open(out .. "/" .. name, "w"))
-  f:write(text)
-end
+local function write(name, text) files.write(out .. "/" .. name, text) end
 
 --- The public functions of a module's source: name with arguments, and comment.
 local function functions_of(path)
@@ -51,9 +43,8 @@ local function prose(comment)
   return table.concat(blocks, "\n\n")
 end
 
-os.execute("mkdir -p '" .. out .. "'")
 local index = { "# Reference\n" }
-for _, path in ipairs(lines_of("find stdlib -name '*.lua' | sort")) do
+for _, path in ipairs(files.list("find stdlib -name '*.lua' | sort")) do
   local module = path:gsub("^stdlib/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
   local about, entries = functions_of(path)
   if about or #entries > 0 then
@@ -66,11 +57,8 @@ for _, path in ipairs(lines_of("find stdlib -name '*.lua' | sort")) do
     index[#index + 1] = ("- [%s](%s.md)"):format(module, module)
   end
 end
-do
-  local f <close> = assert(io.open("engine/moonloop.h"))
-  write("moonloop.h.md", "# The C API\n\n```c\n" .. f:read("a") .. "```\n")
-  index[#index + 1] = "- [The C API](moonloop.h.md)"
-end
+write("moonloop.h.md", "# The C API\n\n```c\n" .. files.read("engine/moonloop.h") .. "```\n")
+index[#index + 1] = "- [The C API](moonloop.h.md)"
 write("index.md", table.concat(index, "\n") .. "\n")
 
 print("reference in " .. out .. "/index.md")

@@ -4,26 +4,12 @@
 --- In FOLDER: the pages in html/, index.html the README. Each has the list of all pages. A link that leads nowhere,
 --- or to a heading that is not there, is an error. Needs cmark-gfm.
 
+local here = arg[0]:match("^(.*)/")
+local files = dofile(here .. "/files.lua")
+local read, write, lines_of = files.read, files.write, files.list
+
 local out = assert(arg[1], "usage: tools/site.lua FOLDER")
 local html = out .. "/html"
-
-local function read(path)
-  local f <close> = assert(io.open(path, "rb"))
-  return f:read("a")
-end
-
-local function write(path, text)
-  os.execute("mkdir -p '" .. (path:match("^(.*)/") or ".") .. "'")
-  local f <close> = assert(io.open(path, "wb"))
-  f:write(text)
-end
-
-local function lines_of(command)
-  local p <close> = assert(io.popen(command))
-  local list = {}
-  for line in p:lines() do list[#list + 1] = line end
-  return list
-end
 
 -- ---- the pages: {source, target, section, title} --------------------------------------
 
@@ -130,7 +116,7 @@ end
 
 -- ---- rendering ------------------------------------------------------------------------
 
-local style = read(arg[0]:match("^(.*)/") .. "/site.css")
+local style = read(here .. "/site.css")
 
 local entities = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
 local function escape(text) return (text:gsub("[&<>\"]", entities)) end

@@ -1,12 +1,9 @@
 --- What the reference pages say: of each function and method its parameters and what it does, of each option what it
 --- is.
 
-local M = {}
+local read = require("tools.files").read
 
-local function read(path)
-  local f <close> = assert(io.open(path, "rb"))
-  return f:read("a")
-end
+local M = {}
 
 local several = { Give = "Gives ", Await = "Awaits ", Wait = "Waits ", Call = "Calls ", Wake = "Wakes ", End = "Ends " }
 
