@@ -134,6 +134,22 @@ function M.cli(args, opts)
 end
 
 --- What a short Python program prints: CPython's asyncio is the oracle.
+--- Runs `moonloop COMMAND ARGS` for each pair of cases, arguments and a part of what is then said of them: it must be
+--- refused with that, and nothing on standard output; and have a --help.
+---@param command string
+---@param cases table<string, string>
+function M.refuses(command, cases)
+  local assert = require "luassert"
+  for args, text in pairs(cases) do
+    local status, out, err = M.cli(command .. " " .. args)
+    assert.same({ 2, "" }, { status, out }, args .. ": " .. err)
+    assert.truthy(err:find("moonloop " .. command .. ": ", 1, true) == 1 and err:find(text, 1, true), args .. ": " .. err)
+  end
+  local status, out = M.cli(command .. " --help")
+  assert.equal(0, status)
+  assert.truthy(out:find("^Usage: moonloop " .. command), out)
+end
+
 function M.python(code) return select(2, M.sh("exec python3 -", code)) end
 
 function M.pwd()

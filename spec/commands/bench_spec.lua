@@ -154,7 +154,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
   end)
 
   it("says what is wrong with its arguments", function()
-    for args, text in pairs {
+    helper.refuses("bench", {
       [""] = "a URL is missing", ["http://a http://b"] = "one URL was expected, got 'http://b' too",
       ["-n 0 http://a"] = "--requests: more than 0", ["-c 0 http://a"] = "--connections: more than 0",
       ["-d x http://a"] = "-d: seconds, or a time such as", ["-r 0 http://a"] = "--rate: more than 0",
@@ -164,14 +164,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
       ["--cacert /no/such/file https://a"] = "--cacert: ", ["--key x https://a"] = "--key is of no use",
       ["--http2 --http1.1 http://a"] = "exclude each other", ["-46 http://a"] = "exclude each other",
       ["-x nonsense://b http://a"] = "--proxy: proxy must be a URL of http",
-    } do
-      local status, out, err = helper.cli("bench " .. args)
-      assert.same({ 2, "" }, { status, out }, args .. ": " .. err)
-      assert.truthy(err:find("^moonloop bench: ") and err:find(text, 1, true), args .. ": " .. err)
-    end
-    local status, out = helper.cli("bench --help")
-    assert.equal(0, status)
-    assert.truthy(out:find("^Usage: moonloop bench"))
+    })
   end)
 
   it("tells when the page cannot be written", function()

@@ -188,16 +188,12 @@ describe("moonloop run", function()
   end)
 
   it("says what is wrong with its arguments", function()
-    for args, text in pairs {
-      ["run"] = "a script is missing", ["run a.lua b.lua"] = "one script was expected", ["run a.lua --workers"] = "a value is missing",
-      ["run a.lua --workers x"] = "a number was expected, got 'x'", ["run a.lua --workers 0"] = "1 or more",
-      ["run a.lua --port 70000"] = "0 to 65535", ["run a.lua --nonsense"] = "unknown option '--nonsense'",
-      ["run a.lua -x"] = "unknown option '-x'", ["run a.lua --reload=yes"] = "takes no value", ["run a.lua --key k"] = "without --cert",
-    } do
-      local status, out, err = helper.cli(args)
-      assert.same({ 2, "" }, { status, out }, args)
-      assert.truthy(err:find(text, 1, true), err)
-    end
+    helper.refuses("run", {
+      [""] = "a script is missing", ["a.lua b.lua"] = "one script was expected", ["a.lua --workers"] = "a value is missing",
+      ["a.lua --workers x"] = "a number was expected, got 'x'", ["a.lua --workers 0"] = "1 or more",
+      ["a.lua --port 70000"] = "0 to 65535", ["a.lua --nonsense"] = "unknown option '--nonsense'",
+      ["a.lua -x"] = "unknown option '-x'", ["a.lua --reload=yes"] = "takes no value", ["a.lua --key k"] = "without --cert",
+    })
     local status, _, err = helper.cli("run /no/such/file.lua")
     assert.equal(1, status)
     assert.truthy(err:find("cannot open /no/such/file.lua", 1, true), err)

@@ -91,15 +91,11 @@ describe("moonloop serve", function()
   end)
 
   it("says what is wrong with its arguments", function()
-    for args, text in pairs {
-      ["serve /no/such/folder"] = "there is no folder '/no/such/folder'", ["serve a b"] = "one folder was expected",
-      ["serve --port x"] = "a number was expected", ["serve --header nonsense"] = "'NAME: VALUE' was expected",
-      ["serve --unknown"] = "unknown option", ["serve --workers 0"] = "1 or more",
-    } do
-      local status, out, err = helper.cli(args)
-      assert.same({ 2, "" }, { status, out }, args)
-      assert.truthy(err:find(text, 1, true), err)
-    end
+    helper.refuses("serve", {
+      ["/no/such/folder"] = "there is no folder '/no/such/folder'", ["a b"] = "one folder was expected",
+      ["--port x"] = "a number was expected", ["--header nonsense"] = "'NAME: VALUE' was expected",
+      ["--unknown"] = "unknown option", ["--workers 0"] = "1 or more",
+    })
     local status, out = helper.cli("serve -h")
     assert.equal(0, status)
     assert.truthy(out:find("^Usage: moonloop serve"))

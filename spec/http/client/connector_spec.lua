@@ -182,12 +182,20 @@ describe("a connector", function()
     end)
   end)
 
-  it("loses nothing to those who are cancelled while they wait", function()
+  --- f(connector, place, held) with the one connection there may be, which was used already.
+  local function with_one_held(f)
     serve(function(server)
       local connector <close> = http.TCPConnector { limit = 1 }
       local place = server.place()
       local held = connector:connect(place, ASKED)
       exchange(held)
+      f(connector, place, held)
+      assert.equal("<TCPConnector acquired=0 limit=1>", tostring(connector))
+    end)
+  end
+
+  it("loses nothing to those who are cancelled while they wait", function()
+    with_one_held(function(connector, place, held)
       local tasks = {}
       for i = 1, 5 do tasks[i] = asking(connector, place) end
       helper.turn()
@@ -202,16 +210,11 @@ describe("a connector", function()
       local conn = await(tasks[5])
       assert.not_equal(held, conn)
       connector:release(conn, true)
-      assert.equal("<TCPConnector acquired=0 limit=1>", tostring(connector))
     end)
   end)
 
   it("makes another connection for who was given one that has gone before the task ran", function()
-    serve(function(server)
-      local connector <close> = http.TCPConnector { limit = 1 }
-      local place = server.place()
-      local held = connector:connect(place, ASKED)
-      exchange(held)
+    with_one_held(function(connector, place, held)
       local waiting = asking(connector, place)
       helper.turn()
       connector:release(held, true)
@@ -220,7 +223,6 @@ describe("a connector", function()
       assert.not_equal(held, conn)
       assert.equal("hi", exchange(conn))
       connector:release(conn, true)
-      assert.equal("<TCPConnector acquired=0 limit=1>", tostring(connector))
     end)
   end)
 

@@ -34,6 +34,22 @@ local function read_head(reader)
   end
 end
 
+--- What stands behind a proxy: a server that answers each request with its line, and what more(head) gives.
+--- Gives the server and its port.
+function M.origin(opts, more)
+  local server = await(asyncio.start_server(async(function(reader, writer)
+    catch(function()
+      while true do
+        local head = await(reader:readuntil("\r\n\r\n"))
+        local text = head:match("^[^\r]+") .. (more and more(head) or "")
+        writer:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#text, text))
+      end
+    end)
+    writer:close()
+  end), "127.0.0.1", 0, opts))
+  return server, server.sockets[1].port
+end
+
 --- A proxy of HTTP. opts: ssl; answer(lines, writer): true if it has answered by itself; resolve: {name = address};
 --- established: the answer to CONNECT.
 --- Gives the server, its port and a list of the heads that it was sent.

@@ -5,26 +5,14 @@ local helper = require "spec.helper"
 local asyncio = require "asyncio"
 local http = require "http"
 local testing = require "http.testing"
+local proxies = require "spec.http.client.proxies"
 
 local has_tls = helper.has_tls()
 local certs = has_tls and require "spec.certs"
 
 local function found(program) return (helper.sh("command -v " .. program)) == 0 end
 
---- A server that answers with the request's line.
-local function serve(opts)
-  local server = await(asyncio.start_server(async(function(reader, writer)
-    asyncio.catch(function()
-      while true do
-        local head = await(reader:readuntil("\r\n\r\n"))
-        local text = head:match("^[^\r]+")
-        writer:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#text, text))
-      end
-    end)
-    writer:close()
-  end), "127.0.0.1", 0, opts))
-  return server, server.sockets[1].port
-end
+local serve = proxies.origin
 
 local function get(session, url, opts)
   local resp <close> = await(session:get(url, opts))

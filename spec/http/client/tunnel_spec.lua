@@ -12,18 +12,9 @@ local certs = has_tls and require "spec.certs"
 
 --- A server that answers each request with its line and its Host header.
 local function serve(opts)
-  local server = await(asyncio.start_server(async(function(reader, writer)
-    catch(function()
-      while true do
-        local head = await(reader:readuntil("\r\n\r\n"))
-        local text = head:match("^[^\r]+") .. " " .. (head:match("\r\nHost: ([^\r]*)") or "")
-        if head:find("Proxy-", 1, true) then text = text .. " LEAK" end
-        writer:write(("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#text, text))
-      end
-    end)
-    writer:close()
-  end), "127.0.0.1", 0, opts))
-  return server, server.sockets[1].port
+  return proxies.origin(opts, function(head)
+    return " " .. (head:match("\r\nHost: ([^\r]*)") or "") .. (head:find("Proxy-", 1, true) and " LEAK" or "")
+  end)
 end
 
 local function get(session, url, opts)
