@@ -27,6 +27,19 @@ describe("Character sets", function()
     assert.equal("a\u{FFFD}b\u{FFFD}", decode("a\0\x00\xD8b\0x", "utf-16le"))
   end)
 
+  it("of one byte can be written, too", function()
+    local encode = require("http.charsets").encode
+    local all = {}
+    for byte = 128, 255 do all[#all + 1] = string.char(byte) end
+    for _, name in ipairs { "windows-1252", "koi8_r", "iso8859-15", "cp866" } do
+      local known = table.concat(all):gsub(".", function(byte) return decode(byte, name) == "\u{FFFD}" and "" or byte end)
+      assert.equal(known, encode(decode(known, name), name))
+    end
+    assert.equal("plain", encode("plain", "koi8-r"))
+    assert.same({ nil, "€" }, { encode("a € b ≠", "iso-8859-2") })
+    assert.is_nil(encode("x", "klingon"))
+  end)
+
   it("that are not known are nil", function()
     for _, name in ipairs { "klingon", "", "utf-7", "iso-8859-12" } do assert.is_nil(decode("x", name)) end
   end)

@@ -89,6 +89,9 @@ describe("forms.read", function()
   end)
 
   it("undoes transfer encodings and character sets", function()
+    local urlencoded = read("application/x-www-form-urlencoded; charset=windows-1251", "%E4=%E0&x=1&x=2")
+    assert.same({ "\u{430}", { "1", "2" } }, { urlencoded["\u{434}"], urlencoded:getall "x" })
+    helper.raises("unknown character set 'klingon'", read, "application/x-www-form-urlencoded; charset=klingon", "a=1")
     local form = multipart(nil,
       part('Content-Disposition: form-data; name="a"\r\nContent-Transfer-Encoding: base64', "aGVsbG8="),
       part('Content-Disposition: form-data; name="f"; filename="x"\r\nContent-Transfer-Encoding: base64', "aGVsbG8="),

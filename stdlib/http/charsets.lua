@@ -148,16 +148,52 @@ local of_two = {
 
 -- ---- all ----
 
+local function name_of(charset)
+  local name = gsub(lower(charset), "_", "-")
+  return aliases[name] or (gsub(gsub(name, "^iso8859", "iso-8859"), "^x%-cp", "windows-"))
+end
+
 --- The text as UTF-8, or nil when the character set is not known here. Bytes that are no character are U+FFFD.
 ---@param text string
 ---@param charset string as servers name it, in any case
 ---@return string?
 function M.decode(text, charset)
-  local name = gsub(lower(charset), "_", "-")
-  name = aliases[name] or gsub(gsub(name, "^iso8859", "iso-8859"), "^x%-cp", "windows-")
+  local name = name_of(charset)
   if of_two[name] then return of_two[name](text) end
   if not single[name] then return nil end
   return (gsub(text, "[\128-\255]", table_of(name)))
+end
+
+-- The same the other way round: bytes by character.
+local inverse = {}
+
+local function inverse_of(name)
+  local map = inverse[name]
+  if map then return map end
+  map = {}
+  for byte, character in next, table_of(name) do
+    if character ~= "\u{FFFD}" then map[character] = byte end
+  end
+  inverse[name] = map
+  return map
+end
+
+--- Text in UTF-8 in another character set of one byte; nil when that is not known here, or has not all of the
+--- characters, with the first of those that it lacks.
+---@param text string
+---@param charset string
+---@return string?, string? missing
+function M.encode(text, charset)
+  local name = name_of(charset)
+  if not single[name] then return nil end
+  local map, missing = inverse_of(name), nil
+  local coded = gsub(text, "[\xC2-\xF4][\x80-\xBF]+", function(character)
+    local byte = map[character]
+    missing = missing or not byte and character or nil
+    return byte
+  end)
+  if missing then return nil, missing end
+  return coded
 end
 
 return M

@@ -123,6 +123,12 @@ local function read_file(part, count, dir)
   }, FileField)
 end
 
+local function to_utf8(text, charset)
+  local decoded = parameters.decode(text, charset)
+  if not decoded then error(core.ValueError(("unknown character set '%s'"):format(charset)), 0) end
+  return decoded
+end
+
 local function read_field(part, count)
   local pieces, decode = {}, transfer.decoder(part.headers["Content-Transfer-Encoding"])
   for piece in function() return await(part:read_chunk()) end do
@@ -130,10 +136,7 @@ local function read_field(part, count)
     pieces[#pieces + 1] = decode(piece)
   end
   pieces[#pieces + 1] = decode()
-  local charset = part:get_charset()
-  local text = parameters.decode(table.concat(pieces), charset)
-  if not text then error(core.ValueError(("unknown character set '%s'"):format(charset)), 0) end
-  return text
+  return to_utf8(table.concat(pieces), part:get_charset())
 end
 
 local function read_multipart(form, content_type, stream, opts)
@@ -156,7 +159,7 @@ end
 
 -- ---- urlencoded ----
 
-local function read_urlencoded(stream, opts)
+local function read_urlencoded(stream, opts, charset)
   local limit = opts.client_max_size or MAX_SIZE
   local count, pieces = counter(limit), {}
   while true do
@@ -165,14 +168,18 @@ local function read_urlencoded(stream, opts)
     count(piece)
     pieces[#pieces + 1] = piece
   end
-  return quoting.parse_qs(table.concat(pieces), opts.max_fields or MAX_FIELDS)
+  local form = quoting.parse_qs(table.concat(pieces), opts.max_fields or MAX_FIELDS)
+  if not charset or charset:lower() == "utf-8" then return form end
+  local decoded = multidict.MultiDict()
+  for name, value in pairs(form) do decoded:add(to_utf8(name, charset), to_utf8(value, charset)) end
+  return decoded
 end
 
 -- ---- both ----
 
 local read = async(function(content_type, stream, opts)
-  local ctype = parameters.parse(content_type or "")
-  if ctype == "application/x-www-form-urlencoded" then return read_urlencoded(stream, opts) end
+  local ctype, list = parameters.parse(content_type or "")
+  if ctype == "application/x-www-form-urlencoded" then return read_urlencoded(stream, opts, list.charset) end
   if ctype ~= "multipart/form-data" then
     error(core.ValueError(("not a form: the content type is '%s'"):format(content_type or "")), 0)
   end

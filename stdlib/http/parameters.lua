@@ -80,6 +80,26 @@ function M.decode(text, charset)
   return require("http.charsets").decode(text, charset)
 end
 
+--- Text in UTF-8 in another character set; nil for those that are not known here or can only be read; nil and the
+--- character that it lacks. What is not UTF-8 stays as it is.
+---@param text string
+---@param charset string
+---@return string?, string? missing
+function M.encode(text, charset)
+  local f = charsets[lower(charset)]
+  if f == charsets["utf-8"] or not utf8.len(text) or not find(text, "[\128-\255]") then return text end
+  if f == charsets["us-ascii"] then return nil, match(text, "[\xC2-\xF4][\x80-\xBF]+") end
+  if f ~= M.latin1 then return require("http.charsets").encode(text, charset) end
+  local missing
+  local coded = gsub(text, utf8.charpattern, function(character)
+    local code = utf8.codepoint(character)
+    missing = missing or code > 255 and character or nil
+    return code < 256 and string.char(code) or nil
+  end)
+  if missing then return nil, missing end
+  return coded
+end
+
 --- charset'language'percent-encoded (RFC 8187), or nil.
 local function extended(value)
   local charset, text = match(value, "^([^']*)'[^']*'(.*)$")

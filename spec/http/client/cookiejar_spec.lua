@@ -312,8 +312,15 @@ describe("cookies that a user gives", function()
     end
     helper.raises(asyncio.TypeError, jar.update_cookies, jar, "a=1")
     helper.raises(asyncio.TypeError, jar.update_cookies, jar, { a = "1" }, 5)
-    helper.raises(asyncio.TypeError, jar.filter_cookies, jar, nil)
+    helper.raises(asyncio.TypeError, jar.filter_cookies, jar, 1)
     assert.equal(0, #jar)
+  end)
+
+  it("for every host are those of no URL", function()
+    local jar = set(new(), "http://h.org/", "a=1")
+    jar:update_cookies { b = "2", c = { value = "3", max_age = 0 } }
+    assert.same({ b = "2" }, jar:filter_cookies())
+    assert.same({ b = "2" }, jar:filter_cookies "/")
   end)
 
   it("of one request count before the jar's", function()

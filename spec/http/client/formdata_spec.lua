@@ -20,6 +20,11 @@ local function received(form)
   return await(forms.read(ctype, stream)), ctype, body, p
 end
 
+local function received_bytes(form)
+  local body, ctype = payload.of(form)
+  return true, ctype, body
+end
+
 describe("FormData", function()
   it("is multipart from the beginning if it is told so", function()
     local form = FormData({ a = 1 }, { default_to_multipart = true })
@@ -41,6 +46,31 @@ describe("FormData", function()
     form:add_fields({ { "d", "4" }, { "a", "5" } }):add_field("e", 1.5)
     assert.equal("a=1&b=x+y%26z&c=true&c=%E2%82%AC&d=4&a=5&e=1.5", (payload.of(form)))
     assert.equal("application/x-www-form-urlencoded; charset=latin1", select(2, payload.of(FormData(nil, { charset = "latin1" }))))
+  end)
+
+  it("is written in the character set that it is said to be in", function()
+    local form = FormData({ ["имя"] = "текст" }, { charset = "koi8-r" })
+    local fields, ctype, body = received(form)
+    assert.equal("application/x-www-form-urlencoded; charset=koi8-r", ctype)
+    assert.equal("%C9%CD%D1=%D4%C5%CB%D3%D4", body)
+    assert.equal("текст", fields["имя"])
+    form:add_field("file", "x", { filename = "x" })
+    fields, ctype, body = received(form)
+    assert.truthy(body:find("Content-Type: text/plain; charset=koi8-r\r\n\r\n\xD4\xC5\xCB\xD3\xD4\r\n", 1, true), body)
+    local file <close> = fields.file
+    assert.same({ "текст", 1 }, { fields["имя"], file.size })
+    form = FormData():add_field("a", "текст", { content_type = "text/plain; charset=windows-1251" })
+      :add_field("b", "naïve", { content_type = "text/plain; charset=latin1" })
+      :add_field("c", "\xD4\xC5", { content_type = "text/plain; charset=koi8-r" }) -- bytes that are so already
+      :add_field("d", "as it is €", { content_type = "text/plain; charset=klingon" })
+    ctype, body = select(2, received_bytes(form))
+    for _, bytes in ipairs { "\xF2\xE5\xEA\xF1\xF2", "na\xEFve", "\xD4\xC5", "as it is €" } do
+      assert.truthy(body:find("\r\n\r\n" .. bytes .. "\r\n", 1, true))
+    end
+    for charset, bad in pairs { latin1 = "€", ["koi8-r"] = "€", ascii = "é" } do
+      helper.raises(("'%s' cannot be written in %s"):format(bad, charset), form.add_field, form, "x", "text " .. bad,
+        { content_type = "text/plain; charset=" .. charset })
+    end
   end)
 
   it("is multipart as soon as a field is a file, has a type or a name of one", function()

@@ -225,6 +225,23 @@ describe("ClientResponse", function()
     end
   end)
 
+  it("can be read when its status was raised", function()
+    peer.serve({ web.get("/", async(function(request)
+      local reply = web.StreamResponse { status = 404 }
+      await(reply:prepare(request))
+      await(asyncio.sleep(0.01))
+      await(reply:write "why")
+      return reply
+    end)) }, { limit = 1 }, function(session, url)
+      for _ = 1, 2 do
+        local resp <close> = await(session:get(url "/"))
+        helper.raises(http.ClientResponseError, resp.raise_for_status, resp)
+        assert.equal("why", await(resp:text()))
+        helper.raises(http.ClientResponseError, function() await(session:get(url "/", { raise_for_status = true })) end)
+      end
+    end)
+  end)
+
   it("cannot be read after it was closed", function()
     with(answer(200, {}, ("x"):rep(1000000)), function(resp)
       resp:close()

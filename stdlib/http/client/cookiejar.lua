@@ -360,9 +360,11 @@ local function before(a, b)
 end
 
 -- The cookies for a URL, in order, and until when that holds.
+-- Where no host is named: those for every host.
+local ANYWHERE = { host = "", path = "/", is_ip = true, secure = true }
+
 local function matching(self, url, now)
-  local found, site = {}, site_of(self, url)
-  if not site then return found end
+  local found, site = {}, url and site_of(self, url) or ANYWHERE
   collect(self, "", site, now, found)
   if not site.is_ip then
     local domain = site.host
@@ -370,7 +372,7 @@ local function matching(self, url, now)
       collect(self, domain, site, now, found)
       domain = domain:match("^[^.]*%.(.+)$")
     end
-  elseif self._unsafe then
+  elseif self._unsafe and site ~= ANYWHERE then
     collect(self, site.host, site, now, found)
   end
   table.sort(found, before)
@@ -409,11 +411,13 @@ function CookieJar:cookie_header(url, more)
   return text
 end
 
---- The cookies that a request to a URL would have, by name; of two with one name the one with the longer path.
----@param request_url url.URL|string
+--- The cookies that a request to a URL would have, by name; of two with one name the one with the longer path. Without
+--- a URL: those for every host.
+---@param request_url? url.URL|string
 ---@return table<string, string>
 function CookieJar:filter_cookies(request_url)
-  local found, result = matching(self, url_of(request_url, "filter_cookies"), self._time()), {}
+  local url, result = request_url ~= nil and url_of(request_url, "filter_cookies"), {}
+  local found = matching(self, url, self._time())
   for i = #found, 1, -1 do result[found[i].name] = found[i].value end
   return result
 end

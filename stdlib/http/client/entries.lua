@@ -37,7 +37,7 @@ local function hint(url)
   return find(tostring(url), "^[%w.-]+:%d") and " (is 'http://' missing?)" or ""
 end
 
---- Text, or a URL, as an absolute one. Raises InvalidURL, NonHttpUrlClientError, TypeError.
+--- Text, or a URL, as an absolute one. Raises InvalidUrlClientError, NonHttpUrlClientError, TypeError.
 ---@param base url.URL? the session's base_url
 ---@param who? string the function that a script has called, if not that of the method's name
 ---@return url.URL
@@ -48,11 +48,11 @@ function M.parse(base, method, url, who)
       who = who or lower(method)
       blame(core.TypeError, format("%s: url: a string or URL was expected, got %s", who, describe(url)))
     end
-    bad_url(errors.InvalidURL, method, url, (parsed.message or tostring(parsed)) .. hint(url), parsed)
+    bad_url(errors.InvalidUrlClientError, method, url, (parsed.message or tostring(parsed)) .. hint(url), parsed)
   end
   if base and not parsed.scheme then
     ok, parsed = pcall(base.join, base, parsed)
-    if not ok then bad_url(errors.InvalidURL, method, url, parsed.message, parsed) end
+    if not ok then bad_url(errors.InvalidUrlClientError, method, url, parsed.message, parsed) end
   end
   if not parsed.scheme then
     bad_url(errors.InvalidUrlClientError, method, url, "the URL has no scheme, and the session no base_url")
@@ -83,7 +83,7 @@ function M.make(session, method, url, opts, upgrade)
     bad_url(errors.NonHttpUrlClientError, method, url, reason)
   end
   local host = parsed.raw_host or parsed.host
-  if not host or host == "" then bad_url(errors.InvalidURL, method, url, "the URL has no host") end
+  if not host or host == "" then bad_url(errors.InvalidUrlClientError, method, url, "the URL has no host") end
   if scheme ~= parsed.scheme then parsed = parsed:with_scheme(scheme) end
   local auth
   if parsed.raw_user or parsed.raw_password then

@@ -5,6 +5,7 @@ local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 local multidict = require "http.multidict"
 local multipart = require "http.client.multipart"
+local parameters = require "http.parameters"
 local payload = require "http.client.payload"
 local quoting = require "url.quoting"
 
@@ -24,6 +25,23 @@ local OPTIONS = { "content_type", "filename", "content_transfer_encoding" }
 local function check_text(value, what)
   if value == nil or type(value) == "string" then return value end
   misuse.blame(core.TypeError, ("add_field: %s must be a string, got %s"):format(what, misuse.describe(value)))
+end
+
+--- Text in the character set that the field, or the form, is said to be in; as it is when that is not known here, or it
+--- is no UTF-8. Raises ValueError for characters that the set has not.
+local function encode(text, charset)
+  if not charset then return text end
+  local coded, missing = parameters.encode(text, charset)
+  if missing then
+    misuse.blame(core.ValueError, ("add_field: '%s' cannot be written in %s"):format(missing, charset))
+  end
+  return coded or text
+end
+
+local function charset_of(self, content_type)
+  if not content_type then return self._charset end
+  local _, list = parameters.parse(content_type)
+  return list.charset
 end
 
 local function text_of(value)
@@ -61,7 +79,7 @@ function FormData:add_field(name, value, opts)
   if field.encoding then require("http.transfer").encoder(field.encoding) end
   local text = text_of(value)
   if text then
-    field.text = text
+    field.text = encode(text, charset_of(self, field.content_type))
   else
     field.payload = payload.make(value, field.content_type)
     if not field.payload then
@@ -93,10 +111,10 @@ function FormData:__tostring() return ("FormData(%d fields)"):format(#self._fiel
 local function urlencoded(self)
   local parts = {}
   for i, field in ipairs(self._fields) do
-    parts[i] = quoting.quote_plus(field.name) .. "=" .. quoting.quote_plus(field.text)
+    parts[i] = quoting.quote_plus(encode(field.name, self._charset)) .. "=" .. quoting.quote_plus(field.text)
   end
   local ctype = "application/x-www-form-urlencoded"
-  if self._charset and self._charset:lower() ~= "utf-8" then ctype = ctype .. "; charset=" .. self._charset end
+  if self._charset then ctype = ctype .. "; charset=" .. self._charset end
   return table.concat(parts, "&"), ctype
 end
 
@@ -110,7 +128,9 @@ local function add_part(self, writer, field)
   if not value then
     -- a field without a type is text: RFC 7578, 4.4
     value = payload.string(field.text, field.content_type or field.filename and payload.type_of(field.text) or nil)
-    if not field.content_type and not field.filename then value.content_type = nil end
+    if not field.content_type and not field.filename then
+      value.content_type = self._charset and "text/plain; charset=" .. self._charset or nil
+    end
   end
   writer:append(value, headers)
 end
@@ -159,7 +179,7 @@ function M.FormData(fields, opts)
   local self = setmetatable({
     is_multipart = opts.default_to_multipart or false, _fields = {}, _quote_fields = opts.quote_fields ~= false,
     _boundary = opts.boundary,
-    _charset = check_line(opts.charset, "charset"),
+    _charset = opts.charset and check_line(opts.charset, "charset"):lower() ~= "utf-8" and opts.charset or nil,
   }, FormData)
   if fields ~= nil then self:add_fields(fields) end
   return self

@@ -83,11 +83,15 @@ end
 ---@return http.client.Proxy
 function M.proxy(value, auth, headers, who)
   local ok, url = pcall(urls.parse, value)
-  if not ok then misuse.blame(core[url.name] or core.ValueError, ("%s: proxy: %s"):format(who, url.message)) end
+  if not ok then
+    local class = type(value) == "string" and require("http.client.errors").InvalidURL or core[url.name]
+    misuse.blame(class or core.ValueError, ("%s: proxy: %s"):format(who, url.message))
+  end
   local known = M.proxies[url.scheme]
   if not known or not url.raw_host then
     local text = "%s: proxy must be a URL of http, https, socks5, socks5h, socks4 or socks4a, got '%s'"
-    misuse.blame(core.ValueError, text:format(who, require("http.client.errors").shown(url)))
+    local errors = require "http.client.errors"
+    misuse.blame(errors.InvalidURL, text:format(who, errors.shown(url)))
   end
   auth = credentials(url, auth, known.kind, who)
   if url.raw_user then url = url:with_user(nil) end
@@ -154,7 +158,7 @@ end
 ---@param opts? table {ssl, server_hostname, proxy, proxy_auth, proxy_headers, variant, http2 = false: out of the
 --- question, tunnel = true: in the clear too}
 ---@param who? string the function that a script has called, for messages
----@return http.client.Place place raises TypeError and ValueError, at the script's call
+---@return http.client.Place place raises TypeError, ValueError and InvalidURL, at the script's call
 function M.new(url, opts, who)
   opts, who = opts or {}, who or "request"
   local scheme, name = url.scheme, opts.server_hostname

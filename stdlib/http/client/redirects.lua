@@ -14,14 +14,19 @@ function M.to_get(status, method)
   return status == 303 and method ~= "HEAD" or (status == 301 or status == 302) and method == "POST"
 end
 
+--- Is it one scheme, host and port?
+---@param a url.URL
+---@param b url.URL
+---@return boolean
+function M.same_origin(a, b) return a.host == b.host and a.scheme == b.scheme and a.port == b.port end
+
 --- May what identifies the user go along? To the same origin, and from http to https of one host.
 ---@param from url.URL
 ---@param to url.URL
 ---@return boolean
 function M.trusts(from, to)
-  if from.host ~= to.host then return false end
-  if from.scheme == to.scheme then return from.port == to.port end
-  return from.scheme == "http" and to.scheme == "https" and from:is_default_port() and to:is_default_port()
+  if M.same_origin(from, to) then return true end
+  return from.host == to.host and from.scheme == "http" and to.scheme == "https" and from:is_default_port() and to:is_default_port()
 end
 
 -- Servers send bytes that a URL may not have: these are escaped, as browsers do it.

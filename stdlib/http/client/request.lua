@@ -5,6 +5,7 @@ local Headers = require("http.core").Headers
 local core = require "asyncio.core"
 local entries = require "http.client.entries"
 local misuse = require "asyncio.misuse"
+local redirects = require "http.client.redirects"
 local timeouts = require "http.client.timeout"
 local tracing = require "http.client.tracing"
 
@@ -171,18 +172,18 @@ local function body_of(session, opts, own)
   else
     return nil
   end
-  if compress then
+  if compress and body ~= "" then
     if own:contains("Content-Encoding") then
       blame(core.ValueError, "compress cannot be set if Content-Encoding is in the headers")
     end
     body, payload = require("http.client.payload").compressed(body, payload, compress)
   end
-  return body, kind, payload, compress
+  return body, kind, payload, body ~= "" and compress or nil
 end
 
 --- Headers that frame the body are the connection's affair: those that are given must agree with it.
----@return http.Headers, boolean? chunked
-function M.check_framing(own, body, chunked)
+---@return http.Headers, boolean? chunked, integer? length of a body that comes in parts
+function M.check_framing(own, body, chunked, compress)
   local coding, length = own:get("Transfer-Encoding"), own:get("Content-Length")
   if coding then
     if lower(coding) ~= "chunked" then
@@ -197,6 +198,13 @@ function M.check_framing(own, body, chunked)
     if chunked then blame(core.ValueError, "chunked cannot be set if there is a header Content-Length") end
     if type(body) == "string" and length ~= tostring(#body) then
       blame(core.ValueError, format("headers: Content-Length is %s, the body has %d bytes", length, #body))
+    elseif body == true then
+      if compress then blame(core.ValueError, "compress cannot be set if there is a header Content-Length") end
+      local n = find(length, "^%d+$") and math.tointeger(length)
+      if not n then blame(core.ValueError, format("headers: Content-Length: a number was expected, got %q", length)) end
+      own = own:copy()
+      own["Content-Length"] = nil
+      return own, chunked, n
     end
   end
   return own, chunked
@@ -305,6 +313,7 @@ end
 ---@field lines string[]
 ---@field body string|integer|boolean|nil
 ---@field payload any
+---@field length integer? of the payload, as a header says
 ---@field timeout http.ClientTimeout
 ---@field deadline number? loop time; set when it begins
 ---@field history http.ClientResponse[]
@@ -349,7 +358,9 @@ function M.make(session, method, url, opts, upgrade)
       blame(core.ValueError, "auth: the URL has a user, too: one of the two was expected")
     end
   end
-  auth = auth or entry.auth
+  local default = session._auth
+  if default and session._base and not redirects.same_origin(session._base, entry.url) then default = nil end
+  auth = auth or entry.auth or default
   if auth and own:contains("Authorization") then
     blame(core.ValueError, "auth: there is a header Authorization, too: one of the two was expected")
   end
@@ -358,10 +369,8 @@ function M.make(session, method, url, opts, upgrade)
     kind = "application/octet-stream"
   end
   if opts.cookies ~= nil then M.check_cookies(opts.cookies) end
-  local chunked = opts.chunked
-  own, chunked = M.check_framing(own, body, chunked)
-  local redirects = opts.allow_redirects
-  if redirects == nil then redirects = method ~= "HEAD" end
+  local chunked, length = opts.chunked, nil
+  own, chunked, length = M.check_framing(own, body, chunked, coding)
   local decompress, limit, around = opts.auto_decompress, opts.max_body_size, session._middlewares
   if opts.middlewares ~= nil then
     around = require("http.client.middlewares").check(opts.middlewares, "middlewares")
@@ -369,9 +378,8 @@ function M.make(session, method, url, opts, upgrade)
   return {
     session = session, method = method, url = entry.url, entry = entry, own = own, skip = skips(session, opts),
     body = body, kind = kind, payload = payload, coding = coding, chunked = chunked,
-    expect = opts.expect100, auth = auth or session._auth and not own:contains("Authorization") and session._auth
-      or nil,
-    cookies = opts.cookies, redirects = redirects, max_redirects = opts.max_redirects or session._max_redirects,
+    length = length, expect = opts.expect100, auth = auth, cookies = opts.cookies,
+    redirects = opts.allow_redirects ~= false, max_redirects = opts.max_redirects or session._max_redirects,
     raise = opts.raise_for_status, decompress = decompress, max_body_size = limit, upgrade = upgrade,
     timeout = opts.timeout == nil and session._timeout or timeouts.of(opts.timeout, "timeout"),
     settings = settings, middlewares = around and around[1] and around or nil, no_eof = opts.read_until_eof == false,

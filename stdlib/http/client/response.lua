@@ -508,10 +508,9 @@ end
 
 -- ---- the rest ----
 
---- Raises ClientResponseError for a status of 400 and above, and lets the connection go.
+--- Raises ClientResponseError for a status of 400 and above. The body can still be read: what is wrong is often there.
 function ClientResponse:raise_for_status()
   if self.status < 400 then return end
-  self:release()
   error(errors.make(errors.ClientResponseError, self, self.reason, {
     status = self.status, headers = self.headers, history = self.history, request_info = self.request_info,
   }), 0)

@@ -58,7 +58,12 @@ local function write(req, x)
     local drain = out:write(req.body)
     if drain then await(drain) end
   end
-  local drain = x:finish()
+  local ended = x:connection():is_closing()
+  local ok, drain = pcall(x.finish, x)
+  if not ok then
+    if not ended then req.failure = drain end -- less than Content-Length said: that ends the connection
+    error(drain, 0)
+  end
   if drain then await(drain) end
 end
 
@@ -207,11 +212,21 @@ local function told(req, err)
   return errors.late(err, req, req.timeout) or errors.translate(err, req)
 end
 
+-- How long the body is. A header Content-Length tells of what comes in parts.
+local function prepare(req)
+  local size, told_of = req.payload:prepare(), req.length
+  if told_of and size ~= true and size ~= told_of then
+    local reason = "headers: Content-Length is %d, the body has %d bytes"
+    error(core.ValueError(reason:format(told_of, size)), 0)
+  end
+  req.body = told_of or size
+end
+
 -- One request, one response, whatever connections that takes.
 local function send(req)
   local retries = 0
   while true do
-    if req.payload then req.body = req.payload:prepare() end
+    if req.payload then prepare(req) end
     local lines = complete(req)
     local ok, conn, reused = catch(connect, req)
     if not ok then error(told(req, conn), 0) end
@@ -272,7 +287,7 @@ local of_the_user = { "Authorization", "Cookie", "Proxy-Authorization" }
 local function drop_body(req)
   req.method = "GET"
   close_payload(req)
-  req.body, req.kind, req.payload, req.coding, req.chunked, req.expect = nil, nil, nil, nil, nil, nil
+  req.body, req.kind, req.payload, req.coding, req.chunked, req.expect, req.length = nil, nil, nil, nil, nil, nil, nil
   req.own = without(req.own, of_a_body)
 end
 
@@ -358,7 +373,7 @@ local function check_status(req, resp)
   local raise = req.raise
   if raise == nil then raise = req.session._raise_for_status end
   if not raise then return end
-  if raise == true then return resp:raise_for_status() end
+  if raise == true then return resp:raise_for_status() end -- M.run releases
   local ok, err = catch(function()
     local result = raise(resp)
     if core.isawaitable(result) then await(result) end

@@ -268,7 +268,7 @@ local function check_self(self, name)
   if not class.is(self, ClientSession) then
     blame(core.TypeError, ("%s: a ClientSession was expected (called with '.' instead of ':'?), got %s"):format(
       name, describe(self)))
-  elseif self._closed then
+  elseif self._closed or self._connector.closed then
     blame(core.RuntimeError, "Session is closed")
   end
 end
@@ -304,7 +304,9 @@ local function verb(method)
         if entry and entry.lines then return short(self, method, entry) end
       end
       check_self(self, name)
-      return go(request.make(self, method, url, opts))
+      local req = request.make(self, method, url, opts)
+      if not follows and not (opts and opts.allow_redirects) then req.redirects = false end
+      return go(req)
     end
   end
   return function(self, url, opts)
@@ -368,7 +370,7 @@ function ClientSession:_drop()
 end
 
 function ClientSession:__gc()
-  if self._closed then return end
+  if self._closed or self._connector.closed then return end
   local place = self._place and " made at " .. self._place or ""
   warn("ResourceWarning: Unclosed client session" .. place .. ": call close()")
 end
@@ -379,7 +381,7 @@ local fields = ClientSession.__get
 
 function fields.closed(self) return self._closed or self._connector.closed == true end
 
-function fields.connector(self) return self._connector end
+function fields.connector(self) return not self._closed and self._connector or nil end
 
 function fields.cookie_jar(self) return self._jar end
 

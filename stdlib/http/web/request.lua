@@ -409,24 +409,14 @@ end
 ---@return any awaitable
 Request.read = async(read, "Request.read")
 
--- ISO 8859-1 as UTF-8.
-local function from_latin1(s)
-  return (s:gsub("[\128-\255]", function(c) return utf8.char(c:byte()) end))
-end
-
-local decoders = {
-  ["utf-8"] = false, utf8 = false, ["us-ascii"] = false, ascii = false,
-  ["iso-8859-1"] = from_latin1, ["latin-1"] = from_latin1, latin1 = from_latin1, ["iso8859-1"] = from_latin1,
-}
-
 local function text_of(self)
   local body, charset = read(self), self.charset
-  if not charset then return body end
-  local decode = decoders[charset]
-  if decode == nil then
+  if not charset or charset == "utf-8" then return body end
+  local text = require("http.parameters").decode(body, charset)
+  if not text then
     error(errors.HTTPUnsupportedMediaType { text = ("415: the charset %q is not known"):format(charset) }, 0)
   end
-  return decode and decode(body) or body
+  return text
 end
 
 --- The whole body as text, in UTF-8. HTTPUnsupportedMediaType (415) for a charset that is not known.
