@@ -231,7 +231,7 @@ function ClientSession:extend(name) end
 ---@field headers? http.HeadersLike sent with each request, unless that has its own of the name
 ---@field skip_auto_headers? string[] of `Accept`, `Accept-Encoding`, `User-Agent`, `Content-Type`: which are not sent by themselves; default: `{}`
 ---@field timeout? http.ClientTimeout|http.TimeoutOptions|number|false ClientTimeout, its options, seconds in total, or false; default: `{total = 300, sock_connect = 30}`
----@field auth? http.BasicAuth|http.DigestAuth BasicAuth or DigestAuth
+---@field auth? http.BasicAuth|http.DigestAuth BasicAuth or DigestAuth; with a `base_url` for its origin alone
 ---@field cookies? table cookies to begin with; where they are kept
 ---@field cookie_jar? http.AbstractCookieJar cookies to begin with; where they are kept
 ---@field raise_for_status? boolean|fun(response: http.ClientResponse) true: statuses of 400 and above raise ClientResponseError; or a function of the response; default: false
@@ -263,9 +263,9 @@ function ClientSession:extend(name) end
 ---@field json? any a value, sent as JSON
 ---@field data? any a string, a table (a form), FormData, MultipartWriter, a file of fs, a stream, an iterator
 ---@field cookies? table of this request alone
----@field auth? http.BasicAuth|http.DigestAuth default: the session's
+---@field auth? http.BasicAuth|http.DigestAuth cannot be combined with a header Authorization; default: the session's
 ---@field timeout? http.ClientTimeout|http.TimeoutOptions|number|false default: the session's
----@field allow_redirects? boolean default: true; false for HEAD
+---@field allow_redirects? boolean default: true; false for `session:head`
 ---@field max_redirects? integer default: the session's
 ---@field raise_for_status? boolean|fun(response: http.ClientResponse) default: the session's
 ---@field auto_decompress? boolean default: the session's
@@ -389,7 +389,7 @@ function ClientResponse:get_encoding() end
 ---@return any
 function ClientResponse:json(opts) end
 
---- ClientResponseError for 400 and above.
+--- ClientResponseError for 400 and above. The body can still be read.
 function ClientResponse:raise_for_status() end
 
 --- Lets go of what is left, as `<close>` does: little is read past, so that the connection is kept.
@@ -695,8 +695,8 @@ local DigestAuth = {}
 ---@class http.AbstractCookieJar
 local AbstractCookieJar = {}
 
---- The cookies of a request to that URL, values by name.
----@param url string|url.URL
+--- The cookies of a request to that URL, values by name; without one those for every host.
+---@param url? string|url.URL
 ---@return table<string, string>
 function AbstractCookieJar:filter_cookies(url) end
 
@@ -783,20 +783,21 @@ local DummyCookieJar = {}
 --- A form: urlencoded, or multipart/form-data as soon as a field has a file, a type or a file name. `fields`: a
 --- table, a MultiDict, a list of pairs; values are strings, numbers, booleans, files, streams, iterators. `opts`:
 --- `quote_fields` (true: quotes and line breaks in names as browsers write them, `%22`; false: backslashes),
---- `charset`, `boundary`, `default_to_multipart` (true: multipart whatever the fields are).
+--- `charset` (what the text, which is UTF-8, is written in), `boundary`, `default_to_multipart` (true: multipart
+--- whatever the fields are).
 ---@class http.FormData
 ---@field is_multipart boolean
 ---@overload fun(fields?: any, opts?: { quote_fields?: boolean, charset?: string, boundary?: string, default_to_multipart?: boolean }): http.FormData
 local FormData = {}
 
---- Gives the form. `opts`: `content_type`, `filename`, `content_transfer_encoding`.
+--- Gives the form. `opts`: `content_type` (text is written in its charset), `filename`, `content_transfer_encoding`.
 ---@param name string
 ---@param value any
 ---@param opts? { content_type?: string, filename?: string, content_transfer_encoding?: string }
 ---@return http.FormData
 function FormData:add_field(name, value, opts) end
 
---- Gives the form. `opts`: `content_type`, `filename`, `content_transfer_encoding`.
+--- Gives the form. `opts`: `content_type` (text is written in its charset), `filename`, `content_transfer_encoding`.
 ---@param fields any
 ---@return http.FormData
 function FormData:add_fields(fields) end

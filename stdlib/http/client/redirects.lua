@@ -26,7 +26,8 @@ function M.same_origin(a, b) return a.host == b.host and a.scheme == b.scheme an
 ---@return boolean
 function M.trusts(from, to)
   if M.same_origin(from, to) then return true end
-  return from.host == to.host and from.scheme == "http" and to.scheme == "https" and from:is_default_port() and to:is_default_port()
+  if from.host ~= to.host or from.scheme ~= "http" or to.scheme ~= "https" then return false end
+  return from:is_default_port() and to:is_default_port()
 end
 
 -- Servers send bytes that a URL may not have: these are escaped, as browsers do it.

@@ -369,8 +369,8 @@ function M.make(session, method, url, opts, upgrade)
     kind = "application/octet-stream"
   end
   if opts.cookies ~= nil then M.check_cookies(opts.cookies) end
-  local chunked, length = opts.chunked, nil
-  own, chunked, length = M.check_framing(own, body, chunked, coding)
+  local chunked, length
+  own, chunked, length = M.check_framing(own, body, opts.chunked, coding)
   local decompress, limit, around = opts.auto_decompress, opts.max_body_size, session._middlewares
   if opts.middlewares ~= nil then
     around = require("http.client.middlewares").check(opts.middlewares, "middlewares")
