@@ -216,9 +216,12 @@ static int wrong_k(lua_State *L, int status, lua_KContext ctx) {
     push_cancel_message(L, t);
     return raise_own(L, t);
   }
-  return ml__misuse(L, "RuntimeError", "%s",
-                    ctx == 0 ? "Task cannot await on itself"
-                             : "Task got a Future attached to a different loop");
+  if (ctx == 0) return ml__misuse(L, "RuntimeError", "Task cannot await on itself");
+  ml__task_push(L, t);
+  ml__future_repr(L, lua_gettop(L));
+  ml__future_repr(L, 1);
+  return ml__misuse(L, "RuntimeError", "Task %s got Future %s attached to a different loop",
+                    lua_tostring(L, -2), lua_tostring(L, -1));
 }
 
 static int await_wrong(lua_State *L, ml_fiber *t, lua_KContext why) {

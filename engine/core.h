@@ -39,6 +39,7 @@ enum {
   ML_FF_CONTEXT = 256,
   ML_FF_VISITED = 512,   /* while a chain of tasks is followed */
   ML_FF_CRITICAL = 1024, /* inside asyncio.critical */
+  ML_FF_SHOWN = 2048,    /* while its outcome is put into words: it may hold itself */
   ML_FF_QUIET = 4096,    /* destroyed while pending is not reported */
   ML_FF_HOST = 8192      /* the host holds a reference: ml_task */
 };
@@ -119,6 +120,10 @@ int ml__segment_enter(lua_State *L, ml_fiber *t, int idx);
 /* Context tables: a new task (on top) gets its maker's; or the one at idx. */
 void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent);
 void ml__context_set(lua_State *L, int task, ml_fiber *t);
+/* Pushes the context table of the task at idx, which may have ended; false, and nothing, if it has none. */
+bool ml__context_of(lua_State *L, int idx);
+/* Calls the function with n arguments on top in the context table at ctx, if it is one: what is set ends with the call. */
+int ml__context_pcall(lua_State *L, int n, int ctx);
 /* Pushes the current context table, or something that is none: then false. */
 bool ml__context_push(lua_State *L);
 int ml__context_get(lua_State *L); /* of the task that is given, or of the running one */
@@ -290,6 +295,7 @@ bool ml__error_class_field(lua_State *L, int cls, int key);
 void ml__report_new(lua_State *L, int fut, int err);
 /* Pushes the error inside the report at idx; the error counts as seen if `seen`. */
 void ml__report_open(lua_State *L, int idx, bool seen);
+void ml__report_seen(lua_State *L, int idx);
 /* Emits every armed report of the loop (NULL: of all). */
 void ml__reports_flush(lua_State *L, ml_evloop *only);
 /* Pushes what tostring says of a future or task; or, while it is failing, a
@@ -303,6 +309,9 @@ void ml__loop_push(lua_State *L, ml_evloop *l);
 int ml__msgh(lua_State *L);
 /* Remembers the traceback (at tb, may be nil) of the error at err. */
 void ml__traceback_keep(lua_State *L, int err, int tb);
+/* The error at err is where it was going: a string is known by its text alone, and the next
+** one that reads the same has a trace of its own. */
+void ml__traceback_arrived(lua_State *L, int err);
 /* Pushes the traceback known of the error at err, or nil. */
 /* Pushes the text of the errors in a group, with their tracebacks; "" if none. */
 void ml__push_subexceptions(lua_State *L, int err);

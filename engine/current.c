@@ -195,33 +195,61 @@ bool ml__context_push(lua_State *L) {
   return lua_istable(L, -1);
 }
 
+bool ml__context_of(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  ml__ref_get(L, ML_R_CONTEXTS);
+  lua_pushvalue(L, idx);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+  if (lua_istable(L, -1)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* Pops the context table that is current from now on, or nil. */
+static void set_context(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  if (e->task == NULL) {
+    e->main_context = !lua_isnil(L, -1);
+    ml__ref_set(L, ML_R_MAINCTX);
+    return;
+  }
+  ml__task_push(L, e->task);
+  lua_insert(L, -2);
+  ml__context_set(L, -2, e->task);
+  lua_pop(L, 2);
+}
+
+int ml__context_pcall(lua_State *L, int n, int ctx) {
+  int status, f = lua_gettop(L) - n;
+  if (!lua_istable(L, ctx)) return lua_pcall(L, n, 0, 0);
+  ctx = lua_absindex(L, ctx);
+  push_context(L, ml__engine(L)->task);
+  lua_insert(L, f);
+  lua_pushvalue(L, ctx);
+  set_context(L);
+  status = lua_pcall(L, n, 0, 0);
+  lua_pushvalue(L, f);
+  set_context(L);
+  lua_remove(L, f);
+  return status;
+}
+
 int ml__context_get(lua_State *L) {
   ml_object *o = ml__toobject(L, 1);
-  if (o != NULL && o->type == ML_T_TASK) { /* it may have ended */
-    ml__ref_get(L, ML_R_CONTEXTS);
-    lua_pushvalue(L, 1);
-    lua_rawget(L, -2);
-  } else
-    push_context(L, ml__engine(L)->task);
-  if (!lua_istable(L, -1)) {
-    lua_newtable(L);
+  if (o != NULL && o->type == ML_T_TASK) {
+    if (!ml__context_of(L, 1)) lua_newtable(L);
     return 1;
   }
+  push_context(L, ml__engine(L)->task);
+  if (!lua_istable(L, -1)) lua_newtable(L);
   return 1;
 }
 
 static int core_context_set(lua_State *L) {
-  ml_engine *e = ml__engine(L);
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  if (e->task == NULL) {
-    ml__ref_set(L, ML_R_MAINCTX);
-    e->main_context = true;
-  } else {
-    ml__task_push(L, e->task);
-    lua_insert(L, 1);
-    ml__context_set(L, 1, e->task);
-  }
+  set_context(L);
   return 0;
 }
 

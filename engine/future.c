@@ -103,6 +103,11 @@ bool ml__future_cancel(lua_State *L, int idx) {
   idx = lua_absindex(L, idx);
   if (f->obj.state != ML_F_PENDING) {
     lua_pop(L, 1);
+    if (f->obj.state == ML_F_FAILED && f->obj.type != ML_T_GATHER) { /* as CPython: not reported */
+      lua_getiuservalue(L, idx, 1);
+      ml__report_seen(L, -1);
+      lua_pop(L, 1);
+    }
     return false;
   }
   if (f->obj.type == ML_T_TASK) return ml__task_cancel(L, idx);
@@ -342,6 +347,16 @@ void ml__future_state_repr(lua_State *L, int idx) {
   lua_pushstring(L, names[f->obj.state]);
 }
 
+/* Is there a table on top without words of its own? */
+static bool is_plain_table(lua_State *L) {
+  if (lua_type(L, -1) != LUA_TTABLE) return false;
+  if (luaL_getmetafield(L, -1, "__tostring") == LUA_TNIL &&
+      luaL_getmetafield(L, -1, "__name") == LUA_TNIL)
+    return true;
+  lua_pop(L, 1);
+  return false;
+}
+
 /* Pushes " result=..." or " exception=..." or "". */
 void ml__future_outcome_repr(lua_State *L, int idx) {
   ml_future *f = lua_touserdata(L, idx);
@@ -350,8 +365,14 @@ void ml__future_outcome_repr(lua_State *L, int idx) {
     lua_getiuservalue(L, idx, 1);
     if (lua_type(L, -1) == LUA_TSTRING)
       lua_pushfstring(L, " result='%s'", lua_tostring(L, -1));
+    else if (is_plain_table(L))
+      lua_pushfstring(L, " result=table: %p", lua_topointer(L, -1));
+    else if (f->obj.flags & ML_FF_SHOWN)
+      lua_pushliteral(L, " result=...");
     else {
+      f->obj.flags |= ML_FF_SHOWN;
       ml__errtext(L, -1, NULL);
+      f->obj.flags &= (uint16_t)~ML_FF_SHOWN;
       lua_pushfstring(L, " result=%s", lua_tostring(L, -1));
       lua_remove(L, -2);
     }

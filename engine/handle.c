@@ -26,46 +26,10 @@ static const char *push_place(lua_State *L, int idx) {
   return lua_tostring(L, -1);
 }
 
-/* Calls the function and its arguments on top with the context table that was
-** current when the handle was made; what is set in it ends with the call. */
-static int call_in_context(lua_State *L, handle *h, int n) {
-  ml_engine *e = h->loop->engine;
-  bool had = e->main_context, own = (h->obj.flags & HF_CONTEXT) != 0;
-  int status;
-  if (!own && !had) {
-    status = lua_pcall(L, n, 0, 2);
-    if (!e->main_context) return status;
-    lua_pushnil(L);
-  } else {
-    int old = lua_gettop(L) - n;
-    ml__ref_get(L, ML_R_MAINCTX);
-    lua_insert(L, old);
-    if (own) {
-      lua_getiuservalue(L, 1, n + 2);
-      ml__ref_set(L, ML_R_MAINCTX);
-      e->main_context = true;
-    }
-    status = lua_pcall(L, n, 0, 2);
-    if (status == LUA_OK)
-      lua_settop(L, old);
-    else
-      lua_rotate(L, old, 1); /* the error below */
-  }
-  ml__ref_set(L, ML_R_MAINCTX);
-  e->main_context = had;
-  return status;
-}
-
-/* User values: 1 = function, then the arguments, then its context if it has one. */
-static int run_protected(lua_State *L) {
+/* (handle, error): the exception handler hears of what a callback raised. */
+static int failed(lua_State *L) {
   handle *h = lua_touserdata(L, 1);
-  int n = (int)h->obj.n;
-  luaL_checkstack(L, n + 6, "callback");
-  lua_pushcfunction(L, ml__msgh);
-  for (int i = 1; i <= n + 1; i++) lua_getiuservalue(L, 1, i);
-  if (call_in_context(L, h, n) == LUA_OK) return 0;
-  if (ml__isinstance(L, 3, "KeyboardInterrupt") || ml__isinstance(L, 3, "SystemExit")) {
-    lua_pushvalue(L, 3);
+  if (ml__isinstance(L, 2, "KeyboardInterrupt") || ml__isinstance(L, 2, "SystemExit")) {
     ml__ref_set(L, ML_R_PENDINGERR);
     h->loop->raise = true;
     return 0;
@@ -73,13 +37,59 @@ static int run_protected(lua_State *L) {
   lua_createtable(L, 0, 3);
   lua_getiuservalue(L, 1, 1);
   lua_pushfstring(L, "Exception in callback %s", push_place(L, -1));
-  lua_setfield(L, 4, "message");
-  lua_settop(L, 4);
-  lua_pushvalue(L, 3);
-  lua_setfield(L, 4, "exception");
+  lua_setfield(L, 3, "message");
+  lua_settop(L, 3);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, 3, "exception");
   lua_pushvalue(L, 1);
-  lua_setfield(L, 4, "handle");
+  lua_setfield(L, 3, "handle");
   ml__call_exception_handler(L, h->loop);
+  ml__traceback_arrived(L, 2);
+  return 0;
+}
+
+/* Calls the function and its arguments on top. What they raise is told in the context that they have left. */
+static void call(lua_State *L, handle *h, int n) {
+  if (lua_pcall(L, n, 0, 2) == LUA_OK) return;
+  lua_pushcfunction(L, failed);
+  lua_pushvalue(L, 1);
+  lua_rotate(L, -3, 2); /* failed, handle, error */
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  ml__log(h->loop->engine, "error in a callback: %s", lua_tostring(L, -1));
+  lua_pop(L, 1);
+}
+
+/* Calls the function and its arguments on top with the context table that was
+** current when the handle was made; what is set in it ends with the call. */
+static void call_in_context(lua_State *L, handle *h, int n) {
+  ml_engine *e = h->loop->engine;
+  bool had = e->main_context, own = (h->obj.flags & HF_CONTEXT) != 0;
+  if (!own && !had) {
+    call(L, h, n);
+    if (!e->main_context) return;
+    lua_pushnil(L);
+  } else {
+    ml__ref_get(L, ML_R_MAINCTX);
+    lua_insert(L, -n - 2);
+    if (own) {
+      lua_getiuservalue(L, 1, n + 2);
+      ml__ref_set(L, ML_R_MAINCTX);
+      e->main_context = true;
+    }
+    call(L, h, n);
+  }
+  ml__ref_set(L, ML_R_MAINCTX);
+  e->main_context = had;
+}
+
+/* User values: 1 = function, then the arguments, then its context if it has one. */
+static int run_protected(lua_State *L) {
+  handle *h = lua_touserdata(L, 1);
+  int n = (int)h->obj.n;
+  luaL_checkstack(L, n + 8, "callback");
+  lua_pushcfunction(L, ml__msgh);
+  for (int i = 1; i <= n + 1; i++) lua_getiuservalue(L, 1, i);
+  call_in_context(L, h, n);
   return 0;
 }
 

@@ -11,18 +11,29 @@ typedef struct ml_report {
   ml_link link;  /* in engine->reports while armed */
   ml_evloop *loop;
 } ml_report;
-enum { REPORT_ERROR = 1, REPORT_WHO, REPORT_TB, REPORT_SOURCE };
+enum { REPORT_ERROR = 1, REPORT_WHO, REPORT_TB, REPORT_SOURCE, REPORT_CONTEXT };
 
 void ml__report_new(lua_State *L, int fut, int err) {
   ml_future *f = lua_touserdata(L, fut);
   ml_report *r;
+  bool context;
   int at;
   fut = lua_absindex(L, fut);
   luaL_checkstack(L, 16, "error report");
   ml__future_brief(L, fut);
   ml__traceback_of(L, err);
-  r = ml__newobject(L, ML_T_REPORT, sizeof *r, f->loop->debug ? REPORT_SOURCE : REPORT_TB);
+  ml__traceback_arrived(L, err); /* the report has it */
+  context = f->obj.type == ML_T_TASK && ml__context_of(L, fut);
+  r = ml__newobject(L, ML_T_REPORT, sizeof *r,
+                    context          ? REPORT_CONTEXT
+                    : f->loop->debug ? REPORT_SOURCE
+                                     : REPORT_TB);
   at = lua_gettop(L);
+  if (context) {
+    lua_pushvalue(L, at - 1);
+    lua_setiuservalue(L, at, REPORT_CONTEXT);
+    lua_remove(L, --at);
+  }
   if (f->loop->debug && f->obj.type == ML_T_TASK) {
     ml__source_traceback(L, fut);
     lua_setiuservalue(L, at, REPORT_SOURCE);
@@ -45,78 +56,36 @@ void ml__report_new(lua_State *L, int fut, int err) {
   lua_settop(L, at - 2);
 }
 
+/* The report at idx, or NULL where memory ran out: see task.c. */
+static ml_report *to_report(lua_State *L, int idx) {
+  ml_object *o = ml__toobject(L, idx);
+  return o != NULL && o->type == ML_T_REPORT ? (ml_report *)o : NULL;
+}
+
+static void disarm(ml_report *r) {
+  if (r->obj.state != 1) return;
+  r->obj.state = 0;
+  ml__list_remove(&r->link);
+}
+
+void ml__report_seen(lua_State *L, int idx) {
+  ml_report *r = to_report(L, idx);
+  if (r != NULL) disarm(r);
+}
+
 void ml__report_open(lua_State *L, int idx, bool seen) {
-  ml_report *r = (ml_report *)ml__toobject(L, idx);
-  if (r == NULL || r->obj.type != ML_T_REPORT) { /* memory ran out: see task.c */
+  ml_report *r = to_report(L, idx);
+  if (r == NULL) {
     lua_pushliteral(L, "not enough memory");
     return;
   }
   lua_getiuservalue(L, idx, REPORT_ERROR);
-  if (seen && r->obj.state == 1) {
-    r->obj.state = 0;
-    ml__list_remove(&r->link);
-  }
+  if (seen) disarm(r);
   /* what is raised again must find its trace, also when it is a string */
   lua_getiuservalue(L, idx < 0 ? idx - 1 : idx, REPORT_TB);
   if (lua_type(L, -1) == LUA_TSTRING && lua_type(L, -2) != LUA_TTABLE)
     ml__traceback_keep(L, -2, -1);
   lua_pop(L, 1);
-}
-
-static int report_emit(lua_State *L) {
-  ml_report *r = lua_touserdata(L, 1);
-  lua_settop(L, 1);
-  lua_createtable(L, 0, 4);
-  lua_pushstring(L, r->obj.flags ? "Task exception was never retrieved"
-                                 : "Future exception was never retrieved");
-  lua_setfield(L, 2, "message");
-  lua_getiuservalue(L, 1, REPORT_ERROR);
-  lua_setfield(L, 2, "exception");
-  lua_getiuservalue(L, 1, REPORT_WHO);
-  if (r->obj.flags) { /* a task */
-    lua_pushvalue(L, -1);
-    lua_setfield(L, 2, "task");
-  }
-  lua_setfield(L, 2, "future");
-  lua_getiuservalue(L, 1, REPORT_TB);
-  lua_setfield(L, 2, "traceback");
-  if (lua_getiuservalue(L, 1, REPORT_SOURCE) == LUA_TSTRING)
-    lua_setfield(L, 2, "source_traceback");
-  else
-    lua_pop(L, 1);
-  ml__call_exception_handler(L, r->loop);
-  return 0;
-}
-
-static void emit(lua_State *L, int idx) {
-  ml_report *r = lua_touserdata(L, idx);
-  idx = lua_absindex(L, idx);
-  r->obj.state = 0;
-  ml__list_remove(&r->link);
-  lua_pushcfunction(L, report_emit);
-  lua_pushvalue(L, idx);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-}
-
-static int report_gc(lua_State *L) {
-  ml_report *r = lua_touserdata(L, 1);
-  if (r->obj.state == 1) emit(L, 1);
-  return 0;
-}
-
-void ml__reports_flush(lua_State *L, ml_evloop *only) {
-  ml_engine *e = ml__engine(L);
-  ml_link *n = e->reports.next;
-  luaL_checkstack(L, 8, "error reports");
-  while (n != &e->reports) {
-    ml_report *r = ml__containerof(n, ml_report, link);
-    n = n->next;
-    if (only != NULL && r->loop != only) continue;
-    ml__ref_get(L, ML_R_REPORTS);
-    if (lua_rawgetp(L, -1, r) == LUA_TUSERDATA) emit(L, -1);
-    /* else it is about to be finalized, and its __gc tells */
-    lua_pop(L, 2);
-  }
 }
 
 /* The context table is on top: the host is told. */
@@ -212,7 +181,8 @@ static int default_handler_protected(lua_State *L) {
   return ml__engine(L)->config.on_unhandled != NULL ? host_handler(L) : default_handler(L);
 }
 
-void ml__call_exception_handler(lua_State *L, ml_evloop *l) {
+/* The context table is on top (popped). The handler runs in the task-local values at `values`, if there are any. */
+static void call_handler(lua_State *L, ml_evloop *l, int values) {
   int ctx = lua_gettop(L);
   luaL_checkstack(L, 20, "exception handler");
   if (l != NULL && l->has_handler) {
@@ -220,7 +190,7 @@ void ml__call_exception_handler(lua_State *L, ml_evloop *l) {
     lua_getiuservalue(L, -1, 1);
     lua_insert(L, -2); /* handler, loop */
     lua_pushvalue(L, ctx);
-    if (lua_pcall(L, 2, 0, 0) == LUA_OK) {
+    if (ml__context_pcall(L, 2, values) == LUA_OK) {
       lua_settop(L, ctx - 1);
       return;
     }
@@ -241,6 +211,75 @@ void ml__call_exception_handler(lua_State *L, ml_evloop *l) {
     ml__log(ml__engine(L), "error while reporting an error: %s",
             lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?");
     lua_pop(L, 1);
+  }
+}
+
+void ml__call_exception_handler(lua_State *L, ml_evloop *l) {
+  ml_object *o;
+  lua_pushliteral(L, "task");
+  lua_rawget(L, -2);
+  o = ml__toobject(L, -1);
+  if (o == NULL || o->type != ML_T_TASK || !ml__context_of(L, lua_gettop(L))) lua_pushnil(L);
+  lua_replace(L, -2);
+  lua_insert(L, -2);
+  call_handler(L, l, lua_gettop(L) - 1);
+  lua_pop(L, 1);
+}
+
+static int report_emit(lua_State *L) {
+  ml_report *r = lua_touserdata(L, 1);
+  lua_settop(L, 1);
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, r->obj.flags ? "Task exception was never retrieved"
+                                 : "Future exception was never retrieved");
+  lua_setfield(L, 2, "message");
+  lua_getiuservalue(L, 1, REPORT_ERROR);
+  lua_setfield(L, 2, "exception");
+  lua_getiuservalue(L, 1, REPORT_WHO);
+  if (r->obj.flags) { /* a task */
+    lua_pushvalue(L, -1);
+    lua_setfield(L, 2, "task");
+  }
+  lua_setfield(L, 2, "future");
+  lua_getiuservalue(L, 1, REPORT_TB);
+  lua_setfield(L, 2, "traceback");
+  if (lua_getiuservalue(L, 1, REPORT_SOURCE) == LUA_TSTRING)
+    lua_setfield(L, 2, "source_traceback");
+  else
+    lua_pop(L, 1);
+  lua_getiuservalue(L, 1, REPORT_CONTEXT);
+  lua_insert(L, 2);
+  call_handler(L, r->loop, 2);
+  return 0;
+}
+
+static void emit(lua_State *L, int idx) {
+  ml_report *r = lua_touserdata(L, idx);
+  idx = lua_absindex(L, idx);
+  disarm(r);
+  lua_pushcfunction(L, report_emit);
+  lua_pushvalue(L, idx);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+}
+
+static int report_gc(lua_State *L) {
+  ml_report *r = lua_touserdata(L, 1);
+  if (r->obj.state == 1) emit(L, 1);
+  return 0;
+}
+
+void ml__reports_flush(lua_State *L, ml_evloop *only) {
+  ml_engine *e = ml__engine(L);
+  ml_link *n = e->reports.next;
+  luaL_checkstack(L, 8, "error reports");
+  while (n != &e->reports) {
+    ml_report *r = ml__containerof(n, ml_report, link);
+    n = n->next;
+    if (only != NULL && r->loop != only) continue;
+    ml__ref_get(L, ML_R_REPORTS);
+    if (lua_rawgetp(L, -1, r) == LUA_TUSERDATA) emit(L, -1);
+    /* else it is about to be finalized, and its __gc tells */
+    lua_pop(L, 2);
   }
 }
 

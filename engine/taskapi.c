@@ -297,7 +297,10 @@ static bool create(lua_State *L, int idx, int opts, ml_evloop *l, const char *fn
                o != NULL ? ml__engine(L)->typenames[o->type] : luaL_typename(L, idx));
   if (o != NULL && ml__iscoroutine(o) && o->state != ML_CO_NEW)
     ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
-  if (l->closed) ml__error(L, "RuntimeError", "Event loop is closed");
+  if (l->closed) {
+    if (o != NULL && ml__iscoroutine(o) && !ml__isshared(o)) o->state = ML_CO_AWAITED; /* closed */
+    ml__error(L, "RuntimeError", "Event loop is closed");
+  }
   if (o == NULL && ml__asyncfunction(L, idx)) { /* a coroutine function: call it */
     lua_pushvalue(L, idx);
     lua_call(L, 0, 1);
@@ -339,19 +342,27 @@ static bool push_factory(lua_State *L, int idx, int opts, ml_evloop *l, bool *ea
   return true;
 }
 
+/* The task that a factory has made is on top: it has the name that was asked for, whatever the factory knows of names. */
+static void name_made(lua_State *L, int opts) {
+  ml_object *o = ml__toobject(L, -1);
+  if (o == NULL || o->type != ML_T_TASK || !lua_istable(L, opts)) return;
+  if (lua_getfield(L, opts, "name") != LUA_TNIL) set_name(L, -2, lua_gettop(L));
+  lua_pop(L, 1);
+}
+
 void ml__create_task(lua_State *L, int idx, int opts, ml_evloop *l, const char *fname) {
   bool eager;
   idx = lua_absindex(L, idx);
-  if (push_factory(L, idx, opts, l, &eager))
+  if (push_factory(L, idx, opts, l, &eager)) {
     lua_call(L, 3, 1);
-  else
+    name_made(L, opts);
+  } else
     create(L, idx, opts, l, fname, eager, false);
 }
 
 static int called_k(lua_State *L, int status, lua_KContext ctx) {
-  (void)L;
   (void)status;
-  (void)ctx;
+  name_made(L, (int)ctx);
   return 1;
 }
 
@@ -359,8 +370,8 @@ int ml__create_task_k(lua_State *L, int idx, int opts, ml_evloop *l) {
   bool eager;
   if (!push_factory(L, idx, opts, l, &eager))
     return ml__task_created(L, create(L, idx, opts, l, "create_task", eager, true));
-  lua_callk(L, 3, 1, 0, called_k);
-  return 1;
+  lua_callk(L, 3, 1, opts, called_k);
+  return called_k(L, LUA_OK, opts);
 }
 
 /* (coroutine, options): the loop that the options name, or the running one. */
@@ -405,7 +416,7 @@ ml_future *ml__ensure_future(lua_State *L, int idx, ml_evloop *loop, const char 
     return (ml_future *)o;
   }
   if (loop == NULL) loop = ml__loop_get(L);
-  if ((o != NULL && ml__iscoroutine(o)) || (o == NULL && lua_isfunction(L, idx))) {
+  if (o != NULL ? ml__iscoroutine(o) : lua_isfunction(L, idx) || ml__isawaitable(L, idx)) {
     lua_pushnil(L);
     ml__create_task(L, idx, lua_gettop(L), loop, what);
     lua_replace(L, idx);
@@ -413,12 +424,6 @@ ml_future *ml__ensure_future(lua_State *L, int idx, ml_evloop *loop, const char 
     o = ml__toobject(L, idx);
     if (!ml__isfuture(o)) ml__misuse(L, "TypeError", "%s: the task factory gave no task", what);
     return (ml_future *)o;
-  }
-  if (ml__isawaitable(L, idx)) { /* has __await: a task awaits it */
-    ml_fiber *t = ml__task_new(L, idx, loop);
-    lua_replace(L, idx);
-    ml__ready(loop, &t->job);
-    return &t->fut;
   }
   ml__misuse(L, "TypeError",
              "%s: an asyncio.Future, a coroutine or an awaitable is required, got %s", what,

@@ -58,6 +58,15 @@ void ml__traceback_of(lua_State *L, int err) {
   }
 }
 
+void ml__traceback_arrived(lua_State *L, int err) {
+  int type = lua_type(L, err);
+  if (type == LUA_TTABLE || type == LUA_TUSERDATA) return;
+  lua_pushnil(L);
+  ml__ref_set(L, ML_R_LASTERR);
+  lua_pushnil(L);
+  ml__ref_set(L, ML_R_LASTTB);
+}
+
 /* As CPython, which shows 15 errors of a group; fewer levels, as a script may
 ** put a group into itself. */
 #define GROUP_WIDTH 15

@@ -147,6 +147,39 @@ describe("context", function()
     end))
   end)
 
+  it("of a callback or a task that failed is that in which the exception handler is called", function()
+    run(function()
+      local loop, seen = asyncio.get_running_loop(), {}
+      context.set("k", "own")
+      loop:set_exception_handler(function(_, told)
+        seen[#seen + 1] = context.get("k", "none")
+        context.set("k", "handler")
+        if told.message == "broken" then error("handler") end
+      end)
+      loop:call_soon(function()
+        context.set("k", "callback")
+        error("x")
+      end)
+      await(asyncio.sleep(0))
+      asyncio.create_task(function()
+        context.set("k", "task")
+        error("x")
+      end)
+      await(asyncio.sleep(0))
+      collectgarbage()
+      collectgarbage()
+      local task = asyncio.create_task(function() context.set("k", "given") end)
+      await(task)
+      loop:call_exception_handler { message = "m", task = task }
+      loop:call_exception_handler { message = "m" }
+      assert.same({ "callback", "task", "given", "own" }, seen)
+      assert.equal("handler", context.get("k")) -- the last one ran in this task's own
+      loop:call_soon(function() seen[5] = context.get("k") end)
+      await(asyncio.sleep(0))
+      assert.equal("handler", seen[5])
+    end)
+  end)
+
   it("is bound to a function: callbacks run in another than that of who schedules them", function()
     run(function()
       local loop, seen = asyncio.get_running_loop(), {}

@@ -572,6 +572,24 @@ describe("an exception handler", function()
     return list
   end
 
+  it("gets the trace of each error, also of those that read the same", function()
+    local traces = {}
+    run(function()
+      local loop = asyncio.get_running_loop()
+      loop:set_exception_handler(function(_, context)
+        traces[#traces + 1] = context.traceback or require("asyncio.core").traceback(context.exception)
+      end)
+      for _ = 1, 3 do loop:call_soon(function() error("the same") end) end
+      settle()
+      for _ = 1, 3 do asyncio.create_task(function() error("the same") end) end
+      settle()
+      collectgarbage()
+      collectgarbage()
+    end)
+    assert.equal(6, #traces)
+    for _, trace in ipairs(traces) do assert.is_nil(trace:find("awaited at", 1, true), trace) end
+  end)
+
   it("gets the loop and the context of a failing callback, and the loop goes on", function()
     local n, running = 0, nil
     local list = collect(function()

@@ -156,6 +156,16 @@ describe("create_task", function()
     helper.raises("Event loop is closed", loop.create_task, loop, c)
     c:close()
   end)
+
+  it("on a closed loop closes the coroutine: nothing is said of it", function()
+    local status, out, err = helper.cli { "-e", [[
+      local asyncio = require "asyncio"
+      local loop = asyncio.new_event_loop()
+      loop:close()
+      print((pcall(asyncio.ensure_future, async(function() end)(), { loop = loop })))
+    ]] }
+    assert.same({ 0, "false\n", "" }, { status, out, err })
+  end)
 end)
 
 describe("the name of a task", function()
@@ -963,6 +973,42 @@ describe("a task factory", function()
       assert.is_function(loop:get_task_factory())
       loop:set_task_factory(nil)
       assert.is_nil(loop:get_task_factory())
+    end)
+  end)
+
+  it("need not know of names", function()
+    run(function()
+      local loop = asyncio.get_running_loop()
+      loop:set_task_factory(function(l, c) return asyncio.Task(c, { loop = l }) end)
+      local a, b = loop:create_task(sleeper(0), { name = "x" }), asyncio.create_task(sleeper(0), { name = 5 })
+      assert.equal("x", a:get_name())
+      assert.equal("5", b:get_name())
+      loop:set_task_factory(function() return 7 end)
+      assert.equal(7, asyncio.create_task(sleeper(0), { name = "x" }))
+      loop:set_task_factory(nil)
+    end)
+  end)
+
+  it("makes the tasks of objects with __await, too", function()
+    run(function()
+      local loop, made = asyncio.get_running_loop(), 0
+      local object = setmetatable({}, { __await = function() return sleeper(0, 3) end })
+      loop:set_task_factory(function(_, c, opts)
+        made = made + 1
+        return asyncio.Task(c, opts)
+      end)
+      assert.equal(3, await(asyncio.ensure_future(object)))
+      assert.equal(3, await(asyncio.gather(object))[1])
+      assert.equal(3, await(asyncio.shield(object)))
+      assert.equal(3, made)
+      loop:set_task_factory(asyncio.eager_task_factory)
+      local began
+      asyncio.ensure_future(setmetatable({}, { __await = function()
+        began = true
+        return sleeper(0)
+      end }))
+      assert.is_true(began)
+      loop:set_task_factory(nil)
     end)
   end)
 
