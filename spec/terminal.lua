@@ -79,7 +79,9 @@ function M.run(args, steps, env)
   local words = { "python3", helper.tmpfile(program, ".py"), "[" .. table.concat(list, ", ") .. "]", helper.moonloop }
   for _, arg in ipairs(args) do words[#words + 1] = arg end
   for i, w in ipairs(words) do words[i] = helper.quote(w) end
-  local _, out, err = helper.sh("exec " .. table.concat(words, " "), { env = env })
+  local variables = { TERM = "xterm" }
+  for name, value in pairs(env or {}) do variables[name] = value end
+  local _, out, err = helper.sh("exec " .. table.concat(words, " "), { env = variables })
   return out .. err
 end
 
