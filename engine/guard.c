@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "pack.h"
 
 /* ---- metatables with finalizers ---- */
 
@@ -155,8 +156,22 @@ static bool lua_frame(lua_State *L, lua_State *L1, int level, int arg, lua_Debug
   return strcmp(ar->what, "C") != 0;
 }
 
+/* Of a frame of C: is its n-th value one that a module's function is being given, or gives back? Hooks
+** are told of these. */
+static bool is_passed(lua_State *L, lua_State *L1, lua_Debug *ar, int n) {
+  int top = lua_gettop(L);
+  bool named;
+  lua_getinfo(L1, "r", ar);
+  if (n < ar->ftransfer || n >= ar->ftransfer + ar->ntransfer) return false;
+  lua_getinfo(L1, "f", ar);
+  lua_xmove(L1, L, 1);
+  named = ml__name_of_function(L, -1);
+  lua_settop(L, top);
+  return named;
+}
+
 static int db_getlocal(lua_State *L) {
-  int arg, n;
+  int arg, n, level;
   lua_State *L1 = get_thread(L, &arg);
   lua_Debug ar;
   const char *name;
@@ -166,11 +181,13 @@ static int db_getlocal(lua_State *L) {
     lua_pushstring(L, lua_getlocal(L, NULL, n));
     return 1;
   }
-  if (!lua_frame(L, L1, (int)luaL_checkinteger(L, arg + 1), arg + 1, &ar)) {
+  level = (int)luaL_checkinteger(L, arg + 1);
+  if (L != L1 && !lua_checkstack(L1, 1)) return luaL_error(L, "stack overflow");
+  if (!lua_frame(L, L1, level, arg + 1, &ar) && (level != 0 || L != L1) && /* 0: our arguments */
+      !is_passed(L, L1, &ar, n)) {
     lua_pushnil(L);
     return 1;
   }
-  if (L != L1 && !lua_checkstack(L1, 1)) return luaL_error(L, "stack overflow");
   name = lua_getlocal(L1, &ar, n);
   if (name == NULL) {
     lua_pushnil(L);
@@ -182,8 +199,15 @@ static int db_getlocal(lua_State *L) {
   return 2;
 }
 
+/* The local on top, of that name: not Lua's own, the state of loops, or a table that is being made. */
+static bool may_be_set(lua_State *L1, const char *name) {
+  if (name[0] != '(' || strcmp(name, "(vararg)") == 0) return true;
+  return strcmp(name, "(temporary)") == 0 && !lua_istable(L1, -1);
+}
+
 static int db_setlocal(lua_State *L) {
   int arg, n, level;
+  bool settable;
   lua_State *L1 = get_thread(L, &arg);
   lua_Debug ar;
   const char *name;
@@ -197,9 +221,10 @@ static int db_setlocal(lua_State *L) {
   }
   if (L != L1 && !lua_checkstack(L1, 1)) return luaL_error(L, "stack overflow");
   name = lua_getlocal(L1, &ar, n);
+  settable = name != NULL && may_be_set(L1, name);
   if (name != NULL) lua_pop(L1, 1);
-  if (name == NULL || (name[0] == '(' && strcmp(name, "(vararg)") != 0)) {
-    lua_pushnil(L); /* Lua's own: the state of loops, temporary values */
+  if (!settable) {
+    lua_pushnil(L);
     return 1;
   }
   lua_xmove(L, L1, 1);
@@ -213,9 +238,9 @@ static int db_getupvalue(lua_State *L) {
   const char *name;
   int n = (int)luaL_checkinteger(L, 2);
   luaL_checktype(L, 1, LUA_TFUNCTION);
-  if (lua_iscfunction(L, 1)) return 0;
   name = lua_getupvalue(L, 1, n);
   if (name == NULL) return 0;
+  if (lua_iscfunction(L, 1)) lua_pushnil(L); /* there is one; what it is remains C's */
   lua_pushstring(L, name);
   lua_insert(L, -2);
   return 2;
@@ -234,27 +259,27 @@ static int db_setupvalue(lua_State *L) {
   return 1;
 }
 
-/* Upvalue 1: Lua's own. The C functions on the stack are not given out: some trust
-** their arguments. */
+/* Lua's own function, upvalue 1, in the place of ours: without a frame that hooks would see. */
+static int call_own(lua_State *L) {
+  return lua_tocfunction(L, lua_upvalueindex(1))(L);
+}
+
+/* Upvalue 1: Lua's own. Of the C functions on the stack only those of modules are given out: some
+** of the others trust their arguments. */
 static int db_getinfo(lua_State *L) {
-  int arg, top = lua_gettop(L);
-  lua_State *L1 = get_thread(L, &arg);
-  bool level = !lua_isfunction(L, arg + 1);
-  int isnum;
-  lua_Integer n = lua_tointegerx(L, arg + 1, &isnum);
-  if (level && isnum && L1 == L && n > 0) { /* this function is one level more */
-    lua_pushinteger(L, n < 1000000000 ? n + 1 : n);
-    lua_replace(L, arg + 1);
-  }
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, top, 1);
-  if (level && lua_istable(L, -1) && lua_getfield(L, -1, "func") == LUA_TFUNCTION &&
-      lua_iscfunction(L, -1)) {
+  int arg, n, top;
+  bool level;
+  get_thread(L, &arg);
+  level = !lua_isfunction(L, arg + 1);
+  n = call_own(L);
+  top = lua_gettop(L);
+  if (!level || n == 0 || !lua_istable(L, top)) return n;
+  if (lua_getfield(L, top, "func") == LUA_TFUNCTION && lua_iscfunction(L, -1) &&
+      !ml__name_of_function(L, -1)) {
     lua_pushnil(L);
-    lua_setfield(L, -3, "func");
+    lua_setfield(L, top, "func");
   }
-  lua_settop(L, 1);
+  lua_settop(L, top);
   return 1;
 }
 
@@ -333,10 +358,7 @@ static int db_sethook(lua_State *L) {
   const ml_engine *e = ml__engine(L);
   if (e->config.meter != ML_METER_OFF || e->meter.armed)
     return luaL_error(L, "debug.sethook: the hook belongs to the engine's meter");
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, lua_gettop(L) - 1, 0);
-  return 0;
+  return call_own(L);
 }
 
 void ml__open_guard(lua_State *L) {

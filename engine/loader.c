@@ -40,7 +40,8 @@ static bool load_from_dir(lua_State *L, const char *dir, const char *name) {
   return false;
 }
 
-/* What a searcher gives: the loader and its data, or why there is none. */
+/* What a searcher gives: the loader and its data. Without one it says nothing: what `require` then
+** tells is Lua's own message. */
 static int find_embedded(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   const char *dir = getenv("MOONLOOP_STDLIB");
@@ -58,10 +59,7 @@ static int find_embedded(lua_State *L) {
     lua_pushfstring(L, ":%s:", dir);
     return 2;
   }
-  if (s == NULL) {
-    lua_pushfstring(L, "no module '%s' in moonloop", name);
-    return 1;
-  }
+  if (s == NULL) return 0;
   if (luaL_loadbufferx(L, (const char *)s->data, s->size, s->chunk, NULL) != LUA_OK)
     return lua_error(L);
   lua_pushliteral(L, ":moonloop:");

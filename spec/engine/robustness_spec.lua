@@ -289,7 +289,8 @@ describe("the debug library", function()
       end
       future:set_result(7)
       assert.equal(7, await(task))
-      assert.is_nil((debug.getupvalue(asyncio.sleep, 1)))
+      assert.same({ "", nil }, { debug.getupvalue(("x"):gmatch("."), 1) })
+      assert.is_nil((debug.getupvalue(math.sin, 1)))
       assert.is_nil((debug.setupvalue(async(print), 2, 5)))
       local up, mine = 1, 2
       local function f() return up end
@@ -307,6 +308,81 @@ describe("the debug library", function()
       assert.equal(print, debug.getinfo(print).func)
       assert.is_function(debug.getinfo(1, "f").func)
     end)
+  end)
+
+  it("shows hooks what Lua's debug library would: the functions of modules, and none of its own", function()
+    local debug, max = debug, math.max
+    local seen, unknown, names, n = {}, 0, {}, nil
+    debug.sethook(function(event)
+      local info = debug.getinfo(2, "nf")
+      if event == "return" then names[#names + 1] = info.name return end
+      if info.func then seen[info.func] = true else unknown = unknown + 1 end
+    end, "cr")
+    debug.getinfo(1)
+    n = max(1, 2)
+    debug.sethook()
+    assert.same({ 2, true, true, true, 0 },
+      { n, seen[debug.getinfo], seen[max], seen[debug.sethook], unknown })
+    assert.same({ "sethook", "getinfo", "max" }, names)
+  end)
+
+  it("shows hooks what a module's C function is given and gives, and nothing else of its frame", function()
+    local debug, select = debug, select
+    local seen = {}
+    debug.sethook(function(event)
+      local info = debug.getinfo(2, "rf")
+      if info.func ~= select then return end
+      local values = {}
+      for i = info.ftransfer, info.ftransfer + info.ntransfer - 1 do values[#values + 1] = select(2, debug.getlocal(2, i)) end
+      seen[event] = values
+      seen.below = debug.getlocal(2, info.ftransfer - 1)
+    end, "cr")
+    select(2, 10, 20, 30)
+    debug.sethook()
+    assert.same({ call = { 2, 10, 20, 30 }, ["return"] = { 20, 30 } }, seen)
+    local inside
+    table.sort({ 1, 2 }, function() inside = debug.getlocal(2, 1) return false end)
+    assert.is_nil(inside)
+  end)
+
+  it("lets debug.setlocal alter temporary values, but not what Lua relies on", function()
+    local debug = debug
+    local function alter(value)
+      local names = {}
+      for i = 1, 20 do
+        local name, was = debug.getlocal(2, i)
+        if not name then break end
+        if name:find("^%(") then names[name] = (names[name] or "") .. tostring(debug.setlocal(2, i, value) ~= nil) .. type(was) .. " " end
+      end
+      return 20, names
+    end
+    local function sum(a) return (a + 1) + (alter(10)) end
+    assert.equal(30, sum(0))
+    local names
+    local function list() local t = { 1, 2, alter(5) } names = t[4] return t end
+    assert.equal(20, list()[3])
+    assert.truthy(names["(temporary)"]:find("falsetable", 1, true))
+    local function loop() for i = 1, 2 do local _, n = alter("x") names = n if i > 2 then return end end end
+    loop()
+    assert.equal("falsenumber falsenumber falsenumber ", names["(for state)"])
+    assert.same({ "(C temporary)", 0 }, { debug.getlocal(0, 1) })
+    assert.same({ "(C temporary)", 2 }, { debug.getlocal(0, 2) })
+    assert.is_nil((debug.getlocal(0, 3)))
+  end)
+
+  it("gives out no C function on the stack that no module has", function()
+    local info
+    local t = setmetatable({}, { __lt = function() info = debug.getinfo(3, "f") return false end })
+    local step = ("x"):gmatch(".")
+    assert.is_nil(debug.getinfo(step, "S").func)
+    table.sort({ t, t }, function() info = debug.getinfo(2, "f") return false end)
+    assert.equal(table.sort, info.func)
+    asyncio.run(async(function()
+      local f = asyncio.get_running_loop():create_future()
+      asyncio.get_running_loop():call_soon(function() info = debug.getinfo(2, "f") f:set_result() end)
+      await(f)
+    end)())
+    assert.is_nil(info and info.func)
   end)
 end)
 
