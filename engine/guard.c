@@ -260,9 +260,7 @@ static int db_setupvalue(lua_State *L) {
 }
 
 /* Lua's own function, upvalue 1, in the place of ours: without a frame that hooks would see. */
-static int call_own(lua_State *L) {
-  return lua_tocfunction(L, lua_upvalueindex(1))(L);
-}
+static int call_own(lua_State *L) { return lua_tocfunction(L, lua_upvalueindex(1))(L); }
 
 /* Upvalue 1: Lua's own. Of the C functions on the stack only those of modules are given out: some
 ** of the others trust their arguments. */
