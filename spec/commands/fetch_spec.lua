@@ -391,6 +391,7 @@ http {
       ["-u me http://a"] = "USER:PASSWORD", ["-H x http://a"] = "'NAME: VALUE' was expected",
       ["--parallel 2 http://a"] = "--parallel is for files", ["-I -O http://a/b"] = "--head is not for files",
       ["-X 'A B' http://a"] = "is no method", ["--digest http://a"] = "--digest is of no use",
+      ["--proxy-digest -x http://b http://a"] = "--proxy-digest is of no use",
     })
   end)
 end)

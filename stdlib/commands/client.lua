@@ -10,7 +10,7 @@ local M = {}
 M.kinds = {
   request = "string", header = "list", user = "string", digest = "flag", ["user-agent"] = "string", insecure = "flag",
   cacert = "string", cert = "string", key = "string", proxy = "string", ["proxy-user"] = "string",
-  noproxy = "flag", ["unix-socket"] = "string", ["http1.1"] = "flag", http2 = "flag", ipv4 = "flag", ipv6 = "flag",
+  ["proxy-digest"] = "flag", noproxy = "flag", ["unix-socket"] = "string", ["http1.1"] = "flag", http2 = "flag", ipv4 = "flag", ipv6 = "flag",
   ["connect-timeout"] = "duration",
 }
 
@@ -29,7 +29,7 @@ M.help = [[
   -E, --cert FILE         our own certificate, with its chain
       --key FILE          its private key, if it is not in the same file
   -x, --proxy URL         http://, https://, socks5:// or socks5h://; else the environment's
-      --proxy-user U:P    credentials for the proxy
+      --proxy-user U:P    credentials for the proxy; with --proxy-digest: Digest
       --noproxy           no proxy, whatever the environment says
       --unix-socket PATH  connect there
       --http1.1, --http2  HTTP/1.1 alone; HTTP/2 also where there is no TLS to agree on it
@@ -134,7 +134,12 @@ end
 --- looked up once then; else the session does that for each request.
 local function proxy_of(command, given, opts)
   local proxy, auth = given.proxy, nil
-  if given.proxy_user then auth = require("http").BasicAuth(credentials(command, "--proxy-user", given.proxy_user)) end
+  if given.proxy_user then
+    local class = require("http")[given.proxy_digest and "DigestAuth" or "BasicAuth"]
+    auth = on_command_line(command, "--proxy-user", class, credentials(command, "--proxy-user", given.proxy_user))
+  elseif given.proxy_digest then
+    options.misuse(command, "--proxy-digest is of no use without --proxy-user")
+  end
   if proxy == "" then return nil, nil end
   if proxy then
     local anywhere = require("url").parse("http://localhost/")

@@ -28,7 +28,7 @@ describe("Misuse of the client", function()
       { "base_url: URL: a URL or string was expected, got a number", session { base_url = 1 } },
       { "ClientSession: ssl should be an SSLContext", session { ssl = 1 } },
       { "ClientSession: proxy: URL: a URL or string was expected, got a boolean", session { proxy = true } },
-      { "ClientSession: proxy_auth must be a BasicAuth, got a string", session { proxy_auth = "me:secret" } },
+      { "ClientSession: proxy_auth must be a BasicAuth or DigestAuth, got a string", session { proxy_auth = "me:secret" } },
       { "ClientSession() got an unexpected keyword argument 'proxies'", session { proxies = {} } },
     })
     all_raise("ValueError", {
@@ -58,7 +58,7 @@ describe("Misuse of the client", function()
     local session <close> = http.ClientSession()
     local function get(opts) return function() local _ = session:get("http://h.test/", opts) end end
     all_raise("TypeError", {
-      { "proxy_auth must be a BasicAuth, got a number", get { proxy_auth = 1 } },
+      { "proxy_auth must be a BasicAuth or DigestAuth, got a number", get { proxy_auth = 1 } },
       { "proxy_headers: a table or Headers was expected, got a string", get { proxy_headers = "x" } },
       { "proxy_headers: a table or Headers", get { proxy = "http://p.test", proxy_headers = 1 } },
       { "compress: 'gzip', 'deflate', 'br' or a boolean was expected, got a number", get { compress = 1 } },

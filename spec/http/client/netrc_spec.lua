@@ -62,14 +62,19 @@ describe("sessions with trust_env", function()
         end
         local s <close> = http.ClientSession { trust_env = true }
         local r <close> = await(s:get((arg[1]:gsub("127.0.0.1", "localhost"))))
-        print(await(r:text()))]], ".lua")
+        print(await(r:text()))
+        for i = 1, 4 do -- the same again, after one with credentials of its own: by the short way where that can be
+          local again <close> = await(s:get(arg[1], i == 1 and { auth = http.BasicAuth("a", "b") } or nil))
+          io.write(await(again:text()), ";")
+        end]], ".lua")
       for _, row in ipairs { { file, "Basic dTpw" }, { "/nonexistent/file", "none" }, { "/", "none" } } do
         local proc = await(asyncio.create_subprocess_exec(helper.moonloop, script,
           ("http://127.0.0.1:%d/"):format(server.sockets[1].port), {
             stdout = asyncio.subprocess.PIPE,
             env = { NETRC = row[1], PATH = os.getenv("PATH"), MOONLOOP_STDLIB = os.getenv("MOONLOOP_STDLIB") },
           }))
-        assert.equal(row[2] .. "\nBasic YTpi\nx\nnone\nBasic YTpi\nx\nnone\n", (await(proc:communicate())))
+        assert.equal(row[2] .. "\nBasic YTpi\nx\nnone\nBasic YTpi\nx\nnone\nBasic YTpi;" .. (row[2] .. ";"):rep(3),
+          (await(proc:communicate())))
       end
     end)
   end)

@@ -30,6 +30,82 @@ local function refused(class, session, url, opts)
   return err
 end
 
+-- What a proxy of HTTP answers until it is given an answer to its challenge; `fresh`: for how many requests a nonce is.
+local function wants_digest(user, password, fresh)
+  local hash, nonce, uses, answers = require("asyncio.digest").md5, 0, 0, {}
+  return function(lines, writer)
+    local method, target = lines[1]:match "^(%S+) (%S+)"
+    local given
+    for _, line in ipairs(lines) do given = line:match "^Proxy%-Authorization: (.*)$" or given end
+    local p = given and require("http.client.auth").challenges(given)[1].params or {}
+    local expected = hash(("%s:%s:%s:%s:auth:%s"):format(hash(user .. ":here:" .. password), p.nonce, p.nc, p.cnonce,
+      hash(method .. ":" .. target)))
+    answers[#answers + 1] = given and p.nc .. (p.response == expected and p.uri == target and "" or " wrong") or "none"
+    if p.response == expected and p.nonce == "n" .. nonce and uses < fresh then
+      uses = uses + 1
+      return false
+    end
+    local stale = p.response == expected and ", stale=true" or ""
+    nonce, uses = nonce + 1, 0
+    writer:write(("HTTP/1.1 407 Who?\r\nProxy-Authenticate: Digest realm=\"here\", qop=\"auth\", nonce=\"n%d\"%s\r\n"
+      .. "Content-Length: 0\r\nConnection: close\r\n\r\n"):format(nonce, stale))
+    return true
+  end, answers
+end
+
+describe("a proxy that wants Digest", function()
+  if not pcall(require, "asyncio.digest") then return end
+
+  it("is answered for requests in the clear, and for tunnels", function()
+    asyncio.run(function()
+      for _, opts in ipairs { {}, { method = "DELETE" }, { tunnel = true } } do
+        local origin <close>, port = serve()
+        local answer, answers = wants_digest("user", "pass", 2)
+        local _proxy <close>, proxy_port = proxies.http { answer = answer }
+        local session <close> = http.ClientSession {
+          proxy = "http://127.0.0.1:" .. proxy_port, proxy_auth = http.DigestAuth("user", "pass"),
+          connector = opts.tunnel and http.TCPConnector { force_close = true } or nil,
+        }
+        for _ = 1, 3 do
+          if opts.tunnel then
+            local ok, err = catch(await, session:ws_connect("ws://127.0.0.1:" .. port)) -- by CONNECT
+            assert.is_false(ok)
+            assert.equal(200, err.status)
+          else
+            local resp <close> = await(session:request(opts.method or "GET", "http://example.test/a?b=1"))
+            assert.equal(200, resp.status)
+          end
+        end
+        assert.same({ "none", "00000001", "00000002", "00000003", "00000001" }, answers)
+        origin:close()
+      end
+    end)
+  end)
+
+  it("that does not take the answer is not asked for ever", function()
+    asyncio.run(function()
+      local answer, answers = wants_digest("user", "other", 2)
+      local _proxy <close>, port = proxies.http { answer = answer }
+      local opts = { proxy = "http://127.0.0.1:" .. port, proxy_auth = http.DigestAuth("user", "pass") }
+      local session <close> = http.ClientSession()
+      local resp <close> = await(session:get("http://example.test/", opts))
+      assert.equal(407, resp.status)
+      local err = refused(http.ClientHttpProxyError, session, "https://example.test/", opts)
+      assert.equal(407, err.status)
+      assert.same({ "none", "00000001 wrong", "none", "00000001 wrong" }, answers)
+      local always, all = wants_digest("user", "pass", 0) -- stale again and again
+      local _endless <close>, another = proxies.http { answer = always }
+      opts = { proxy = "http://127.0.0.1:" .. another, proxy_auth = http.DigestAuth("user", "pass") }
+      assert.equal(407, refused(http.ClientHttpProxyError, session, "https://example.test/", opts).status)
+      local last <close> = await(session:get("http://example.test/", opts))
+      assert.equal(407, last.status)
+      assert.is_true(#all <= 6)
+      local socks = { proxy = "socks5://127.0.0.1:1", proxy_auth = http.DigestAuth("user", "pass") }
+      helper.raises("proxy_auth for a SOCKS proxy must be a BasicAuth", session.get, session, "http://h/", socks)
+    end)
+  end)
+end)
+
 describe("a proxy of HTTP", function()
   it("gets the whole URL, and keeps its connection", function()
     asyncio.run(function()

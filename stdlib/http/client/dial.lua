@@ -14,6 +14,9 @@ local await, catch, isinstance = core.await, core.catch, core.isinstance
 
 local M = {}
 
+--- How often a proxy is asked: without an answer to its challenge, with one, with one to a newer nonce.
+local MAX_ATTEMPTS <const> = 3
+
 ---@class http.client.Dialer what a connector says of all its connections
 ---@field names http.client.Names
 ---@field locals table[]? addresses to bind to
@@ -123,14 +126,33 @@ local function behind(dialer, asked, place, proxy, traces)
   return list[1][1]
 end
 
+--- A proxy wants to know who we are: may it be asked once more, with an answer to that?
+local function challenged(proxy, err, sent)
+  return proxy.digest and isinstance(err, errors.ClientHttpProxyError) and err.status == 407
+    and proxy.digest:challenged(proxy.url, err.headers:getall "Proxy-Authenticate", sent)
+end
+
+--- Through a proxy of HTTP; `attempt.again`: another connection will do.
+local function connect(asked, place, reader, writer, attempt)
+  local proxy = place.proxy
+  local host = place.host:find(":", 1, true) and "[" .. place.host .. "]" or place.host
+  local target, headers = ("%s:%d"):format(host, place.port), places.proxy_headers(proxy)
+  local sent = proxy.digest and proxy.digest:authorize("CONNECT", proxy.url, nil, nil, target)
+  if sent then
+    headers = headers or {}
+    table.move({ "Proxy-Authorization", sent }, 1, 2, #headers + 1, headers)
+  end
+  local ok, r, w = catch(require("http.client.tunnel").connect, reader, writer, asked, target, headers)
+  if not ok then attempt.again = challenged(proxy, r, sent) end
+  return ok, r, w
+end
+
 --- Through the proxy: reader and writer of what is behind it.
-local function through(dialer, asked, place, reader, writer, traces)
+local function through(dialer, asked, place, reader, writer, traces, attempt)
   local proxy, tunnel = place.proxy, require "http.client.tunnel"
   local ok, r, w
   if proxy.kind == "http" then
-    local host = place.host:find(":", 1, true) and "[" .. place.host .. "]" or place.host
-    local target, headers = ("%s:%d"):format(host, place.port), places.proxy_headers(proxy)
-    ok, r, w = catch(tunnel.connect, reader, writer, asked, target, headers)
+    ok, r, w = connect(asked, place, reader, writer, attempt)
   else
     local target = behind(dialer, asked, place, proxy, traces)
     ok, r, w = catch(tunnel[proxy.kind], reader, writer, proxy, target, place.port)
@@ -144,7 +166,7 @@ end
 -- ---- all of it ----
 
 --- The rest, on a connection that is there.
-local function finish(dialer, asked, place, pool, transport, settings, traces)
+local function finish(dialer, asked, place, pool, transport, settings, traces, attempt)
   local proxy, protocol = place.proxy, nil
   if proxy and proxy.secure then
     pool.proxy_tls = pool.proxy_tls or secure.settings(secure.without_fingerprint(pool.ssl), proxy.host, false)
@@ -159,7 +181,7 @@ local function finish(dialer, asked, place, pool, transport, settings, traces)
   end
   local reader, writer = net.streams(transport, 65536)
   if tunnelled then
-    reader, writer = through(dialer, asked, place, reader, writer, traces)
+    reader, writer = through(dialer, asked, place, reader, writer, traces, attempt)
     if place.secure then protocol = tls(asked, writer, pool.tls, place.host, place.port, pool.ssl) end
   end
   return require("http.client.core").connection(reader, writer, settings), protocol
@@ -176,18 +198,21 @@ end
 function M.dial(dialer, asked, pool, settings, traces)
   local place = pool.place
   local proxy = place.proxy
-  local transport
-  if dialer.path then
-    transport = unix(dialer, asked, place)
-  elseif proxy then
-    transport = tcp(dialer, asked, place, proxy.host, proxy.port, traces)
-  else
-    transport = tcp(dialer, asked, place, place.host, place.port, traces)
+  for n = 1, MAX_ATTEMPTS do
+    local transport
+    if dialer.path then
+      transport = unix(dialer, asked, place)
+    elseif proxy then
+      transport = tcp(dialer, asked, place, proxy.host, proxy.port, traces)
+    else
+      transport = tcp(dialer, asked, place, place.host, place.port, traces)
+    end
+    local attempt = {}
+    local ok, conn, protocol = catch(finish, dialer, asked, place, pool, transport, settings, traces, attempt)
+    if ok then return conn, protocol end
+    transport:abort()
+    if not attempt.again or n == MAX_ATTEMPTS then error(conn, 0) end
   end
-  local ok, conn, protocol = catch(finish, dialer, asked, place, pool, transport, settings, traces)
-  if ok then return conn, protocol end
-  transport:abort()
-  error(conn, 0)
 end
 
 return M

@@ -157,11 +157,12 @@ end
 ---@param url url.URL
 ---@param body any what the request sends, if it is a string
 ---@param p http.Payload?
+---@param target string? of the request, if that is not of the URL: for proxies, of whom `url` is
 ---@return string?
-function DigestAuth:authorize(method, url, body, p)
+function DigestAuth:authorize(method, url, body, p, target)
   local space = space_of(self, url)
   if not space then return nil end
-  local uri = url.path_qs
+  local uri = target or url.path_qs
   if space.qop == "auth-int" then body = body_text(body, p) end
   space.nc = space.nc + 1
   -- of a -sess the first one holds
@@ -189,10 +190,10 @@ local function was_fresh(sent)
   return nc == nil or tonumber(nc, 16) == 1
 end
 
---- A request was refused with 401: is it to be sent once more?
+--- A request was refused with 401, or 407: is it to be sent once more?
 ---@param url url.URL
----@param values string[] of WWW-Authenticate
----@param sent string? the Authorization that it had
+---@param values string[] of WWW-Authenticate, or Proxy-Authenticate
+---@param sent string? the Authorization, or Proxy-Authorization, that it had
 ---@return boolean
 function DigestAuth:challenged(url, values, sent)
   local space = find_challenge(values)

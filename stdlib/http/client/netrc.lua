@@ -79,7 +79,8 @@ Netrc.__index = Netrc
 function Netrc:auth(host)
   local found = self.hosts[host:lower()] or self.default
   if not found or found.login == "" and found.password == "" then return nil end
-  return require("http.client.auth").BasicAuth(found.login, found.password)
+  found.auth = found.auth or require("http.client.auth").BasicAuth(found.login, found.password)
+  return found.auth
 end
 
 local function getenv(name)

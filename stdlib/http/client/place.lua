@@ -31,6 +31,7 @@ M.proxies = {
 ---@field user string?
 ---@field password string?
 ---@field auth any a BasicAuth, for proxies of HTTP
+---@field digest http.DigestAuth? in its place, asked for each request: its answers are each others'
 ---@field headers string[]? names and values for it alone, in turn
 
 ---@class http.client.Place
@@ -51,8 +52,9 @@ M.proxies = {
 -- ---- proxies ----
 
 local function check_auth(auth, who)
-  if auth ~= nil and (type(auth) ~= "table" or type(auth.encode) ~= "function") then
-    misuse.blame(core.TypeError, ("%s: proxy_auth must be a BasicAuth, got %s"):format(who, describe(auth)))
+  if auth ~= nil and not require("http.client.auth").is(auth) then
+    misuse.blame(core.TypeError, ("%s: proxy_auth must be a BasicAuth or DigestAuth, got %s"):format(who,
+      describe(auth)))
   end
 end
 
@@ -64,7 +66,7 @@ local function credentials(url, auth, kind, who)
     if not user then return nil end
     auth = require("http.client.auth").BasicAuth(user, url.password or "")
   end
-  if kind ~= "http" and type(auth.login) ~= "string" then
+  if kind ~= "http" and not auth.encode then
     misuse.blame(core.TypeError, who .. ": proxy_auth for a SOCKS proxy must be a BasicAuth")
   end
   return auth
@@ -98,8 +100,10 @@ function M.proxy(value, auth, headers, who)
   if known.kind ~= "http" and headers ~= nil then
     misuse.blame(core.ValueError, who .. ": proxy_headers are for proxies of HTTP, not for " .. url.scheme)
   end
+  local digest
+  if auth and auth.challenged then auth, digest = nil, auth end
   return {
-    url = url, kind = known.kind, secure = known.secure, remote = known.remote, host = url.raw_host,
+    digest = digest, url = url, kind = known.kind, secure = known.secure, remote = known.remote, host = url.raw_host,
     port = url.explicit_port or known.port, auth = auth, headers = header_list(headers, who),
     user = auth and auth.login, password = auth and auth.password,
   }
@@ -149,6 +153,7 @@ local function key_of(place)
     end
     local said = M.proxy_headers(proxy) or { proxy.user, proxy.password }
     for _, text in ipairs(said) do parts[#parts + 1] = ("%q"):format(text) end
+    if proxy.digest then parts[#parts + 1] = ("digest %q %q"):format(proxy.digest.login, proxy.digest._password) end
   end
   return table.concat(parts, " ")
 end

@@ -434,7 +434,11 @@ function M.complete(req)
   local session, entry, own = req.session, req.entry, req.own
   local plain = own == session._headers and req.skip == session._skip
   local lines = plain and entry.lines or M.lines(session, entry, own, req.skip)
-  if plain and not session._exposed then entry.lines = lines end
+  local netrc = not req.auth and session._trust_env and from_netrc(session, entry, own) or nil
+  local auth, digest = req.auth or netrc, entry.place.absolute and entry.place.proxy.digest
+  -- those with lines go by the session's short way: not if something is added to them
+  local kept = plain and not session._exposed and not digest and not (session._trust_env and auth)
+  if kept then entry.lines = lines end
   local kind = req.kind
   if kind and not req.skip["content-type"] and not own:contains("Content-Type") then
     lines = plain and not session._exposed and typed(entry, lines, kind) or with(lines, "Content-Type", kind)
@@ -453,16 +457,18 @@ function M.complete(req)
       lines = with(lines, "Cookie", cookie)
     end
   end
-  local auth = req.auth or session._trust_env and from_netrc(session, entry, own)
   if auth then
     local text = type(req.body) == "string" and req.body or nil
     local value = auth:authorize(req.method, entry.url, text, req.payload)
     req.sent_auth = value
     if value then lines = with(lines, "Authorization", value) end
   end
+  if digest then
+    local text = type(req.body) == "string" and req.body or nil
+    req.sent_to_proxy = digest:authorize(req.method, entry.place.proxy.url, text, req.payload, entry.target)
+    if req.sent_to_proxy then lines = with(lines, "Proxy-Authorization", req.sent_to_proxy) end
+  end
   return lines
 end
-
-
 
 return M

@@ -274,6 +274,19 @@ local function challenged(req, resp)
   return auth:challenged(req.entry.url, resp.headers:getall("WWW-Authenticate"), req.sent_auth)
 end
 
+-- The same of a proxy that requests in the clear go by way of; for others see http.client.dial.
+local function challenged_by_proxy(req, resp)
+  local place = req.entry.place
+  local digest = place.absolute and place.proxy.digest
+  if not digest then return false end
+  local info = resp[X]:header("Proxy-Authentication-Info")
+  if info then digest:informed(place.proxy.url, info) end
+  if resp.status ~= 407 then return false end
+  req.proxy_challenges = (req.proxy_challenges or 0) + 1
+  if req.proxy_challenges > 2 or not replayable(req) then return false end
+  return digest:challenged(place.proxy.url, resp.headers:getall("Proxy-Authenticate"), req.sent_to_proxy)
+end
+
 local function without(headers, names)
   local all = headers:copy()
   for _, name in ipairs(names) do all[name] = nil end
@@ -360,7 +373,7 @@ local function redirect(req, resp)
     req.auth, req.cookies = nil, nil
     req.own = without(req.own, of_the_user)
   end
-  req.challenges = nil
+  req.challenges, req.proxy_challenges = nil, nil
   set_entry(req, resp, to)
   if not req.session._requote then keep_target(req, location) end
   if req.entry.auth then req.auth = req.entry.auth end
@@ -398,7 +411,7 @@ local function course(req, resp)
     req.current = resp
     if resp.status == 101 and not req.upgrade then refuse_upgrade(req, resp) end
     note_cookies(req, resp)
-    if challenged(req, resp) then
+    if challenged(req, resp) or challenged_by_proxy(req, resp) then
       resp:release()
     elseif not (req.redirects and redirects.statuses[resp.status] and redirect(req, resp)) then
       break

@@ -183,7 +183,7 @@ function ClientSession.new(cls, opts)
   self._jar = make_jar(opts)
   self._connector = make_connector(opts)
   -- the short way is for sessions of which nothing is asked that could alter a request
-  self._plain = #self._trace_configs == 0 and not self._auth and not self._trust_env and not self._middlewares
+  self._plain = #self._trace_configs == 0 and not self._auth and not self._middlewares
   return setmetatable(self, cls)
 end
 
