@@ -21,6 +21,7 @@ static int net_gc(lua_State *L) {
     s->refs = 1;
     ml__stream_unref(s);
   }
+  ml__outbox_free(net->engine);
   ml__dgrams_free(net);
   ml__alloc(net->engine->alloc, net->piece, net->piece != NULL ? ML_PIECE : 0, 0);
   net->piece = NULL;

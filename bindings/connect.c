@@ -166,6 +166,7 @@ static int f_connect_unix(lua_State *L) {
 static int f_fileno(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
   uv_os_fd_t fd;
+  ml__stream_flush(s);
   if ((s->flags & ML_S_LOST) || uv_fileno(&s->u.handle, &fd) < 0) return 0;
   lua_pushinteger(L, fd);
   return 1;

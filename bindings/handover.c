@@ -139,6 +139,7 @@ static int f_lend(lua_State *L) {
     return ml__error(L, "RuntimeError", "unable to send; sendfile is in progress");
   if ((s->flags & ML_S_CLOSING) || uv_fileno(&s->u.handle, &fd) < 0)
     return ml__error(L, "RuntimeError", "Transport is closing");
+  ml__stream_flush(s);
   k = ml__socket_push(L, AF_UNSPEC, SOCK_STREAM, 0);
   k->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (k->fd < 0) {

@@ -234,7 +234,9 @@ ssize_t ml__stream_take(ml_stream *s, char *buf, size_t n) {
 
 static int plain_shutdown(ml_stream *s) {
   uv_os_fd_t fd;
-  int rc = uv_fileno(&s->u.handle, &fd);
+  int rc;
+  ml__stream_flush(s);
+  rc = uv_fileno(&s->u.handle, &fd);
   if (rc < 0) return rc;
   if (shutdown(fd, SHUT_WR) == 0 || errno == ENOTCONN) return 0;
   if (errno != ENOTSOCK) return uv_translate_sys_error(errno);
@@ -245,6 +247,7 @@ static int plain_shutdown(ml_stream *s) {
 static void on_close(uv_handle_t *h) { ml__stream_closed(h->data); }
 void ml__plain_close(ml_stream *s) {
   uv_os_fd_t fd;
+  ml__stream_flush(s);
   ml__watch_stop(s->loop, &s->watch);
   ml__plain_write_stop(s);
   if ((s->flags & ML_S_LENT) && uv_fileno(&s->u.handle, &fd) == 0) shutdown(fd, SHUT_RDWR);
@@ -295,6 +298,7 @@ static void drop(ml_stream *s) {
 }
 
 void ml__stream_close(ml_stream *s) {
+  ml__stream_flush(s);
   if (s->flags & ML_S_CLOSING) return;
   if (s->flags & ML_S_HANDSHAKE) {
     ml__stream_fail(s, 0);
@@ -307,11 +311,13 @@ void ml__stream_close(ml_stream *s) {
 }
 
 void ml__stream_settle(ml_stream *s) {
+  ml__stream_flush(s);
   if ((s->flags & (ML_S_CLOSING | ML_S_DROPPED | ML_S_LINGER)) == ML_S_CLOSING && s->first == NULL)
     drop(s);
 }
 
 void ml__stream_fail(ml_stream *s, int error) {
+  ml__stream_flush(s);
   if (s->flags & ML_S_DROPPED) return;
   chunks_free(s);
   s->flags |= ML_S_CLOSING;
@@ -322,6 +328,7 @@ void ml__stream_fail(ml_stream *s, int error) {
 }
 
 void ml__stream_end(ml_stream *s) {
+  ml__stream_flush(s);
   if (s->flags & (ML_S_CLOSING | ML_S_ENDED)) return;
   s->flags |= ML_S_ENDED;
   if (s->first == NULL) {

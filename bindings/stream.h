@@ -125,6 +125,7 @@ typedef struct ml_streamops {
 /* A socket as it is; for filters too. */
 extern const ml_streamops ml__plain_ops;
 int ml__plain_send(ml_stream *s, const uv_buf_t *bufs, unsigned n);
+int ml__plain_send_now(ml_stream *s, const uv_buf_t *bufs, unsigned n); /* past the outbox */
 ssize_t ml__plain_recv(ml_stream *s, char *buf, size_t n); /* bytes, 0 at the end, UV_E* */
 void ml__plain_write_stop(ml_stream *s);
 void ml__plain_close(ml_stream *s);
@@ -176,7 +177,8 @@ enum {
   ML_S_MORE = 1 << 19,    /* a short read is not the last: see ml_watch */
   ML_S_LENT = 1 << 20,    /* a file goes out through its descriptor: no writing */
   ML_S_AGAIN = 1 << 21,   /* the server's handler is to run again when it has ended */
-  ML_S_WEAK = 1 << 22     /* see ml__stream_weaken */
+  ML_S_WEAK = 1 << 22,    /* see ml__stream_weaken */
+  ML_S_POSTED = 1 << 23   /* there are bytes of it in the outbox */
 };
 
 struct ml_stream {
@@ -247,6 +249,14 @@ static inline void ml__stream_unread(ml_stream *s) {
 }
 /* Tries to write at once, keeps the rest. UV_ENOMEM: part may be lost. */
 int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned n);
+/* The bytes wait for the end of the round; false: they are to be sent at once. */
+bool ml__outbox_post(ml_stream *s, const uv_buf_t *bufs, unsigned n, size_t total);
+void ml__outbox_flush(ml_engine *e);
+void ml__outbox_free(ml_engine *e);
+/* Before anybody else works on its descriptor, or asks what was sent. */
+static inline void ml__stream_flush(ml_stream *s) {
+  if (s->flags & ML_S_POSTED) ml__outbox_flush(s->net->engine);
+}
 void ml__stream_end(ml_stream *s);
 void ml__stream_close(ml_stream *s);               /* flushes */
 void ml__stream_fail(ml_stream *s, int error);     /* 0: abort */

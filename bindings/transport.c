@@ -359,7 +359,9 @@ static int t_get_limits(lua_State *L) {
 }
 
 static int t_get_size(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)ml__stream_pending(check(L)));
+  ml_stream *s = check(L);
+  ml__stream_flush(s);
+  lua_pushinteger(L, (lua_Integer)ml__stream_pending(s));
   return 1;
 }
 

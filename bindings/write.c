@@ -229,11 +229,23 @@ void ml__stream_marks(lua_State *L, ml_stream *s) {
   }
 }
 
-int ml__plain_send(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
-  size_t total = 0, sent = 0;
-  int rc = 0;
+static size_t length(const uv_buf_t *bufs, unsigned n) {
+  size_t total = 0;
   for (unsigned i = 0; i < n; i++) total += bufs[i].len;
-  if (total == 0) return 0;
+  return total;
+}
+
+int ml__plain_send(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
+  size_t total = length(bufs, n);
+  if (total == 0 || ml__outbox_post(s, bufs, n, total)) return 0;
+  ml__stream_flush(s);
+  if (s->flags & ML_S_DROPPED) return 0;
+  return ml__plain_send_now(s, bufs, n);
+}
+
+int ml__plain_send_now(ml_stream *s, const uv_buf_t *bufs, unsigned n) {
+  size_t total = length(bufs, n), sent = 0;
+  int rc = 0;
   if (s->first == NULL) {
     rc = try_write(s, bufs, n);
     if (rc >= 0) {

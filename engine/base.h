@@ -199,6 +199,8 @@ struct ml_engine {
   /* NULL, or closes the bindings' handles on a loop that is the host's: uv_walk
   ** would meet the host's own there */
   void (*close_handles)(lua_State *L, ml_evloop *l);
+  void (*round_over)(ml_engine *e);               /* NULL, or the jobs of a round have run */
+  struct ml_outbox *outbox;                       /* of that */
   int (*flush_output)(ml_engine *e);              /* NULL, or see ml_flush */
   void (*_Atomic restore_terminal)(ml_engine *e); /* NULL, or see ml_restore_terminal */
   struct ml_terminals *terminals;                 /* of that */

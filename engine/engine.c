@@ -446,6 +446,7 @@ int ml_close(ml_engine *e, int grace_ms) {
 
 int ml_flush(ml_engine *e) {
   if (e == NULL) return ML_EINVAL;
+  if (e->round_over != NULL) e->round_over(e);
   return e->flush_output != NULL ? e->flush_output(e) : 0;
 }
 

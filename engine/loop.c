@@ -498,6 +498,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
       if (deadline_ns != 0 && uv_hrtime() >= deadline_ns) break;
       if (l->raise) break;
     }
+    if (e->round_over != NULL) e->round_over(e);
     if (e->gc_cycled) pace_collector(e, L);
     if (e->sigints > 0) ml__interrupt_deliver(l);
     if (asked(e)) e->inspect(e, L);

@@ -396,7 +396,8 @@ ML_API int ml_unpack(ml_engine *e, const void *p, size_t n, ml_value *out);
 ML_API void ml_value_free(ml_engine *e, ml_value *v);
 
 /* the process's end: ml_close does both, what ends without it (exit handlers, signals) may */
-/* Writes out, blocking, what scripts have queued for asyncio.stdout and stderr. UV_E*: writing
+/* Writes out, blocking, what scripts have queued for asyncio.stdout and stderr, and sends what waits
+** for the end of a round. UV_E*: writing
 ** to standard output has failed (UV_EPIPE: nobody reads it), and no script has been told. */
 ML_API int ml_flush(ml_engine *e);
 /* SIGNAL HANDLERS too, when the process ends: sets terminals back that scripts have put into raw

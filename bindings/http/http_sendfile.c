@@ -84,6 +84,7 @@ const char *ml__hsendfile(lua_State *L, ml_stream *s, size_t *sent) {
   char *piece;
   *sent = 0;
   if (!is_plain(s) || ml__stream_fd(s, &out) < 0) return "copy";
+  ml__stream_flush(s);
   if (s->first != NULL) return "queued";
   piece = ml__piece(s->net);
   if (piece == NULL) luaL_error(L, "not enough memory");
@@ -132,6 +133,7 @@ static int x_sendfile(lua_State *L) {
 bool ml__hsendfile_lend(lua_State *L, ml_stream *s) {
   uv_os_fd_t fd;
   ml_socket *k;
+  ml__stream_flush(s);
   if (s->first != NULL || ml__stream_fd(s, &fd) < 0) return false;
   k = ml__socket_push(L, AF_UNSPEC, SOCK_STREAM, 0);
   k->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
