@@ -57,7 +57,8 @@ void ml__outbox_flush(ml_engine *e) {
     p += buf.len;
     if (i + 2 < box->n) __builtin_prefetch(&box->letters[i + 2].s->flags);
     s->flags &= ~(uint32_t)ML_S_POSTED;
-    if (!(s->flags & ML_S_DROPPED)) ml__plain_send_now(s, &buf, 1); /* it tells of failures itself */
+    if (!(s->flags & ML_S_DROPPED))
+      ml__plain_send_now(s, &buf, 1); /* it tells of failures itself */
   }
   box->n = 0;
   box->used = 0;
@@ -69,8 +70,8 @@ bool ml__outbox_post(ml_stream *s, const uv_buf_t *bufs, unsigned n, size_t tota
   ml_engine *e = s->net->engine;
   struct ml_outbox *box = e->outbox;
   letter *last;
-  if (total > LETTER_MAX || s->first != NULL || e->running != l ||
-      ml__list_empty(&l->batch) || (s->flags & (ML_S_PIPE | ML_S_UNIX)) == ML_S_PIPE ||
+  if (total > LETTER_MAX || s->first != NULL || e->running != l || ml__list_empty(&l->batch) ||
+      (s->flags & (ML_S_PIPE | ML_S_UNIX)) == ML_S_PIPE ||
       s->high < BYTES) /* a low mark: somebody wants to know what the kernel takes */
     return false;
   if (box == NULL) box = open_box(e);
