@@ -36,6 +36,7 @@ static bool host_ok(const char *s, size_t n) {
 /* Headers that decide how the request is read. `te`, `cl`, `hosts`: how many there were. */
 typedef struct counts {
   int te, cl, hosts;
+  uint64_t length;
   bool expects_more; /* Expect with something else */
   bool te_unknown;
 } counts;
@@ -99,14 +100,30 @@ static void split_target(ml_hhead *h, const char *text) {
   h->query.n = (uint32_t)((p != NULL ? p : end) - q - 1);
 }
 
-/* Has each header a name, and does each line end with CR LF? llhttp may take a lone LF. */
+/* Is there nothing but blanks between `from` and `to`? */
+static bool blank(const char *text, uint32_t from, uint32_t to) {
+  for (; from < to; from++)
+    if (text[from] != ' ' && text[from] != '\t') return false;
+  return from == to;
+}
+
+/* Has each header a name, is it on one line (llhttp says nothing of a fold before the value), and
+** does each line end with CR LF? llhttp may take a lone LF. */
 static bool lines_ok(const ml_hhead *h, const char *text) {
-  for (int i = 0; i < h->nfields; i++) {
-    uint32_t at = h->fields[i].name;
-    if (at < 2 || h->fields[i].nname == 0 || text[at - 2] != '\r' || text[at - 1] != '\n')
+  uint32_t end = h->ntext - 4; /* of the line */
+  if (h->ntext < 4 || memcmp(text + end, "\r\n\r\n", 4) != 0) return false;
+  for (int i = h->nfields; i-- > 0;) {
+    const ml_hfield *f = &h->fields[i];
+    uint32_t colon = f->name + f->nname;
+    if (f->name < 2 || f->nname == 0 || text[f->name - 2] != '\r' || text[f->name - 1] != '\n')
       return false;
+    if (f->nvalue == 0
+            ? !blank(text, colon + 1, end)
+            : !blank(text, colon + 1, f->value) || !blank(text, f->value + f->nvalue, end))
+      return false;
+    end = f->name - 2;
   }
-  return h->ntext >= 4 && memcmp(text + h->ntext - 4, "\r\n\r\n", 4) == 0;
+  return true;
 }
 
 /* What makes the request one that must not be served, or NULL. */
@@ -119,6 +136,7 @@ static const char *wrong(ml_hhead *h, const char *text, const counts *k, int *st
   if (!host_ok(text + h->host.at, h->host.n)) return "Host is malformed";
   if (k->te > 0 && k->cl > 0) return "the request has both Content-Length and Transfer-Encoding";
   if (k->cl > 1) return "the request has more than one Content-Length";
+  if (k->length > INT64_MAX) return "Content-Length is too large";
   if (k->te > 0 && h->minor == 0) return "Transfer-Encoding in a request of HTTP/1.0";
   if (k->te > 1) return "the request has more than one Transfer-Encoding";
   if (k->te_unknown) {
@@ -136,7 +154,7 @@ static const char *wrong(ml_hhead *h, const char *text, const counts *k, int *st
 static bool take_head(ml_hconn *c, ml_hhead *h) {
   const llhttp_t *parser = &c->input.parser;
   const char *text = ml__hhead_text(h), *why;
-  counts k = {0};
+  counts k = {.length = parser->content_length};
   int status;
   h->method.n = h->target.at > 0 ? h->target.at - 1 : 0;
   for (int i = 0; i < h->nfields; i++) look_at(h, text, &h->fields[i], &k);

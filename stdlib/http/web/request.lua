@@ -245,7 +245,7 @@ end
 get.if_match = etags_of("If-Match")
 get.if_none_match = etags_of("If-None-Match")
 
--- A pair at i: its name, its value, where it ends; nil: there is none. A value is quoted, a word, an address with a port.
+-- A pair at i: its name, its value, where it ends; nil: there is none. A value is quoted, a word, or an address:port.
 local function forwarded_pair(line, i)
   local name, at = line:match("^([%w!#$%%&'*+.^_`|~-]+)=()", i)
   if not name then return nil end
