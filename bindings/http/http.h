@@ -396,6 +396,7 @@ void ml__hconn_answered(ml_hconn *c);
 bool ml__name_equals(const char *a, size_t na, const char *b, size_t nb); /* ASCII case aside */
 bool ml__token_ok(const char *s, size_t n);
 bool ml__field_ok(const char *s, size_t n); /* no CR, LF, NUL */
+bool ml__host_ok(const char *s, size_t n);  /* a value of Host, or an authority without user */
 /* Pushes a Headers object of a head's fields; of one that lies in the userdata at `owner`: made
 ** of its fields when that is needed. */
 void ml__headers_of(lua_State *L, const ml_hhead *h);

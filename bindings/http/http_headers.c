@@ -26,6 +26,20 @@ bool ml__token_ok(const char *s, size_t n) {
   return n > 0;
 }
 
+/* What a Host may not have, beside controls, spaces and what is beyond ASCII. */
+static const char not_in_host[128] = {
+    ['"'] = 1, ['#'] = 1, ['/'] = 1, ['<'] = 1, ['>'] = 1, ['?'] = 1, ['@'] = 1,  ['\\'] = 1,
+    ['^'] = 1, ['`'] = 1, ['{'] = 1, ['|'] = 1, ['}'] = 1, [' '] = 1, [0x7f] = 1,
+};
+
+bool ml__host_ok(const char *s, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    unsigned char ch = (unsigned char)s[i];
+    if (ch < ' ' || ch > 0x7f || not_in_host[ch]) return false;
+  }
+  return true;
+}
+
 bool ml__field_ok(const char *s, size_t n) {
   for (size_t i = 0; i < n; i++)
     if (s[i] == '\r' || s[i] == '\n' || s[i] == '\0') return false;

@@ -19,20 +19,6 @@ static bool is_value(const char *text, const ml_hfield *f, const char *value) {
   return ml__name_equals(text + f->value, f->nvalue, value, strlen(value));
 }
 
-/* What a Host may not have, beside controls, spaces and what is beyond ASCII. */
-static const char not_in_host[128] = {
-    ['"'] = 1, ['#'] = 1, ['/'] = 1, ['<'] = 1, ['>'] = 1, ['?'] = 1, ['@'] = 1,  ['\\'] = 1,
-    ['^'] = 1, ['`'] = 1, ['{'] = 1, ['|'] = 1, ['}'] = 1, [' '] = 1, [0x7f] = 1,
-};
-
-static bool host_ok(const char *s, size_t n) {
-  for (size_t i = 0; i < n; i++) {
-    unsigned char ch = (unsigned char)s[i];
-    if (ch < ' ' || ch > 0x7f || not_in_host[ch]) return false;
-  }
-  return true;
-}
-
 /* Headers that decide how the request is read. `te`, `cl`, `hosts`: how many there were. */
 typedef struct counts {
   int te, cl, hosts;
@@ -133,7 +119,7 @@ static const char *wrong(ml_hhead *h, const char *text, const counts *k, int *st
   if (!lines_ok(h, text)) return "a header is malformed";
   if (k->hosts > 1) return "the request has more than one Host";
   if (k->hosts == 0 && h->minor > 0) return "the request has no Host";
-  if (!host_ok(text + h->host.at, h->host.n)) return "Host is malformed";
+  if (!ml__host_ok(text + h->host.at, h->host.n)) return "Host is malformed";
   if (k->te > 0 && k->cl > 0) return "the request has both Content-Length and Transfer-Encoding";
   if (k->cl > 1) return "the request has more than one Content-Length";
   if (k->length > INT64_MAX) return "Content-Length is too large";

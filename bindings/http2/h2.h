@@ -86,7 +86,7 @@ typedef struct ml_h2parse {
   uint32_t cookies;
   ml_hspan method, path, authority, host, status;
   uint64_t length;
-  bool has_length, has_host, expects, too_large;
+  bool has_length, has_host, expects, expects_more, too_large;
 } ml_h2parse;
 
 struct ml_http2 {
@@ -117,6 +117,10 @@ struct ml_http2 {
   double unheard_since, suspect_since;
   double credit_at;
   int credit; /* see h2_guard.c */
+  /* Of servers: the newest stream, and of it and the 63 before it which were opened, and which the
+  ** peer has ended. */
+  int32_t newest;
+  uint64_t opened, ended;
   double lingering_time;
   const char *fault; /* of the peer, to be told to on_bad; or NULL */
   int pin;           /* of the settings */
@@ -258,7 +262,10 @@ void ml__h2_guard_init(ml_http2 *h);
 void ml__h2_charge(ml_http2 *h, int cost);
 void ml__h2_earn(ml_http2 *h, int credit);
 void ml__h2_frame_cost(ml_http2 *h, const nghttp2_frame_hd *hd);
-void ml__h2_watch(ml_http2 *h); /* something has begun that has a deadline */
+/* Ends the session of a peer that uses streams which are closed, or never were. */
+void ml__h2_frame_check(ml_http2 *h, const nghttp2_frame_hd *hd);
+void ml__h2_frame_ended(ml_http2 *h, int32_t id); /* the peer sends nothing more on it */
+void ml__h2_watch(ml_http2 *h);                   /* something has begun that has a deadline */
 void ml__h2_watch_stream(ml_h2stream *x);
 void ml__h2_linger(ml_http2 *h); /* the session is over: drops what comes, then closes */
 

@@ -51,6 +51,41 @@ void ml__h2_frame_cost(ml_http2 *h, const nghttp2_frame_hd *hd) {
   }
 }
 
+/* ---- streams ---- */
+
+static uint64_t bit(const ml_http2 *h, int32_t id) {
+  uint32_t back = (uint32_t)(h->newest - id) / 2;
+  return id <= h->newest && back < 64 ? (uint64_t)1 << back : 0;
+}
+
+void ml__h2_frame_ended(ml_http2 *h, int32_t id) { h->ended |= bit(h, id); }
+
+/* RFC 9113, 5.1 and 5.1.1: a head on a stream that was passed over, or that the peer has ended.
+** nghttp2 would know if it kept closed streams; DATA it does not tell of. What was reset from here
+** may still have frames on their way. */
+static uint32_t wrong_stream(ml_http2 *h, const nghttp2_frame_hd *hd) {
+  int32_t id = hd->stream_id;
+  if (hd->type == NGHTTP2_PRIORITY) return id == 0 ? NGHTTP2_PROTOCOL_ERROR : 0;
+  if (hd->type != NGHTTP2_HEADERS || id % 2 == 0) return 0;
+  if (id > h->newest) {
+    uint32_t more = (uint32_t)(id - h->newest) / 2;
+    h->opened = more < 64 ? h->opened << more | 1 : 1;
+    h->ended = more < 64 ? h->ended << more : 0;
+    h->newest = id;
+    return 0;
+  }
+  if (h->ended & bit(h, id)) return NGHTTP2_STREAM_CLOSED;
+  return bit(h, id) & ~h->opened ? NGHTTP2_PROTOCOL_ERROR : 0;
+}
+
+void ml__h2_frame_check(ml_http2 *h, const nghttp2_frame_hd *hd) {
+  uint32_t error = h->role->client ? 0 : wrong_stream(h, hd);
+  if (error == 0) return;
+  ml__h2_fault(h, error == NGHTTP2_STREAM_CLOSED ? "a head on a stream that is closed"
+                                                 : "a frame on a stream that is none");
+  ml__h2_leave(h, error);
+}
+
 /* ---- deadlines ---- */
 
 static double deadline(const ml_http2 *h) {

@@ -93,8 +93,11 @@ static void look_at(ml_h2parse *p, const ml_hfield *f) {
     break;
   case 6:
     if (memcmp(name, "cookie", 6) == 0) p->cookies++;
-    if (memcmp(name, "expect", 6) == 0)
-      p->expects = ml__name_equals(value, f->nvalue, "100-continue", 12);
+    if (memcmp(name, "expect", 6) != 0) break;
+    if (ml__name_equals(value, f->nvalue, "100-continue", 12))
+      p->expects = true;
+    else
+      p->expects_more = true;
     break;
   case 14:
     if (memcmp(name, "content-length", 14) != 0) break;
@@ -158,8 +161,17 @@ static bool join_cookies(ml_http2 *h) {
   return true;
 }
 
+/* nghttp2 lets bytes over 127 pass. */
+static bool ascii(const char *s, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if ((unsigned char)s[i] > 126) return false;
+  return true;
+}
+
+/* What HTTP/1 refuses, too. */
 static int refusal(const ml_http2 *h, const char **why) {
   const ml_h2parse *p = &h->parse;
+  const ml_hspan *host = p->authority.n > 0 ? &p->authority : &p->host;
   if (p->too_large) {
     *why = "the request's head is too large";
     return 431;
@@ -178,14 +190,39 @@ static int refusal(const ml_http2 *h, const char **why) {
     *why = "Host and :authority differ";
     return 400;
   }
+  if (!ml__host_ok(p->text + host->at, host->n)) {
+    *why = "Host is malformed";
+    return 400;
+  }
+  if (!ascii(p->text + p->path.at, p->path.n)) {
+    *why = "the request's path is malformed";
+    return 400;
+  }
+  if (p->expects_more) {
+    *why = "Expect asks for something unknown";
+    return 417;
+  }
   return 0;
+}
+
+/* Path and query of the target, without a fragment. */
+static void split_path(ml_hhead *d, const char *text) {
+  const char *at = text + d->target.at, *end = at + d->target.n, *query, *fragment;
+  if (d->target.n == 0) return;
+  fragment = memchr(at, '#', d->target.n);
+  if (fragment != NULL) end = fragment;
+  query = memchr(at, '?', (size_t)(end - at));
+  d->path.n = (uint32_t)((query != NULL ? query : end) - at);
+  if (query == NULL) return;
+  d->query.at = d->path.at + d->path.n + 1;
+  d->query.n = (uint32_t)(end - query - 1);
+  d->flags |= ML_HH_QUERY;
 }
 
 ml_hhead *ml__h2_head_build(ml_http2 *h) {
   ml_h2parse *p = &h->parse;
   bool own_host = !p->has_host && p->authority.n > 0;
   uint32_t skip = own_host ? 0 : 1;
-  const char *query;
   ml_hhead *d;
   if (!room(h, 4) || !field_room(h)) return NULL;
   if (own_host) {
@@ -206,13 +243,7 @@ ml_hhead *ml__h2_head_build(ml_http2 *h) {
   d->method = p->method;
   d->target = d->path = p->path;
   d->host = p->has_host ? p->host : p->authority;
-  query = p->path.n > 0 ? memchr(p->text + p->path.at, '?', p->path.n) : NULL;
-  if (query != NULL) {
-    d->path.n = (uint32_t)(query - (p->text + p->path.at));
-    d->query.at = d->path.at + d->path.n + 1;
-    d->query.n = d->target.n - d->path.n - 1;
-    d->flags |= ML_HH_QUERY;
-  }
+  split_path(d, p->text);
   return d;
 }
 

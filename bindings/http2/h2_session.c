@@ -76,6 +76,7 @@ static ml_h2stream *find(nghttp2_session *session, int32_t id) {
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ud) {
   (void)session;
   ml__h2_frame_cost(ud, hd);
+  ml__h2_frame_check(ud, hd);
   return 0;
 }
 
@@ -123,6 +124,10 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ud) 
     x = f->hd.flags & NGHTTP2_FLAG_END_STREAM ? find(session, f->hd.stream_id) : NULL;
     if (x != NULL) ml__h2_stream_eof(x);
     break;
+  case NGHTTP2_RST_STREAM:
+    ml__h2_frame_ended(h, f->hd.stream_id);
+    h->role->frame(h, f);
+    break;
   case NGHTTP2_SETTINGS: h->flags |= H2_GREETED; /* fall through */
   default: h->role->frame(h, f); break;
   }
@@ -147,6 +152,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
   ml_h2stream *x = find(session, id);
   bool lost = h->role->closing(h, x, error);
   if (x == NULL) return 0;
+  if (x->flags & H2S_EOF) ml__h2_frame_ended(h, id);
   nghttp2_session_set_stream_user_data(session, id, NULL);
   ml__h2_stream_closed(x, lost);
   if (h->nstreams == 0 && !(h->flags & H2_OVER)) {
@@ -408,6 +414,7 @@ ml_http2 *ml__h2_new(lua_State *L, const ml_h2role *role, size_t size, int idx, 
     h->pin = pin;
     h->loop = s->loop;
     h->suspect_since = h->unheard_since = INFINITY;
+    h->newest = -1;
     ml__list_init(&h->streams);
     ml__list_init(&h->waiting);
     ml__list_init(&h->gone);

@@ -667,14 +667,26 @@ describe("a malformed HTTP/2 request", function()
         if f.id == 11 then assert.equal(h2.END_STREAM, f.flags & h2.END_STREAM) end
       end
       assert.same({ [1] = 414, [3] = 431, [5] = 400, [7] = 501, [9] = 431, [11] = 431 }, statuses)
-      p:request(13, "GET", "/fine", { "host", "example.com" })
-      local status, body = p:response(13)
+      p:send("HEADERS", 5, 21, h2.block { ":method", "GET", ":scheme", "http", ":path", "/", ":authority", "user@a" })
+      p:send("HEADERS", 5, 23, h2.block { ":method", "GET", ":scheme", "http", ":path", "/\xc3\xa9", ":authority", "a" })
+      p:request(25, "GET", "/", { "expect", "tea" })
+      statuses = {}
+      while not statuses[25] do
+        local f = assert(p:expect("HEADERS"))
+        statuses[f.id] = f.status
+      end
+      assert.same({ [21] = 400, [23] = 400, [25] = 417 }, statuses)
+      p:request(27, "GET", "/fine#x?y", { "host", "example.com" })
+      assert.same({ 200, "hello /fine" }, { p:response(27) })
+      p:request(29, "GET", "/fine", { "host", "example.com" })
+      local status, body = p:response(29)
       assert.same({ 200, "hello /fine" }, { status, body })
       told = log.bad
     end, { max_line = 2000, max_head = 4096, max_headers = 10 })
     assert.same({
       "414 the request's target is too long", "431 the request's head is too large", "400 Host and :authority differ",
       "501 CONNECT is not served here", "431 the request's head is too large", "431 the request's head is too large",
+      "400 Host is malformed", "400 the request's path is malformed", "417 Expect asks for something unknown",
     }, told)
   end)
 end)
@@ -719,6 +731,48 @@ describe("a connection that breaks HTTP/2's rules", function()
       end
       event:set()
     end, handler))
+  end)
+
+  it("is closed for a head on a stream that was ended, or passed over", function()
+    local function after(send)
+      return try(function(p)
+        for _, id in ipairs { 1, 5 } do
+          p:request(id, "GET", "/")
+          assert.equal(200, (p:response(id)))
+        end
+        send(p)
+      end)
+    end
+    assert.equal("STREAM_CLOSED", after(function(p) p:request(5, "GET", "/") end))
+    assert.equal("STREAM_CLOSED", after(function(p) p:request(1, "GET", "/") end))
+    assert.equal("PROTOCOL_ERROR", after(function(p) p:request(3, "GET", "/") end))
+    assert.equal("STREAM_CLOSED", after(function(p)
+      p:request(7, "POST", "/", nil, true)
+      p:send("RST_STREAM", 0, 7, string.pack(">I4", 8))
+      p:request(7, "GET", "/")
+    end))
+    assert.equal("STREAM_CLOSED", after(function(p)
+      p:request(5 + 126, "GET", "/")
+      assert.equal(200, (p:response(131)))
+      p:request(5, "GET", "/")
+    end))
+    assert.equal("PROTOCOL_ERROR", after(function(p) p:send("PRIORITY", 0, 0, "\0\0\0\1\xff") end))
+  end)
+
+  it("goes on when what was too old to be known, or was on its way, comes late", function()
+    serve(function(x)
+      x:respond(200, nil, nil, "early")
+    end, function(port)
+      local p <close> = h2.connect(port)
+      p:request(1, "POST", "/", nil, true)
+      assert.equal(200, (p:response(1))) -- and then it is reset, without an error
+      p:send("HEADERS", 5, 1, h2.block { "x-trailer", "1" })
+      p:request(401, "GET", "/")
+      assert.equal(200, (p:response(401)))
+      p:request(3, "GET", "/") -- skipped, long ago
+      p:request(403, "GET", "/")
+      assert.equal(200, (p:response(403)))
+    end, { lingering_time = 0 })
   end)
 
   it("is closed for a false preface", function()
