@@ -154,7 +154,8 @@ void ml__ws_start_beat(ml_ws *ws);
 int ml__ws_send(ml_ws *ws, unsigned first, const char *p, size_t n);
 /* Sends a close frame, unless that was done; code ML_WSC_NONE: an empty one. */
 void ml__ws_send_close(ml_ws *ws, int code, const char *reason, size_t n);
-/* The peer broke a rule. The receiver gets the reason, after the messages before it. */
+/* The peer broke a rule. The receiver gets the reason, after the messages before it, and so does
+** the peer: when it is received, or the time of closing is over. */
 void ml__ws_fail(ml_ws *ws, int code, const char *reason);
 void ml__ws_abort(ml_ws *ws);      /* drops the connection */
 bool ml__ws_full(const ml_ws *ws); /* are senders to wait? */

@@ -125,7 +125,7 @@ static void run_linger(ml_evloop *loop, ml_job *job) {
   (void)loop;
   if (ws->obj.flags & ML_WS_SENT)
     ml__ws_abort(ws);
-  else /* the peer has closed, and nobody has received that */
+  else /* the peer has closed or failed, and nobody has received that */
     ml__ws_send_close(ws, ws->close_code, "", 0);
 }
 
@@ -154,15 +154,30 @@ static void closed_both(ml_ws *ws) {
     start_linger(ws);
 }
 
+/* The peer was told what it did wrong, or would not hear it any more. */
+static void failed(ml_ws *ws) {
+  wake_list(&ws->closers);
+  if (ws->s == NULL)
+    end_stream(ws);
+  else
+    linger(ws);
+}
+
 void ml__ws_send_close(ml_ws *ws, int code, const char *reason, size_t n) {
-  char payload[ML_WS_CONTROL] = {(char)(code >> 8), (char)code};
+  char payload[ML_WS_CONTROL];
   if (ws->obj.flags & (ML_WS_SENT | ML_WS_GONE)) return;
+  if (ws->obj.flags & ML_WS_FAILED) code = ws->close_code;
+  payload[0] = (char)(code >> 8);
+  payload[1] = (char)code;
   ws->obj.flags |= ML_WS_SENT;
   if (n > sizeof payload - 2) n = sizeof payload - 2;
   memcpy(payload + 2, reason, n);
   ml__ws_send(ws, 0x80 | ML_WS_CLOSE, payload, code == ML_WSC_NONE ? 0 : n + 2);
   wake_list(&ws->senders);
-  if (ws->obj.flags & ML_WS_GOT) closed_both(ws);
+  if (ws->obj.flags & ML_WS_GOT)
+    closed_both(ws);
+  else if (ws->obj.flags & ML_WS_FAILED)
+    failed(ws);
 }
 
 /* ---- messages to be received ---- */
@@ -231,22 +246,29 @@ void ml__ws_drop_messages(ml_ws *ws) {
 void ml__ws_fail(ml_ws *ws, int code, const char *reason) {
   char text[2 + ML_WS_CONTROL] = {(char)(code >> 8), (char)code};
   size_t n = strnlen(reason, ML_WS_CONTROL - 2);
-  if (ws->obj.flags & (ML_WS_FAILED | ML_WS_GONE)) return;
+  bool sent = ws->obj.flags & ML_WS_SENT, local = ws->obj.flags & ML_WS_LOCAL, later;
+  if (ws->obj.flags & ML_WS_GONE) return;
+  if (ws->obj.flags & ML_WS_FAILED) { /* no later than now */
+    ml__ws_send_close(ws, ws->close_code, "", 0);
+    return;
+  }
   ws->obj.flags |= ML_WS_FAILED;
   ws->close_code = code;
   message_free(ws, ws->part);
   ws->part = NULL;
-  memcpy(text + 2, reason, n);
-  ml__ws_send_close(ws, code, reason, n);
-  if (!(ws->obj.flags & ML_WS_LOCAL) && !deliver(ws, ML_WS_ERROR, text, n + 2)) return;
-  set_paused(ws, false);
-  wake_list(&ws->closers);
   ml__timer_stop(ws->loop, &ws->beat);
   ml__list_remove(&ws->beat.job.link);
-  if (ws->s == NULL)
-    end_stream(ws);
+  memcpy(text + 2, reason, n);
+  /* Where something came before, it is told when it is received: that is still worked on. */
+  later = ws->s != NULL && !sent && !local && (ws->first != NULL || ws->receiver == NULL);
+  if (!local && !deliver(ws, ML_WS_ERROR, text, n + 2)) return;
+  set_paused(ws, false);
+  if (later)
+    start_linger(ws);
+  else if (sent)
+    failed(ws);
   else
-    linger(ws);
+    ml__ws_send_close(ws, code, reason, n);
 }
 
 /* ---- control frames ---- */

@@ -185,6 +185,7 @@ static int give(lua_State *L, ml_wsop *op, int at) {
     }
   } else if (type == ML_WS_ERROR) {
     push_failure(L, at, m->data, m->len);
+    ml__ws_send_close(ws, ws->close_code, m->data + 2, m->len - 2);
     if (op->kind == STR || op->kind == BYTES) { /* the error itself */
       ml__ws_took(ws);
       return ML_RAISE;
@@ -415,7 +416,7 @@ static int close_begin(lua_State *L, ml_op *o) {
   reason = lua_tolstring(L, -1, &n);
   close_here(ws);
   ml__ws_send_close(ws, op->opcode, reason, n);
-  if (ws->obj.flags & (ML_WS_GOT | ML_WS_GONE)) return close_end(L, op, true);
+  if (ws->obj.flags & (ML_WS_GOT | ML_WS_FAILED | ML_WS_GONE)) return close_end(L, op, true);
   ml__list_append(&ws->closers, &op->link);
   return park(L, op);
 }

@@ -351,12 +351,14 @@ describe("a client's WebSocket and its session", function()
 
   it("is left behind cleanly by a task that is cancelled", function()
     with_client(function(client, seen)
+      local opened
       local task = asyncio.create_task(async(function()
         local ws <close> = await(client:ws_connect("/ws"))
         await(ws:send_str("x"))
+        opened = true
         while true do await(ws:receive()) end
       end))
-      while not seen.headers do await(asyncio.sleep(0.001)) end
+      while not opened do await(asyncio.sleep(0.001)) end
       task:cancel()
       assert.is_false((asyncio.catch(await, task)))
       assert.is_true(task:cancelled())

@@ -500,6 +500,40 @@ describe("web.WebSocketResponse", function()
     end)
   end)
 
+  it("tells a peer what it did wrong when that is received, at the end of the handler, or in time", function()
+    local bad = frames.text("x") .. frames.frame(5)
+    for how, handle in pairs {
+      returns = function(ws) await(ws:receive()) end,
+      closes = function(ws)
+        await(ws:receive())
+        assert.is_true(await(ws:close { code = 4000, message = "mine" }))
+      end,
+      fails = function(ws)
+        await(ws:receive())
+        ws:_fail()
+      end,
+      waits = function(ws, _, seen)
+        assert.equal("x", await(ws:receive_str()))
+        await(ws:send_str("still"))
+        await(seen.told)
+        helper.raises(asyncio.OSError, function() await(ws:send_str("too late")) end)
+        local err = await(ws:receive())
+        assert.same({ web.WSMsgType.ERROR, 1002 }, { err.type, err.data.code })
+      end,
+    } do
+      serve({ timeout = how == "waits" and 0.05 or 30 }, handle, function(port, seen)
+        seen.told = asyncio.get_running_loop():create_future()
+        local _, _, reader, writer = wsclient.request(port, "/")
+        writer:write(bad)
+        local expected = how == "waits" and { "1:still", "8:1002" } or { "8:1002" }
+        assert.same(expected, read_frames(reader), how)
+        assert.equal(1002, seen.ws.close_code)
+        seen.told:set_result(nil)
+        writer:close()
+      end)
+    end
+  end)
+
   it("closes with a scope", function()
     serve(nil, function(_, request, seen)
       local _ = request
@@ -604,15 +638,15 @@ describe("RFC 6455 on a socket", function()
     { "2.7 unsolicited pong", frames.pong("unsolicited") .. ping("p") .. close, { "10:p", "8:1000" } },
     { "2.10 ten pings", (ping("a") .. ping("b")):rep(5) .. close,
       { "10:a", "10:b", "10:a", "10:b", "10:a", "10:b", "10:a", "10:b", "10:a", "10:b", "8:1000" } },
-    { "3.2 reserved bits after a text", text("small") .. text("small", { rsv = 2 }) .. ping(), { "8:1002" } },
+    { "3.2 reserved bits after a text", text("small") .. text("small", { rsv = 2 }) .. ping(), { "1:small", "8:1002" } },
     { "3.6 reserved bits of bytes", binary("x", { rsv = 6 }), { "8:1002" } },
-    { "4.1.3 reserved opcode", text("Hello") .. frames.frame(5) .. ping(), { "8:1002" } },
+    { "4.1.3 reserved opcode", text("Hello") .. frames.frame(5) .. ping(), { "1:Hello", "8:1002" } },
     { "4.2.4 reserved control opcode", frames.frame(14, "x"), { "8:1002" } },
     { "5.1 fragmented ping", ping("f", part) .. more("g"), { "8:1002" } },
     { "5.3 two fragments", text("frag1", part) .. more("frag2") .. close, { "1:frag1frag2", "8:1000" } },
     { "5.6 ping between", text("frag1", part) .. ping("p") .. more("frag2") .. close, { "10:p", "1:frag1frag2", "8:1000" } },
     { "5.9 continuation of nothing", more("x") .. text("y"), { "8:1002" } },
-    { "5.15 continuation after a message", text("a", part) .. more("b") .. more("c", part) .. text("d"), { "8:1002" } },
+    { "5.15 continuation after a message", text("a", part) .. more("b") .. more("c", part) .. text("d"), { "1:ab", "8:1002" } },
     { "5.18 text twice begun", text("a", part) .. text("b"), { "8:1002" } },
     { "5.19 pings among fragments", text("1", part) .. more("2", part) .. ping("x") .. more("3", part) .. more("4", part)
       .. ping("y") .. more("5") .. close, { "10:x", "10:y", "1:12345", "8:1000" } },
