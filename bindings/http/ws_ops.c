@@ -430,7 +430,12 @@ static int close_wake(lua_State *L, ml_op *o) {
     if (!answered) ml__ws_ended(ws);
     return done(op, 0);
   }
-  if (!answered) ml__ws_abort(ws); /* late */
+  if (!answered) { /* late */
+    ml__ws_abort(ws);
+    lua_getiuservalue(L, 1, 1);
+    ml__error_new(L, "TimeoutError", "close(): no answer within %f seconds", op->timeout);
+    lua_setiuservalue(L, -2, ML_WSUV_ERROR);
+  }
   return close_end(L, op, true);
 }
 

@@ -300,6 +300,26 @@ function methods:ping(message) return connection(self):ping(message) end
 ---@return any awaitable
 function methods:pong(message) return connection(self):pong(message) end
 
+local by_type = {
+  [M.WSMsgType.TEXT] = "send_str", [M.WSMsgType.BINARY] = "send_bytes", [M.WSMsgType.PING] = "ping",
+  [M.WSMsgType.PONG] = "pong",
+}
+
+--- Sends a message of a type: TEXT, BINARY, PING or PONG of WSMsgType. Raises ValueError for others.
+---@param data string
+---@param kind integer
+---@param options {compress: boolean?}?
+---@return any awaitable
+function methods:send_frame(data, kind, options)
+  local conn, name = connection(self), by_type[kind]
+  if not name then
+    misuse.blame(core.ValueError, "send_frame: TEXT, BINARY, PING or PONG of WSMsgType was expected, got "
+      .. tostring(kind))
+  end
+  if name == "ping" or name == "pong" then return conn[name](conn, data) end
+  return conn[name](conn, data, options)
+end
+
 --- The next message. At the end it is one of type CLOSE, then CLOSED; ERROR when the peer broke the protocol. Raises
 --- TimeoutError; RuntimeError if another task receives, or on and on after the end.
 ---@param timeout number|{timeout: number}|nil seconds
@@ -351,12 +371,12 @@ function methods:exception()
   return self._conn and self._conn:exception()
 end
 
---- What is known of the connection: "peername", "sockname", "ssl_object" and so on.
+--- What is known of the connection: "peername", "sockname", "ssl_object" and so on; the default when it is closed.
 ---@param name string
 ---@param default any
 function methods:get_extra_info(name, default)
   local writer = self._conn and self._conn:writer()
-  if not writer then return default end
+  if not writer or self._conn:closed() then return default end
   return writer:get_extra_info(name, default)
 end
 

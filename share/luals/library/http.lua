@@ -470,7 +470,7 @@ local RequestInfo = {}
 ---@field closed boolean nothing can be sent any more
 ---@field close_code integer?
 ---@field protocol string? the subprotocol that was chosen
----@field compress integer|boolean?
+---@field compress integer|false
 ---@field client_notakeover boolean
 ---@field response http.ClientResponse the answer to the handshake
 local ClientWebSocketResponse = {}
@@ -487,7 +487,7 @@ function ClientWebSocketResponse:close(opts) end
 ---@return any
 function ClientWebSocketResponse:exception() end
 
---- As a StreamWriter's.
+--- As a StreamWriter's; the default when it is closed.
 ---@param name string
 ---@param default? any
 ---@return any
@@ -560,6 +560,13 @@ function ClientWebSocketResponse:send_bytes(data, opts) end
 ---@param value any
 ---@param opts? { compress?: boolean, dumps?: fun(value: any): string }
 function ClientWebSocketResponse:send_json(value, opts) end
+
+--- A message of `WSMsgType.TEXT`, `BINARY`, `PING` or `PONG`.
+---@async
+---@param data string
+---@param type integer
+---@param opts? { compress?: boolean }
+function ClientWebSocketResponse:send_frame(data, type, opts) end
 
 --- Derives a class.
 ---@param name string

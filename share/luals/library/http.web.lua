@@ -903,6 +903,13 @@ function WebSocketResponse:send_bytes(data, opts) end
 ---@param opts? { compress?: boolean, dumps?: fun(value: any): string }
 function WebSocketResponse:send_json(value, opts) end
 
+--- A message of `WSMsgType.TEXT`, `BINARY`, `PING` or `PONG`.
+---@async
+---@param data string
+---@param type integer
+---@param opts? { compress?: boolean }
+function WebSocketResponse:send_frame(data, type, opts) end
+
 --- With up to 125 bytes.
 ---@async
 ---@param data? string
@@ -925,7 +932,7 @@ function WebSocketResponse:close(opts) end
 ---@return any
 function WebSocketResponse:exception() end
 
---- As a StreamWriter's.
+--- As a StreamWriter's; the default when it is closed.
 ---@param name string
 ---@param default? any
 ---@return any

@@ -30,6 +30,7 @@
 ---@field receive_json function
 ---@field receive_str function
 ---@field send_bytes function
+---@field send_frame function
 ---@field send_json function
 ---@field send_str function
 

@@ -50,6 +50,21 @@ describe("TraceConfig", function()
     end)
   end)
 
+  it("may alter the headers of a request, and of no other", function()
+    local traced = http.TraceConfig()
+    traced.on_request_start:append(function(_, _, params)
+      params.headers["X-Count"] = tostring(#params.headers:getall "X-Count" + 1)
+    end)
+    peer.raw(function(request) return answer(200, {}, request.headers["x-count"] or "none") end, { trace_configs = { traced } },
+      function(session, url)
+        for _, opts in ipairs { {}, {}, { headers = { ["X-Own"] = "1" } } } do
+          local resp <close> = await(session:get(url "/", opts))
+          assert.equal("1", await(resp:text()))
+        end
+        assert.is_nil(session.headers["X-Count"])
+      end)
+  end)
+
   it("hears of failures", function()
     local log = {}
     peer.raw(function() end, { trace_configs = { recorder(log) } }, function(session, url)

@@ -425,6 +425,8 @@ end
 
 local function traced_course(req, resp)
   local traces = req.traces
+  -- which may be altered there: but not the session's
+  if req.own == req.session._headers then req.own = req.own:copy() end
   traces:send("request_start", { method = req.method, url = req.url, headers = req.own })
   resp = course(req, resp)
   traces:send("request_end", { method = req.method, url = req.url, headers = req.own, response = resp })

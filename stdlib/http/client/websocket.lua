@@ -66,7 +66,7 @@ end
 ---@field closed boolean nothing can be sent any more
 ---@field close_code integer? why: one of WSCloseCode, or the server's own
 ---@field protocol string? the subprotocol that was agreed on
----@field compress boolean are messages compressed?
+---@field compress integer|false bits of the window that messages are compressed with; false: they are not
 ---@field client_notakeover boolean does each message begin with an empty window?
 ---@field response http.ClientResponse the answer to the handshake: its headers, cookies, history
 local ClientWebSocketResponse = class.define("ClientWebSocketResponse")
@@ -78,7 +78,11 @@ local get = ClientWebSocketResponse.__get
 function get.closed(self) return self._conn:closed() end
 function get.close_code(self) return self._conn:close_code() end
 function get.protocol(self) return rawget(self, "_protocol") end
-function get.compress(self) return rawget(self, "_deflate") ~= nil end
+function get.compress(self)
+  local deflate = rawget(self, "_deflate")
+  return deflate ~= nil and deflate.out_bits
+end
+
 function get.client_notakeover(self)
   local deflate = rawget(self, "_deflate")
   return deflate ~= nil and deflate.out_reset == true
