@@ -4,6 +4,7 @@
 ** first. In a sandbox those of sandlib.c stand before them.
 */
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,29 +31,59 @@ int ml__loadbuffer(lua_State *L, const char *source, size_t n, const char *chunk
   return rc;
 }
 
-/* Puts the pieces that the reader at 1 gives in its place, as one string; false: an error is on
-** top. Between it and load there is no other function: await names load. */
-static bool read_pieces(lua_State *L) {
-  luaL_Buffer b;
-  luaL_buffinit(L, &b);
-  for (;;) {
-    luaL_checkstack(L, 2, "too many nested functions");
-    lua_pushvalue(L, 1);
-    if (lua_pcall(L, 0, 1, 0) != LUA_OK) return false;
-    if (lua_isnil(L, -1)) break;
-    if (!lua_isstring(L, -1)) {
-      luaL_where(L, 1);
-      lua_pushliteral(L, "reader function must return a string");
-      lua_concat(L, 2);
-      return false;
-    }
-    if (lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) == 0) break;
-    luaL_addvalue(&b);
+/* What a reader gives. No error leaves load while it holds it. */
+typedef struct pieces {
+  ml_allocator *alloc;
+  char *text;
+  size_t n, cap;
+} pieces;
+
+static bool add_piece(pieces *p, const char *s, size_t n) {
+  size_t cap = p->cap == 0 ? READ_STEP : p->cap;
+  if (n > SIZE_MAX / 2 - p->n) return false;
+  while (cap < p->n + n) cap *= 2;
+  if (cap > p->cap) {
+    char *text = ml__alloc(p->alloc, p->text, p->cap, cap);
+    if (text == NULL) return false;
+    p->text = text;
+    p->cap = cap;
   }
-  lua_pop(L, 1);
-  luaL_pushresult(&b);
-  lua_replace(L, 1);
+  memcpy(p->text + p->n, s, n);
+  p->n += n;
   return true;
+}
+
+/* [what a reader has given] -> a string; it may be a number. */
+static int piece_text(lua_State *L) {
+  if (lua_tostring(L, 1) != NULL) return 1;
+  luaL_where(L, 2); /* who called load */
+  lua_pushliteral(L, "reader function must return a string");
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
+/* Takes what the reader at 1 gives, until it gives nil or nothing. A status: if it is not LUA_OK,
+** the error is on top. Between the reader and load there is no other function: await names load. */
+static int read_pieces(lua_State *L, pieces *p) {
+  for (;;) {
+    size_t n;
+    int rc;
+    lua_pushvalue(L, 1);
+    if ((rc = lua_pcall(L, 0, 1, 0)) != LUA_OK) return rc;
+    if (lua_isnil(L, -1)) return LUA_OK;
+    if (lua_type(L, -1) != LUA_TSTRING) {
+      lua_pushcfunction(L, piece_text);
+      lua_insert(L, -2);
+      if ((rc = lua_pcall(L, 1, 1, 0)) != LUA_OK) return rc;
+    }
+    n = lua_rawlen(L, -1);
+    if (n == 0) return LUA_OK;
+    if (!add_piece(p, lua_tostring(L, -1), n)) {
+      lua_pushliteral(L, "not enough memory");
+      return LUA_ERRMEM;
+    }
+    lua_pop(L, 1);
+  }
 }
 
 /* What load and loadfile give for what ml__loadbuffer has pushed; env: its index, or 0. */
@@ -69,20 +100,29 @@ static int answer(lua_State *L, int rc, int env) {
   return 1;
 }
 
+/* [reader, name, mode, env]: loads what the reader gives. */
+static int load_pieces(lua_State *L, const char *name, const char *mode, int env) {
+  pieces p = {.alloc = ml__engine(L)->alloc};
+  int rc = read_pieces(L, &p);
+  if (rc == LUA_OK) rc = ml__loadbuffer(L, p.n > 0 ? p.text : "", p.n, name, mode);
+  if (p.text != NULL) ml__alloc(p.alloc, p.text, p.cap, 0);
+  return answer(L, rc, env);
+}
+
 /* load(chunk [, chunkname [, mode [, env]]]) */
 static int f_load(lua_State *L) {
   const char *mode = luaL_optstring(L, 3, "bt"), *name, *s;
   int env = lua_isnone(L, 4) ? 0 : 4;
   size_t n;
-  if (lua_isstring(L, 1))
-    name = luaL_optstring(L, 2, lua_tostring(L, 1));
-  else {
+  if (!lua_isstring(L, 1)) {
     name = luaL_optstring(L, 2, "=(load)");
     luaL_checktype(L, 1, LUA_TFUNCTION);
     if (lua_gettop(L) < 4) lua_settop(L, 4);
-    if (!read_pieces(L)) return answer(L, LUA_ERRRUN, 0);
+    luaL_checkstack(L, LUA_MINSTACK, "too many nested functions");
+    return load_pieces(L, name, mode, env);
   }
   s = lua_tolstring(L, 1, &n);
+  name = luaL_optstring(L, 2, s);
   return answer(L, ml__loadbuffer(L, s, n, name, mode), env);
 }
 

@@ -261,10 +261,16 @@ static bool load_file(lua_State *L, const char *path, const char *mode) {
   return rc == LUA_OK;
 }
 
+/* [path, mode]: the chunk or a message, and if it is a chunk */
+static int protected_file(lua_State *L) {
+  lua_pushboolean(L, load_file(L, lua_tostring(L, 1), lua_tostring(L, 2)));
+  return 2;
+}
+
 static int sb_loadfile(lua_State *L) {
   const char *path = lua_isnoneornil(L, 1) ? NULL : check_path(L, 1);
   const char *mode = luaL_optstring(L, 2, "bt");
-  bool env = !lua_isnone(L, 3);
+  bool env = !lua_isnone(L, 3), ok;
   if (!ml__may(sandbox(L), ML_P_BYTECODE)) mode = "t";
   if (path == NULL) {
     ml__check_may(L, ML_P_STDIO, "loadfile", "stdin");
@@ -273,7 +279,15 @@ static int sb_loadfile(lua_State *L) {
     lua_replace(L, 2);
     return original(L);
   }
-  if (!load_file(L, path, mode)) {
+  lua_pushcfunction(L, protected_file);
+  lua_pushstring(L, path);
+  lua_pushstring(L, mode);
+  ok = lua_pcall(L, 2, 2, 0) == LUA_OK; /* else: no memory for the source */
+  if (ok) {
+    ok = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+  }
+  if (!ok) {
     luaL_pushfail(L);
     lua_insert(L, -2);
     return 2;

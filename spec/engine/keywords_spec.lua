@@ -404,8 +404,16 @@ describe("load, loadfile, dofile, require", function()
     local f <close> = assert(io.open(dir .. "/a.lua", "w"))
     for _ = 1, 400 do f:write(("local x = await f()\n"):rep(2000)) end
     f:close()
-    local _, out, err = helper.cli { "--memory-limit=12M", "-e", ("print(loadfile(%q))"):format(dir .. "/a.lua") }
-    assert.equal("nil\tnot enough memory\n", out, err)
+    local read = ("print(loadfile(%q))"):format(dir .. "/a.lua")
+    for _, args in ipairs {
+      { "--memory-limit=12M", "-e", read },
+      { "--sandbox", "--allow-read=" .. dir, "--memory-limit=12M", "-e", read },
+      { "--memory-limit=12M", "-e", "local s = ('x = 1 '):rep(100) print(load(function() return s end))" },
+      { "--memory-limit=12M", "-e", "print(load(function() return 12 end))" },
+    } do
+      local _, out, err = helper.cli(args)
+      assert.equal("nil\tnot enough memory\n", out, err)
+    end
   end)
 
   it("are Lua's own in all else", function()
@@ -415,6 +423,12 @@ describe("load, loadfile, dofile, require", function()
     local i = 0
     assert.equal(1, load(function() i = i + 1 return parts[i] end)())
     assert.same({ nil, "stop" }, { load(function() error("stop", 0) end) })
+    i = 0
+    assert.equal(12.5, load(function() i = i + 1 return ({ "return ", 12, ".", 5 })[i] end)())
+    local env = { n = 0 }
+    i = 0
+    load(function() i = i + 1 return i <= 5000 and "n = n + 1 " or nil end, "=many", "t", env)()
+    assert.equal(5000, env.n)
     local empty = load(function() return nil end)
     assert.equal(0, select("#", empty()))
     local _, err = load(function() return {} end)
