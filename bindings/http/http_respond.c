@@ -63,8 +63,8 @@ static void put_rest(lua_State *L, ml_hconn *c, const ml_htold *t) {
   ml__hout_room(L, h, 256 + c->settings->nserver);
   if (!t->date) ml__hout_put(h, ml__http_date(h), 37);
   if (!t->server) ml__hout_put(h, c->settings->server, c->settings->nserver);
-  if (!(c->flags & ML_HC_KEEP)) {
-    if (!t->close) PUT(h, "Connection: close\r\n");
+  if (!(c->flags & ML_HC_KEEP)) { /* in 1.0 that needs no word */
+    if (!t->close && !(c->flags & ML_HC_OLD)) PUT(h, "Connection: close\r\n");
   } else if ((c->flags & ML_HC_OLD) && !t->connection)
     PUT(h, "Connection: keep-alive\r\n");
   PUT(h, "\r\n");

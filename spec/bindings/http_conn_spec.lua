@@ -166,7 +166,8 @@ describe("a connection", function()
         local all = raw.responses(peer.hold(head))
         return #all, all[1].headers.connection
       end
-      assert.same({ 1, "close" }, { answer("GET / HTTP/1.0\r\n\r\n" .. get:format("/")) })
+      assert.same({ 1 }, { answer("GET / HTTP/1.0\r\n\r\n" .. get:format("/")) })
+      assert.same({ 1 }, { answer("GET / HTTP/1.0\r\nConnection: close\r\n\r\n" .. get:format("/")) })
       assert.same({ 1, "close" }, { answer("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") })
       assert.same({ 1, "close" }, { answer("GET / HTTP/1.1\r\nHost: a\r\nConnection: foo, Close\r\n\r\n") })
       assert.same({ 2, "keep-alive" }, { answer("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n") })

@@ -175,7 +175,7 @@ describe("a response in parts", function()
       return x:finish()
     end, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     assert.equal("hello", r.body)
-    assert.equal("close", r.headers.connection)
+    assert.is_nil(r.headers.connection)
     assert.is_nil(text:find("chunked"))
   end)
 

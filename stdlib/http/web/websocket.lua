@@ -144,7 +144,7 @@ WebSocketResponse._prepare = async(function(self, request)
   end
   local x = request._x
   local _, writer = x:upgrade(answer_headers(self, key, protocol, extensions))
-  self._x, self._request, self._eof = x, request, false
+  self.status, self._x, self._request, self._eof = 101, x, request, false
   rawset(self, "_protocol", protocol)
   rawset(self, "_deflate", settings.deflate)
   rawset(self, "_conn", websocket.connect(writer, settings))
