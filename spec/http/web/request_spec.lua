@@ -245,6 +245,18 @@ describe("Request", function()
     "--xx--", "" }, "\r\n")
   local multipart = { body = parts, headers = { ["Content-Type"] = "multipart/form-data; boundary=xx" } }
 
+  it("reads forms in other character sets", function()
+    helper.run(function()
+      local function post(charset)
+        local headers = { ["Content-Type"] = "application/x-www-form-urlencoded; charset=" .. charset }
+        return await(make("POST", "/", { body = "a=%E4&%e4=x", headers = headers }):post())
+      end
+      assert.same({ "ä", "x" }, { post("ISO-8859-1").a, post("latin1")["ä"] })
+      assert.equal("д", post("windows-1251").a)
+      helper.raises(web.HTTPUnsupportedMediaType, post, "klingon")
+    end)
+  end)
+
   it("reads multipart forms, with files", function()
     helper.run(function()
       for _, first in ipairs { false, true } do

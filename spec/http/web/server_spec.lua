@@ -321,6 +321,30 @@ describe("the server", function()
     helper.raises("unexpected keyword argument 'log'", server.handler, web.Application(), { log = 1 })
   end)
 
+  it("logs lengths that are told, and its process", function()
+    local lines = {}
+    answer(function() return web.Response { text = "12345" } end, { server = {
+      access_log = function(line) lines[#lines + 1] = line end, access_log_format = "%{Content-Length}o %{content-length}o %{X}o %P",
+    } })
+    assert.equal(("5 5 - <%d>"):format(require("signal").getpid()), lines[1])
+  end)
+
+  it("goes on when its log fails", function()
+    local app, told = web.Application(), {}
+    app.router:add_get("/", function() return web.Response { text = "ok" } end)
+    helper.run_with_loop(function()
+      asyncio.get_running_loop():set_exception_handler(function(_, context) told[#told + 1] = context.message .. ": " .. tostring(context.exception) end)
+      local site <close> = testing.TestServer(app, { access_log = function() error("disk full", 0) end })
+      await(site:start_server())
+      local reader, writer <close> = await(asyncio.open_connection("127.0.0.1", site.port))
+      for _ = 1, 2 do
+        writer:write("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert.truthy(await(reader:readuntil("\r\n\r\nok")):find("^HTTP/1.1 200"))
+      end
+    end)
+    assert.same({ "Error in logging: disk full", "Error in logging: disk full" }, told)
+  end)
+
   it("writes its log into a file", function()
     local path = helper.tmpfile()
     local file = assert(io.open(path, "w"))

@@ -33,7 +33,7 @@ end
 local directives = {
   a = function(request) return request.remote or "-" end,
   t = function() return time_stamp() end,
-  P = function() return tostring(require("asyncio.core").pid and core.pid() or "-") end,
+  P = function() return ("<%d>"):format(require("signal").getpid()) end,
   r = function(request) return clean(("%s %s HTTP/%s"):format(request.method, request.raw_path, request.version)) end,
   s = function(_, status) return tostring(status) end,
   b = function(_, _, bytes) return tostring(bytes) end,
@@ -51,9 +51,11 @@ local function header_in(name)
 end
 
 local function header_out(name)
+  local length = name:lower() == "content-length"
   return function(_, _, _, _, response)
     local value = response and response.headers and response.headers[name]
-    return value and clean(value) or "-"
+    if not value and response and length then value = response.content_length end -- it was told, however
+    return value and clean(tostring(value)) or "-"
   end
 end
 

@@ -409,15 +409,18 @@ end
 ---@return any awaitable
 Request.read = async(read, "Request.read")
 
-local function text_of(self)
-  local body, charset = read(self), self.charset
-  if not charset or charset == "utf-8" then return body end
-  local text = require("http.parameters").decode(body, charset)
-  if not text then
+-- Text of the client's as UTF-8.
+local function decode(self, text)
+  local charset = self.charset
+  if not charset or charset == "utf-8" then return text end
+  local decoded = require("http.parameters").decode(text, charset)
+  if not decoded then
     error(errors.HTTPUnsupportedMediaType { text = ("415: the charset %q is not known"):format(charset) }, 0)
   end
-  return text
+  return decoded
 end
+
+local function text_of(self) return decode(self, read(self)) end
 
 --- The whole body as text, in UTF-8. HTTPUnsupportedMediaType (415) for a charset that is not known.
 ---@return any awaitable
@@ -476,7 +479,11 @@ local function read_form(self, kind)
     Request._uploads.seen = true
     return await(require("http.forms").read(kind, stream_of(self), options))
   end
-  return require("url").parse_qs(read(self), MAX_FIELDS)
+  local form = require("url").parse_qs(read(self), MAX_FIELDS)
+  if not self.charset or self.charset == "utf-8" then return form end
+  local decoded = require("http.multidict").MultiDict()
+  for name, value in pairs(form) do decoded:add(decode(self, name), decode(self, value)) end
+  return decoded
 end
 
 --- The fields of a form that was posted (urlencoded or multipart): a MultiDict of strings and FileFields, the files

@@ -161,8 +161,10 @@ end
 local function log_line(log, state, response)
   local request, x = state.request, state.x
   if not request then return end
-  local bytes = x:sent()
-  log(request, response and response.status or 500, bytes, core.get_running_loop():time() - state.start, response)
+  local loop = core.get_running_loop()
+  local status, seconds = response and response.status or 500, loop:time() - state.start
+  local ok, err = pcall(log, request, status, x:sent(), seconds, response)
+  if not ok then loop:call_exception_handler { message = "Error in logging", exception = err } end
 end
 
 -- Does an application have an on_response_prepare?
