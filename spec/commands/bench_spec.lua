@@ -137,13 +137,15 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
   end)
 
   it("reports what there is on Ctrl-C", function()
-    local command = ("%s bench -q -d 60s -c 2 %s & pid=$!; sleep 0.3; until kill -0 $pid && %s fetch -s %s | grep -q many; "
-      .. "do sleep 0.1; done; kill -INT $pid; wait $pid"):format(
-      helper.moonloop, url("/slow?count"), helper.moonloop, url("/slow/count"))
-    local status, out, err = helper.sh(command)
-    assert.same({ 130, "" }, { status, err })
-    assert.truthy(out:find(" s (interrupted)\n", 1, true), out)
-    assert.truthy(out:find("\nStatus      200: %d+\n"), out)
+    for _, workers in ipairs { "", " --workers 2" } do
+      local command = ("%s bench -q -d 60s -c 2%s %s & pid=$!; sleep 0.3; until kill -0 $pid && %s fetch -s %s | grep -q many; "
+        .. "do sleep 0.1; done; kill -INT $pid; wait $pid"):format(
+        helper.moonloop, workers, url("/slow?count"), helper.moonloop, url("/slow/count"))
+      local status, out, err = helper.sh(command)
+      assert.same({ 130, "" }, { status, err })
+      assert.truthy(out:find(" s (interrupted)\n", 1, true), out)
+      assert.truthy(out:find("\nStatus      200: %d+\n"), out)
+    end
   end)
 
   it("shows how it goes on a terminal, and clears that", function()
@@ -164,7 +166,18 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
       ["--cacert /no/such/file https://a"] = "--cacert: ", ["--key x https://a"] = "--key is of no use",
       ["--http2 --http1.1 http://a"] = "exclude each other", ["-46 http://a"] = "exclude each other",
       ["-x nonsense://b http://a"] = "--proxy: proxy must be a URL of http",
+      ["-c 2 --workers 3 http://a"] = "each has one connection", ["--workers 0 http://a"] = "--workers: more than 0",
     })
+  end)
+
+  it("shares its work among processes", function()
+    local r, status = report("/", "-c 5 -n 103 --workers 3")
+    assert.equal(0, status)
+    assert.same({ 5, 103, 515, "1.1", 0, false }, { r.connections, r.requests, r.bytes, r.http_version, r.error_count, r.interrupted })
+    assert.same({ ["200"] = 103 }, r.status)
+    local requests = 0
+    for _, s in ipairs(r.series) do requests = requests + s.requests end
+    assert.equal(103, requests)
   end)
 
   it("tells when the page cannot be written", function()

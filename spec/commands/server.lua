@@ -27,7 +27,11 @@ end
 
 local routes = {
   web.get("/", function() return web.Response { text = "hello" } end),
-  web.get("/slow/count", function() return web.Response { text = asked > 3 and "many" or "few" } end),
+  web.get("/slow/count", function()
+    if asked <= 3 then return web.Response { text = "few" } end
+    asked = 0 -- for who asks next
+    return web.Response { text = "many" }
+  end),
   web.get("/slow", function()
     asked = asked + 1
     await(asyncio.sleep(0.05))

@@ -17,6 +17,8 @@ Sends requests from many connections at once, and reports how fast the answers w
       --data DATA         a body, for POST unless -X says otherwise; @FILE: a file's, @-: standard input's
       --content-type TYPE of the body (application/x-www-form-urlencoded)
       --no-keepalive      a new connection for each request
+      --workers N         so many processes, which share connections, requests and rate: for servers
+                          that are faster than one client (1)
 ]] .. client.help .. [[
       --json              the report as JSON
       --html FILE         the report as a page with plots
@@ -33,7 +35,7 @@ Exit status: 1 if a request failed (whatever status a server answers is an answe
 local kinds = client.with(client.kinds, {
   connections = "integer", requests = "integer", duration = "duration", rate = "number", timeout = "duration",
   data = "string", ["content-type"] = "string", ["no-keepalive"] = "flag", json = "flag", html = "string",
-  quiet = "flag",
+  quiet = "flag", workers = "integer",
 })
 local short = client.with(client.short, { c = "connections", n = "requests", d = "duration", r = "rate", q = "quiet" })
 
@@ -115,7 +117,8 @@ local function tell(given, result)
   return ok
 end
 
-local function run(given, opts, session_opts)
+--- The load of this process, with a line that shows how far it is.
+local function run_here(given, opts, session_opts)
   local asyncio = require "asyncio"
   local session <close> = client.session("bench", given, session_opts)
   local loop = core.get_running_loop()
@@ -128,12 +131,24 @@ local function run(given, opts, session_opts)
     end)
     if not given.quiet then watcher = asyncio.create_task(core.async(watch)(state, opts)) end
   end
-  local started = os.time()
   local result = require("commands.bench.load").run(opts)
   loop:remove_signal_handler("SIGINT")
   if watcher then
     watcher:cancel()
     core.await(asyncio.wait { watcher })
+  end
+  return result
+end
+
+local function run(given, opts, session_opts)
+  local started = os.time()
+  local result
+  if opts.workers then
+    core.await(client.session("bench", given, session_opts):close()) -- what is wrong with the options is told once
+    session_opts.cookie_jar = nil
+    result = require("commands.bench.crew").run(given, opts, session_opts)
+  else
+    result = run_here(given, opts, session_opts)
   end
   result.started = started
   local told = tell(given, result)
@@ -146,13 +161,18 @@ local function main(args)
   table.move(rest, 1, #rest, #words + 1, words)
   if not words[1] then misuse("a URL is missing") end
   if words[2] then misuse("one URL was expected, got '%s' too", words[2]) end
-  for _, name in ipairs { "connections", "requests", "duration", "rate", "timeout" } do positive(given, name) end
+  local counts = { "connections", "requests", "duration", "rate", "timeout", "workers" }
+  for _, name in ipairs(counts) do positive(given, name) end
   local method, request = request_of(given)
   local connections = given.connections or 100
   local opts = {
     url = client.url("bench", words[1]), method = method, options = request, connections = connections,
     requests = given.requests or not given.duration and 10000 or nil, duration = given.duration, rate = given.rate,
+    workers = given.workers and given.workers > 1 and given.workers or nil,
   }
+  if opts.workers and opts.workers > math.min(connections, opts.requests or math.huge) then
+    misuse("--workers: each has one connection and one request at least")
+  end
   client.run(core.async(function()
     return run(given, opts, {
       limit = connections, force_close = given.no_keepalive, timeout = given.timeout or 30, auto_decompress = false,

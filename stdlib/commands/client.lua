@@ -10,8 +10,8 @@ local M = {}
 M.kinds = {
   request = "string", header = "list", user = "string", digest = "flag", ["user-agent"] = "string", insecure = "flag",
   cacert = "string", cert = "string", key = "string", proxy = "string", ["proxy-user"] = "string",
-  ["proxy-digest"] = "flag", noproxy = "flag", ["unix-socket"] = "string", ["http1.1"] = "flag", http2 = "flag", ipv4 = "flag", ipv6 = "flag",
-  ["connect-timeout"] = "duration",
+  ["proxy-digest"] = "flag", noproxy = "flag", ["unix-socket"] = "string", ["http1.1"] = "flag", http2 = "flag",
+  ipv4 = "flag", ipv6 = "flag", ["connect-timeout"] = "duration",
 }
 
 M.short = {
