@@ -3,6 +3,8 @@
 */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "socket.h"
@@ -64,18 +66,21 @@ static int f_take_socket(lua_State *L) {
   return lua_error(L);
 }
 
-/* listen_socket(server, socket) -> its address: the server owns the descriptor then */
+/* listen_socket(server, socket, cleanup) -> its address: the server owns the descriptor then */
 static int f_listen_socket(lua_State *L) {
   ml_server *v = ml__checkobject(L, 1, ML_T_SERVER);
   ml_socket *k = check_stream(L, 2, "create_server");
   ml_sockaddr a;
+  const char *path = NULL;
   int rc;
   ml__socket_check_listen(L, k);
   listen(k->fd, 0); /* binds it, if need be */
   a.len = sizeof a.ss;
+  memset(&a.ss, 0, sizeof a.ss); /* so that paths end */
   if (getsockname(k->fd, (struct sockaddr *)&a.ss, &a.len) < 0) a.len = 0;
+  if (k->family == AF_UNIX && lua_toboolean(L, 3)) path = ((struct sockaddr_un *)&a.ss)->sun_path;
   ml__fdwatch_forget(k->net, k->fd);
-  rc = ml__server_add(v, k->fd, k->family == AF_UNIX);
+  rc = ml__server_add(v, k->fd, k->family == AF_UNIX, path);
   if (rc < 0) {
     ml__sock_error(L, rc, "sock");
     return lua_error(L);

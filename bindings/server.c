@@ -467,13 +467,25 @@ static int add_listener(ml_server *v, int fd, uint32_t kind, listener **out) {
   return 0;
 }
 
-int ml__server_add(ml_server *v, int fd, bool local) {
+/* The socket at the path goes with the listener, unless another one has taken its place by then. */
+static void remove_later(listener *n, const char *path) {
+  struct stat st;
+  if (path[0] == '\0' || stat(path, &st) < 0 || !S_ISSOCK(st.st_mode)) return;
+  n->unlink = true;
+  n->dev = st.st_dev;
+  n->ino = st.st_ino;
+  snprintf(n->path, sizeof n->path, "%s", path);
+}
+
+int ml__server_add(ml_server *v, int fd, bool local, const char *path) {
   listener *n;
   int rc, mine = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* add_listener closes what it fails with */
   if (mine < 0) return uv_translate_sys_error(errno);
   rc = add_listener(v, mine, local ? ML_S_PIPE | ML_S_UNIX : 0, &n);
-  if (rc == 0) close(fd);
-  return rc;
+  if (rc < 0) return rc;
+  close(fd);
+  if (path != NULL) remove_later(n, path);
+  return 0;
 }
 
 /* bind_tcp(server, ip, port, reuse_address, reuse_port, keep_alive) -> address */
@@ -539,12 +551,7 @@ static int f_bind_unix(lua_State *L) {
     lua_setfield(L, -2, "path");
     return lua_error(L);
   }
-  if (path[0] != '\0' && lua_toboolean(L, 3) && stat(path, &st) == 0) {
-    n->unlink = true;
-    n->dev = st.st_dev;
-    n->ino = st.st_ino;
-    memcpy(n->path, path, len);
-  }
+  if (lua_toboolean(L, 3)) remove_later(n, path);
   return 0;
 }
 

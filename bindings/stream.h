@@ -359,7 +359,8 @@ bool ml__server_makes(const ml_stream *s); /* did it come in by a server with a 
 void ml__server_again(ml_stream *s);
 
 void ml__server_detach(ml_stream *s);
-int ml__server_add(ml_server *v, int fd, bool local); /* listens on fd, which it takes if it is 0 */
+/* Listens on fd, which it takes if it is 0. path: of its socket, which goes with it; or NULL. */
+int ml__server_add(ml_server *v, int fd, bool local, const char *path);
 void ml__listeners_close(ml_net *net, ml_evloop *l);
 void ml__dgrams_close(ml_net *net, ml_evloop *l);
 void ml__dgrams_free(ml_net *net); /* the engine is being closed */

@@ -382,9 +382,10 @@ static int queue_tostring(lua_State *L) {
 
 /* queue.maxsize is a field: queues of one size share a metatable whose __index
 ** holds it, in front of the methods. Cheaper than an __index function. */
-static void set_metatable(lua_State *L, lua_Integer maxsize) {
+static void set_metatable(lua_State *L, int maxsize) {
   ml__ref_get(L, ML_R_QUEUEMETAS);
-  if (lua_rawgeti(L, -1, maxsize) != LUA_TTABLE) {
+  lua_pushvalue(L, maxsize);
+  if (lua_rawget(L, -2) != LUA_TTABLE) {
     lua_pop(L, 1);
     lua_createtable(L, 0, 3);
     ml__ref_get(L, ML_R_TYPES + ML_T_QUEUE);
@@ -393,21 +394,34 @@ static void set_metatable(lua_State *L, lua_Integer maxsize) {
     lua_getfield(L, -1, "__name");
     lua_setfield(L, -3, "__name");
     lua_createtable(L, 0, 1);
-    lua_pushinteger(L, maxsize);
+    lua_pushvalue(L, maxsize);
     lua_setfield(L, -2, "maxsize");
     lua_pushvalue(L, -2);
     lua_setmetatable(L, -2);
     lua_setfield(L, -3, "__index");
     lua_pop(L, 1);
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, -3, maxsize);
+    lua_pushvalue(L, maxsize);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, -4);
   }
   lua_remove(L, -2);
   lua_setmetatable(L, -2);
 }
 
+/* How many items the number at 1 has room for: 1.5 is full with two, math.huge never (0). */
+static lua_Integer capacity(lua_State *L, const char *name) {
+  int isint;
+  lua_Integer n = lua_tointegerx(L, 1, &isint);
+  lua_Number x = lua_tonumber(L, 1);
+  if (lua_type(L, 1) != LUA_TNUMBER || x != x)
+    ml__misuse(L, "TypeError", "%s: maxsize must be a number, got %s", name,
+               lua_type(L, 1) == LUA_TNUMBER ? "NaN" : luaL_typename(L, 1));
+  if (isint) return n;
+  return x > 0 && x < 9e15 ? (lua_Integer)x + 1 : 0;
+}
+
 static int make(lua_State *L, discipline d, const char *name) {
-  lua_Integer maxsize = 0;
+  lua_Integer maxsize;
   queue *q;
   if (lua_istable(L, 1)) {
     static const char *const keys[] = {"maxsize", NULL};
@@ -415,14 +429,14 @@ static int make(lua_State *L, discipline d, const char *name) {
     lua_getfield(L, 1, "maxsize");
     lua_replace(L, 1);
   }
-  if (!lua_isnoneornil(L, 1)) {
-    if (!lua_isinteger(L, 1) || lua_type(L, 1) != LUA_TNUMBER)
-      return ml__misuse(L, "TypeError", "%s: maxsize must be an integer, got %s", name,
-                        luaL_typename(L, 1));
-    maxsize = lua_tointeger(L, 1);
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) {
+    lua_pushinteger(L, 0);
+    lua_replace(L, 1);
   }
+  maxsize = capacity(L, name);
   q = ml__newobject(L, ML_T_QUEUE, sizeof *q, 1);
-  set_metatable(L, maxsize);
+  set_metatable(L, 1);
   q->obj.flags = (uint16_t)d;
   q->maxsize = maxsize;
   q->mask = 7;

@@ -104,7 +104,18 @@ static int lock_locked(lua_State *L) {
   return 1;
 }
 
+/* What is made without arguments was given some? */
+static void check_none(lua_State *L, const char *name) {
+  if (lua_isnoneornil(L, 1)) return;
+  if (!lua_istable(L, 1)) ml__misuse(L, "TypeError", "%s() takes no arguments", name);
+  lua_pushnil(L);
+  if (lua_next(L, 1))
+    ml__misuse(L, "TypeError", "%s() got an unexpected keyword argument '%s'", name,
+               luaL_tolstring(L, -2, NULL));
+}
+
 static int lock_new(lua_State *L) {
+  check_none(L, "Lock");
   new_list(L, ML_T_LOCK);
   return 1;
 }
@@ -168,6 +179,7 @@ static int event_is_set(lua_State *L) {
 }
 
 static int event_new(lua_State *L) {
+  check_none(L, "Event");
   new_list(L, ML_T_EVENT);
   return 1;
 }

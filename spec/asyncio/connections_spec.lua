@@ -166,3 +166,41 @@ describe("the loop's getaddrinfo", function()
     end)
   end)
 end)
+
+describe("arguments by name", function()
+  it("stand where host and port were left out, also with them", function()
+    run(function()
+      local loop = asyncio.get_running_loop()
+      local function greet(_, w) w:write("hi") w:close() end
+      local function factory() return { connection_made = function(_, t) t:close() end } end
+      local function get(...)
+        local r, w = await(asyncio.open_connection(...))
+        local data = await(r:read())
+        w:close()
+        return data
+      end
+      local server <close> = await(asyncio.start_server(greet, { host = "127.0.0.1", port = 0 }))
+      local port = server.sockets[1].port
+      assert.equal("hi", get { host = "127.0.0.1", port = port, limit = 100 })
+      assert.equal("hi", get("127.0.0.1", { port = port }))
+      assert.equal("hi", get(server.sockets[1].host, port))
+      local sock = await(require("socket").create_server("127.0.0.1", 0))
+      local given = sock:getsockname()[2]
+      local other <close> = await(asyncio.start_server(greet, { sock = sock }))
+      assert.equal(given, other.sockets[1].port)
+      assert.equal(-1, sock:fileno())
+      local transport = await(loop:create_connection(factory, { host = "127.0.0.1", port = port }))
+      assert.is_true(transport:is_closing())
+      local third <close> = await(loop:create_server(factory, { host = "127.0.0.1", port = 0 }))
+      assert.equal("127.0.0.1", third.sockets[1].host)
+    end)
+  end)
+
+  it("are known, and given once", function()
+    helper.raises(asyncio.TypeError, asyncio.open_connection, "127.0.0.1", 1, { host = "::1" })
+    helper.raises(asyncio.TypeError, asyncio.open_connection, { host = "127.0.0.1", pord = 1 })
+    helper.raises(asyncio.TypeError, asyncio.start_unix_server, print, { path = "/x", nonsense = 1 })
+    helper.raises(asyncio.TypeError, asyncio.open_unix_connection, "/x", { path = "/y" })
+    helper.raises(asyncio.ValueError, asyncio.open_unix_connection, { path = "/tmp/a\0b" })
+  end)
+end)

@@ -1,5 +1,6 @@
 local helper = require "spec.helper"
 local asyncio = require "asyncio"
+local socket = require "socket"
 
 local function run(f)
   return asyncio.run(async(f)())
@@ -405,6 +406,21 @@ describe("a unix server", function()
       b:close()
       await(b:wait_closed())
       assert.equal(1, (helper.sh("test -e " .. where)))
+    end)
+  end)
+
+  it("removes the socket that it was given, unless that is not wanted", function()
+    run(function()
+      local where = path()
+      for _, wanted in ipairs { true, false } do
+        local sock = socket.socket("unix", "stream")
+        sock:bind(where)
+        local server = await(asyncio.start_unix_server(serve, { sock = sock, cleanup_socket = wanted }))
+        assert.equal(0, (helper.sh("test -S " .. where)))
+        server:close()
+        assert.equal(wanted and 1 or 0, (helper.sh("test -e " .. where)))
+      end
+      os.remove(where)
     end)
   end)
 

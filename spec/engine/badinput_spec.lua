@@ -194,7 +194,7 @@ describe("wrong arguments", function()
       { "loop:run_until_complete(5)", "TypeError", "run_until_complete", "got number" },
       { "asyncio.Semaphore(-1)", "ValueError", ">= 0" },
       { "asyncio.Semaphore('x')", "TypeError", "must be an integer, got string" },
-      { "asyncio.Queue('x')", "TypeError", "maxsize must be an integer, got string" },
+      { "asyncio.Queue('x')", "TypeError", "maxsize must be a number, got string" },
       { "asyncio.Lock():release()", "RuntimeError", "Lock is not acquired" },
     }
   end)

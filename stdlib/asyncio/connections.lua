@@ -76,6 +76,41 @@ function M.check_options(opts, known, fname)
   return opts
 end
 
+--- A table of options, and no array of hosts, address or object?
+local function is_options(v)
+  return type(v) == "table" and v[1] == nil and next(v) ~= nil and getmetatable(v) == nil
+end
+
+--- Options may stand where the arguments before them were left out, and these may be given by name among them.
+---@param fname string
+---@param names string[] of first and second
+---@return table? opts, any first, any second
+function M.by_name(fname, names, opts, first, second)
+  if opts == nil and is_options(second) then
+    opts, second = second, nil
+  elseif opts == nil and second == nil and is_options(first) then
+    opts, first = first, nil
+  end
+  local args, copy = { first, second }, nil
+  for i, name in ipairs(names) do
+    if type(opts) == "table" and opts[name] ~= nil then
+      if args[i] ~= nil then raise(core.TypeError, ("%s() got multiple values for '%s'"):format(fname, name), 3) end
+      if not copy then
+        copy = {}
+        for k, v in pairs(opts) do copy[k] = v end
+      end
+      args[i], copy[name] = opts[name], nil
+    end
+  end
+  return copy or opts, args[1], args[2]
+end
+
+local host_and_port, path_alone = { "host", "port" }, { "path" }
+
+function M.by_address(fname, opts, host, port) return M.by_name(fname, host_and_port, opts, host, port) end
+
+function M.by_path(fname, opts, path) return M.by_name(fname, path_alone, opts, path) end
+
 --- Checks the options of TLS and gives settings for asyncio.secure, or nil. `host` is the server_hostname by default.
 function M.tls(opts, fname, server, host)
   if not opts.ssl then return nil end
@@ -129,6 +164,7 @@ function M.check_path(path, fname)
     raise(core.TypeError, ("%s(): path must be a string, got %s"):format(fname, describe(path)), 3)
   end
   if path == "" then raise(core.ValueError, fname .. "(): path is empty", 3) end
+  if path:find("\0", 2, true) then raise(core.ValueError, fname .. "(): path has a zero byte in it", 3) end
   if #path > 107 then raise(core.ValueError, ("%s(): path is longer than 107 bytes (%d)"):format(fname, #path), 3) end
   return path
 end
@@ -348,8 +384,8 @@ local function bind_all(server, hosts, port, opts)
 end
 
 --- Listens on a socket that is there already.
-local function take(server, sock)
-  local family, address = sock.family, net.listen_socket(server, sock)
+local function take(server, sock, cleanup)
+  local family, address = sock.family, net.listen_socket(server, sock, cleanup)
   local host, port, path
   if type(address) == "table" then host, port = address[1], address[2] else path = address end
   server.sockets[1] = setmetatable({ family = family, host = host, port = port, path = path, address = address },
@@ -396,7 +432,7 @@ end, "create_server")
 M.new_unix_server = async(function(handler, protocols, path, limit, opts, tls)
   local server = make_server(handler, protocols, limit, opts, tls)
   if opts.sock then
-    guarded(server, catch(take, server, opts.sock))
+    guarded(server, catch(take, server, opts.sock, opts.cleanup_socket ~= false))
   else
     guarded(server, catch(net.bind_unix, server, path, opts.cleanup_socket ~= false))
     server.sockets[1] = setmetatable({ family = "unix", path = path, address = path }, Socket)

@@ -79,6 +79,7 @@ local unix_known = connections.join({ "backlog", "start_serving", "cleanup_socke
 --- Connects and gives transport and protocol.
 function Loop:create_connection(factory, host, port, opts) -- luacheck: ignore self
   local fname = "create_connection"
+  opts, host, port = connections.by_address(fname, opts, host, port)
   opts = connections.check_options(opts, connect_known, fname)
   connections.check_callback(factory, "protocol_factory", fname)
   connections.check_sock(opts, host, port, fname)
@@ -92,6 +93,7 @@ end
 
 function Loop:create_unix_connection(factory, path, opts) -- luacheck: ignore self
   local fname = "create_unix_connection"
+  opts, path = connections.by_path(fname, opts, path)
   opts = connections.check_options(opts, connections.join({ "sock" }, connections.tls_options), fname)
   connections.check_callback(factory, "protocol_factory", fname)
   connections.check_sock(opts, path, nil, fname, true)
@@ -106,6 +108,7 @@ end
 --- Listens; each connection gets a protocol of the factory.
 function Loop:create_server(factory, host, port, opts) -- luacheck: ignore self
   local fname = "create_server"
+  opts, host, port = connections.by_address(fname, opts, host, port)
   opts = connections.check_options(opts, server_known, fname)
   connections.check_callback(factory, "protocol_factory", fname)
   connections.check_backlog(opts.backlog, fname)
@@ -116,6 +119,7 @@ end
 
 function Loop:create_unix_server(factory, path, opts) -- luacheck: ignore self
   local fname = "create_unix_server"
+  opts, path = connections.by_path(fname, opts, path)
   opts = connections.check_options(opts, unix_known, fname)
   connections.check_callback(factory, "protocol_factory", fname)
   connections.check_backlog(opts.backlog, fname)

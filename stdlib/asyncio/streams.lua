@@ -210,6 +210,7 @@ end, "open_connection")
 ---@param opts? table {limit, family, local_addr, interleave, all_errors, ...}
 ---@return any awaitable of reader, writer; raises OSError with code, host and port
 function M.open_connection(host, port, opts)
+  opts, host, port = connections.by_address("open_connection", opts, host, port)
   opts = connections.check_options(opts, open_known, "open_connection")
   local limit = connections.check_limit(opts.limit, "open_connection")
   connections.check_sock(opts, host, port, "open_connection")
@@ -231,6 +232,7 @@ end, "open_unix_connection")
 ---@param opts? table {limit}
 ---@return any awaitable of reader, writer
 function M.open_unix_connection(path, opts)
+  opts, path = connections.by_path("open_unix_connection", opts, path)
   opts = connections.check_options(opts, unix_known, "open_unix_connection")
   local limit = connections.check_limit(opts.limit, "open_unix_connection")
   connections.check_sock(opts, path, nil, "open_unix_connection", true)
@@ -255,6 +257,7 @@ end
 ---@param opts? table {limit, backlog = 100, reuse_address, reuse_port, start_serving, family, ...}
 ---@return any awaitable of a Server
 function M.start_server(cb, host, port, opts)
+  opts, host, port = connections.by_address("start_server", opts, host, port)
   opts = connections.check_options(opts, serve_known, "start_server")
   local limit = connections.check_limit(opts.limit, "start_server")
   connections.check_backlog(opts.backlog, "start_server")
@@ -273,6 +276,7 @@ end
 ---@param opts? table {limit, backlog = 100, start_serving, cleanup_socket = true}
 ---@return any awaitable of a Server
 function M.start_unix_server(cb, path, opts)
+  opts, path = connections.by_path("start_unix_server", opts, path)
   opts = connections.check_options(opts, unix_serve_known, "start_unix_server")
   local limit = connections.check_limit(opts.limit, "start_unix_server")
   connections.check_backlog(opts.backlog, "start_unix_server")
