@@ -312,14 +312,14 @@ describe("the debug library", function()
 
   it("shows hooks what Lua's debug library would: the functions of modules, and none of its own", function()
     local debug, max = debug, math.max
-    local seen, unknown, names, n = {}, 0, {}, nil
+    local seen, unknown, names = {}, 0, {}
     debug.sethook(function(event)
       local info = debug.getinfo(2, "nf")
       if event == "return" then names[#names + 1] = info.name return end
       if info.func then seen[info.func] = true else unknown = unknown + 1 end
     end, "cr")
     debug.getinfo(1)
-    n = max(1, 2)
+    local n = max(1, 2)
     debug.sethook()
     assert.same({ 2, true, true, true, 0 },
       { n, seen[debug.getinfo], seen[max], seen[debug.sethook], unknown })
