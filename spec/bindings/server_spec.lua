@@ -1,6 +1,5 @@
 local helper = require "spec.helper"
 local asyncio = require "asyncio"
-local socket = require "socket"
 
 local function run(f)
   return asyncio.run(async(f)())
@@ -413,7 +412,7 @@ describe("a unix server", function()
     run(function()
       local where = path()
       for _, wanted in ipairs { true, false } do
-        local sock = socket.socket("unix", "stream")
+        local sock = require("socket").socket("unix", "stream")
         sock:bind(where)
         local server = await(asyncio.start_unix_server(serve, { sock = sock, cleanup_socket = wanted }))
         assert.equal(0, (helper.sh("test -S " .. where)))
