@@ -1,5 +1,6 @@
 --- How the command shows an error that nothing handled, and what errors say of the usual slips.
 
+local core = require "asyncio.core"
 local helper = require "spec.helper"
 
 local function write(text)
@@ -128,8 +129,8 @@ end)
 
 describe("the usual slips are told", function()
   local function message(source)
-    local f = assert(load("local asyncio = require 'asyncio'\nasync function fetch(x) return x end\nlocal c = fetch(1)\n"
-      .. "local ok, e = pcall(async function() " .. source .. " end) if not ok then return e end ok, e = pcall(await, e) c:close() return e", "=slip"))
+    local f = assert(load(core.translate("local asyncio = require 'asyncio'\nasync function fetch(x) return x end\nlocal c = fetch(1)\n"
+      .. "local ok, e = pcall(async function() " .. source .. " end) if not ok then return e end ok, e = pcall(await, e) c:close() return e"), "=slip"))
     return tostring(helper.run(f))
   end
   for _, case in ipairs {
