@@ -149,7 +149,36 @@ static int core_in_host_script(lua_State *L) {
   return 1;
 }
 
-/* ---- context tables ---- */
+/* ---- context tables ----
+**
+** One that nobody has in hands is never changed: asyncio.context.set replaces it by a changed copy, and those who
+** inherit it share it. One that was given out (asyncio.context.copy, task:get_context) has a metatable and is changed
+** in place, so that all who run in it see what is set; who inherits it gets a copy.
+*/
+
+#define GIVEN_OUT "moonloop.context"
+
+/* Pushes a copy of the context table at idx. */
+static void push_copy(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  luaL_checkstack(L, 5, "context");
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, idx);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, -4);
+  }
+}
+
+/* The context on top is inherited: where it may be changed in place, a copy takes its place. */
+static bool inherited(lua_State *L) {
+  if (!lua_istable(L, -1)) return false;
+  if (!lua_getmetatable(L, -1)) return true;
+  lua_pop(L, 1);
+  push_copy(L, -1);
+  lua_replace(L, -2);
+  return true;
+}
 
 void ml__context_set(lua_State *L, int task, ml_fiber *t) {
   /* the context is on top (stays) */
@@ -181,7 +210,7 @@ static void push_context(lua_State *L, ml_fiber *t) {
 void ml__context_inherit(lua_State *L, ml_fiber *t, ml_fiber *parent) {
   int task = lua_gettop(L);
   push_context(L, parent);
-  if (lua_istable(L, -1)) ml__context_set(L, task, t);
+  if (inherited(L)) ml__context_set(L, task, t);
   lua_settop(L, task);
 }
 
@@ -192,7 +221,7 @@ bool ml__context_push(lua_State *L) {
     return false;
   }
   push_context(L, e->task);
-  return lua_istable(L, -1);
+  return inherited(L);
 }
 
 bool ml__context_of(lua_State *L, int idx) {
@@ -239,6 +268,13 @@ int ml__context_get(lua_State *L) {
   ml_object *o = ml__toobject(L, 1);
   if (o != NULL && o->type == ML_T_TASK) {
     if (!ml__context_of(L, 1)) lua_newtable(L);
+    if (!lua_getmetatable(L, -1)) {
+      push_copy(L, -1);
+      luaL_setmetatable(L, GIVEN_OUT);
+      ml__context_set(L, 1, (ml_fiber *)o);
+      return 1;
+    }
+    lua_pop(L, 1);
     return 1;
   }
   push_context(L, ml__engine(L)->task);
@@ -253,6 +289,25 @@ static int core_context_set(lua_State *L) {
   return 0;
 }
 
+/* context_copy(given_out): a copy of the current context. */
+static int core_context_copy(lua_State *L) {
+  lua_settop(L, 1);
+  push_context(L, ml__engine(L)->task);
+  if (lua_istable(L, -1))
+    push_copy(L, -1);
+  else
+    lua_newtable(L);
+  if (lua_toboolean(L, 1)) luaL_setmetatable(L, GIVEN_OUT);
+  return 1;
+}
+
+/* context_given_out(context): is it one that is changed in place? */
+static int core_context_given_out(lua_State *L) {
+  lua_settop(L, 1);
+  lua_pushboolean(L, lua_getmetatable(L, 1) != 0);
+  return 1;
+}
+
 void ml__open_current(lua_State *L) {
   static const luaL_Reg fns[] = {{"get_running_loop", core_get_running_loop},
                                  {"get_running_loop_or_nil", core_running_or_nil},
@@ -264,6 +319,10 @@ void ml__open_current(lua_State *L) {
                                  {"in_host_script", core_in_host_script},
                                  {"context_get", ml__context_get},
                                  {"context_set", core_context_set},
+                                 {"context_copy", core_context_copy},
+                                 {"context_given_out", core_context_given_out},
                                  {NULL, NULL}};
   luaL_setfuncs(L, fns, 0);
+  luaL_newmetatable(L, GIVEN_OUT);
+  lua_pop(L, 1);
 }

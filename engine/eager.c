@@ -39,6 +39,15 @@ static void drive(lua_State *L, ml_evloop *l) {
   }
 }
 
+/* A KeyboardInterrupt or SystemExit that ended the task's first step goes to its maker, who may be unwound by it. */
+static void raise_to_maker(lua_State *L, ml_evloop *l) {
+  l->raise = false;
+  ml__ref_get(L, ML_R_PENDINGERR);
+  lua_pushnil(L);
+  ml__ref_set(L, ML_R_PENDINGERR);
+  lua_error(L);
+}
+
 bool ml__task_start_eagerly(lua_State *L, ml_evloop *l, ml_fiber *t, bool may_yield) {
   ml_engine *e = l->engine;
   ml_fiber *maker = e->task;
@@ -50,8 +59,12 @@ bool ml__task_start_eagerly(lua_State *L, ml_evloop *l, ml_fiber *t, bool may_yi
     }
     ml__list_append(&e->unwound, &t->job.link);
   } else {
+    bool before = l->raise;
     step(L, l, t);
-    if (ml__list_empty(&e->unwound)) return false;
+    if (ml__list_empty(&e->unwound)) {
+      if (l->raise && !before && t->fut.obj.state == ML_F_FAILED) raise_to_maker(L, l);
+      return false;
+    }
     if (!can_yield || e->eager_depth == 0) {
       drive(L, l);
       return false;

@@ -502,7 +502,9 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
     if (e->gc_cycled) pace_collector(e, L);
     if (e->sigints > 0) ml__interrupt_deliver(l);
     if (asked(e)) e->inspect(e, L);
-    if (l->raise) {
+    if (l->raise) { /* the rest of the round and what was readied in it are one round of the next run */
+      ml__list_splice(&l->batch, &l->ready);
+      ml__list_splice(&l->ready, &l->batch);
       l->raise = false;
       rc = ML_RUN_RAISE;
       break;

@@ -236,6 +236,14 @@ describe("Runner", function()
     helper.raises("debgu", asyncio.Runner, { debgu = true })
   end)
 
+  it("leaves in a context that is given what main has set in it", function()
+    local runner <close> = asyncio.Runner { clock = "virtual" }
+    local given = asyncio.context.copy()
+    runner:run(async(function() asyncio.context.set("k", 5) end)(), { context = given })
+    assert.equal(5, given.k)
+    assert.is_nil(runner:run(async(function() return asyncio.context.get("k") end)()))
+  end)
+
   it("gives a context to its main task", function()
     local runner <close> = asyncio.Runner()
     local get = async(function() return asyncio.context.get("x") end)

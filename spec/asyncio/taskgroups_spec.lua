@@ -486,6 +486,20 @@ describe("TaskGroup", function()
     assert.matches("cannot determine the parent task", err.message)
   end)
 
+  it("can be used once", function()
+    run(function()
+      local group = asyncio.TaskGroup()
+      asyncio.with(group, function()
+        helper.raises("has already been entered", asyncio.with, group, function() end)
+        group:create_task(asyncio.sleep(1))
+      end)
+      helper.raises("has already been entered", asyncio.with, group, function() end)
+      local other = asyncio.TaskGroup()
+      do local _ <close> = other end
+      helper.raises("has already been entered", asyncio.with, other, function() end)
+    end)
+  end)
+
   it("works in the function form", function()
     run(function()
       local t

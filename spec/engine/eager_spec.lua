@@ -157,6 +157,25 @@ describe("an eager chain", function()
     end)
   end)
 
+  it("hands KeyboardInterrupt and SystemExit to who makes the task", function()
+    for _, class in ipairs { asyncio.KeyboardInterrupt, asyncio.SystemExit } do
+      local err, after = class(), nil
+      local work = async(function() error(err) end)
+      helper.run(async(function()
+        assert.same({ false, err }, { pcall(asyncio.create_task, work(), { eager_start = true }) })
+        await(asyncio.sleep(0))
+        after = true
+      end))
+      assert.is_true(after)
+      after = nil
+      assert.same({ false, err }, { asyncio.catch(helper.run, async(function()
+        asyncio.create_task(async(function() asyncio.create_task(work(), { eager_start = true }) end)(), { eager_start = true })
+        after = true
+      end)) })
+      assert.is_nil(after)
+    end
+  end)
+
   it("works in critical sections", function()
     helper.run(function()
       local n = 0

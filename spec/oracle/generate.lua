@@ -7,7 +7,7 @@ local random = math.random
 local function pick(list) return list[random(#list)] end
 local function chance(percent) return random(100) <= percent end
 
-local function delay() return pick { 0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2, 3, 4 } end
+local function delay() return pick { -1, 0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2, 3, 4 } end
 local function limit() return pick { -1, 0, 0, 0.5, 1, 1, 2, 2, 3 } end
 local function message() return chance(60) and "" or "m" .. random(5) end
 local error_names = { "ValueError", "MyError", "RuntimeError", "TimeoutError", "CancelledError" }
@@ -65,6 +65,9 @@ local awaitables = {
       return depth > 0 and { "wait_for", awaitable(plan, depth - 1), limit() } or { "task", slot() }
     end },
   },
+  object = { { 5, function(plan, depth)
+    return depth > 0 and { "object", awaitable(plan, depth - 1) } or { "task", slot() }
+  end } },
   future = { { 6, function(plan) return { "future", random(0, plan.objects.futures - 1) } end } },
   lock = { { 5, function(plan) return { "acquire", random(0, plan.objects.locks - 1) } end } },
   event = { { 8, function(plan) return { "event", random(0, plan.objects.events - 1) } end } },
@@ -96,7 +99,7 @@ local sync = {
     { 8, function(plan) return { "cancel", target(plan), message() } end },
     { 2, function(plan) return { "state", target(plan) } end },
     { 6, function(plan)
-      return has_func(plan) and { "spawn", slot(), func(plan), plan.families.eager and random(0, 1) or 0 }
+      return has_func(plan) and { "spawn", slot(), func(plan), plan.families.eager and random(0, 2) or 0 }
         or { "log", "x" }
     end },
     { 1, function() return { "raise", error_name(), message() } end },
@@ -133,6 +136,20 @@ local sync = {
   group = {
     { 8, function(plan)
       return has_func(plan) and { "gspawn", random(0, 1), slot(), func(plan) } or { "log", "x" }
+    end },
+  },
+  leaving = {
+    { 2, function() return { "stop" } end },
+    { 2, function() return { "raise", pick { "KeyboardInterrupt", "SystemExit" }, message() } end },
+  },
+  raise_group = { { 3, function() return { "raise_group", pick { { "ValueError" }, { "MyError", "ValueError" } } } end } },
+  values = {
+    { 6, function() return { "vset", random(9) } end },
+    { 10, function() return { "vget" } end },
+    { 4, function() return { "vcopy", random(0, 1) } end },
+    { 5, function() return { "vpeek", random(0, 1) } end },
+    { 5, function(plan)
+      return has_func(plan) and { "vspawn", slot(), func(plan), random(0, 1) } or { "vget" }
     end },
   },
   lock = {
@@ -197,6 +214,9 @@ local waiting = {
   },
   semaphore = {
     { 6, function(plan, depth) return { "semaphore", item(plan.objects.semaphores), nested(plan, depth) } end },
+  },
+  barrier = {
+    { 3, function(plan, depth) return { "barrier", item(plan.objects.barriers), nested(plan, depth) } end },
   },
   wait = {
     { 12, function(plan)
@@ -274,6 +294,7 @@ function body(plan, depth, n, handler)
 end
 
 local families = {
+  "object", "leaving", "raise_group", "values",
   "gather", "shield", "wait_for", "future", "lock", "event", "condition", "semaphore", "barrier", "queue", "keep",
   "counting", "callback", "handle", "group", "timeout", "wait", "as_completed", "eager",
 }

@@ -14,6 +14,8 @@ local errors = {
   RuntimeError = asyncio.RuntimeError,
   TimeoutError = asyncio.TimeoutError,
   CancelledError = asyncio.CancelledError,
+  KeyboardInterrupt = asyncio.KeyboardInterrupt,
+  SystemExit = asyncio.SystemExit,
   MyError = MyError,
 }
 local queues = { fifo = asyncio.Queue, priority = asyncio.PriorityQueue, lifo = asyncio.LifoQueue }
@@ -97,6 +99,7 @@ local function new_machine(program, loop)
     callbacks = {},
     groups = {},
     vars = {},
+    contexts = {},
     locks = fill(o.locks, function() return asyncio.Lock() end),
     events = fill(o.events, function() return asyncio.Event() end),
     futures = fill(o.futures, function() return loop:create_future() end),
@@ -111,7 +114,9 @@ local function new_machine(program, loop)
   self.queues = make_all(o.queues, function(spec) return queues[spec[1]](spec[2]) end)
   if o.eager then loop:set_task_factory(asyncio.eager_task_factory) end
   loop:set_exception_handler(function(_, context)
-    if context.handle ~= nil then self:log("loop", "exception", context.exception) end
+    if context.handle ~= nil or context.message:find("errored out but its parent", 1, true) then
+      self:log("loop", "exception", context.exception)
+    end
   end)
   return self
 end
@@ -132,10 +137,10 @@ function Machine:new_place()
   return self.places
 end
 
---- A task for function f; how: 0 as usual, 1 eager.
+--- A task for function f; how: 0 as usual, 1 eager, 2 not eager.
 function Machine:spawn(f, how)
   local place = self:new_place()
-  local task = asyncio.create_task(call(self, f, place), how == 1 and { eager_start = true } or nil)
+  local task = asyncio.create_task(call(self, f, place), how > 0 and { eager_start = how == 1 } or nil)
   self.place[task] = place
   return task
 end
@@ -187,6 +192,11 @@ end
 
 function awaitables:future(a) return self.futures[a[2]] end
 function awaitables:sleep(a) return asyncio.sleep(a[2], a[3]) end
+
+function awaitables:object(a, env, inside)
+  local x, place = self:aw(a[2], env, inside)
+  return setmetatable({}, { __await = function() return x end }), place
+end
 
 function awaitables:gather(a, env)
   local list, lowest = {}, math.huge
@@ -288,6 +298,31 @@ function sync:gspawn(s)
   local task = group:create_task(call(self, s[4], place))
   self.place[task] = place
   self.slots[s[3]] = task
+end
+
+function sync:stop() self.loop:stop() end
+
+--- The machine itself is the key of its task-local value.
+function sync:vset(s) asyncio.context.set(self, s[2]) end
+function sync:vget(_, env) self:log(env.who, "var", asyncio.context.get(self, 0)) end
+function sync:vcopy(s) self.contexts[s[2]] = asyncio.context.copy() end
+
+function sync:vpeek(s, env)
+  local context = self.contexts[s[2]]
+  if context then self:log(env.who, "peek", context[self] or 0) end
+end
+
+function sync:vspawn(s)
+  local place = self:new_place()
+  local task = asyncio.create_task(call(self, s[3], place), { context = self.contexts[s[4]] })
+  self.place[task] = place
+  self.slots[s[2]] = task
+end
+
+function sync:raise_group(s)
+  local list = {}
+  for i, name in ipairs(s[2]) do list[i] = errors[name]() end
+  error(asyncio.ExceptionGroup("several", list), 0)
 end
 
 function sync:release(s) self.locks[s[2]]:release() end
@@ -518,9 +553,21 @@ end
 function statements:timeout(s, env) return timed(self, asyncio.timeout, s, env) end
 function statements:timeout_at(s, env) return timed(self, asyncio.timeout_at, s, env) end
 
+--- By turns, unless all is to be plain, asyncio.with stands in for <close>.
+local function by_function(self)
+  if way == "plain" then return false end
+  self.with = not self.with
+  return self.with
+end
+
 function statements:group(s, env)
   local r
-  do
+  if by_function(self) then
+    r = asyncio.with(asyncio.TaskGroup(), function(group)
+      self.groups[s[2]] = group
+      return self:body(s[3], env)
+    end)
+  else
     local group <close> = asyncio.TaskGroup()
     self.groups[s[2]] = group
     r = self:body(s[3], env)
@@ -530,6 +577,12 @@ function statements:group(s, env)
 end
 
 local function guarded(self, object, what, s, env)
+  if by_function(self) then
+    return asyncio.with(object, function()
+      self:log(env.who, "has " .. what)
+      return self:body(s[3], env)
+    end)
+  end
   local _ <close> = await(object:guard())
   self:log(env.who, "has " .. what)
   return self:body(s[3], env)
@@ -538,6 +591,13 @@ end
 function statements:lock(s, env) return guarded(self, self.locks[s[2]], "lock", s, env) end
 function statements:condition(s, env) return guarded(self, self.conditions[s[2]], "condition", s, env) end
 function statements:semaphore(s, env) return guarded(self, self.semaphores[s[2]], "permit", s, env) end
+
+function statements:barrier(s, env)
+  return asyncio.with(self.barriers[s[2]], function(at)
+    self:log(env.who, "passed barrier", at)
+    return self:body(s[3], env)
+  end)
+end
 
 local function places(futures, order)
   local list = {}
@@ -572,7 +632,7 @@ end
 -- ---- the harness
 
 local function root(self)
-  self.slots[0] = self:spawn(0)
+  self.slots[0] = self:spawn(0, 0)
   local me = asyncio.current_task()
   for _ = 1, 60 do
     await(asyncio.sleep(DOG))
@@ -586,6 +646,20 @@ local function root(self)
     end
   end
   self:log("loop", "stuck")
+end
+
+--- Runs on when the loop was stopped, or was left by an error that leaves every loop.
+local function run_root(self, loop, task)
+  while not task:done() do
+    local ok, err = asyncio.catch(loop.run_until_complete, loop, task)
+    if not ok and asyncio.isinstance(err, { asyncio.KeyboardInterrupt, asyncio.SystemExit }) then
+      self:log("loop", "left", err)
+    elseif not ok and tostring(err):find("stopped", 1, true) then
+      self:log("loop", "stopped")
+    elseif not ok then
+      return self:log("loop", "failed", tostring(err))
+    end
+  end
 end
 
 --- As asyncio.run does it, and no watchdog; but the loop stays open for what is left to tell.
@@ -621,8 +695,7 @@ function M.trace(program, through)
     run_main(self, loop)
   else
     local task = asyncio.Task(async(root)(self), { loop = loop, eager_start = false })
-    local ok, err = asyncio.catch(loop.run_until_complete, loop, task)
-    if not ok then self:log("loop", "failed", tostring(err)) end
+    run_root(self, loop, task)
   end
   local names = {}
   for name in pairs(self.slots) do names[#names + 1] = name end

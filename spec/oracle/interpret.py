@@ -12,6 +12,7 @@ they were made, sets are ordered, and a task knows which CancelledError was its 
 
 import asyncio
 import collections.abc
+import contextvars
 import heapq
 import json
 import re
@@ -32,6 +33,8 @@ ERRORS = {
     "TimeoutError": TimeoutError,
     "MyError": MyError,
     "CancelledError": asyncio.CancelledError,
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "SystemExit": SystemExit,
 }
 QUEUES = {"fifo": asyncio.Queue, "priority": asyncio.PriorityQueue, "lifo": asyncio.LifoQueue}
 BREAK = object()
@@ -152,6 +155,16 @@ class Task(asyncio.Task):
         return left
 
 
+class Object:
+    """Has __await__ and nothing else."""
+
+    def __init__(self, awaitable):
+        self.awaitable = awaitable
+
+    def __await__(self):
+        return self.awaitable.__await__()
+
+
 def number(x):
     return ("%.6f" % x).rstrip("0").rstrip(".")
 
@@ -192,6 +205,8 @@ class Machine:
         self.callbacks = {}
         self.groups = {}
         self.vars = {}
+        self.var = contextvars.ContextVar("var", default=0)
+        self.contexts = {}
         o = program.get("objects", {})
         self.eager = o.get("eager", False)
         self.bare = o.get("run", False)  # asyncio.run(main) alone, no watchdog
@@ -226,11 +241,11 @@ class Machine:
         self.out.append(f"{number(self.loop.time())} {who} {event} {values}".rstrip())
 
     def on_exception(self, _, context):
-        if "handle" in context:
+        if "handle" in context or "errored out but its parent" in context["message"]:
             self.log("loop", "exception", context.get("exception"))
 
     async def root(self):
-        task = self.spawn(0, -1)
+        task = self.spawn(0)
         self.slots[0] = task
         me = asyncio.current_task()
         for _ in range(60):
@@ -247,7 +262,7 @@ class Machine:
         if self.bare:
             self.run_main()
         else:
-            self.loop.run_until_complete(self.make_task(self.loop, self.root(), eager=False))
+            self.run_root(self.make_task(self.loop, self.root(), eager=False))
         for i in sorted(self.slots):
             future = self.slots[i]
             self.log("slot%d" % i, "ends", *self.state(future))
@@ -255,6 +270,16 @@ class Machine:
         self.loop._scheduled.clear()
         self.loop.close()
         return self.out
+
+    def run_root(self, root):
+        """Runs on when the loop was stopped, or was left by an error that leaves every loop."""
+        while not root.done():
+            try:
+                self.loop.run_until_complete(root)
+            except (KeyboardInterrupt, SystemExit) as e:
+                self.log("loop", "left", e)
+            except RuntimeError:
+                self.log("loop", "stopped")
 
     def run_main(self):
         """As asyncio.run does it, but what is left is cancelled in the order of making."""
@@ -311,11 +336,11 @@ class Machine:
         return self.places
 
     def spawn(self, f, how=0):
-        """A task for function f; how: 0 as usual, 1 eager."""
+        """A task for function f; how: 0 as usual, 1 eager, 2 not eager."""
         place = self.new_place()
         coroutine = self.call(f, place)
-        if how == 1:
-            task = self.make_task(self.loop, coroutine, eager=True)
+        if how != 0:
+            task = self.make_task(self.loop, coroutine, eager=how == 1)
         else:
             task = self.loop.create_task(coroutine)
         self.place[task] = place
@@ -342,6 +367,9 @@ class Machine:
             return self.futures[a[1]], inf
         if kind == "sleep":
             return asyncio.sleep(a[1], a[2]), inf
+        if kind == "object":
+            x, place = self.aw_place(a[1], env, inside)
+            return Object(x), place
         if kind == "gather":
             pairs = [self.aw_place(x, env, True) for x in a[1]]
             return (
@@ -398,6 +426,24 @@ class Machine:
             log(who, "log", s[1])
         elif op == "spawn":
             self.slots[s[1]] = self.spawn(s[2], s[3])
+        elif op == "stop":
+            self.loop.stop()
+        elif op == "vset":
+            self.var.set(s[1])
+        elif op == "vget":
+            log(who, "var", self.var.get())
+        elif op == "vcopy":
+            self.contexts[s[1]] = contextvars.copy_context()
+        elif op == "vpeek":
+            if s[1] in self.contexts:
+                log(who, "peek", self.contexts[s[1]].get(self.var, 0))
+        elif op == "vspawn":
+            place = self.new_place()
+            task = self.loop.create_task(self.call(s[2], place), context=self.contexts.get(s[3]))
+            self.place[task] = place
+            self.slots[s[1]] = task
+        elif op == "raise_group":
+            raise ExceptionGroup("several", [ERRORS[name]() for name in s[1]])
         elif op == "keep":
             x, place = self.aw_place(s[2], env, True)
             t = asyncio.ensure_future(x)
@@ -564,7 +610,7 @@ class Machine:
             if getattr(e, "owner", None) is asyncio.current_task().steps:
                 raise
             caught = e
-        except Exception as e:
+        except (Exception, KeyboardInterrupt, SystemExit) as e:
             caught = e
         self.log(env.who, "pcall", caught)
         return await self.handle(s[2], env, caught)
@@ -634,6 +680,11 @@ class Machine:
             self.log(env.who, "has permit")
             return await self.body(s[2], env)
 
+    async def do_barrier(self, s, env):
+        async with self.barriers[s[1]] as at:
+            self.log(env.who, "passed barrier", at)
+            return await self.body(s[2], env)
+
     async def do_wait(self, s, env):
         found = self.futures_of(s[1])
         if found:
@@ -673,7 +724,7 @@ tasks.set = OrderedSet  # what asyncio.wait makes of its argument
 def trace(line):
     program = json.loads(line)
     events._set_running_loop(None)
-    return ["# " + str(program["id"]), *Machine(program).run(), "."]
+    return ["# " + str(program["id"]), *contextvars.Context().run(lambda: Machine(program).run()), "."]
 
 
 def main():

@@ -59,6 +59,10 @@ function aw(a)
     return ("asyncio.gather({%s}, {return_exceptions = true})"):format(lua),
       ("asyncio.gather(%s, return_exceptions=True)"):format(py)
   end
+  if kind == "object" then
+    local lua, py = aw(a[2])
+    return ("object{__await = %s}"):format(lua), ("Object(%s)"):format(py)
+  end
   if kind == "shield" then
     local lua, py = aw(a[2])
     return ("asyncio.shield(%s)"):format(lua), ("asyncio.shield(%s)"):format(py)
@@ -105,6 +109,9 @@ local blocks = {
     return ("local g%d <close> = asyncio.TaskGroup()"):format(s[2]),
       ("async with asyncio.TaskGroup() as g%d:"):format(s[2]), s[3]
   end,
+  barrier = function(s)
+    return ("asyncio.with(barrier%d, function()"):format(s[2]), ("async with barrier%d:"):format(s[2]), s[3]
+  end,
   lock = function(s)
     return ("local _ <close> = await(lock%d:guard())"):format(s[2]), ("async with lock%d:"):format(s[2]), s[3]
   end,
@@ -123,8 +130,24 @@ local simple = {
       return ("t%d = asyncio.create_task(f%d(), {eager_start = true})"):format(s[2], s[3]),
         ("t%d = asyncio.Task(f%d(), eager_start=True)"):format(s[2], s[3])
     end
+    if s[4] == 2 then
+      return ("t%d = asyncio.create_task(f%d(), {eager_start = false})"):format(s[2], s[3]),
+        ("t%d = asyncio.Task(f%d())"):format(s[2], s[3])
+    end
     local both = ("t%d = asyncio.create_task(f%d())"):format(s[2], s[3])
     return both, both
+  end,
+  stop = function() return "loop:stop()", "loop.stop()" end,
+  vset = function(s) return ("context.set('v', %d)"):format(s[2]), ("v.set(%d)"):format(s[2]) end,
+  vget = function() return "print(context.get('v'))", "print(v.get())" end,
+  vcopy = function(s) return ("c%d = context.copy()"):format(s[2]), ("c%d = copy_context()"):format(s[2]) end,
+  vpeek = function(s) return ("print(c%d.v)"):format(s[2]), ("print(c%d.get(v))"):format(s[2]) end,
+  vspawn = function(s)
+    return ("t%d = asyncio.create_task(f%d(), {context = c%d})"):format(s[2], s[3], s[4]),
+      ("t%d = asyncio.create_task(f%d(), context=c%d)"):format(s[2], s[3], s[4])
+  end,
+  raise_group = function(s)
+    return ("error(ExceptionGroup('several', {%s}))"):format(args(s[2])), ("raise ExceptionGroup('several', [%s])"):format(args(s[2]))
   end,
   keep = function(s)
     local l, p = aw(s[3])

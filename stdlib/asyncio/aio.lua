@@ -52,6 +52,13 @@ local function leave_closable(close, object, ok, ...)
   error(err, 0)
 end
 
+--- Enters a manager; gives what stands for it inside.
+local function entered(manager)
+  local enter = method(manager, "__aenter")
+  if not enter then return manager end
+  return settle(manager, enter(manager))
+end
+
 --- Calls f with what `manager` gives and leaves the manager on every way out; gives what f gives.
 ---
 --- A manager has methods `__aenter(self)` (may be missing; what it gives is handed to f) and `__aexit(self, err)`,
@@ -68,17 +75,14 @@ function M.with(manager, f)
   if not exit then
     local mt = getmetatable(manager)
     local close = type(mt) == "table" and mt.__close
-    if close then return leave_closable(close, manager, catch(call, f, manager)) end
+    if close then return leave_closable(close, manager, catch(call, f, entered(manager))) end
     if type(manager) ~= "function" and isawaitable(manager) then return M.with(await(manager), f) end
     misuse.raise(
       core.TypeError,
       "with() expects an object with __aexit or __close, not " .. misuse.describe(manager)
     )
   end
-  local enter = method(manager, "__aenter")
-  local value = manager
-  if enter then value = settle(manager, enter(manager)) end
-  return leave_manager(exit, manager, catch(call, f, value))
+  return leave_manager(exit, manager, catch(call, f, entered(manager)))
 end
 
 --- Leaves a manager that the keyword `async with` has entered. `<close>` calls it, so it cannot swallow errors.
@@ -99,14 +103,11 @@ end
 function M.enter(manager)
   local exit = method(manager, "__aexit")
   if exit then
-    local enter = method(manager, "__aenter")
-    local value = manager
-    if enter then value = settle(manager, enter(manager)) end
-    return setmetatable({ value = value, manager = manager, exit = exit }, Guard)
+    return setmetatable({ value = entered(manager), manager = manager, exit = exit }, Guard)
   end
   local mt = getmetatable(manager)
   local close = type(mt) == "table" and mt.__close
-  if close then return setmetatable({ value = manager, manager = manager, close = close }, Guard) end
+  if close then return setmetatable({ value = entered(manager), manager = manager, close = close }, Guard) end
   if type(manager) ~= "function" and isawaitable(manager) then return M.enter(await(manager)) end
   misuse.raise(
     core.TypeError,

@@ -1,12 +1,13 @@
 --- Task-local values: each task has its own, begun as a copy of its maker's.
 ---
 --- A context is a table that is never changed: setting a value replaces it by a changed copy, so that a task's copy
---- costs nothing.
+--- costs nothing. But one that was given out, by `copy` or `task:get_context()`, stays the same table: what is set in
+--- tasks and functions that run in it is set in it.
 
 local core = require "asyncio.core"
 local misuse = require "asyncio.misuse"
 
-local context_get, context_set = core.context_get, core.context_set
+local context_get, context_set, context_copy = core.context_get, core.context_set, core.context_copy
 
 local M = {}
 
@@ -14,8 +15,7 @@ local M = {}
 ---@param key any
 ---@param default any
 function M.get(key, default)
-  local context = context_get()
-  local value = context and context[key]
+  local value = context_get()[key]
   if value == nil then return default end
   return value
 end
@@ -26,20 +26,22 @@ end
 ---@return any
 function M.set(key, value)
   if key == nil then misuse.raise(core.TypeError, "context.set() expects a key, not nil") end
-  local old, new = context_get(), {}
-  if old then
-    for k, v in next, old do new[k] = v end
+  local old = context_get()
+  local before = old[key]
+  if core.context_given_out(old) then
+    old[key] = value
+  else
+    local new = context_copy()
+    new[key] = value
+    context_set(new)
   end
-  new[key] = value
-  context_set(new)
-  return old and old[key]
+  return before
 end
 
---- The current context, for `create_task(c, {context = asyncio.context.copy()})`. Not to be changed.
+--- A copy of the current context, for `create_task(c, {context = asyncio.context.copy()})`. Tasks that are given the
+--- same one share it: what one of them sets, the others see, and it can be read in the table afterwards.
 ---@return table
-function M.copy()
-  return context_get() or {}
-end
+function M.copy() return context_copy(true) end
 
 local Restore = {
   __close = function(self) context_set(self[1]) end,
@@ -52,6 +54,7 @@ local Restore = {
 ---@return any
 function M.run(f, ...)
   local _ <close> = setmetatable({ context_get() }, Restore)
+  context_set(context_copy())
   if core.iscoroutinefunction(f) then return core.await(f(...)) end
   return f(...)
 end
@@ -59,7 +62,7 @@ end
 --- Gives a function that calls f(...) in `context`, or in what is the current one now: for callbacks that are to run
 --- in another context than that of whoever schedules them: `loop:call_soon(asyncio.context.bind(f, context), ...)`,
 --- `task:add_done_callback(asyncio.context.bind(f, context))`. A coroutine function gives a coroutine function. What
---- it sets is gone afterwards.
+--- it sets stays in a context that was given, and is gone afterwards if none was.
 ---@param f function
 ---@param context? table of asyncio.context.copy, or of task:get_context
 ---@return function
@@ -71,7 +74,7 @@ function M.bind(f, context)
   if context ~= nil and type(context) ~= "table" then
     misuse.raise(core.TypeError, "context.bind() expects a context, got " .. misuse.describe(context))
   end
-  context = context or M.copy()
+  context = context or context_copy()
   local function call(...)
     local _ <close> = setmetatable({ context_get() }, Restore)
     context_set(context)

@@ -22,6 +22,7 @@ local bare = { core.SystemExit, core.KeyboardInterrupt }
 ---@field private errors any[]
 ---@field private base_error any the first error that is raised as it is
 ---@field private waiter any future, while the exit waits for tasks
+---@field private entered boolean? by asyncio.with
 ---@field private exiting boolean
 ---@field private aborting boolean
 ---@field private cancelled_parent boolean
@@ -100,6 +101,15 @@ local function group_of(errors)
     end
   end
   return class("unhandled errors in a TaskGroup", errors)
+end
+
+--- What asyncio.with and `async with` ask: a group is entered as it is made, and used once.
+function TaskGroup:__aenter()
+  if self.entered or self.exiting then
+    error(RuntimeError("TaskGroup " .. tostring(self) .. " has already been entered"))
+  end
+  self.entered = true
+  return self
 end
 
 --- Leaves the group: waits for its tasks, raises what went wrong.

@@ -16,6 +16,7 @@ local RuntimeError = core.RuntimeError
 ---@field private deadline number? loop time
 ---@field private cancels integer cancelling() of the task when it was entered
 ---@field private timer any
+---@field private entered boolean? by asyncio.with
 local Timeout = {}
 Timeout.__index = Timeout
 Timeout.__name = "Timeout"
@@ -77,6 +78,15 @@ function Timeout:expired()
   return self.state == "expiring" or self.state == "expired"
 end
 
+--- What asyncio.with and `async with` ask: a timeout is entered as it is made, and used once.
+function Timeout:__aenter()
+  if self.entered or self.state ~= "active" and self.state ~= "expiring" then
+    error(RuntimeError("Timeout has already been entered"))
+  end
+  self.entered = true
+  return self
+end
+
 --- Leaves the timeout. Raises TimeoutError in place of the CancelledError that it brought about itself.
 function Timeout:__close(err)
   if self.timer then
@@ -85,7 +95,9 @@ function Timeout:__close(err)
   end
   if self.state == "expiring" then
     self.state = "expired"
-    if self.task:uncancel() <= self.cancels and isinstance(err, CancelledError) then error(TimeoutError()) end
+    if self.task:uncancel() <= self.cancels and isinstance(err, CancelledError) then
+      error(TimeoutError(nil, { cause = err }))
+    end
   elseif self.state == "active" then
     self.state = "finished"
   end

@@ -29,7 +29,7 @@ end
 local function result_or_timeout(ok, ...)
   if ok then return ... end
   local err = ...
-  if core.isinstance(err, core.CancelledError) then error(core.TimeoutError()) end
+  if core.isinstance(err, core.CancelledError) then error(core.TimeoutError(nil, { cause = err })) end
   error(err, 0)
 end
 
