@@ -209,6 +209,7 @@ struct ml_engine {
   void (*on_log)(ml_engine *e, bool over);
   atomic_int interrupted; /* the first Ctrl-C has been handed to the runner */
   char warning[512];      /* a Lua warning that comes in parts */
+  bool warn_off;          /* warn("@off") */
   char *lost;             /* NULL, or what was not awaited, in place of the log: see gate.c */
   size_t nlost;
   struct ml_task *host_tasks; /* host.c: the host's references */

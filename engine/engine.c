@@ -107,12 +107,15 @@ static void coroutine_lost(void *ud, const ml_object *co) {
 static void warn(void *ud, const char *msg, int tocont) {
   ml_engine *e = ud;
   size_t n = strlen(msg), have = strlen(e->warning);
-  if (!tocont && have == 0 && msg[0] == '@') return; /* control messages */
+  if (!tocont && have == 0 && msg[0] == '@') { /* control messages */
+    if (strcmp(msg, "@off") == 0 || strcmp(msg, "@on") == 0) e->warn_off = msg[2] == 'f';
+    return;
+  }
   if (n > sizeof e->warning - 1 - have) n = sizeof e->warning - 1 - have;
   memcpy(e->warning + have, msg, n);
   e->warning[have + n] = '\0';
   if (tocont) return;
-  ml__log(e, "Lua warning: %s", e->warning);
+  if (!e->warn_off) ml__log(e, "Lua warning: %s", e->warning);
   e->warning[0] = '\0';
 }
 

@@ -230,6 +230,15 @@ describe("a coroutine", function()
     assert.is_truthy(err:find("coroutine 'acquire' was never awaited", 1, true), err)
   end)
 
+  it("leave Lua's own warnings to warn('@off') and '@on'", function()
+    local _, _, err = helper.cli({ "-e", [[
+      local function collect() setmetatable({}, { __gc = function() error "lost" end }) collectgarbage() end
+      warn("first") collect()
+      warn("@off") warn("second") warn("@of", "f") collect()
+      warn("@other") warn("@on") warn("third", " and ", "last")]] })
+    assert.equal("Lua warning: first\nLua warning: error in __gc ((command line):1: lost)\nLua warning: third and last\n", err)
+  end)
+
   it("without a name is reported by its place", function()
     local _, _, err = helper.cli({ "-e", "local async = async\n(({ async(function() end) })[1])()" })
     assert.is_truthy(err:find("warning: coroutine 'function at (command line):2' was never awaited", 1, true), err)
