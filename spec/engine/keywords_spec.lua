@@ -319,7 +319,7 @@ end)
 
 describe("async for", function()
   it("iterates objects, iterators and what is awaited for one", function()
-    assert.same({ "1:1", "2:4", "a1", "b2", 3, 6 }, (run [[
+    assert.same({ "1:1", "2:4", "a1", "b2", 3, 6, "1x", "2y" }, (run [[
       local asyncio = require "asyncio"
       local out = {}
       local It = {}
@@ -330,6 +330,8 @@ describe("async for", function()
       async for i, v in ipairs { 1, 2 } do out[#out + 1] = ("ab"):sub(i, i) .. v end
       async function later() await asyncio.sleep(0) local n = 0 return function() n = n + 3 if n < 9 then return n end end end
       async for n in later() do out[#out + 1] = n end
+      async function pairs_of(list) await asyncio.sleep(0) return ipairs(list) end
+      async for i, v in pairs_of { "x", "y" } do out[#out + 1] = i .. v end
       return out
     ]]))
   end)

@@ -187,8 +187,7 @@ end
 function M.iterate(object, ...)
   if type(object) == "function" then return object, ... end
   if isawaitable(object) and not method(object, "__aiter") and not method(object, "__anext") then
-    object = await(object)
-    if type(object) == "function" then return object, ... end
+    return M.iterate(await(object))
   end
   return iterate(iterator_of(object, "async for", 2))
 end
