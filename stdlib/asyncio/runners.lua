@@ -61,15 +61,21 @@ end
 --- What is given to run, as something a task can be made of.
 local wait_on = core.async(function(awaitable) return core.await(awaitable) end, "run")
 
+-- Is it a function? Misuse if it can be neither called nor awaited.
+local function check_main(main)
+  local callable = type(main) == "function"
+  if not callable and not core.isawaitable(main) then
+    misuse.raise(core.ValueError, "a coroutine was expected, got " .. misuse.describe(main), 3)
+  end
+  return callable
+end
+
 --- Runs a coroutine (or a plain function, or anything that can be awaited) in the runner's loop and gives its values.
 ---@param main any
 ---@param opts? { context?: table }
 ---@return any
 function Runner:run(main, opts)
-  local callable = type(main) == "function"
-  if not callable and not core.isawaitable(main) then
-    misuse.raise(core.ValueError, "a coroutine was expected, got " .. misuse.describe(main))
-  end
+  local callable = check_main(main)
   if core.get_running_loop_or_nil() then
     error(RuntimeError("Runner.run() cannot be called from a running event loop"))
   end
@@ -156,18 +162,40 @@ local function close_after(runner, ok, ...)
   error((...), 0)
 end
 
+-- Tasks in which somebody's script runs, who may not know of the loop: inputs of the REPL, tests.
+local scripts = setmetatable({}, { __mode = "k" })
+
+--- From now on the task is a script: asyncio.run awaits there, as it does in a script of a C host.
+---@param task any
+function M.is_script(task) scripts[task] = true end
+
+-- Those of them that are within asyncio.run, where it is what it is in any running loop.
+local within = setmetatable({}, { __mode = "k" })
+
+local Within = {
+  __close = function(self) within[self.task] = nil end,
+}
+
+-- Awaits main in a task that is a script.
+local function run_here(task, main)
+  local callable = check_main(main)
+  within[task] = true
+  local _ <close> = setmetatable({ task = task }, Within)
+  if callable and not core.iscoroutinefunction(main) then return main() end
+  return core.await(main)
+end
+
 --- Runs main in a new loop to its end, cancels the tasks that are left, closes the loop; gives main's values or
---- raises its error. In a script of a C host, which is a task itself, main is awaited.
+--- raises its error. In a script of a C host, an input of the REPL or a test, which are tasks themselves, main is
+--- awaited.
 ---@param main any a coroutine, an awaitable or a function without arguments
 ---@param opts? { debug?: boolean, loop_factory?: (fun(): any), clock?: "real"|"virtual", shuffle?: integer }
 ---@return any
 function M.run(main, opts)
   if opts ~= nil then core.options(opts, options, "run") end
   if core.get_running_loop_or_nil() then
-    if core.in_host_script() then
-      if type(main) == "function" and not core.iscoroutinefunction(main) then return main() end
-      return core.await(main)
-    end
+    local task = core.current_task()
+    if task and not within[task] and (scripts[task] or core.in_host_script()) then return run_here(task, main) end
     if core.iscoroutine(main) then main:close() end
     error(
       RuntimeError("asyncio.run() cannot be called from a running event loop: await the coroutine instead")

@@ -8,6 +8,7 @@ local complete = require "repl.complete"
 local errors = require "repl.errors"
 local history = require "repl.history"
 local print_values = require "repl.print"
+local runners = require "asyncio.runners"
 local terminals = require "repl.terminal"
 local status = require "tty.status"
 
@@ -83,6 +84,7 @@ end
 function Session:run(f, name, ...)
   local body = core.async(function(...) return table.pack(f(...)) end)
   local task = self.loop:create_task(body(...), { name = name, context = self.context })
+  runners.is_script(task)
   local done = core.Future()
   task:add_done_callback(function()
     if not done:done() then done:set_result(true) end

@@ -1923,7 +1923,8 @@ function asyncio.isawaitable(v) end
 
 --- Runs `main` in a new loop, cancels the tasks that are left, closes the loop; gives main's values or raises its
 --- error. `opts`: `debug`, `loop_factory`, `clock` ("real", "virtual"), `shuffle` (a seed). Inside a running loop it
---- is a RuntimeError, but in a script that a host has loaded it awaits `main`.
+--- is a RuntimeError, but in a script that a host has loaded, at the REPL's prompt and in tests of `moonloop test` it
+--- awaits `main`.
 ---@param main any
 ---@param opts? asyncio.RunOptions
 ---@return any
