@@ -230,7 +230,16 @@ static int err_traceback(lua_State *L) {
   return 1;
 }
 
+/* core.subexceptions(e): what a group of errors consists of, as text; "" for other errors */
+static int err_subexceptions(lua_State *L) {
+  luaL_checkany(L, 1);
+  ml__push_subexceptions(L, 1);
+  return 1;
+}
+
 void ml__open_tracebacks(lua_State *L) {
   lua_pushcfunction(L, err_traceback);
   lua_setfield(L, -2, "traceback");
+  lua_pushcfunction(L, err_subexceptions);
+  lua_setfield(L, -2, "subexceptions");
 }

@@ -97,6 +97,55 @@ it("passes", function() end)
     end)
   end
 
+  it("shows each error of a group", function()
+    local text = [[
+it("has two", function()
+  async with asyncio.TaskGroup() as group do
+    group:create_task((async function() error("first") end)())
+    group:create_task((async function() error("second") end)())
+  end
+end)
+]]
+    local _, out = one(text)
+    has(out, "ExceptionGroup: unhandled errors in a TaskGroup (2 sub-exceptions)\n")
+    has(out, "\n      sub-exception 1: spec/a_spec.lua:4: first\n")
+    has(out, "\n      sub-exception 2: spec/a_spec.lua:5: second\n")
+    _, out = one(text, { "-o", "tap" })
+    has(out, "#   sub-exception 2: spec/a_spec.lua:5: second\n")
+  end)
+
+  it("lets nothing steer the terminal", function()
+    local dir = helper.tmpdir()
+    local f <close> = assert(io.open(dir .. "/a_spec.lua", "wb"))
+    f:write('it("na\\nme \\27[31m", function() error("te\\27]0;xt") end)')
+    f:close()
+    local out = require("spec.terminal").run({ "test", dir }, {}, { TERM = "dumb" })
+    has(out, "na?me ?[31m")
+    has(out, "te?]0;xt")
+    assert.is_nil(out:find("\27[31m", 1, true))
+    assert.is_nil(out:find("\27]0", 1, true))
+  end)
+
+  it("awaits what asyncio.run is given in a test, but for within another", function()
+    local _, out, err = one [[
+local loop
+before_each(function() loop = asyncio.run(async function() return asyncio.get_running_loop() end) end)
+it("runs", function()
+  local a, b = asyncio.run(async function()
+    await asyncio.sleep(60)
+    local inner = asyncio.sleep(1)
+    local ok, why = pcall(asyncio.run, inner)
+    return asyncio.get_running_loop() == loop and not ok, tostring(why)
+  end)
+  assert.is_true(a)
+  assert(b:find("cannot be called from a running event loop", 1, true), b)
+  assert.equal(5, asyncio.run(asyncio.sleep(1, 5)))
+  assert.has_error(function() asyncio.run(5) end)
+end)
+]]
+    assert.equal("1 passed, 0 failed", counts(out), out .. err)
+  end)
+
   it("ends tests that wait for ever, and says where", function()
     local status, out = one([[
 local done = false
@@ -223,7 +272,7 @@ it("leaves", function() TASK = asyncio.get_event_loop():create_task(async(functi
 
   it("says what is wrong with its options, and with files", function()
     for args, expected in pairs {
-      ["--output xml"] = "moonloop test: --output: plain, tap, junit, json or gtest was expected, got 'xml'",
+      ["--output xml"] = "moonloop test: there is no output handler 'xml'",
       ["--repeat 0"] = "moonloop test: --repeat: a positive number was expected, got '0'",
       ["--filter ["] = "moonloop test: --filter: '[' is no pattern: malformed pattern",
       ["--nothing"] = "moonloop test: unknown option '--nothing'",

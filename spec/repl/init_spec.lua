@@ -161,6 +161,21 @@ describe("the REPL without a terminal", function()
     assert(err:find("<input 1>:1: first", 1, true) and err:find("unexpected symbol near '*'", 1, true), err)
   end)
 
+  it("awaits what asyncio.run is given, of scripts that run first as well", function()
+    local script = helper.tmpfile("local asyncio = require 'asyncio'\nvalue = asyncio.run(async function() return await asyncio.sleep(0.01, 40) end)\n", ".lua")
+    local status, out, err = helper.cli("-i " .. script, "value\nasyncio.run(asyncio.sleep(0, value + 1))\n"
+      .. "asyncio.run(function() return 42, nil end)\nasyncio.run(async function() asyncio.run(asyncio.sleep(0)) end)\n"
+      .. "await asyncio.create_task(async function() return asyncio.run(asyncio.sleep(0)) end)\nasyncio.run(asyncio.sleep(0, 43))\n")
+    assert.equal(1, status)
+    assert.equal("40\n41\n42\tnil\n43\n", out)
+    assert.equal(2, select(2, err:gsub("RuntimeError: asyncio.run%(%) cannot be called from a running event loop", "")), err)
+  end)
+
+  it("shows each error of a group", function()
+    local _, _, err = helper.cli("", "async with asyncio.TaskGroup() as g do g:create_task(async function() error 'one' end) end\n")
+    assert(err:find("\n  sub-exception 1: <input 1>:1: one\n", 1, true), err)
+  end)
+
   it("tells of a statement that is not complete at the end", function()
     local status, _, err = helper.cli("", "function f(")
     assert.equal(1, status)

@@ -32,14 +32,18 @@ local numbers = {
   end },
 }
 
+--- The value of a text of a kind that is a number; nil if it is none.
+---@param kind "number"|"integer"|"duration"|"size"
+---@param text string
+---@return number?
+function M.value(kind, text)
+  local value = numbers[kind][2](text)
+  if value and value == value and value >= 0 and value < math.huge then return value end
+end
+
 local function convert(command, name, kind, text)
-  local number = numbers[kind]
-  if not number then return text end
-  local value = number[2](text)
-  if not value or value ~= value or value < 0 or value == math.huge then
-    M.misuse(command, "%s: %s was expected, got '%s'", name, number[1], text)
-  end
-  return value
+  if not numbers[kind] then return text end
+  return M.value(kind, text) or M.misuse(command, "%s: %s was expected, got '%s'", name, numbers[kind][1], text)
 end
 
 --- One option: its name in messages, its kind, and how its value is got (nil: it has one already).

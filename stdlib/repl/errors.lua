@@ -42,21 +42,6 @@ local function stack_of(traceback)
   return s
 end
 
-local function group_of(err)
-  if type(err) ~= "table" or type(rawget(err, "exceptions")) ~= "table" then return "" end
-  local parts = {}
-  for i, sub in ipairs(rawget(err, "exceptions")) do
-    if i > 15 then
-      parts[#parts + 1] = "\n  ..."
-      break
-    end
-    local trace = core.traceback(sub)
-    local s = message_of(sub) .. (type(trace) == "string" and "\n" .. trace or "")
-    parts[#parts + 1] = ("\n  sub-exception %d: %s"):format(i, (s:gsub("\n", "\n  ")))
-  end
-  return table.concat(parts)
-end
-
 --- An error as text. `source(chunk)` gives the text of an input by its chunk's name, or nil.
 ---@param err any
 ---@param source fun(chunk: string): string?
@@ -79,7 +64,7 @@ function M.format(err, source, colours)
   end
   local stack = stack_of(traceback)
   if stack ~= "" then parts[#parts + 1] = print.paint("faint", stack, colours) end
-  parts[#parts] = parts[#parts] .. group_of(err)
+  parts[#parts] = parts[#parts] .. core.subexceptions(err)
   return table.concat(parts, "\n")
 end
 

@@ -122,6 +122,7 @@ local function error_text(context)
   local text = tostring(context.message or "an error that nobody has handled")
   if context.exception ~= nil then text = ("%s: %s"):format(text, tostring(context.exception)) end
   if context.traceback then text = text .. "\n" .. tostring(context.traceback) end
+  if context.exception ~= nil then text = text .. core.subexceptions(context.exception) end
   return text
 end
 

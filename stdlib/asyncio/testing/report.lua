@@ -1,4 +1,8 @@
---- What the runner prints of tests: failures with their source line, and counts.
+--- What the runner prints of tests: failures with their source line, and counts. On a terminal nothing that tests have
+--- given steers it.
+
+local printable = require("tty.text").printable
+local terminal = require "asyncio.terminal"
 
 local core = require "asyncio.core"
 
@@ -17,6 +21,11 @@ local function colours(on)
   return function(colour, text) return on and codes[colour] .. text .. "\27[0m" or text end
 end
 
+-- What a line shows.
+function Report:line(text)
+  return self.terminal and printable((text:gsub("\t", "        "))) or text
+end
+
 --- The names of a test and of what it stands in.
 function Report:full_name(element)
   local names, context = {}, self.busted.context
@@ -25,7 +34,7 @@ function Report:full_name(element)
     if name then table.insert(names, 1, tostring(name)) end
     element = context.parent(element)
   end
-  return table.concat(names, " ")
+  return self:line(table.concat(names, " "))
 end
 
 --- "spec/a_spec.lua:12: " of an element, or of the trace of what happened outside of all.
@@ -63,11 +72,11 @@ function Report:failure(element, message, trace)
   local out = self.out
   local name = self.paint("strong", self:full_name(element))
   out:write("\n", self.paint("red", "FAILED"), " ", self.place(element, trace), name, "\n")
-  for line in (tostring(message) .. "\n"):gmatch("(.-)\n") do out:write("    ", line, "\n") end
+  for line in (tostring(message) .. "\n"):gmatch("(.-)\n") do out:write("    ", self:line(line), "\n") end
   self:show_line(message, trace)
   local stack = trace and trace.traceback
   if stack and stack:find("%S") then
-    for line in stack:gmatch("[^\n]+") do out:write(self.paint("faint", "  " .. line), "\n") end
+    for line in stack:gmatch("[^\n]+") do out:write(self.paint("faint", self:line("  " .. line)), "\n") end
   end
   out:flush()
 end
@@ -75,6 +84,7 @@ end
 function Report:test_end(element, status, took)
   local out = self.out
   if status == "pending" then
+    if self.suppress_pending then return end
     self.skipped = self.skipped + 1
     if self.verbose then out:write(self.paint("yellow", "skip   "), self:full_name(element), "\n") end
     return
@@ -97,21 +107,26 @@ function Report:counts()
   return self.skipped > 0 and ("%s, %d skipped"):format(text, self.skipped) or text
 end
 
-function Report:finish(seconds)
+--- Prints the counts, and what the order of the tests was made of if that was random.
+---@param seconds? number
+---@param seed? integer
+function Report:finish(seconds, seed)
   local text = self:counts()
   if seconds then text = ("%s in %.2f s"):format(text, seconds) end
+  if seed then self.out:write("\nshuffled by the seed ", seed) end
   self.out:write("\n", self.paint(self.failed > 0 and "red" or "green", text), "\n")
   self.out:flush()
 end
 
 --- Counts what busted tells of, and prints it unless it is `silent`.
 ---@param busted table
----@param opts table {verbose, slow (seconds), silent, colours, progress (a file for the name of the running test)}
+---@param opts table {verbose, slow (seconds), silent, colours, progress (a file for the name of the running test),
+--- suppress_pending}
 ---@return asyncio.testing.Report
 function M.new(busted, opts)
   local self = setmetatable({
     busted = busted, verbose = opts.verbose, slow = opts.slow, out = io.stdout, paint = colours(opts.colours),
-    passed = 0, failed = 0, skipped = 0, at = 0,
+    suppress_pending = opts.suppress_pending, terminal = terminal.isatty(1), passed = 0, failed = 0, skipped = 0, at = 0,
   }, Report)
   if opts.silent then
     self.out = { write = function() end, flush = function() end }

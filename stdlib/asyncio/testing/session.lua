@@ -134,6 +134,7 @@ function Session:within(descriptor, run, element, opts)
   local seconds = opts.timeout or TIMEOUTS[clock]
   return self.safe(descriptor, function(...)
     local _ <close> = limit(what, seconds, clock)
+    runners.is_script(core.current_task())
     await_result(run(...))
   end, element)
 end
@@ -216,7 +217,7 @@ function Session:run_in_loop(test, run)
   if not ok then
     local parent = self.busted.context.parent(element)
     test.ended = test.ended or table.pack("test", { "test", "end" }, element, parent, "error")
-    self:fail(test, "error", tostring(err))
+    self:fail(test, "error", tostring(err) .. core.subexceptions(err))
   elseif #left > 0 and test.ended and test.ended[5] == "success" then
     self:fail(test, "failure", (#left == 1 and "left behind: " or "left behind:\n  ") .. table.concat(left, "\n  "))
   end
@@ -319,6 +320,11 @@ function M.install(busted, defaults)
   function busted.getTrace(element, level, message) -- no tail call: levels are counted
     local trace = self:trace(get_trace, element, (level or 3) + 1, message)
     return trace
+  end
+  local rewrite = busted.rewriteMessage
+  function busted.rewriteMessage(element, message, trace)
+    local text = rewrite(element, message, trace)
+    return message ~= nil and text .. core.subexceptions(message) or text
   end
   function busted.safe(descriptor, run, element) return self:dispatch(descriptor, run, element) end
   function busted.safe_publish(descriptor, channel, element, ...)
