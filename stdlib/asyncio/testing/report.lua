@@ -126,7 +126,8 @@ end
 function M.new(busted, opts)
   local self = setmetatable({
     busted = busted, verbose = opts.verbose, slow = opts.slow, out = io.stdout, paint = colours(opts.colours),
-    suppress_pending = opts.suppress_pending, terminal = terminal.isatty(1), passed = 0, failed = 0, skipped = 0, at = 0,
+    suppress_pending = opts.suppress_pending, terminal = terminal.isatty(1),
+    passed = 0, failed = 0, skipped = 0, at = 0,
   }, Report)
   if opts.silent then
     self.out = { write = function() end, flush = function() end }

@@ -51,11 +51,11 @@ end
 local known = {
   ROOT = list, pattern = list, ["exclude-pattern"] = list, tags = divided, ["exclude-tags"] = divided, filter = list,
   ["filter-out"] = list, output = text, verbose = flag, list = flag, helper = text, Xhelper = divided,
-  Xoutput = divided, lpath = text, cpath = text, e = list, lang = text, lazy = flag, ["auto-insulate"] = flag, recursive = flag,
-  ["keep-going"] = flag, ["repeat"] = number, seed = number, shuffle = flag,
-  sort = flag, ["sort-files"] = flag, ["sort-tests"] = flag,
-  ["shuffle-files"] = flag, ["shuffle-tests"] = flag, ["suppress-pending"] = flag, loaders = divided, coverage = flag,
-  ["coverage-config-file"] = text, ["defer-print"] = flag,
+  Xoutput = divided, lpath = text, cpath = text, e = list, lang = text, lazy = flag, ["auto-insulate"] = flag,
+  recursive = flag, ["keep-going"] = flag, ["repeat"] = number, seed = number, shuffle = flag, sort = flag,
+  ["shuffle-files"] = flag, ["shuffle-tests"] = flag, ["sort-files"] = flag, ["sort-tests"] = flag,
+  ["suppress-pending"] = flag, loaders = divided, coverage = flag, ["coverage-config-file"] = text,
+  ["defer-print"] = flag,
   timeout = seconds, ["real-time"] = flag, ["no-leaks"] = flag, ["no-loop"] = flag, ["fail-fast"] = flag,
 }
 
