@@ -4,6 +4,7 @@
 ** frames of its own C functions. debug.* shows scripts all the rest as ever; of
 ** those it shows nothing, and writing to them is an error.
 */
+#include <limits.h>
 #include <string.h>
 
 #include "core.h"
@@ -259,17 +260,34 @@ static int db_setupvalue(lua_State *L) {
   return 1;
 }
 
-/* Lua's own function, upvalue 1, in the place of ours: without a frame that hooks would see. */
-static int call_own(lua_State *L) { return lua_tocfunction(L, lua_upvalueindex(1))(L); }
+/* The function before ours, upvalue 1. Lua's own, which has no upvalues, is run in our place: without
+** a frame that hooks would see. A host may have put another there: that one is called, and the stack's
+** level at index `level`, unless that is 0, is one more for it. */
+static int call_own(lua_State *L, int level) {
+  int top = lua_gettop(L), isnum = 0;
+  lua_CFunction f = lua_tocfunction(L, lua_upvalueindex(1));
+  lua_Integer n;
+  if (f != NULL && lua_getupvalue(L, lua_upvalueindex(1), 1) == NULL) return f(L);
+  lua_settop(L, top);
+  n = level != 0 ? lua_tointegerx(L, level, &isnum) : 0;
+  if (isnum && n > 0 && n < INT_MAX) {
+    lua_pushinteger(L, n + 1);
+    lua_replace(L, level);
+  }
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, top, LUA_MULTRET);
+  return lua_gettop(L);
+}
 
 /* Upvalue 1: Lua's own. Of the C functions on the stack only those of modules are given out: some
 ** of the others trust their arguments. */
 static int db_getinfo(lua_State *L) {
   int arg, n, top;
   bool level;
-  get_thread(L, &arg);
+  lua_State *L1 = get_thread(L, &arg);
   level = !lua_isfunction(L, arg + 1);
-  n = call_own(L);
+  n = call_own(L, level && L1 == L ? arg + 1 : 0);
   top = lua_gettop(L);
   if (!level || n == 0 || !lua_istable(L, top)) return n;
   if (lua_getfield(L, top, "func") == LUA_TFUNCTION && lua_iscfunction(L, -1) &&
@@ -356,14 +374,35 @@ static int db_sethook(lua_State *L) {
   const ml_engine *e = ml__engine(L);
   if (e->config.meter != ML_METER_OFF || e->meter.armed)
     return luaL_error(L, "debug.sethook: the hook belongs to the engine's meter");
-  return call_own(L);
+  return call_own(L, 0);
 }
 
-void ml__open_guard(lua_State *L) {
+/* In the table on top: f stands in the place of the function of that name, which is its upvalue with
+** nup 1. What a host has taken away stays away. */
+static void replace(lua_State *L, const char *name, lua_CFunction f, int nup) {
+  if (lua_getfield(L, -1, name) != LUA_TFUNCTION) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pop(L, 1 - nup);
+  lua_pushcclosure(L, f, nup);
+  lua_setfield(L, -2, name);
+}
+
+/* Pushes what stands for the registry. */
+static void push_registry(lua_State *L) {
   static const luaL_Reg view[] = {{"__index", registry_index},
                                   {"__newindex", registry_newindex},
                                   {"__pairs", registry_pairs},
                                   {NULL, NULL}};
+  lua_newtable(L);
+  luaL_newlib(L, view);
+  lua_pushboolean(L, 0);
+  lua_setfield(L, -2, "__metatable");
+  lua_setmetatable(L, -2);
+}
+
+void ml__open_guard(lua_State *L) {
   static const luaL_Reg fns[] = {{"getmetatable", db_getmetatable},
                                  {"setmetatable", db_setmetatable},
                                  {"getuservalue", db_getuservalue},
@@ -377,26 +416,20 @@ void ml__open_guard(lua_State *L) {
   if (views(ml__engine(L))) {
     ml__push_weak(L, "k");
     lua_rawsetp(L, LUA_REGISTRYINDEX, &views_key);
-    lua_pushcfunction(L, base_getmetatable);
-    lua_setglobal(L, "getmetatable");
+    lua_pushglobaltable(L);
+    replace(L, "getmetatable", base_getmetatable, 0);
   }
   if (lua_getglobal(L, "debug") != LUA_TTABLE) {
     lua_settop(L, top);
     return;
   }
-  luaL_setfuncs(L, fns, 0);
-  lua_getfield(L, -1, "getinfo");
-  lua_pushcclosure(L, db_getinfo, 1);
-  lua_setfield(L, -2, "getinfo");
-  lua_getfield(L, -1, "sethook");
-  lua_pushcclosure(L, db_sethook, 1);
-  lua_setfield(L, -2, "sethook");
-  lua_newtable(L);
-  luaL_newlib(L, view);
-  lua_pushboolean(L, 0);
-  lua_setfield(L, -2, "__metatable");
-  lua_setmetatable(L, -2);
-  lua_pushcclosure(L, db_getregistry, 1);
-  lua_setfield(L, -2, "getregistry");
+  for (const luaL_Reg *r = fns; r->name != NULL; r++) replace(L, r->name, r->func, 0);
+  replace(L, "getinfo", db_getinfo, 1);
+  replace(L, "sethook", db_sethook, 1);
+  if (lua_getfield(L, -1, "getregistry") == LUA_TFUNCTION) {
+    push_registry(L);
+    lua_pushcclosure(L, db_getregistry, 1);
+    lua_setfield(L, -3, "getregistry");
+  }
   lua_settop(L, top);
 }

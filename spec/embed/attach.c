@@ -332,6 +332,27 @@ static void keeping(void) {
   lua_close(L);
 }
 
+/* What the host has put into its libraries is called; what it has taken away stays away. */
+static void altered_libraries(void) {
+  lua_State *L = luaL_newstate();
+  ml_engine *e;
+  luaL_openlibs(L);
+  run(L, "local own, info = debug.sethook, debug.getinfo hooked = 0 "
+         "debug.sethook = function(...) hooked = hooked + 1 return own(...) end "
+         "debug.getinfo = function(level, ...) return info(level + 1, ...) end "
+         "debug.setupvalue, debug.getregistry = nil, nil");
+  for (int i = 0; i < 3; i++) {
+    e = attach(L);
+    run(L, "debug.sethook(function() end, 'c') debug.sethook()\n"
+           "print(debug.getinfo(1, 'l').currentline, hooked, debug.setupvalue, debug.getregistry) "
+           "ours = debug.getinfo");
+    says(i == 0 ? "2\t2\tnil\tnil\n" : i == 1 ? "2\t4\tnil\tnil\n" : "2\t6\tnil\tnil\n");
+    expect_ok(ml_close(e, 0));
+    if (i == 1) run(L, "debug.getinfo = ours"); /* one that was the engine's */
+  }
+  lua_close(L);
+}
+
 /* The limit holds while the engine runs; the host's own blocks are never refused. */
 static void limits(void) {
   lua_State *L = luaL_newstate();
@@ -361,6 +382,7 @@ int main(void) {
   inside_a_script();
   older_coroutines();
   keeping();
+  altered_libraries();
   limits();
   return 0;
 }
