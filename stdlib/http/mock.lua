@@ -18,7 +18,8 @@ local M = {}
 --- Makes one.
 ---@param method string
 ---@param target string
----@param opts? table {headers, body, version, scheme, peername, sockname, transport_info, keep_alive}
+---@param opts? table {headers, body or payload (a StreamReader), version, scheme, peername, sockname,
+--- transport_info, keep_alive}
 ---@return http.mock.Exchange
 function M.exchange(method, target, opts)
   opts = opts or {}
@@ -32,7 +33,8 @@ function M.exchange(method, target, opts)
   end
   return setmetatable({
     _method = method, _target = target, _path = path, _query = target:find("?", 1, true) and query or nil,
-    _headers = headers, _body = body, _version = opts.version or "1.1", _scheme = opts.scheme or "http",
+    _headers = headers, _body = body, _reader = opts.payload,
+    _version = opts.version or "1.1", _scheme = opts.scheme or "http",
     _peer = peer or nil, _sock = opts.sockname or { "127.0.0.1", 8080 },
     _info = opts.transport_info or {}, _keep = opts.keep_alive ~= false,
     informed = {}, pieces = {},
@@ -52,7 +54,7 @@ function Exchange:peername() return self._peer end
 function Exchange:sockname() return self._sock end
 function Exchange:header(name) return self._headers[name] end
 function Exchange:headers() return self._headers end
-function Exchange:has_body() return self._body ~= nil end
+function Exchange:has_body() return self._body ~= nil or self._reader ~= nil end
 function Exchange:multiplexed() return false end
 
 function Exchange:transport_info(name)

@@ -17,13 +17,15 @@ end
 
 local mock_options = {
   "headers", "body", "match_info", "version", "app", "scheme", "peername", "sockname", "transport_info", "keep_alive",
+  "payload", "client_max_size", "sslcontext",
 }
 
 --- A request that came over no connection, for calling a handler with. Also gives the exchange (http.mock), which
 --- keeps what is sent: `exchange.status`, `exchange.sent_headers`, `exchange.body`.
 ---@param method string
 ---@param path string with the query
----@param opts? table {headers, body, match_info, version, app, scheme, peername, sockname, transport_info, keep_alive}
+---@param opts? table {headers, body or payload (a StreamReader), match_info, version, app, scheme, sslcontext (any: it
+--- is https), peername, sockname, transport_info, keep_alive, client_max_size}
 ---@return http.web.Request request, http.mock.Exchange exchange
 function M.make_mocked_request(method, path, opts)
   core.options(opts, mock_options, "make_mocked_request")
@@ -35,6 +37,7 @@ function M.make_mocked_request(method, path, opts)
   local app = opts.app or require("http.web").Application()
   app:freeze()
   local x = require("http.mock").exchange(method, path, opts)
+  if opts.sslcontext then x._scheme = "https" end
   local route, params = app.router:_resolve(method, x:path(), x:authority())
   if not route then route = app._missing.not_found end
   local copy
@@ -42,7 +45,9 @@ function M.make_mocked_request(method, path, opts)
     copy = setmetatable({}, route.match_meta)
     for key, value in next, opts.match_info do copy[key] = value end
   end
-  return require("http.web.request")._make(x, route, copy or params or false), x
+  local request = require("http.web.request")._make(x, route, copy or params or false)
+  if opts.client_max_size then rawset(request, "client_max_size", opts.client_max_size) end
+  return request, x
 end
 
 --- Answers a mocked exchange as the server does: route, middlewares, handler, errors.

@@ -1133,11 +1133,11 @@ function StreamReader:set_exception(err) end
 ---@overload fun(transport: any, protocol: table, reader?: asyncio.StreamReader): asyncio.StreamWriter
 local StreamWriter = {}
 
---- Never wait: tried at once, the rest is queued.
+--- Never wait: tried at once, or, if other tasks are ready to run, when these have run; the rest is queued.
 ---@param bytes string
 function StreamWriter:write(bytes) end
 
---- Never wait: tried at once, the rest is queued.
+--- Never wait: tried at once, or, if other tasks are ready to run, when these have run; the rest is queued.
 ---@param array string[]
 function StreamWriter:writelines(array) end
 

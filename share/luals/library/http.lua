@@ -482,8 +482,8 @@ local ClientWebSocketResponse = {}
 ---@return boolean
 function ClientWebSocketResponse:close(opts) end
 
---- The error that ended the connection: `http.websocket`'s WebSocketError (`code`), or TimeoutError of the heartbeat;
---- nil.
+--- The error that ended the connection: `http.websocket`'s WebSocketError (`code`), or TimeoutError of the heartbeat,
+--- or of a close that nobody answered; nil.
 ---@return any
 function ClientWebSocketResponse:exception() end
 

@@ -5,6 +5,7 @@
 ---@class http.testing.MockOptions
 ---@field headers? http.HeadersLike
 ---@field body? string
+---@field payload? asyncio.StreamReader in place of `body`
 ---@field match_info? table<string, string>
 ---@field version? string
 ---@field app? http.web.Application
@@ -13,6 +14,8 @@
 ---@field sockname? any
 ---@field transport_info? table
 ---@field keep_alive? boolean
+---@field sslcontext? any it came by https
+---@field client_max_size? integer
 
 ---@class http.mock.Exchange
 ---@field status integer?
@@ -164,8 +167,9 @@ testing.TestClient = TestClient
 testing.TestServer = TestServer
 
 --- A request that came over no connection, and as a second value the exchange, which keeps what is sent: `status`,
---- `sent_headers`, `body`, `sent_header(name)`. `opts`: `headers`, `body`, `match_info`, `version`, `app`, `scheme`,
---- `peername`, `sockname`, `transport_info`, `keep_alive`.
+--- `sent_headers`, `body`, `sent_header(name)`. `opts`: `headers`, `body` or `payload` (a StreamReader),
+--- `match_info`, `version`, `app`, `scheme`, `sslcontext` (any: it is https), `peername`, `sockname`,
+--- `transport_info`, `keep_alive`, `client_max_size`.
 ---@param method string
 ---@param path string
 ---@param opts? http.testing.MockOptions

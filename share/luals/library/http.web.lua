@@ -927,8 +927,8 @@ function WebSocketResponse:pong(data) end
 ---@return boolean
 function WebSocketResponse:close(opts) end
 
---- The error that ended the connection: `http.websocket`'s WebSocketError (`code`), or TimeoutError of the heartbeat;
---- nil.
+--- The error that ended the connection: `http.websocket`'s WebSocketError (`code`), or TimeoutError of the heartbeat,
+--- or of a close that nobody answered; nil.
 ---@return any
 function WebSocketResponse:exception() end
 

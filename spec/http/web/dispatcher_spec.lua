@@ -281,6 +281,20 @@ describe("sub-applications", function()
     assert.is_nil((resolve(app, "GET", "/", nil)))
     assert.equal("/main", (resolve(app, "GET", "/main", "api.example.com")))
     assert.equal("/wild", (resolve(app, "GET", "/wild", "x.example.com")))
+    assert.equal("/wild", (resolve(app, "GET", "/wild", "X.Y.Example.com:81")))
+    assert.is_nil((resolve(app, "GET", "/wild", "example.com")))
+    assert.is_nil((resolve(app, "GET", "/wild", "x.example.com.evil")))
+    assert.is_nil((resolve(app, "GET", "/wild", "x.example.com:80:evil.example.com")))
+    local names = { ["пуникод"] = "xn--d1ahgkhc2a", ["port.test:81"] = "port.test:81", ["dot.test."] = "DOT.test" }
+    for domain, host in pairs(names) do
+      local sub = web.Application()
+      sub.router:add_get("/named", handler)
+      local one = web.Application()
+      one:add_domain(domain, sub)
+      assert.equal("/named", (resolve(one, "GET", "/named", host)), domain)
+      assert.is_nil((resolve(one, "GET", "/named", "other.test:82")), domain)
+    end
+    helper.raises(asyncio.ValueError, app.add_domain, app, "example$com", web.Application())
     helper.raises(asyncio.ValueError, app.add_domain, app, "http://x", web.Application())
   end)
 

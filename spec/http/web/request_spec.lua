@@ -353,6 +353,23 @@ describe("Request", function()
 end)
 
 describe("make_mocked_request", function()
+  it("takes a stream for its body, and a limit", function()
+    helper.run(function()
+      local function stream(text)
+        local reader = asyncio.StreamReader()
+        reader:feed_data(text)
+        reader:feed_eof()
+        return reader
+      end
+      local r = make("POST", "/", { payload = stream("a=1&b=2"), sslcontext = true, headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } })
+      assert.same({ true, "https", "2" }, { r.body_exists, r.scheme, await(r:post()).b })
+      assert.equal("12345", await(make("POST", "/", { payload = stream("12345"), client_max_size = 5 }):read()))
+      r = make("POST", "/", { payload = stream("123456"), client_max_size = 5 })
+      helper.raises(web.HTTPRequestEntityTooLarge, function() await(r:read()) end)
+      assert.equal(6, #await(make("POST", "/", { payload = stream("123456"), client_max_size = 0 }):read()))
+    end)
+  end)
+
   it("refuses what it does not know", function()
     helper.raises("a method and a path were expected", testing.make_mocked_request, "GET")
     helper.raises("unexpected keyword argument 'hdrs'", testing.make_mocked_request, "GET", "/", { hdrs = 1 })

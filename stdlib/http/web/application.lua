@@ -92,9 +92,15 @@ function Application:add_subapp(prefix, sub)
   join(self, sub)
 end
 
--- "*.example.com" as a Lua pattern for a host with or without a port.
+-- "*.example.com" as a Lua pattern for a host with or without a port; a star stands for any number of names, as in
+-- aiohttp. Hosts are compared in lower case and in their ASCII form.
 local function host_pattern(domain)
-  local text = domain:lower():gsub("[%^$().%[%]+?%-%%]", "%%%0"):gsub("%*", "[^.:]*")
+  domain = domain:gsub("%.+$", ""):gsub(":80$", "")
+  if domain:find("[\128-\255]") then
+    local name, port = domain:match("^(.-)(:?%d*)$")
+    domain = require("url").URL("http://" .. name).raw_host .. port
+  end
+  local text = domain:lower():gsub("[%^$().%[%]+?%-%%]", "%%%0"):gsub("%*", "[^:]*")
   if domain:find(":%d+$") then return "^" .. text .. "$" end
   return "^" .. text .. "$", "^" .. text .. ":%d+$"
 end
@@ -106,7 +112,7 @@ end
 function Application:add_domain(domain, sub)
   if type(domain) ~= "string" then
     misuse.blame(core.TypeError, "add_domain: a host was expected, got " .. misuse.describe(domain))
-  elseif domain == "" or domain:find("://", 1, true) or not domain:find("^[%w%-.*:%[%]]+$") then
+  elseif domain == "" or domain:find("://", 1, true) or not domain:find("^[%w%-.*:%[%]\128-\255]+$") then
     misuse.blame(core.ValueError, ("add_domain: a host such as api.example.com was expected, got %q"):format(domain))
   end
   check_sub(self, sub, "add_domain")

@@ -328,6 +328,7 @@ end
 -- Of sub-applications with a domain of their own: those of which the host is that.
 local function by_domain(self, method, path, host)
   if host ~= nil and type(host) ~= "string" then host = host:authority() end
+  if host then host = host:lower() end
   for _, domain in ipairs(self._domains) do
     if host and match(host, domain.pattern) then
       local route, params, allowed, app = domain.app.router:_resolve(method, path, host)
