@@ -38,6 +38,7 @@ typedef struct protocol {
   ml_stream *s;
   ml_bytes in;
   int pin;     /* of the transport, whose user value 1 is the protocol */
+  int why;     /* of the error of a method that ended the connection */
   int pending; /* P_* */
 } protocol;
 
@@ -67,6 +68,8 @@ typedef struct failure {
 /* (failure, error): tells the loop's exception handler. */
 static int report(lua_State *L) {
   const failure *f = lua_touserdata(L, 1);
+  protocol *p = f->s->sink == &ml__protocol_sink ? f->s->target : NULL;
+  if (f->fatal && p != NULL && p->why == 0) p->why = ml__pin(L, 2);
   if (ml__isinstance(L, 2, "KeyboardInterrupt") || ml__isinstance(L, 2, "SystemExit")) {
     lua_pushvalue(L, 2);
     ml__ref_set(L, ML_R_PENDINGERR);
@@ -224,23 +227,26 @@ static int push_error(lua_State *L) {
 static void sink_lost(lua_State *L, ml_stream *s) {
   protocol *p = s->target;
   if (p == NULL || !lua_checkstack(L, 12)) return;
-  lua_pushnil(L);
-  if (s->error != 0) {
-    lua_pop(L, 1);
+  if (p->why != 0) {
+    ml__pushpinned(L, p->why);
+  } else if (s->error != 0) {
     lua_pushcfunction(L, push_error);
     lua_pushlightuserdata(L, s);
     if (lua_pcall(L, 1, 1, 0) != LUA_OK) lua_pop(L, 1), lua_pushnil(L);
-  }
+  } else
+    lua_pushnil(L);
   call(L, s, "connection_lost", 1, false);
   lua_pop(L, 1);
   s->target = NULL;
+  ml__unpin(L, p->why);
   ml__unpin(L, p->pin);
   protocol_free(p);
 }
 
 static void sink_forget(ml_stream *s) {
   protocol *p = s->target;
-  if (p->pin != 0) ml__unpin(s->net->engine->L, p->pin);
+  ml__unpin(s->net->engine->L, p->why);
+  ml__unpin(s->net->engine->L, p->pin);
   protocol_free(p);
 }
 

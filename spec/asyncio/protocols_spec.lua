@@ -99,6 +99,23 @@ describe("create_connection and create_server", function()
     end)
   end)
 
+  it("hear in connection_lost which error of theirs has ended the connection", function()
+    run(function()
+      local loop = asyncio.get_running_loop()
+      loop:set_exception_handler(function() end)
+      for _, method in ipairs { "data_received", "eof_received" } do
+        local lost, mine = loop:create_future(), asyncio.ValueError(method)
+        local server <close> = await(loop:create_server(function()
+          return { [method] = function() error(mine) end, connection_lost = function(_, err) lost:set_result(err) end }
+        end, "127.0.0.1", 0))
+        local _, w <close> = await(asyncio.open_connection("127.0.0.1", server.sockets[1].port))
+        w:write("x")
+        w:write_eof()
+        assert.equal(mine, await(lost))
+      end
+    end)
+  end)
+
   it("go on after errors in the other methods", function()
     run(function()
       local loop, told = asyncio.get_running_loop(), {}
