@@ -31,7 +31,8 @@ describe("HTTP errors", function()
         assert.equal(status, err.status, name)
         assert.equal(phrases[status], err.reason, name)
         local empty = status == 204 or status == 205 or status == 304
-        assert.equal(empty and "" or ("%d: %s"):format(status, err.reason), err.text, name)
+        assert.equal(not empty and ("%d: %s"):format(status, err.reason) or nil, err.text, name)
+        assert.equal(err.text, err.body, name)
       end
     end
     assert.equal(51, n)

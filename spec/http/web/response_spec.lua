@@ -14,6 +14,11 @@ describe("Response", function()
   it("is empty by default", function()
     local x = send(web.Response())
     assert.same({ 200, {}, "" }, { x.status, x.sent_headers, x.body })
+    local response = web.Response()
+    assert.same({ nil, nil, 0 }, { response.body, response.text, response.content_length })
+    response.text = ""
+    assert.same({ "", "text/plain" }, { response.text, response.content_type })
+    assert.same({ "", "" }, { web.Response({ body = "" }).body, web.Response({ text = "" }).text })
   end)
 
   it("has a text", function()

@@ -13,7 +13,7 @@ local async, await = core.async, core.await
 local head_of, signal_prepare, stream_send = StreamResponse._head, StreamResponse._signal_prepare, StreamResponse._send
 
 ---@class http.web.Response : http.web.StreamResponse
----@field text string
+---@field text string? nil: it has no body, or one that is no string
 ---@field body any a string, or what gives strings: a File of fs.open, a part of a form, a stream, an iterator
 local Response = class.define("Response", StreamResponse)
 Response.__open = true
@@ -92,9 +92,15 @@ getmetatable(Response).__call = require("http.web.core").constructor(Response, t
 
 local get, set = Response.__get, Response.__set
 
-function get.body(self) return self[BODY] or rawget(self, "_source") end
+-- Was there any? One that was given has a type.
+local function bodiless(self) return self[BODY] == "" and not self[TYPE] end
 
-function get.text(self) return self[BODY] or nil end
+function get.body(self)
+  if bodiless(self) then return nil end
+  return self[BODY] or rawget(self, "_source")
+end
+
+function get.text(self) return not bodiless(self) and self[BODY] or nil end
 
 local function forget_payload(self)
   rawset(self, "_payload", nil)
