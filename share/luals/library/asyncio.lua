@@ -130,7 +130,7 @@ function context.set(key, value) end
 ---@return any ...
 function context.run(f, ...) end
 
---- A function that calls `f` in that context (the current one now, if none is given), for callbacks:
+--- A function that calls `f` in that context (in a copy of the current one now, if none is given), for callbacks:
 --- `loop:call_soon(asyncio.context.bind(f, context), ...)`.
 ---@generic F: function
 ---@param f F
@@ -138,7 +138,8 @@ function context.run(f, ...) end
 ---@return F
 function context.bind(f, context) end
 
---- For `create_task(c, {context = ...})`.
+--- A table, for `create_task(c, {context = ...})`. Tasks that are given the same one share it: what one sets the
+--- others see, and it stands in the table afterwards.
 ---@return table
 function context.copy() end
 
@@ -805,7 +806,7 @@ function Task:set_name(name) end
 ---@return any
 function Task:get_coro() end
 
---- Its context table, for `create_task(c, {context = ...})`.
+--- Its context table, for `create_task(c, {context = ...})`: the same one each time.
 ---@return table
 function Task:get_context() end
 
@@ -2096,7 +2097,9 @@ function asyncio.fail_at(when, opts) end
 ---@return asyncio.StreamWriter
 function asyncio.open_connection(host, port, opts) end
 
---- The same for a unix socket. `opts`: `limit`, `sock`.
+--- The same for a unix socket. `opts`: `limit`, `sock`. Here as in all that connects or listens, `host`, `port` and
+--- `path` may stand in `opts` too: `asyncio.open_connection{host = h, port = p}`, `asyncio.start_unix_server(cb,
+--- {sock = s})`.
 ---@async
 ---@param path? string
 ---@param opts? asyncio.ConnectionOptions

@@ -5,6 +5,10 @@
 ---@alias http.web.Handler fun(request: http.web.Request): any
 ---@alias http.web.Middleware fun(request: http.web.Request, handler: http.web.Handler): any
 
+---@class http.web.CleanupError: asyncio.ExceptionGroup
+---@overload fun(opts?: http.web.ResponseOptions): http.web.CleanupError
+local CleanupError = {}
+
 --- A SystemExit, with `signal`.
 ---@class http.web.GracefulExit: asyncio.SystemExit
 ---@overload fun(opts?: http.web.ResponseOptions): http.web.GracefulExit
@@ -371,19 +375,19 @@ function Application:freeze() end
 
 --- What runners call: awaitables that freeze the application, enter `cleanup_ctx` and send the signals. `cleanup`
 --- leaves `cleanup_ctx` before it sends `on_cleanup`, goes through all, whatever fails, and raises the error of one,
---- an ExceptionGroup of several.
+--- a `web.CleanupError` (an ExceptionGroup) of several.
 ---@async
 function Application:startup() end
 
 --- What runners call: awaitables that freeze the application, enter `cleanup_ctx` and send the signals. `cleanup`
 --- leaves `cleanup_ctx` before it sends `on_cleanup`, goes through all, whatever fails, and raises the error of one,
---- an ExceptionGroup of several.
+--- a `web.CleanupError` (an ExceptionGroup) of several.
 ---@async
 function Application:shutdown() end
 
 --- What runners call: awaitables that freeze the application, enter `cleanup_ctx` and send the signals. `cleanup`
 --- leaves `cleanup_ctx` before it sends `on_cleanup`, goes through all, whatever fails, and raises the error of one,
---- an ExceptionGroup of several.
+--- a `web.CleanupError` (an ExceptionGroup) of several.
 ---@async
 function Application:cleanup() end
 
@@ -751,8 +755,8 @@ function StreamResponse:del_cookie(name, opts) end
 --- The connection is closed after it.
 function StreamResponse:force_close() end
 
---- With what the client takes, or with `force`: "gzip", "deflate", "br", "identity".
---- `response:enable_chunked_encoding()`.
+--- With what the client takes, or with `force`: "gzip", "deflate", "br", "identity" (`web.ContentCoding.gzip` and so
+--- on). `response:enable_chunked_encoding()`.
 ---@param force? "gzip"|"deflate"|"br"|"identity"
 function StreamResponse:enable_compression(force) end
 
@@ -1071,13 +1075,21 @@ local SockSite = {}
 
 ---@class http.core.Settings
 
+---@class http.web.ContentCoding
+---@field br string
+---@field deflate string
+---@field gzip string
+---@field identity string
+
 ---@class http.web
+---@field ContentCoding http.web.ContentCoding
 ---@field WSCloseCode http.WSCloseCode
 ---@field WSMsgType http.WSMsgType
 local web = {}
 web.AppKey = AppKey
 web.AppRunner = AppRunner
 web.Application = Application
+web.CleanupError = CleanupError
 web.EventSourceResponse = EventSourceResponse
 web.FileField = FileField
 web.FileResponse = FileResponse

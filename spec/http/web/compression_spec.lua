@@ -67,6 +67,10 @@ describe("enable_compression", function()
       r = request("GET", "/any", { ["Accept-Encoding"] = "gzip" })
       assert.equal("Origin, Accept-Encoding", r.headers.vary)
     end)
+    for name, coding in pairs(web.ContentCoding) do
+      assert.equal(name, coding)
+      web.Response {}:enable_compression(coding)
+    end
     helper.raises("gzip, deflate, br or identity", function() web.Response {}:enable_compression("lzma") end)
   end)
 

@@ -9,6 +9,9 @@ local misuse = require "asyncio.misuse"
 
 local async, await = core.async, core.await
 
+--- What `cleanup` raises when more than one thing has failed; `exceptions` has them.
+local CleanupError = core.ExceptionGroup:extend("CleanupError")
+
 ---@class http.web.Application
 ---@field router http.web.UrlDispatcher
 ---@field middlewares http.web.FrozenList the first is the outermost
@@ -217,13 +220,13 @@ end, "Application.startup")
 Application.shutdown = async(shutdown, "Application.shutdown")
 
 --- Leaves cleanup_ctx, the last first, and sends on_cleanup; then the same of sub-applications. Raises the
---- error of one, an ExceptionGroup of several.
+--- error of one, a CleanupError (an ExceptionGroup) of several.
 ---@return any awaitable
 Application.cleanup = async(function(self)
   local failed = {}
   cleanup(self, failed)
   if #failed == 1 then error(failed[1], 0) end
-  if #failed > 1 then error(core.ExceptionGroup("errors of cleanup", failed), 0) end
+  if #failed > 1 then error(CleanupError("errors of cleanup", failed), 0) end
 end, "Application.cleanup")
 
 function Application:__tostring() return "<Application>" end
@@ -240,4 +243,4 @@ end
 
 function AppKey:__tostring() return ("<AppKey(%s)>"):format(self.name) end
 
-return { Application = Application, AppKey = AppKey }
+return { Application = Application, AppKey = AppKey, CleanupError = CleanupError }

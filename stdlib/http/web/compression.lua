@@ -7,6 +7,10 @@ local M = {}
 --- In this order, where the client has no preference.
 M.offered = { "br", "gzip", "deflate" }
 
+--- What enable_compression can be forced to, by name.
+---@enum http.web.ContentCoding
+M.ContentCoding = { br = "br", gzip = "gzip", deflate = "deflate", identity = "identity" }
+
 local known = { br = true, gzip = true, deflate = true, identity = true }
 
 --- Is it a coding that enable_compression can be asked for?

@@ -1,7 +1,7 @@
 --- http.web: the facade of the server's side. It names the parts; each is loaded when its first name is used.
 
 return require "asyncio.facade"({}, {
-  ["http.web.application"] = " Application AppKey ",
+  ["http.web.application"] = " Application AppKey CleanupError ",
   ["http.web.routes"] = " RouteTableDef get head post put patch delete options route view static ",
   ["http.web.resources"] = " View ",
   ["http.web.response"] = " Response json_response ",
@@ -15,6 +15,7 @@ return require "asyncio.facade"({}, {
   ["http.web.run"] = " run_app ",
   ["http.web.file"] = " FileResponse ",
   ["http.web.websocket"] = " WebSocketResponse WSMsgType WSCloseCode WebSocketReady ",
+  ["http.web.compression"] = " ContentCoding ",
   ["http.web.sse"] = " EventSourceResponse ",
   ["http.forms"] = " FileField ",
   ["http.web.errors"] = [[ HTTPException HTTPError HTTPRedirection HTTPSuccessful HTTPClientError HTTPServerError
