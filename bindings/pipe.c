@@ -63,6 +63,7 @@ static int f_open_pipe(lua_State *L) {
   if (!ml__fd_pollable(fd)) return failed(L, fd, UV_EPERM); /* /dev/null and the like */
   s = ml__stream_new(L, loop, ML_S_PIPE, 0, &rc);
   if (s == NULL) return failed(L, fd, rc);
+  s->watch.weak = fd <= STDERR_FILENO;
   mine = own(fd, &st, lua_toboolean(L, 2), owned);
   rc = mine < 0 ? mine : uv_pipe_open(&s->u.pipe, mine);
   if (rc == 0) {

@@ -409,10 +409,21 @@ static int f_streams(lua_State *L) {
   return 2;
 }
 
+/* In libuv's callback: whoever read what is written here has gone. */
+static void on_gone(ml_watch *w, bool more) {
+  ml_stream *s = ml__containerof(w, ml_stream, watch);
+  if (more) ml__stream_fail(s, s->first != NULL ? UV_EPIPE : 0);
+}
+
 /* protocol(transport, protocol, write_only): connects them */
 static int f_protocol(lua_State *L) {
   ml_stream *s = unused(L);
-  if (lua_toboolean(L, 3)) s->flags |= ML_S_EOF; /* nothing to read */
+  if (lua_toboolean(L, 3)) {
+    uv_os_fd_t fd;
+    s->flags |= ML_S_EOF; /* nothing to read: libuv does not look at it */
+    s->watch.ready = on_gone;
+    if (uv_fileno(&s->u.handle, &fd) == 0) ml__watch_start(s->loop, &s->watch, fd);
+  }
   ml__protocol_start(L, s, 2);
   return 1;
 }

@@ -866,6 +866,16 @@ describe("a low-level subprocess", function()
     end)
   end)
 
+  it("tells when the program closes its input", function()
+    run(function()
+      local P, log, done = recorder()
+      await(asyncio.get_running_loop():subprocess_exec(function() return P end, "sh", "-c",
+        "exec <&-; sleep 0.02; echo x; exit 1", { stdin = PIPE, stdout = PIPE }))
+      await(done)
+      assert.same({ "made", "lost 0 nil" }, { table.unpack(log, 1, 2) })
+    end)
+  end)
+
   it("is killed by close()", function()
     run(function()
       local P, log, done = recorder()
