@@ -280,9 +280,12 @@ static int handle_when(lua_State *L) {
 
 static int handle_tostring(lua_State *L) {
   handle *h = check(L);
+  const char *cancelled = h->obj.flags & HF_CANCELLED ? " cancelled" : "";
   lua_getiuservalue(L, 1, 1);
-  lua_pushfstring(L, "<%s%s %s>", h->obj.flags & HF_TIMER ? "TimerHandle" : "Handle",
-                  h->obj.flags & HF_CANCELLED ? " cancelled" : "", push_place(L, -1));
+  if (h->obj.flags & HF_TIMER)
+    lua_pushfstring(L, "<TimerHandle%s when=%f %s>", cancelled, (double)h->timer.when, push_place(L, -1));
+  else
+    lua_pushfstring(L, "<Handle%s %s>", cancelled, push_place(L, -1));
   return 1;
 }
 
