@@ -283,7 +283,8 @@ static int handle_tostring(lua_State *L) {
   const char *cancelled = h->obj.flags & HF_CANCELLED ? " cancelled" : "";
   lua_getiuservalue(L, 1, 1);
   if (h->obj.flags & HF_TIMER)
-    lua_pushfstring(L, "<TimerHandle%s when=%f %s>", cancelled, (double)h->timer.when, push_place(L, -1));
+    lua_pushfstring(L, "<TimerHandle%s when=%f %s>", cancelled, (double)h->timer.when,
+                    push_place(L, -1));
   else
     lua_pushfstring(L, "<Handle%s %s>", cancelled, push_place(L, -1));
   return 1;

@@ -291,7 +291,7 @@ class Machine:
         except BaseException:  # its own error, or nothing can happen any more
             pass
         self.log("loop", "main ends", *self.state(task))
-        left = [t for t in self.all if not t.done()]
+        left = [t for t in self.all if t is not None and not t.done()]
         for t in left:
             t.cancel()
         if not left:
