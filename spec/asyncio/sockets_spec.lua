@@ -418,3 +418,46 @@ describe("the option sock", function()
     end)
   end)
 end)
+
+describe("loop:connect_accepted_socket", function()
+  it("goes on with what a socket has accepted, also with TLS", function()
+    local certs = require "spec.certs"
+    run(function(loop)
+      for _, tls in ipairs { false, true } do
+        local listener <close> = await(socket.create_server("127.0.0.1", 0))
+        local got = loop:create_future()
+        local client = asyncio.create_task(asyncio.open_connection("127.0.0.1", listener:getsockname().port,
+          tls and { ssl = certs.client(), server_hostname = "localhost" } or nil))
+        local sock = await(listener:accept())
+        local transport, protocol = await(loop:connect_accepted_socket(function()
+          return { data_received = function(_, data) got:set_result(data) end }
+        end, sock, tls and { ssl = certs.server() } or nil))
+        assert.equal(-1, sock:fileno())
+        assert.is_function(protocol.data_received)
+        local r, w = await(client)
+        w:write("from the client")
+        assert.equal("from the client", await(got))
+        transport:write("from the server")
+        transport:close()
+        assert.equal("from the server", await(r:read()))
+        w:close()
+        await(w:wait_closed())
+      end
+    end)
+  end)
+
+  it("says what is wrong with its arguments, and raises what the handshake does", function()
+    run(function(loop)
+      local a, b = pair()
+      local none = function() return {} end
+      helper.raises("sock must be a socket, got nil", loop.connect_accepted_socket, loop, none)
+      helper.raises("sock must be a socket, got string", loop.connect_accepted_socket, loop, none, "x")
+      helper.raises(asyncio.TypeError, loop.connect_accepted_socket, loop, nil, a)
+      helper.raises(asyncio.ValueError, loop.connect_accepted_socket, loop, none, a, { ssl_handshake_timeout = 1 })
+      await(b:send("GET / HTTP/1.0\r\n\r\n"))
+      helper.raises(require("ssl").SSLError, await,
+        loop:connect_accepted_socket(none, a, { ssl = require("spec.certs").server() }))
+      b:close()
+    end)
+  end)
+end)

@@ -12,7 +12,7 @@ describe("asyncio's names for streams", function()
     local loop <close> = asyncio.new_event_loop()
     for _, name in ipairs {
       "create_connection", "create_server", "create_unix_connection", "create_unix_server", "connect_read_pipe",
-      "connect_write_pipe", "getaddrinfo", "getnameinfo",
+      "connect_write_pipe", "connect_accepted_socket", "getaddrinfo", "getnameinfo",
     } do
       assert.is_function(loop[name], name)
     end

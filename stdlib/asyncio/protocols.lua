@@ -101,6 +101,25 @@ function Loop:create_unix_connection(factory, path, opts) -- luacheck: ignore se
   return create_unix(factory, path, opts.sock, (connections.tls(opts, fname, false)))
 end
 
+local accept = async(function(factory, sock, tls)
+  return start(connections.secured(net.take_socket(sock), tls), factory)
+end, "connect_accepted_socket")
+
+--- Goes on with a connection that was accepted elsewhere, as by sock:accept(): the socket is taken over. With TLS it
+--- is the side of the server.
+---@param factory function
+---@param sock any a Socket
+---@param opts? table {ssl, ssl_handshake_timeout, ssl_shutdown_timeout}
+---@return any awaitable of transport and protocol
+function Loop:connect_accepted_socket(factory, sock, opts) -- luacheck: ignore self
+  local fname = "connect_accepted_socket"
+  opts = connections.check_options(opts, connections.tls_options, fname)
+  connections.check_callback(factory, "protocol_factory", fname)
+  if sock == nil then misuse.raise(core.TypeError, fname .. "(): sock must be a socket, got nil") end
+  connections.check_sock({ sock = sock }, nil, nil, fname)
+  return accept(factory, sock, (connections.tls(opts, fname, true)))
+end
+
 local function checked(factory)
   return function() return make(factory) end
 end

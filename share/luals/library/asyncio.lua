@@ -524,6 +524,16 @@ function Loop:create_connection(factory, host, port, opts) end
 ---@return table
 function Loop:create_unix_connection(factory, path, opts) end
 
+--- Goes on with a socket that was accepted elsewhere; it is taken over. Awaits to transport and protocol. `opts`:
+--- `ssl` (an SSLContext: the server's side), `ssl_handshake_timeout`, `ssl_shutdown_timeout`.
+---@async
+---@param factory fun(): table
+---@param sock socket.Socket
+---@param opts? asyncio.ConnectionOptions
+---@return asyncio.Transport
+---@return table
+function Loop:connect_accepted_socket(factory, sock, opts) end
+
 --- Listen; await to a Server.
 ---@async
 ---@param factory fun(): table
