@@ -7,7 +7,7 @@ local http = require "http"
 local peer = require "spec.http.client.peer"
 local web = require "http.web"
 
-local await = asyncio.await
+local async, await = asyncio.async, asyncio.await
 
 local routes = {
   web.route("*", "/", function(request)
@@ -63,6 +63,22 @@ describe("a header Content-Length", function()
 end)
 
 describe("a request", function()
+  it("names a host without the point at its end", function()
+    peer.raw(function() return peer.answer(200, {}, "") end, nil, function(_, url, log)
+      local port, asked_for = tonumber(url("/"):match ":(%d+)/"), nil
+      local resolver = { close = async(function() end) }
+      function resolver:resolve(host) -- luacheck: ignore
+        asked_for = host
+        return async(function() return { { host = "127.0.0.1", port = port } } end)()
+      end
+      local session <close> = http.ClientSession { connector = http.TCPConnector { resolver = resolver } }
+      for _, row in ipairs { { "http://h.test./", "h.test" }, { "http://h.test.:81/", "h.test:81" } } do
+        local resp <close> = await(session:get(row[1]))
+        assert.same({ 200, row[2], "h.test." }, { resp.status, log[#log].headers.host, asked_for })
+      end
+    end)
+  end)
+
   it("is not compressed if it has no body", function()
     peer.serve(routes, nil, function(session, url)
       for _, opts in ipairs { { compress = true }, { compress = "gzip", data = "" } } do

@@ -63,6 +63,7 @@ end
 local function host_header(url)
   local host = url.raw_host or url.host
   if find(host, ":", 1, true) then host = "[" .. host:gsub("%%.*", "") .. "]" end
+  host = host:gsub("(.)%.$", "%1") -- the root's point is for look-ups: servers do not know themselves by it
   local port = url.explicit_port
   return port and not url:is_default_port() and format("%s:%d", host, port) or host
 end
