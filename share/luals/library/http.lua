@@ -392,6 +392,12 @@ function ClientResponse:json(opts) end
 --- ClientResponseError for 400 and above. The body can still be read.
 function ClientResponse:raise_for_status() end
 
+--- After 101, which a request with a header Upgrade may be answered by: reader and writer of what the connection is
+--- from there on; they are yours to close.
+---@return asyncio.StreamReader
+---@return asyncio.StreamWriter
+function ClientResponse:upgrade() end
+
 --- Lets go of what is left, as `<close>` does: little is read past, so that the connection is kept.
 function ClientResponse:release() end
 

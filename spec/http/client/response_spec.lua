@@ -196,6 +196,45 @@ describe("ClientResponse", function()
     end
   end)
 
+  it("hands out the connection of another protocol that was asked for", function()
+    local function switch(request, writer, _, _, reader)
+      if request.line:find "/no " then return answer(200, {}, "not here") end
+      writer:write("HTTP/1.1 101 Switching\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nhello ")
+      while true do
+        local data = await(reader:read(100))
+        if not data then return end
+        writer:write(data)
+      end
+    end
+    peer.raw(switch, { limit = 1 }, function(session, url)
+      local asking = { headers = { Upgrade = "echo", Connection = "Upgrade" } }
+      for _, get in ipairs { "get", "post" } do
+        local resp <close> = await(session[get](session, url "/", asking))
+        assert.same({ 101, "", false, "echo" }, { resp.status, await(resp:read()), resp.closed, resp.headers.Upgrade })
+        local reader, writer = resp:upgrade()
+        local _ <close> = writer
+        writer:write("you")
+        assert.equal("hello you", await(reader:readexactly(9)))
+        assert.is_true(resp.closed)
+        helper.raises("the server has not switched protocols, or the response was closed", resp.upgrade, resp)
+      end
+      for _, close in ipairs { "close", "release" } do -- with a connection that nobody wants
+        local resp = await(session:get(url "/", asking))
+        resp[close](resp)
+        assert.is_true(resp.closed)
+      end
+      do
+        local refused <close> = await(session:get(url "/no", asking))
+        assert.same({ 200, "not here" }, { refused.status, await(refused:text()) })
+        helper.raises("the server has not switched protocols", refused.upgrade, refused)
+      end
+      helper.raises(http.ClientResponseError, function() await(session:get(url "/")) end) -- nobody asked
+      await(async(function() assert.equal(101, await(session:get(url "/", asking)).status) end)()) -- dropped
+      local other <close> = await(session:get(url "/no", { timeout = 5 }))
+      assert.equal(200, other.status)
+    end)
+  end)
+
   it("without a length is empty, if it is not to be read to the end of the connection", function()
     peer.raw(function(_, writer)
       writer:write("HTTP/1.1 200 OK\r\n\r\nendless")

@@ -73,13 +73,13 @@ end
 ---@param method string
 ---@param url string|url.URL
 ---@param opts? table the request's options: ssl, proxy...
----@param upgrade? boolean for a WebSocket
+---@param upgrade? boolean|string true: for a WebSocket; "headers": for what a header asks for
 ---@return http.client.Entry
 function M.make(session, method, url, opts, upgrade)
-  local parsed = M.parse(session._base, method, url, upgrade and "ws_connect")
+  local parsed = M.parse(session._base, method, url, upgrade == true and "ws_connect" or nil)
   local scheme = schemes[parsed.scheme]
-  if not scheme or (scheme ~= parsed.scheme and not upgrade) then
-    local can = upgrade and "ws, wss, http and https" or "http and https"
+  if not scheme or (scheme ~= parsed.scheme and upgrade ~= true) then
+    local can = upgrade == true and "ws, wss, http and https" or "http and https"
     local reason = format("the scheme is '%s': %s can be requested%s", parsed.scheme, can, hint(url))
     bad_url(errors.NonHttpUrlClientError, method, url, reason)
   end
@@ -139,7 +139,7 @@ end
 ---@param method string
 ---@param url string|url.URL
 ---@param opts table
----@param upgrade? boolean
+---@param upgrade? boolean|string
 ---@return http.client.Entry
 function M.special(session, method, url, opts, upgrade)
   local proxy = opts.proxy

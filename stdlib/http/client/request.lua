@@ -330,7 +330,10 @@ function M.make(session, method, url, opts, upgrade)
   opts = opts or {}
   check_options(opts, lower(method))
   local own = session._headers
-  if opts.headers ~= nil then own = M.merge(own, M.make_headers(opts.headers, "headers")) end
+  if opts.headers ~= nil then
+    own = M.merge(own, M.make_headers(opts.headers, "headers"))
+    upgrade = upgrade or own:contains("Upgrade") and "headers" or nil -- not by HTTP/2, nor by a proxy that reads it
+  end
   local special = opts.ssl ~= nil or opts.proxy ~= nil or opts.proxy_auth ~= nil or opts.proxy_headers ~= nil
     or opts.server_hostname ~= nil or upgrade
   local settings, variant = own_settings(session, opts) -- variant: connections with these settings alone
@@ -341,7 +344,7 @@ function M.make(session, method, url, opts, upgrade)
   end
   local entry
   if opts.params ~= nil then
-    local parsed = entries.parse(session._base, method, url, upgrade and "ws_connect")
+    local parsed = entries.parse(session._base, method, url, upgrade == true and "ws_connect" or nil)
     local ok, extended = pcall(parsed.extend_query, parsed, opts.params)
     if not ok then
       local text = tostring(type(extended) == "table" and extended.message or extended):gsub("^.-URL:[%w_]+: ", "")

@@ -226,6 +226,7 @@ end
 function ClientResponse:release()
   local conn = self[CONN]
   if not conn then return end
+  if self.status == 101 then return self:close() end
   rawset(self, "_closed", true)
   local x = self[X]
   if not x:over() and not x:request_finished() then return self:close() end
@@ -249,6 +250,20 @@ ClientResponse.wait_for_close = async(function(self)
   if writer then catch(await, writer) end
   self:release()
 end, "ClientResponse.wait_for_close")
+
+--- After 101, which a request with a header Upgrade may be answered by: what the connection is from there on, and who
+--- calls it is to close. Raises RuntimeError when there is no such connection, or no more.
+---@return StreamReader reader
+---@return StreamWriter writer
+function ClientResponse:upgrade()
+  if self.status ~= 101 or not self[CONN] then
+    misuse.blame(core.RuntimeError, "upgrade: the server has not switched protocols, or the response was closed")
+  end
+  local x, _, release = self:_detach()
+  local reader, writer = x:upgrade()
+  release(false)
+  return reader, writer
+end
 
 --- For WebSockets: gives the exchange, the connection and what gives the connection back; the response has no claim any
 --- more.
@@ -319,6 +334,7 @@ end
 
 -- The bytes as they came.
 local function receive(self)
+  if self.status == 101 then return "", true end
   local content = rawget(self, "_content")
   if content then return content:_rest() end
   local limit = limit_of(self)

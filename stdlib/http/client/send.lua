@@ -156,7 +156,7 @@ local function exchange(req, conn, lines)
   if req.no_eof and x:has_body() and not x:content_length() and not x:header("Transfer-Encoding")
     and not x:multiplexed() then
     resp:_without_body()
-  elseif not req.upgrade then
+  elseif not req.upgrade or resp.status ~= 101 then
     resp:_take()
   end
   return resp
