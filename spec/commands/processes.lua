@@ -38,10 +38,11 @@ end
 
 function M.signal(pid, name) os.execute(("kill -%s %d 2>/dev/null"):format(name, pid)) end
 
---- Waits until the process has ended.
+--- Waits until the process has ended, with its last thread: until then its sockets and files are open.
 function M.gone(pid)
   M.eventually("the end of the process", function()
-    return not os.execute(("kill -0 %d 2>/dev/null && ! grep -q '^State:.*zombie' /proc/%d/status"):format(pid, pid))
+    return not os.execute(("kill -0 %d 2>/dev/null && ! { grep -q '^State:.*zombie' /proc/%d/status && [ $(ls /proc/%d/task | wc -l) = 1 ]; } 2>/dev/null")
+      :format(pid, pid, pid))
   end, 15)
 end
 

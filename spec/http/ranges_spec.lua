@@ -30,7 +30,8 @@ describe("a Range header", function()
 
   it("is ignored if it is none, of another unit, or malformed", function()
     for _, h in ipairs { "items=0-1", "bytes", "bytes=", "bytes=,", "bytes=a-b", "bytes=5-2", "bytes=--1", "bytes=1-2-3",
-      "bytes=1 -2", "bytes= -", "bytes=1-2,x", "bytes=0x1-2", "bytes=1.5-2", "bytes=1-2;x" } do
+      "bytes=1 -2", "bytes= -", "bytes=1-2,x", "bytes=0x1-2", "bytes=1.5-2", "bytes=1-2;x", "bytes=0-0,99999999999999999999-99999999999999999998",
+      "bytes=0-0,100000000000000000000-99999999999999999999", "bytes=0-0,0099999999999999999999-000" } do
       assert.equal("nil", shown(h, 1000), h)
     end
     assert.equal("nil", shown(nil, 1000))

@@ -11,9 +11,8 @@ local byte, find, match, sub = string.byte, string.find, string.match, string.su
 
 -- ---- ranges ----
 
---- A position in a file; more digits than a file can have bytes are the end of any file.
+--- A position in a file, of digits without zeros in front; more than a file can have bytes are the end of any file.
 local function number(digits)
-  digits = match(digits, "^0*(.*)$")
   if #digits > 18 then return math.maxinteger end
   return math.tointeger(tonumber(digits)) or 0
 end
@@ -23,12 +22,15 @@ local function element(text, size)
   local first, last = match(text, "^(%d*)%-(%d*)$")
   if not first or first == "" and last == "" then return nil end
   if first == "" then
-    local n = number(last)
+    local n = number(match(last, "^0*(.*)$"))
     if n == 0 or size == 0 then return false end
     return n < size and size - n or 0, size - 1
   end
-  first, last = number(first), last ~= "" and number(last) or nil
-  if last and last < first then return nil end
+  local open = last == ""
+  -- of any number of digits
+  first, last = match(first, "^0*(.*)$"), match(last, "^0*(.*)$")
+  if not open and (#last < #first or #last == #first and last < first) then return nil end
+  first, last = number(first), not open and number(last) or nil
   if first >= size then return false end
   return first, last and last < size and last or size - 1
 end
