@@ -5,33 +5,18 @@ if not require("spec.helper").has_tls() then return end
 local asyncio = require "asyncio"
 local certs = require "spec.certs"
 local helper = require "spec.helper"
+local peer = require "spec.tlspeer"
 local ssl = require "ssl"
 
 local run = asyncio.run
 local path = certs.path
 
-local echo = async(function(reader, writer)
-  while true do
-    local data = await(reader:read(65536))
-    if not data then break end
-    writer:write(data)
-    await(writer:drain())
-  end
-  writer:close()
-end)
+local echo, open = peer.echo, peer.open
 
 local function serve(cb, context, opts)
   opts = opts or {}
-  opts.ssl = context or certs.server()
-  local server = await(asyncio.start_server(cb or echo, "127.0.0.1", 0, opts))
-  return server, server.sockets[1].port
-end
-
---- A connection to 127.0.0.1:port that asks for localhost, unless opts say otherwise.
-local function open(port, opts)
-  local all = { ssl = certs.client(), server_hostname = "localhost" }
-  for k, v in pairs(opts or {}) do all[k] = v end
-  return await(asyncio.open_connection("127.0.0.1", port, all))
+  opts.ssl = context
+  return peer.serve(cb, opts)
 end
 
 local function close(writer)

@@ -5,36 +5,26 @@ if not require("spec.helper").has_tls() then return end
 local asyncio = require "asyncio"
 local certs = require "spec.certs"
 local helper = require "spec.helper"
+local peer = require "spec.tlspeer"
 local ssl = require "ssl"
 
 local catch = asyncio.catch
 
 --- A server over TLS whose connections become TLS inside TLS behind a first line; then what comes is sent back.
 local function serve(inner)
-  local server = await(asyncio.start_server(async(function(reader, writer)
+  return peer.serve(async(function(reader, writer)
     catch(function()
       local first = await(reader:readline())
       writer:write("GO\n")
       await(writer:start_tls(inner or certs.server("other")))
-      if first == "TLS THEN END\n" then
-        writer:close()
-        return
-      end
-      while true do
-        local data = await(reader:read(65536))
-        if not data then break end
-        writer:write(data)
-        await(writer:drain())
-      end
+      if first ~= "TLS THEN END\n" then await(peer.echo(reader, writer)) end
     end)
     writer:close()
-  end), "127.0.0.1", 0, { ssl = certs.server() }))
-  return server, server.sockets[1].port
+  end))
 end
 
 local function open(port, line, opts)
-  local reader, writer = await(asyncio.open_connection("127.0.0.1", port,
-    { ssl = certs.client(), server_hostname = "localhost" }))
+  local reader, writer = peer.open(port)
   writer:write(line or "TLS\n")
   assert.equal("GO\n", await(reader:readline()))
   local ok, err = catch(await, writer:start_tls(opts and opts.context or certs.client(),

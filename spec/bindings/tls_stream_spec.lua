@@ -5,39 +5,12 @@ if not require("spec.helper").has_tls() then return end
 local asyncio = require "asyncio"
 local certs = require "spec.certs"
 local helper = require "spec.helper"
+local peer = require "spec.tlspeer"
 local ssl = require "ssl"
 
 local run, catch = asyncio.run, asyncio.catch
 
---- Sends back what comes; what a client that goes does to it is no matter.
-local echo = async(function(reader, writer)
-  catch(function()
-    while true do
-      local data = await(reader:read(65536))
-      if not data then break end
-      writer:write(data)
-      await(writer:drain())
-    end
-  end)
-  writer:close()
-end)
-
-local function serve(cb, opts)
-  opts = opts or {}
-  opts.ssl = opts.ssl or certs.server()
-  local server = await(asyncio.start_server(cb or echo, "127.0.0.1", 0, opts))
-  return server, server.sockets[1].port
-end
-
-local function options(opts)
-  local all = { ssl = certs.client(), server_hostname = "localhost" }
-  for k, v in pairs(opts or {}) do all[k] = v end
-  return all
-end
-
-local function open(port, opts)
-  return await(asyncio.open_connection("127.0.0.1", port, options(opts)))
-end
+local echo, serve, options, open = peer.echo, peer.serve, peer.options, peer.open
 
 local function plain(port)
   return await(asyncio.open_connection("127.0.0.1", port))

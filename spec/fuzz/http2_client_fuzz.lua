@@ -6,6 +6,7 @@
 local asyncio = require "asyncio"
 local client = require "http.client.core"
 local core = require "http.core"
+local frames = require "spec.fuzz.http2_frames"
 local fuzz = require "spec.fuzz.fuzz"
 local h2 = require "spec.http.http2peer"
 
@@ -69,34 +70,17 @@ local fields = {
 
 local function head(id)
   local list = random(6) == 1 and {} or { ":status", pick { "200", "200", "204", "304", "500", "100", "103", "101", "0", "x", "" } }
-  for _ = 1, random(0, 3) - 1 do
-    local f = pick(fields)
-    list[#list + 1] = f[1]
-    list[#list + 1] = f[2]
-  end
-  local block = h2.block(list)
-  if random(10) == 1 then block = block:sub(1, random(#block)) .. bytes(random(0, 5)) end
-  if random(8) == 1 and #block > 0 then
-    local cut = random(#block)
-    return h2.frame("HEADERS", random(0, 1), id, block:sub(1, cut)) .. h2.frame("CONTINUATION", 4, id, block:sub(cut + 1))
-  end
-  return h2.frame("HEADERS", 4 | random(0, 1), id, block)
+  return frames.head(id, list, fields)
 end
-
-local function u32(n) return string.pack(">I4", n & 0xffffffff) end
 
 local function frame()
   local id = random(8) == 1 and random(0, 40) or 2 * random(1, 8) - 1
-  local how = random(15)
-  if how <= 5 then return head(id) end
-  if how <= 8 then return h2.frame("DATA", random(0, 1), id, bytes(random(4) == 1 and random(0, 3000) or random(0, 10))) end
-  if how == 9 then return h2.frame("RST_STREAM", 0, id, u32(random(0, 13))) end
-  if how == 10 then return h2.frame("WINDOW_UPDATE", 0, random(2) == 1 and 0 or id, u32(pick { 0, 1, 100, 65535, 0x7fffffff, -1 })) end
-  if how == 11 then return h2.frame("SETTINGS", random(0, 1), 0, string.pack(">I2I4", random(1, 9), pick { 0, 1, 16384, 65535, 0x7fffffff })) end
-  if how == 12 then return h2.frame("PING", random(0, 1), 0, bytes(8)) end
-  if how == 13 then return h2.frame("GOAWAY", 0, 0, u32(random(0, 20)) .. u32(random(0, 13))) end
-  if how == 14 then return h2.frame("PUSH_PROMISE", 4, id, u32(2) .. h2.block(h2.request("GET", "/"))) end
-  return h2.frame(random(0, 255), random(0, 255), random(0, 9), bytes(random(0, 30)))
+  local how = random(60)
+  if how == 1 then return "HTTP/1.1 200 OK\r\n\r\n" end
+  if how <= 20 then return head(id) end
+  if how <= 32 then return frames.data(id) end
+  if how <= 35 then return h2.frame("PUSH_PROMISE", 4, id, "\0\0\0\2" .. h2.block(h2.request("GET", "/"))) end
+  return frames.control(id)
 end
 
 local function harm(r, w)
@@ -104,11 +88,7 @@ local function harm(r, w)
   local reading = asyncio.create_task(function()
     while await(p.r:read(65536)) do end
   end)
-  for _ = 1, random(1, 40) do
-    local s = random(60) == 1 and "HTTP/1.1 200 OK\r\n\r\n" or frame()
-    if p.w:is_closing() then break end
-    fuzz.write_badly(s, function(piece) p:raw(piece) end, function(seconds) await(asyncio.sleep(seconds)) end)
-  end
+  frames.write(p, frame)
   reading:cancel()
   if random(4) == 1 then p.w.transport:abort() end
 end

@@ -5,6 +5,7 @@
 
 local asyncio = require "asyncio"
 local core = require "http.core"
+local frames = require "spec.fuzz.http2_frames"
 local fuzz = require "spec.fuzz.fuzz"
 local h2 = require "spec.http.http2peer"
 
@@ -51,46 +52,24 @@ local fields = {
 }
 
 local function request(id)
-  local list = h2.request(pick { "GET", "POST", "HEAD", "OPTIONS", "CONNECT", "" }, pick { "/", "/a?b", "*", "", "x" })
-  for _ = 1, random(0, 3) - 1 do
-    local f = pick(fields)
-    list[#list + 1] = f[1]
-    list[#list + 1] = f[2]
-  end
-  local block = h2.block(list)
-  if random(10) == 1 then block = block:sub(1, random(#block)) .. bytes(random(0, 5)) end
-  if random(8) == 1 then
-    local cut = random(#block)
-    return h2.frame("HEADERS", random(0, 1), id, block:sub(1, cut)) .. h2.frame("CONTINUATION", 4, id, block:sub(cut + 1))
-  end
-  return h2.frame("HEADERS", 4 | random(0, 1), id, block)
+  return frames.head(id, h2.request(pick { "GET", "POST", "HEAD", "OPTIONS", "CONNECT", "" }, pick { "/", "/a?b", "*", "", "x" }), fields)
 end
-
-local function u32(n) return string.pack(">I4", n & 0xffffffff) end
 
 local function frame(last)
   local id = random(3) > 1 and last or random(0, last + 4)
   local how = random(14)
   if how <= 4 then return request(last), 2 end
-  if how <= 7 then return h2.frame("DATA", random(0, 1), id, bytes(random(4) == 1 and random(0, 3000) or random(0, 10))) end
-  if how == 8 then return h2.frame("RST_STREAM", 0, id, u32(random(0, 13))) end
-  if how == 9 then return h2.frame("WINDOW_UPDATE", 0, random(2) == 1 and 0 or id, u32(pick { 0, 1, 100, 65535, 0x7fffffff, -1 })) end
-  if how == 10 then return h2.frame("SETTINGS", random(0, 1), 0, string.pack(">I2I4", random(1, 9), pick { 0, 1, 16384, 65535, 0x7fffffff })) end
-  if how == 11 then return h2.frame("PING", random(0, 1), 0, bytes(8)) end
-  if how == 12 then return h2.frame("PRIORITY", 0, id, u32(random(0, 9)) .. "\16") end
-  if how == 13 then return h2.frame("GOAWAY", 0, 0, u32(random(0, 9)) .. u32(random(0, 13))) end
-  return h2.frame(random(0, 255), random(0, 255), random(0, 9), bytes(random(0, 30)))
+  return how <= 7 and frames.data(id) or frames.control(id), 0
 end
 
 local function harm(port)
   local p <close> = h2.connect(port, random(3) == 1 and { [4] = random(0, 100000) } or nil, random(20) == 1)
   local last = 1
-  for _ = 1, random(1, 40) do
+  frames.write(p, function()
     local s, step = frame(last)
-    last = last + (step or 0)
-    if p.w:is_closing() then break end
-    fuzz.write_badly(s, function(piece) p:raw(piece) end, function(seconds) await(asyncio.sleep(seconds)) end)
-  end
+    last = last + step
+    return s
+  end)
   if random(4) == 1 then p.w.transport:abort() end
 end
 
