@@ -171,6 +171,18 @@ describe("the REPL without a terminal", function()
     assert.equal(2, select(2, err:gsub("RuntimeError: asyncio.run%(%) cannot be called from a running event loop", "")), err)
   end)
 
+  it("goes on after an error that is nil, and prompts that cannot be", function()
+    local status, out, err = helper.cli("", "error()\nerror(nil)\n.time error()\n_PROMPT = setmetatable({}, { __tostring = error })\n'last'\n")
+    assert.same({ 1, '"last"\n', "nil\nnil\nnil\n" }, { status, out, err })
+  end)
+
+  it("goes on when an input stops the loop, or cancels all tasks", function()
+    local status, out, err = helper.cli("", "asyncio.get_running_loop():stop()\n1\n"
+      .. "for _, task in ipairs(asyncio.all_tasks()) do task:cancel() end\n2\nawait asyncio.sleep(0.01, 3)\n"
+      .. "asyncio.get_running_loop():stop() await asyncio.sleep(0.01)\n4\n")
+    assert.same({ 0, "1\n2\n3\n4\n", "" }, { status, out, err })
+  end)
+
   it("shows each error of a group", function()
     local _, _, err = helper.cli("", "async with asyncio.TaskGroup() as g do g:create_task(async function() error 'one' end) end\n")
     assert(err:find("\n  sub-exception 1: <input 1>:1: one\n", 1, true), err)

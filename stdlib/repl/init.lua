@@ -48,7 +48,8 @@ end
 
 local function prompt_of(self, name, default)
   local own = rawget(_G, name)
-  local s = own ~= nil and tostring(own) or default
+  local ok, s = pcall(tostring, own)
+  if own == nil or not ok then s = default end
   s = s:gsub("[%c]", " ")
   if not self.edits or not self.colours then return s end
   -- libedit loses what is for the terminal alone if it is the last thing
@@ -94,9 +95,8 @@ function Session:run(f, name, ...)
   self.foreground = nil
   self.context = task:get_context()
   if task:cancelled() then return false, core.CancelledError() end
-  local err = task:exception()
-  if err ~= nil then return false, err end
-  local results = task:result()
+  local ok, results = catch(task.result, task) -- an error may be nil
+  if not ok then return false, results end
   return true, table.unpack(results, 1, results.n)
 end
 
@@ -196,17 +196,8 @@ local function run_script(self, script, args)
   finish(self, self:run(f, script, table.unpack(args)))
 end
 
-local function main(self, opts)
-  if self.edits then
-    watch(self, "SIGWINCH", function() self.reader:resized() end)
-    watch(self, "SIGCONT", function() self.reader:resumed() end)
-    self.history = await(history.open(history.path()))
-    for _, entry in ipairs(self.history.entries) do self.reader:remember(entry) end
-  end
-  if self.shown then
-    io.stdout:write(("moonloop, %s with async and await. .help tells more, Ctrl-D leaves.\n"):format(_VERSION))
-  end
-  if opts.script then run_script(self, opts.script, opts.args) end
+local function read_inputs(self)
+  self.foreground = nil
   while not self.leaving do
     local text, f, why = self:read()
     if not text then break end
@@ -220,12 +211,36 @@ local function main(self, opts)
   tell_tasks(self)
 end
 
---- Drives the loop until the session ends. Errors that end a program end it, but for Ctrl-C.
+local function main(self, opts)
+  if self.edits then
+    watch(self, "SIGWINCH", function() self.reader:resized() end)
+    watch(self, "SIGCONT", function() self.reader:resumed() end)
+    self.history = await(history.open(history.path()))
+    for _, entry in ipairs(self.history.entries) do self.reader:remember(entry) end
+  end
+  if self.shown then
+    io.stdout:write(("moonloop, %s with async and await. .help tells more, Ctrl-D leaves.\n"):format(_VERSION))
+  end
+  if opts.script then run_script(self, opts.script, opts.args) end
+  read_inputs(self)
+end
+
+-- What loop:stop() makes of run_until_complete.
+local function is_stop(err)
+  return isinstance(err, core.RuntimeError) and tostring(err):find("stopped before", 1, true) ~= nil
+end
+
+--- Drives the loop until the session ends. Errors that end a program end it, but for Ctrl-C. An input that stops the
+--- loop, or cancels all tasks, does not.
 local function drive(self)
   while true do
     local ok, err = catch(self.loop.run_until_complete, self.loop, self.main)
     if ok then return end
-    if self.main:done() or not isinstance(err, core.KeyboardInterrupt) then error(err, 0) end
+    if self.main:cancelled() then
+      self.main = self.loop:create_task(core.async(read_inputs)(self), { name = "repl" })
+    elseif self.main:done() or not (isinstance(err, core.KeyboardInterrupt) or is_stop(err)) then
+      error(err, 0)
+    end
     core.on_sigint(self.handler)
   end
 end
