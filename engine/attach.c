@@ -43,13 +43,6 @@ ml_engine *ml__attached_engine(lua_State *L) {
   return e;
 }
 
-bool ml__attach_busy(const ml_engine *e) {
-  lua_Debug ar;
-  for (int level = 0; lua_getstack(e->L, level, &ar); level++)
-    if (lua_getinfo(e->L, "S", &ar) && ar.what[0] != 'C') return true;
-  return false;
-}
-
 /* ---- the state's end ---- */
 
 /* With the state's last block: nothing of the engine can be called any more. */

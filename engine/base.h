@@ -173,6 +173,7 @@ struct ml_engine {
   bool exposed;      /* ML_R_EXPOSED is not empty */
   bool main_context; /* ML_R_MAINCTX is not empty */
   bool in_main;      /* a main program is on the C stack */
+  int resets;        /* coroutines that are being closed, one in another's `__close` */
   /* finished threads kept for reuse: alloc'd array of nfree, room for maxfree */
   struct ml_freethread *freethreads;
   int nfree, maxfree;
@@ -252,6 +253,9 @@ ml_engine *ml__attached_engine(lua_State *L);
 static inline int ml__refusal(const ml_engine *e) {
   return e->collecting ? ML_EBUSY : e->closing ? ML_ECLOSED : 0;
 }
+/* Does something of it run: a script, a callback of the host's, a call into it? Then it cannot be
+** driven or closed. */
+bool ml__busy(const ml_engine *e);
 static inline ml_engine *ml__engine(lua_State *L) {
   uint64_t e = ml__tagged(L);
   if (__builtin_expect(e >> ML_TAG_SHIFT != 0, 0)) return ml__attached_engine(L);
@@ -372,8 +376,6 @@ enum {
   ML_AT_OWN,      /* modules that came from the binary, by name */
   ML_AT_ENV       /* what globals they see */
 };
-/* Is a script on the host's stack? */
-bool ml__attach_busy(const ml_engine *e);
 /* Before the loops go, and after. */
 void ml__attach_leave(ml_engine *e);
 
@@ -659,8 +661,9 @@ int ml__host_report_stuck(lua_State *L);
 static inline lua_State *ml__state(const ml_engine *e) {
   return e->running != NULL ? e->running->L : e->L;
 }
-/* The pin behind a value that the host has, or 0. */
-int ml__value_ref(const ml_value *v);
+/* Lets go of the pin behind a value that the host has, if there is one: one that was given back
+** already is let be. */
+void ml__value_unpin(lua_State *L, const ml_value *v);
 /* A name as in Lua, with dots between the parts. */
 bool ml__name_ok(const char *s);
 /* The value on top (popped) becomes the global of that dotted name; tables are made at need. */

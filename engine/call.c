@@ -77,8 +77,11 @@ static int take_other(lua_State *L) {
 void *ml_self(const ml_call *c) { return c != NULL ? c->self : NULL; }
 
 int ml__arg_push(ml_call *c, int i, lua_State **to) {
-  lua_State *L = c->L != NULL ? c->L : ml__state(c->e);
-  if (c->L == NULL && c->op == NULL) return ML_ECLOSED;
+  lua_State *L = c->L;
+  if (L == NULL) { /* one that is answered later: does anybody wait for it? */
+    if (c->op == NULL) return ML_ECLOSED;
+    L = ml__state(c->e);
+  }
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   *to = L;
   if (i >= c->nargs)
@@ -107,6 +110,7 @@ int ml_arg(ml_call *c, int i, ml_value *out) {
   rc = ml__arg_push(c, i, &L);
   if (rc < 0) return rc;
   if (!ml__value_plain(L, lua_gettop(L), out)) {
+    ml_metered was = ml__meter_open(c->e, L); /* `__tostring` is the script's */
     lua_pushcfunction(L, take_other);
     lua_pushlightuserdata(L, out);
     lua_pushvalue(L, -3);
@@ -115,6 +119,7 @@ int ml_arg(ml_call *c, int i, ml_value *out) {
       memset(out, 0, sizeof *out);
       rc = ML_ENOMEM;
     }
+    ml__meter_close(c->e, L, was);
   }
   lua_pop(L, 1);
   return rc;
@@ -436,7 +441,7 @@ static void copy_values(ml_value *copy, const ml_value *v, size_t n) {
   for (size_t i = 0; i < n; i++) {
     copy[i] = v[i];
     if (v[i].type != ML_STRING) continue;
-    memcpy(p, v[i].u.str.s, v[i].u.str.len);
+    if (v[i].u.str.len > 0) memcpy(p, v[i].u.str.s, v[i].u.str.len);
     p[v[i].u.str.len] = '\0';
     copy[i].u.str.s = p;
     p += v[i].u.str.len + 1;

@@ -62,6 +62,11 @@ static int piece_text(lua_State *L) {
   return lua_error(L);
 }
 
+static int check_meter(lua_State *L) {
+  ml__meter_check(L);
+  return 0;
+}
+
 /* Takes what the reader at 1 gives, until it gives nil or nothing. A status: if it is not LUA_OK,
 ** the error is on top. Between the reader and load there is no other function: await names load. */
 static int read_pieces(lua_State *L, pieces *p) {
@@ -70,6 +75,10 @@ static int read_pieces(lua_State *L, pieces *p) {
     int rc;
     lua_pushvalue(L, 1);
     if ((rc = lua_pcall(L, 0, 1, 0)) != LUA_OK) return rc;
+    if (lua_iscfunction(L, 1)) { /* which may have no end */
+      lua_pushcfunction(L, check_meter);
+      if ((rc = lua_pcall(L, 0, 0, 0)) != LUA_OK) return rc;
+    }
     if (lua_isnil(L, -1)) return LUA_OK;
     if (lua_type(L, -1) != LUA_TSTRING) {
       lua_pushcfunction(L, piece_text);

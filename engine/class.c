@@ -31,6 +31,7 @@ enum {
   CD_DEF = 1,
   CD_META,
   CD_OBJECTS, /* weak values: light pointer -> object */
+  CD_OWNED,   /* light pointer -> its hosted, light, until it is finalized; of classes that do */
   CD_METHODS, /* name -> function */
   CD_GETTERS, /* name -> host function; so are the setters */
   CD_SETTERS,
@@ -91,6 +92,35 @@ static bool push_class(lua_State *L, const ml_class *key) {
   return lua_istable(L, -1);
 }
 
+/* The object at that address that is still to be finalized, or NULL: then out of reach of scripts,
+** too, while it waits for the collector. The class is at idx. */
+static hosted *owned(lua_State *L, int cls, void *ptr) {
+  hosted *o;
+  lua_rawgeti(L, cls, CD_OWNED);
+  lua_rawgetp(L, -1, ptr);
+  o = lua_touserdata(L, -1);
+  lua_pop(L, 2);
+  return o;
+}
+
+/* Nobody finalizes what is at that address any more. */
+static void disown(lua_State *L, int cls, void *ptr) {
+  lua_rawgeti(L, cls, CD_OWNED);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, ptr);
+  lua_pop(L, 1);
+}
+
+/* Takes note that o will be finalized; another object for the same address will not be any more. */
+static void own(lua_State *L, int cls, hosted *o, void *ptr) {
+  hosted *before = owned(L, cls, ptr);
+  lua_rawgeti(L, cls, CD_OWNED);
+  lua_pushlightuserdata(L, o);
+  lua_rawsetp(L, -2, ptr);
+  lua_pop(L, 1);
+  if (before != NULL) before->ptr = NULL;
+}
+
 /* Pushes the object that scripts have at that address, or nil. The class is at idx. */
 static hosted *push_known(lua_State *L, int cls, void *ptr) {
   hosted *o;
@@ -125,22 +155,26 @@ void ml__object_push(lua_State *L, const ml_class *key, void *ptr) {
     if (o->cls->finalize != NULL) ml__finalized(L);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, -3, ptr);
+    if (o->cls->finalize != NULL) own(L, cls, o, ptr);
     o->ptr = ptr; /* from here on it is the script's */
     lua_remove(L, -2);
   }
   lua_remove(L, cls);
 }
 
-/* The host's object is destroyed by its class. */
-static void finalize(hosted *o) {
+/* The host's object is destroyed by its class, which is at idx. */
+static void finalize(lua_State *L, int cls, hosted *o) {
   void *ptr = o->ptr;
+  if (ptr == NULL || o->cls->finalize == NULL) return;
+  disown(L, cls, ptr);
   o->ptr = NULL;
-  if (ptr != NULL && o->cls->finalize != NULL) o->cls->finalize(ptr, o->cls->ud);
+  o->cls->finalize(ptr, o->cls->ud);
 }
 
+/* upvalue 1: the class */
 static int object_gc(lua_State *L) {
   hosted *o = to_hosted(L, 1);
-  if (o != NULL && o->cls != NULL) finalize(o);
+  if (o != NULL && o->cls != NULL) finalize(L, lua_upvalueindex(1), o);
   return 0;
 }
 
@@ -151,7 +185,8 @@ int ml__objects_close(lua_State *L) {
     lua_rawgeti(L, 3, CD_OBJECTS);
     for (lua_pushnil(L); lua_next(L, 4) != 0; lua_settop(L, 5)) {
       hosted *o = to_hosted(L, 6);
-      if (o != NULL) finalize(o);
+      if (o != NULL) finalize(L, 3, o);
+      if (o != NULL) o->ptr = NULL;
     }
   }
   lua_pushboolean(L, 0);
@@ -249,7 +284,8 @@ static int object_close(lua_State *L) {
   if (o == NULL || o->ptr == NULL) return 0;
   lua_settop(L, 2);
   if (d != NULL) return call_with_self(L, d, 1);
-  finalize(o);
+  finalize(L, lua_upvalueindex(1), o);
+  o->ptr = NULL;
   return 0;
 }
 
@@ -346,13 +382,16 @@ static void define_metatable(lua_State *L, const ml_classdef *def) {
   lua_pushstring(L, def->name);
   lua_setfield(L, 4, "__name");
   if (def->finalize != NULL) {
-    lua_pushcfunction(L, object_gc);
+    lua_pushvalue(L, 3);
+    lua_pushcclosure(L, object_gc, 1);
     lua_setfield(L, 4, "__gc");
   }
   ml__guard_metatable(L);
   lua_rawseti(L, 3, CD_META);
   ml__push_weak(L, "v");
   lua_rawseti(L, 3, CD_OBJECTS);
+  lua_newtable(L);
+  lua_rawseti(L, 3, CD_OWNED);
 }
 
 /* The table of methods becomes the global, which may be called. */
@@ -466,11 +505,15 @@ int ml_object_new(ml_engine *e, const ml_class *cls, void *object, ml_value *out
 static int lose_object(lua_State *L) {
   object_arg *a = lua_touserdata(L, 1);
   hosted *o;
+  int cls;
   if (!push_class(L, a->cls)) return ml__error(L, "ValueError", "the class is not defined");
-  o = push_known(L, lua_gettop(L), a->ptr);
+  cls = lua_gettop(L);
+  o = push_known(L, cls, a->ptr);
+  a->known = o != NULL;
+  if (o == NULL) o = owned(L, cls, a->ptr);
   if (o == NULL) return 0;
+  disown(L, cls, a->ptr);
   o->ptr = NULL;
-  a->known = 1;
   return 0;
 }
 

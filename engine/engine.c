@@ -357,14 +357,23 @@ static void call_c(lua_State *L, lua_CFunction f, void *p) {
   ml__meter_close(e, L, was);
 }
 
-static bool busy(const ml_engine *e) {
+/* A script that the host runs itself, by lua_pcall on the engine's state. */
+static bool host_runs_script(const ml_engine *e) {
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(e->L, level, &ar); level++)
+    if (lua_getinfo(e->L, "S", &ar) && ar.what[0] != 'C') return true;
+  return false;
+}
+
+bool ml__busy(const ml_engine *e) {
   return e->running != NULL || e->task != NULL || e->in_main || e->closing || e->collecting ||
-         (e->attachment != NULL && ml__attach_busy(e));
+         atomic_load_explicit(&e->meter.hot, memory_order_relaxed) != NULL || host_runs_script(e);
 }
 
 /* Rounds that a closing engine still runs for what is ready when the grace is over: a script may
 ** be ready for ever. */
 #define LATE_ROUNDS 1000
+#define LATE_NS UINT64_C(1000000000) /* and no longer than that */
 
 static bool is_shut(const ml_evloop *l) {
   return l->closed && ml__list_empty(&l->closers) && !l->uv_ready;
@@ -381,6 +390,25 @@ static void shut_loop(ml_engine *e, ml_evloop *l) {
   if (!is_shut(l)) ml__loop_close(e->L, l);
 }
 
+/* Runs what cancelled tasks still do until `end`; what is ready then has LATE_ROUNDS more, job by
+** job: one round may be as long as a script likes. */
+static void clean_up(ml_engine *e, ml_evloop *l, uint64_t end) {
+  int late = 0, rc;
+  uint64_t now = uv_hrtime();
+  do {
+    bool is_late = now >= end;
+    if (is_late && ml__list_empty(&l->batch)) late++;
+    l->frames.pending = true;
+    rc = ml__loop_run(e->L, l, true, is_late ? 1 : end);
+    l->raise = false;
+    if (rc == ML_RUN_IDLE || l->ntasks == 0 || !ml__loop_alive(l)) break;
+    now = uv_hrtime();
+    if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch)) continue;
+    if (now >= end) break;
+    uv_sleep(1);
+  } while (now < end || (late < LATE_ROUNDS && now < end + LATE_NS));
+}
+
 void ml__engine_shut(ml_engine *e, int grace_ms) {
   uint64_t end = uv_hrtime() + (uint64_t)(grace_ms > 0 ? grace_ms : 0) * 1000000u;
   if (e->inspect_end != NULL) e->inspect_end(e);
@@ -389,18 +417,8 @@ void ml__engine_shut(ml_engine *e, int grace_ms) {
     ml_evloop *l = ml__containerof(k, ml_evloop, link);
     if (is_shut(l)) continue;
     if (l->ntasks > 0 && !l->closed) {
-      int late = 0;
       call_c(e->L, cancel_all, l);
-      do {
-        int rc;
-        l->frames.pending = true;
-        rc = ml__loop_run(e->L, l, true, 0);
-        l->raise = false;
-        if (rc == ML_RUN_IDLE || l->ntasks == 0 || !ml__loop_alive(l)) break;
-        if (ml__list_empty(&l->ready) && uv_hrtime() < end) {
-          uv_sleep(1);
-        }
-      } while (uv_hrtime() < end || (!ml__list_empty(&l->ready) && ++late < LATE_ROUNDS));
+      clean_up(e, l, end);
     }
     call_c(e->L, shut, l);
     shut_loop(e, l);
@@ -436,7 +454,7 @@ void ml__engine_free(ml_engine *e) {
 int ml_close(ml_engine *e, int grace_ms) {
   if (e == NULL) return 0;
   if (e->attachment != NULL && e->closing) return ML_ECLOSED;
-  if (busy(e)) return ML_EBUSY;
+  if (ml__busy(e)) return ML_EBUSY;
   ml__engine_shut(e, grace_ms);
   if (e->attachment != NULL) {
     ml__attach_leave(e);
@@ -468,7 +486,7 @@ int ml_run(ml_engine *e) {
   ml_evloop *l;
   int rc;
   if (e == NULL) return ML_EINVAL;
-  if (busy(e)) return ML_EBUSY;
+  if (ml__busy(e)) return ML_EBUSY;
   l = ml__engine_loop(e);
   if (l == NULL) return ML_ENOMEM;
   do {
@@ -486,14 +504,17 @@ int ml_run(ml_engine *e) {
   return 0;
 }
 
+#define BUDGET_MOST (UINT64_C(1) << 50) /* us, which is for ever */
+
 int ml_step(ml_engine *e, uint64_t budget_us) {
   ml_evloop *l;
   int rc;
   if (e == NULL) return ML_EINVAL;
-  if (busy(e)) return ML_EBUSY;
+  if (ml__busy(e)) return ML_EBUSY;
   l = ml__engine_loop(e);
   if (l == NULL) return ML_ENOMEM;
   if (!l->frames.polled && !l->frames.hosted) l->frames.pending = true;
+  if (budget_us > BUDGET_MOST) budget_us = BUDGET_MOST;
   rc = ml__loop_run(e->L, l, true, budget_us > 0 ? uv_hrtime() + budget_us * 1000u : 0);
   if (rc == ML_RUN_RAISE) {
     call_c(e->L, ml__host_pending_error, NULL);
@@ -505,7 +526,7 @@ int ml_step(ml_engine *e, uint64_t budget_us) {
 int ml_poll_info(ml_engine *e, int *fd, int *timeout_ms) {
   ml_evloop *l;
   if (e == NULL || fd == NULL || timeout_ms == NULL) return ML_EINVAL;
-  if (busy(e)) return ML_EBUSY;
+  if (ml__busy(e)) return ML_EBUSY;
   l = ml__engine_loop(e);
   return l != NULL ? ml__loop_poll_info(l, fd, timeout_ms) : ML_ENOMEM;
 }

@@ -461,7 +461,7 @@ void ml__error_uv(lua_State *L, int uverr, const char *fmt, ...) {
   uv_err_name_r(uverr, msg, sizeof msg);
   lua_pushstring(L, msg);
   lua_setfield(L, -2, "code");
-  lua_pushinteger(L, -uverr);
+  lua_pushinteger(L, -(lua_Integer)uverr);
   lua_setfield(L, -2, "errno");
   lua_remove(L, -2);
 }

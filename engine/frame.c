@@ -126,15 +126,11 @@ void ml__frame_cancel(ml_fiber *t) {
 
 /* ---- the host's side ---- */
 
-static bool busy(const ml_engine *e) {
-  return e->running != NULL || e->task != NULL || e->in_main || e->collecting;
-}
-
 int ml_frame(ml_engine *e, double dt) {
   ml_evloop *l;
   ml_frames *f;
   if (e == NULL || isnan(dt) || dt > 1e9) return ML_EINVAL;
-  if (busy(e)) return ML_EBUSY;
+  if (ml__busy(e)) return ML_EBUSY;
   l = ml__engine_loop(e);
   if (l == NULL) return ML_ENOMEM;
   f = &l->frames;

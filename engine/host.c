@@ -67,7 +67,7 @@ static void take_error(lua_State *L, ml_error *err, char **message, char **trace
   free(*traceback);
   if (lua_checkstack(L, 6)) {
     lua_pushvalue(L, -1);
-    if (code == ML_ESCRIPT) code = ml__error_code(L, lua_gettop(L), code);
+    code = ml__error_code(L, lua_gettop(L), code);
     lua_pushcfunction(L, describe_error);
     lua_insert(L, -2);
     lua_pushlightuserdata(L, out);
@@ -103,6 +103,7 @@ static int exit_status_of(lua_State *L) {
 
 /* Records the error on top of L (popped) as the engine's last one. */
 int ml__set_last_error(ml_engine *e, lua_State *L, int code) {
+  ml_metered was;
   if (e->last_error == NULL) {
     e->last_error = calloc(1, sizeof *e->last_error);
     if (e->last_error == NULL) {
@@ -111,6 +112,7 @@ int ml__set_last_error(ml_engine *e, lua_State *L, int code) {
     }
   }
   e->last_error->exit_status = 1;
+  was = ml__meter_open(e, L); /* `__tostring` is the script's */
   if (lua_checkstack(L, 4)) {
     lua_pushcfunction(L, exit_status_of);
     lua_pushvalue(L, -2);
@@ -118,15 +120,19 @@ int ml__set_last_error(ml_engine *e, lua_State *L, int code) {
     lua_pop(L, 1);
   }
   take_error(L, &e->last_error->error, &e->last_error->message, &e->last_error->traceback, code);
+  ml__meter_close(e, L, was);
   return e->last_error->error.code;
 }
 
 int ml__protected(ml_engine *e, lua_State *L, lua_CFunction f, void *arg, int nresults, int code) {
   int st;
+  ml_metered was;
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
+  was = ml__meter_open(e, L); /* it may run scripts: metamethods, finalizers */
   lua_pushcfunction(L, f);
   lua_pushlightuserdata(L, arg);
   st = lua_pcall(L, 1, nresults, 0);
+  ml__meter_close(e, L, was);
   return st == LUA_OK ? 0 : ml__set_last_error(e, L, st == LUA_ERRMEM ? ML_ENOMEM : code);
 }
 
@@ -177,6 +183,8 @@ static int spawn(lua_State *L) {
 /* Makes a task of the coroutine or function on top of L (popped). */
 static int start_task(ml_engine *e, lua_State *L, ml_task **out) {
   spawn_arg a = {e, NULL};
+  ml_metered was;
+  int st;
   if (out != NULL) {
     a.ref = calloc(1, sizeof *a.ref);
     if (a.ref == NULL) {
@@ -191,7 +199,10 @@ static int start_task(ml_engine *e, lua_State *L, ml_task **out) {
   lua_insert(L, -2);
   lua_pushlightuserdata(L, &a);
   lua_insert(L, -2);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+  was = ml__meter_open(e, L);
+  st = lua_pcall(L, 2, 0, 0);
+  ml__meter_close(e, L, was);
+  if (st != LUA_OK) {
     if (a.ref != NULL) {
       ml__list_remove(&a.ref->job.link);
       free(a.ref);
@@ -257,15 +268,12 @@ static int prepare_call(lua_State *L) {
 }
 
 static int spawn_call(ml_engine *e, call_arg *a, ml_task **out) {
-  ml_metered was;
   lua_State *L;
   int rc;
   if ((a->argv == NULL && a->n > 0) || a->n > 200) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
   L = ml__state(e);
-  was = ml__meter_open(e, L);
   rc = ml__protected(e, L, prepare_call, a, 1, ML_EINVAL);
-  ml__meter_close(e, L, was);
   return rc < 0 ? rc : start_task(e, L, out);
 }
 
@@ -400,6 +408,7 @@ static int cancel_protected(lua_State *L) {
 }
 
 int ml_task_cancel(ml_task *t, const char *why) {
+  ml_metered was;
   lua_State *L;
   int rc;
   if (t == NULL) return ML_EINVAL;
@@ -408,11 +417,13 @@ int ml_task_cancel(ml_task *t, const char *why) {
   if (t->status != ML_PENDING) return 0;
   L = ml__state(t->e);
   if (!lua_checkstack(L, 4)) return ML_ENOMEM;
+  was = ml__meter_open(t->e, L); /* the host is told: see ml_call_on_cancel */
   lua_pushcfunction(L, cancel_protected);
   lua_pushlightuserdata(L, t);
   lua_pushlightuserdata(L, (void *)why);
   rc = lua_pcall(L, 2, 1, 0) == LUA_OK ? lua_toboolean(L, -1) : ML_ENOMEM;
   lua_pop(L, 1);
+  ml__meter_close(ml__engine(L), L, was);
   return rc;
 }
 
@@ -430,7 +441,7 @@ void ml_task_release(ml_task *t) {
   if (t == NULL) return;
   if (t->e != NULL) {
     ml__unpin(ml__state(t->e), t->pin);
-    for (size_t i = 0; i < t->n; i++) ml__unpin(ml__state(t->e), ml__value_ref(&t->values[i]));
+    for (size_t i = 0; i < t->n; i++) ml__value_unpin(ml__state(t->e), &t->values[i]);
     detach(t);
   }
   for (size_t i = 0; i < t->n; i++) free(t->strings[i]);

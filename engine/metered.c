@@ -16,6 +16,8 @@
 #define CHECK 1024
 /* Elements from which on table.sort compares by a function of Lua's. */
 #define SORT_LARGE 10000
+/* And bytes of strings. */
+#define SORT_BYTES 1000000
 /* Finalizers that were too long until an engine runs no more of them. */
 #define BAD_FINALIZERS 3
 
@@ -60,7 +62,7 @@ static int tab_insert(lua_State *L) {
   lua_Integer n, at;
   int top = lua_gettop(L);
   check_table(L, 1);
-  n = luaL_len(L, 1) + 1;
+  n = (lua_Integer)((lua_Unsigned)luaL_len(L, 1) + 1u); /* __len may say anything */
   if (top != 2 && top != 3) return luaL_error(L, "wrong number of arguments to 'insert'");
   at = top == 2 ? n : luaL_checkinteger(L, 2);
   luaL_argcheck(L, top == 2 || (lua_Unsigned)at - 1u < (lua_Unsigned)n, 2,
@@ -119,6 +121,15 @@ static int tab_move(lua_State *L) {
   return luaL_argerror(L, 3, "too many elements to move");
 }
 
+/* Adds the element at i of the table at 1. */
+static void add_field(lua_State *L, luaL_Buffer *b, lua_Integer i) {
+  lua_geti(L, 1, i);
+  if (!lua_isstring(L, -1))
+    luaL_error(L, "invalid value (%s) at index %I in table for 'concat'", luaL_typename(L, -1),
+               (LUAI_UACINT)i);
+  luaL_addvalue(b);
+}
+
 static int tab_concat(lua_State *L) {
   luaL_Buffer b;
   lua_Integer i, last;
@@ -131,29 +142,45 @@ static int tab_concat(lua_State *L) {
   i = luaL_optinteger(L, 3, 1);
   last = luaL_optinteger(L, 4, last);
   luaL_buffinit(L, &b);
-  for (bool more = i <= last; more; i++) {
+  for (; i < last; i++) {
     tick(L, i);
-    lua_geti(L, 1, i);
-    if (!lua_isstring(L, -1))
-      luaL_error(L, "invalid value (%s) at index %I in table for 'concat'", luaL_typename(L, -1),
-                 (LUAI_UACINT)i);
-    luaL_addvalue(&b);
-    more = i != last;
-    if (more) luaL_addlstring(&b, sep, seplen);
+    add_field(L, &b, i);
+    luaL_addlstring(&b, sep, seplen);
   }
+  if (i == last) add_field(L, &b, i);
   luaL_pushresult(&b);
   return 1;
 }
 
+/* Is the table at 1 one that takes its time: large, of long strings, or with metamethods? */
+static bool takes_long(lua_State *L) {
+  lua_Unsigned n = lua_rawlen(L, 1), bytes = 0;
+  if (luaL_getmetafield(L, 1, "__len") != LUA_TNIL ||
+      luaL_getmetafield(L, 1, "__index") != LUA_TNIL)
+    return true;
+  for (lua_Unsigned i = 1; n <= SORT_LARGE && bytes <= SORT_BYTES && i <= n; i++) {
+    if (lua_rawgeti(L, 1, (lua_Integer)i) == LUA_TSTRING) bytes += lua_rawlen(L, -1);
+    lua_pop(L, 1);
+  }
+  return n > SORT_LARGE || bytes > SORT_BYTES;
+}
+
 /* A comparison in C has no instructions between which a hook could come. Upvalues: Lua's own sort;
-** a comparison in Lua. */
+** a comparison in Lua; what makes one that calls another. */
 static int tab_sort(lua_State *L) {
+  bool by_c;
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
-  if (lua_isnil(L, 2) && (lua_getmetatable(L, 1) || lua_rawlen(L, 1) > SORT_LARGE)) {
-    lua_settop(L, 1);
-    lua_pushvalue(L, lua_upvalueindex(2));
+  by_c = lua_isnil(L, 2) || lua_iscfunction(L, 2);
+  if (by_c && takes_long(L)) {
+    lua_settop(L, 2);
+    lua_pushvalue(L, lua_upvalueindex(lua_isnil(L, 2) ? 2 : 3));
+    if (!lua_isnil(L, 2)) {
+      lua_pushvalue(L, 2);
+      lua_call(L, 1, 1);
+    }
+    lua_replace(L, 2);
   }
   lua_settop(L, 2);
   lua_pushvalue(L, lua_upvalueindex(1));
@@ -164,11 +191,14 @@ static int tab_sort(lua_State *L) {
 
 /* The table of functions is on top. */
 static void open_sort(lua_State *L) {
-  static const char less[] = "local a, b = ... return a < b";
+  static const char less[] = "local a, b = ... return a < b",
+                    by[] = "local f = ... return function(a, b) return (f(a, b)) end";
   lua_getfield(L, -1, "sort");
   if (lua_tocfunction(L, -1) != tab_sort) { /* else it was attached to before */
-    if (luaL_loadbufferx(L, less, sizeof less - 1, "=sort", "t") != LUA_OK) lua_error(L);
-    lua_pushcclosure(L, tab_sort, 2);
+    if (luaL_loadbufferx(L, less, sizeof less - 1, "=sort", "t") != LUA_OK ||
+        luaL_loadbufferx(L, by, sizeof by - 1, "=sort", "t") != LUA_OK)
+      lua_error(L);
+    lua_pushcclosure(L, tab_sort, 3);
     lua_setfield(L, -2, "sort");
   } else
     lua_pop(L, 1);

@@ -34,11 +34,13 @@ static int do_unpack(lua_State *L) {
 int ml_pack(ml_engine *e, const ml_value *v, ml_buf *out) {
   pack_arg a = {.in = v, .buf = out};
   size_t len = out != NULL ? out->len : 0;
+  bool empty = out != NULL && out->data == NULL;
   int rc;
   if (e == NULL || v == NULL || out == NULL) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
   rc = ml__protected(e, ml__state(e), do_pack, &a, 0, ML_EINVAL);
   if (rc < 0) out->len = len;
+  if (rc < 0 && empty) ml_buf_free(out);
   return rc;
 }
 

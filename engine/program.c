@@ -172,7 +172,7 @@ static int run_main(ml_engine *e, const main_arg *m) {
   ml_metered was;
   if (m->argc < 0 || (m->argc > 0 && m->argv == NULL)) return ML_EINVAL;
   if (ml__refusal(e) < 0) return ml__refusal(e);
-  if (e->running != NULL || e->in_main) return ML_EBUSY;
+  if (ml__busy(e)) return ML_EBUSY;
   if (!lua_checkstack(L, 8)) return ML_ENOMEM;
   e->host_mode = 0;
   e->in_main = true;

@@ -149,10 +149,16 @@ static bool is_the_loops(lua_State *L, lua_State *co) {
   return is;
 }
 
+/* As deep as calls of C functions may nest, which Lua 5.4.4 does not count here. */
+#define MAX_RESETS 200
+
 /* lua_resetthread: what `<close>` does in co counts, too. */
 static int reset(ml_engine *e, lua_State *co) {
   lua_State *prev = ml__meter_enter(e, co);
-  int st = lua_resetthread(co);
+  int st;
+  e->resets++;
+  st = lua_resetthread(co);
+  e->resets--;
   ml__meter_leave(e, prev);
   return st;
 }
@@ -430,6 +436,7 @@ static int co_close(lua_State *L) {
                       "cannot close a coroutine that waits in an await: cancel its task instead");
   if (co == L || (st == LUA_OK && lua_getstack(co, 0, &ar)))
     return luaL_error(L, "cannot close a %s coroutine", co == L ? "running" : "normal");
+  if (ml__engine(L)->resets >= MAX_RESETS) return luaL_error(L, "C stack overflow");
   st = reset(ml__engine(L), co);
   if (st != LUA_OK && stopped(co, -1)) {
     lua_xmove(co, L, 1);

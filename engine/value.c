@@ -99,7 +99,7 @@ void ml__value_take(lua_State *L, int idx, ml_value *v) {
   lua_pop(L, 1);
 }
 
-int ml__value_ref(const ml_value *v) {
+static int pin_of(const ml_value *v) {
   switch (v->type) {
   case ML_STRING:
   case ML_OTHER:
@@ -110,8 +110,18 @@ int ml__value_ref(const ml_value *v) {
   }
 }
 
+void ml__value_unpin(lua_State *L, const ml_value *v) {
+  int pin = pin_of(v);
+  bool pinned;
+  if (pin <= 0 || pin > ml__engine(L)->npins) return;
+  ml__pushpinned(L, pin);
+  pinned = !lua_isboolean(L, -1);
+  lua_pop(L, 1);
+  if (pinned) ml__unpin(L, pin);
+}
+
 void ml_value_free(ml_engine *e, ml_value *v) {
   if (e == NULL || v == NULL) return;
-  if (ml__value_ref(v) != 0 && e->L != NULL) ml__unpin(ml__state(e), ml__value_ref(v));
+  if (e->L != NULL) ml__value_unpin(ml__state(e), v);
   memset(v, 0, sizeof *v);
 }

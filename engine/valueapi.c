@@ -107,9 +107,16 @@ static int new_table(lua_State *L) {
   return 0;
 }
 
+/* Pushes the table that the host means, if it still holds it. */
+static void push_table(lua_State *L, const ml_value *t) {
+  ml__value_push(L, t);
+  if (!lua_istable(L, -1))
+    ml__error(L, "ValueError", "a table of this engine's is expected (was the value given back?)");
+}
+
 static int get_field(lua_State *L) {
   value_arg *a = lua_touserdata(L, 1);
-  ml__value_push(L, a->table);
+  push_table(L, a->table);
   if (a->key != NULL)
     ml__value_push(L, a->key);
   else
@@ -121,7 +128,7 @@ static int get_field(lua_State *L) {
 
 static int set_field(lua_State *L) {
   const value_arg *a = lua_touserdata(L, 1);
-  ml__value_push(L, a->table);
+  push_table(L, a->table);
   if (a->key != NULL)
     ml__value_push(L, a->key);
   else
@@ -135,7 +142,7 @@ static int set_field(lua_State *L) {
 
 static int length(lua_State *L) {
   value_arg *a = lua_touserdata(L, 1);
-  ml__value_push(L, a->table);
+  push_table(L, a->table);
   a->len = lua_rawlen(L, -1);
   return 0;
 }
@@ -143,7 +150,7 @@ static int length(lua_State *L) {
 static int next_pair(lua_State *L) {
   value_arg *a = lua_touserdata(L, 1);
   ml_value key, value;
-  ml__value_push(L, a->table);
+  push_table(L, a->table);
   ml__value_push(L, a->outkey);
   memset(&key, 0, sizeof key);
   memset(&value, 0, sizeof value);
@@ -152,7 +159,7 @@ static int next_pair(lua_State *L) {
     ml__value_take(L, -2, &key);
     ml__value_take(L, -1, &value);
   }
-  ml__unpin(L, ml__value_ref(a->outkey));
+  ml__value_unpin(L, a->outkey);
   *a->outkey = key;
   *a->out = value;
   return 0;

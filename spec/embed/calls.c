@@ -283,14 +283,21 @@ static void from_threads(int close_early) {
 static void too_late(void) {
   pending p = {{NULL}, 0, 0};
   ml_engine *e;
+  ml_value v;
   expect_ok(ml_new(NULL, &e));
   expect_ok(ml_def_async(e, "later", later, &p));
   expect_ok(ml_def_async(e, "cancellable", cancellable, &p));
   expect_ok(ml_load(e, "=script", "await(later())", 14, NULL));
   expect_ok(ml_load(e, "=script", "await(cancellable())", 20, NULL));
-  while (p.n < 2) expect_ok(ml_step(e, 0));
+  expect_ok(ml_load(e, "=script", "await(later('x'))", 17, NULL));
+  while (p.n < 3) expect_ok(ml_step(e, 0));
   expect_ok(ml_close(e, 0));
   expect(p.cancelled == 1); /* which finished it */
+  expect(ml_arg(p.calls[0], 0, &v) == ML_EINVAL && ml_args(p.calls[0], "v", &v) == ML_ECLOSED);
+  expect(ml_arg(p.calls[2], 0, &v) == ML_ECLOSED && v.type == ML_NIL);
+  expect(ml_call_engine(p.calls[2]) == NULL && ml_argc(p.calls[2]) == 1);
+  expect(ml_call_on_cancel(p.calls[2], NULL, NULL) == ML_EINVAL);
+  expect(ml_call_finish(p.calls[2], 0, NULL, 0) == ML_ECLOSED);
   expect(ml_call_finish(p.calls[0], 0, NULL, 0) == ML_ECLOSED);
 }
 

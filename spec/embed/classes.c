@@ -1,5 +1,6 @@
 /* Classes of the host: its objects in scripts. */
 #include "expect.h"
+#include <lua.h>
 #include <pthread.h>
 #include <stddef.h>
 
@@ -331,6 +332,66 @@ static void finalizers(void) {
   expect(finalized == 2);
 }
 
+/* What scripts have let go of, while it waits for the collector to come to it. */
+static player crowd[2000];
+static int freed;
+
+static void on_free(void *object, void *ud) {
+  player *p = object;
+  (void)ud;
+  expect(p->health == 0); /* not one that the host has destroyed, or that is held */
+  p->health = -1;
+  freed++;
+}
+
+static const ml_class owned_class = {
+    .size = sizeof(ml_class), .name = "Owned", .finalize = on_free};
+
+static ml_engine *waiting(void) {
+  ml_engine *e;
+  ml_value v;
+  expect_ok(ml_new(NULL, &e));
+  expect_ok(ml_def_class(e, &owned_class));
+  memset(crowd, 0, sizeof crowd);
+  freed = 0;
+  lua_gc(ml_lua(e), LUA_GCSTOP);
+  for (int i = 0; i < 2000; i++) {
+    expect_ok(ml_object_new(e, &owned_class, &crowd[i], &v));
+    ml_value_free(e, &v);
+  }
+  lua_gc(ml_lua(e), LUA_GCRESTART);
+  while (freed == 0) lua_gc(ml_lua(e), LUA_GCSTEP, 0);
+  lua_gc(ml_lua(e), LUA_GCSTOP);
+  expect(freed < 2000);
+  return e;
+}
+
+static void lost(void) {
+  ml_engine *e = waiting();
+  static ml_value held[2000];
+  int before = freed;
+  for (int i = 0; i < 2000; i++) {
+    if (crowd[i].health < 0) continue;
+    if (i % 2 == 0) {                                          /* destroyed by the host */
+      expect(ml_object_gone(e, &owned_class, &crowd[i]) == 0); /* scripts do not hold it */
+      crowd[i].health = 1;
+    } else { /* given to scripts once more */
+      expect_ok(ml_object_new(e, &owned_class, &crowd[i], &held[i]));
+      crowd[i].health = 2;
+    }
+  }
+  lua_gc(ml_lua(e), LUA_GCCOLLECT);
+  lua_gc(ml_lua(e), LUA_GCCOLLECT);
+  expect(freed == before);
+  for (int i = 0; i < 2000; i++) {
+    if (crowd[i].health == 2) crowd[i].health = 0;
+    ml_value_free(e, &held[i]);
+  }
+  expect_ok(ml_close(e, 0));
+  for (int i = 0; i < 2000; i++) expect(crowd[i].health == (i % 2 == 0 ? crowd[i].health : -1));
+  expect(freed > before);
+}
+
 static void misuse(void) {
   ml_engine *e = engine();
   ml_class c = plain_class;
@@ -363,6 +424,7 @@ int main(void) {
   hooks();
   gone();
   finalizers();
+  lost();
   misuse();
   return 0;
 }

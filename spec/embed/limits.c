@@ -173,7 +173,26 @@ static void output(void) {
   expect_ok(ml_close(e, 0));
 }
 
+/* An engine whose rounds have no end, at its limit of memory, can be closed all the same. */
+static void floods(void) {
+  static const char source[] =
+      "local loop = require('asyncio').get_running_loop()\n"
+      "local function more() loop:call_soon(more) loop:call_soon(more) end\n"
+      "more() await(require('asyncio').sleep(100))";
+  ml_engine *e;
+  ml_config c;
+  ml_config_init(&c);
+  c.log = to_log;
+  c.memory_limit = 4 << 20;
+  logged.n = 0;
+  expect_ok(ml_new(&c, &e));
+  start(e, source);
+  while (strstr(logged.text, "not enough memory") == NULL) expect_ok(ml_step(e, 1000));
+  expect_ok(ml_close(e, 0));
+}
+
 int main(void) {
+  floods();
   tasks();
   handles();
   output();

@@ -79,6 +79,7 @@ static const char *const endless[] = {
     "local y <close> = setmetatable({}, {__close = close})\n"
     "while true do end",
     "while true do load(function() while true do end end) end",
+    "while true do load(os.date) end",
     "table.sort({3, 2, 1}, function() while true do end end)",
     "while true do pcall(string.gsub, 'x', '.', function() while true do end end) end",
     "while true do pcall(require, 'no.such.module') end",
@@ -105,6 +106,38 @@ static void contained(ml_meter_mode meter, ml_overrun overrun) {
         strstr(endless[i], "critical") != NULL)
       stopped(e, endless[i], "TimeSliceError: ");
   expect(number(e, "return 1 + 1") == 2);
+  expect_ok(ml_close(e, 0));
+}
+
+/* What a script has made of tostring and indexing does not hold up the host's own calls. */
+static void asked(ml_meter_mode meter) {
+  static const char source[] = "local function hang() while true do end end\n"
+                               "text = setmetatable({}, {__tostring = hang})\n"
+                               "thread = coroutine.create(hang)\n"
+                               "debug.setmetatable(thread, {__tostring = hang})\n"
+                               "function bad() error(text) end\n"
+                               "setmetatable(_G, {__index = hang})\n";
+  ml_engine *e = engine(meter, ML_OVERRUN_ERROR);
+  ml_value v, out;
+  ml_usage_info u;
+  start(e, source);
+  expect_ok(ml_run(e));
+  expect_ok(ml_get(e, "thread", &v));
+  expect(v.type == ML_OTHER && strcmp(v.u.str.s, "thread") == 0);
+  ml_value_free(e, &v);
+  expect_ok(ml_get(e, "text", &v));
+  expect_ok(ml_tostring(e, &v, &out));
+  expect(strcmp(out.u.str.s, "table") == 0);
+  ml_value_free(e, &v);
+  ml_value_free(e, &out);
+  expect_ok(ml_get(e, "bad", &v));
+  expect(ml_call_value(e, &v, NULL, 0, NULL, 0) == ML_ESCRIPT);
+  expect(ml_last_error(e, NULL) != NULL);
+  ml_value_free(e, &v);
+  expect(ml_spawn(e, "none", NULL, 0, NULL) == ML_ELIMIT);
+  expect_ok(ml_usage(e, &u, sizeof u));
+  expect(u.overruns == 4);
+  expect(number(e, "debug.setmetatable(thread, nil) return 2") == 2);
   expect_ok(ml_close(e, 0));
 }
 
@@ -394,6 +427,8 @@ int main(void) {
   contained(ML_METER_COUNTED, ML_OVERRUN_ERROR);
   contained(ML_METER_WATCHDOG, ML_OVERRUN_PREEMPT);
   contained(ML_METER_COUNTED, ML_OVERRUN_PREEMPT);
+  asked(ML_METER_WATCHDOG);
+  asked(ML_METER_COUNTED);
   tells();
   cleans_up();
   others(ML_METER_WATCHDOG);

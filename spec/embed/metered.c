@@ -44,6 +44,10 @@ static const char *const endless[] = {
     "table.remove(setmetatable({}, {__len = function() return 1 << 60 end}), 1)",
     "table.concat(setmetatable({}, {__index = rawlen, __len = function() return 1 << 60 end}))",
     "local t = {} for i = 1, 1e5 do t[i] = i % 7 end while true do table.sort(t) end",
+    "local s, t = ('x'):rep(1e7), {} for i = 1, 500 do t[i] = s end table.sort(t)",
+    "local t = {} for i = 1, 30000 do t[i] = 1 end while true do table.sort(t, math.ult) end",
+    "local t = setmetatable({}, {__index = function() return 'x' end})\n"
+    "table.concat(t, '', 1, math.maxinteger)",
 };
 
 static void contained(ml_meter_mode meter) {
@@ -228,6 +232,12 @@ static const char alike[] =
     "  note(pcall(table.move, t, math.mininteger, 0, 2)) note(pcall(table.move, t, 1)) "
     "note(#table.move(t, 1, 0, 5))\n"
     "end\n"
+    "local x = setmetatable({}, {__index = function(_, k) return k .. ';' end, __len = function()\n"
+    "  return math.maxinteger end, __newindex = function(_, k) note(k) end})\n"
+    "note(table.concat(x, ',', math.maxinteger - 1)) note(table.concat(x, ',', math.maxinteger))\n"
+    "note(pcall(table.insert, x, 1)) note(pcall(table.insert, x, 1, 1)) note(table.remove(x))\n"
+    "local y = {} for i = 1, 20000 do y[i] = i % 3 end\n"
+    "note(pcall(table.sort, y, math.ult)) note(table.concat(y, ' ', 1, 50))\n"
     "note(pcall(table.insert, 1, 2)) note(pcall(table.concat)) note(pcall(table.concat, {{}}))\n"
     "local big = {} for i = 1, 20000 do big[i] = (i * 7919) % 20011 end table.sort(big)\n"
     "note(table.concat(big, ' ', 1, 50)) note(pcall(table.sort, {1, 'x', 2}))\n"

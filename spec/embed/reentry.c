@@ -1,6 +1,7 @@
 /* The host's functions call back into the engine, from wherever it calls them: what drives or
 ** ends it is refused, what adds to it works, or says why not. */
 #include "expect.h"
+#include <lua.h>
 
 static ml_engine *the_engine;
 static int poked[9], added;
@@ -190,6 +191,74 @@ static const char script[] = "local asyncio = require 'asyncio'\n"
                              "await(asyncio.sleep(0.001))\n"
                              "return 'end'\n";
 
+/* The same where no loop runs: inside the host's own calls. */
+static void outside(void) {
+  static const char source[] =
+      "function by_lua() fn() coroutine.wrap(fn)() end\n"
+      "text = setmetatable({}, {__tostring = function() fn() return 'text' end, __gc = fn})\n"
+      "setmetatable(_G, {__index = function() fn() end})\n";
+  ml_engine *e = engine();
+  lua_State *L = ml_lua(e);
+  ml_value f, out;
+  ml_task *t;
+  expect_ok(ml_load(e, "=outside", source, sizeof source - 1, NULL));
+  expect_ok(ml_run(e));
+  expect_ok(ml_get(e, "fn", &f));
+  expect(ml_call_value(e, &f, NULL, 0, &out, 1) == 1 && poked[AT_FN] == 1);
+  ml_value_free(e, &f);
+  expect_ok(ml_get(e, "by_lua", &f));
+  expect(ml_call_value(e, &f, NULL, 0, &out, 1) == 0 && poked[AT_FN] == 3);
+  ml_value_free(e, &f);
+  expect_ok(ml_get(e, "text", &f));
+  expect_ok(ml_tostring(e, &f, &out));
+  expect(strcmp(out.u.str.s, "text") == 0 && poked[AT_FN] == 4);
+  ml_value_free(e, &f);
+  ml_value_free(e, &out);
+  expect(ml_spawn(e, "none", NULL, 0, NULL) == ML_EINVAL && poked[AT_FN] > 4);
+  poked[AT_FN] = 0;
+  lua_getglobal(L, "by_lua"); /* by Lua's own means */
+  expect(lua_pcall(L, 0, 0, 0) == LUA_OK && poked[AT_FN] == 2);
+  poked[AT_LOG] = 0;
+  lua_gc(L, LUA_GCSTOP);
+  for (int i = 0; i < 100; i++) { /* what collects garbage runs finalizers */
+    expect_ok(ml_load(e, "=s", "warn('@on') setmetatable({}, {__gc = error})", 44, NULL));
+    expect_ok(ml_run(e));
+  }
+  lua_gc(L, LUA_GCRESTART);
+  for (int i = 0; i < 100000 && poked[AT_LOG] == 0; i++) {
+    expect_ok(ml_table_new(e, &out));
+    ml_value_free(e, &out);
+  }
+  expect(poked[AT_LOG] > 0);
+  t = load(e, "await(waiting())");
+  expect_ok(ml_step(e, 0));
+  expect(ml_task_cancel(t, "by the host") == 1 && poked[AT_CANCEL] == 1);
+  ml_task_release(t);
+  expect_ok(ml_run(e));
+  the_engine = NULL;
+  expect_ok(ml_close(e, 0));
+}
+
+/* A host's function in C that Lua protects is no script. */
+static int step_protected(lua_State *L) {
+  ml_engine *e = lua_touserdata(L, 1);
+  expect_ok(ml_load(e, "=s", "stepped = true", 14, NULL));
+  expect_ok(ml_step(e, 0));
+  expect_ok(ml_run(e));
+  return 0;
+}
+
+static void protected(void) {
+  ml_engine *e;
+  expect_ok(ml_new(NULL, &e));
+  lua_pushcfunction(ml_lua(e), step_protected);
+  lua_pushlightuserdata(ml_lua(e), e);
+  expect(lua_pcall(ml_lua(e), 1, 0, 0) == LUA_OK);
+  lua_getglobal(ml_lua(e), "stepped");
+  expect(lua_toboolean(ml_lua(e), -1));
+  expect_ok(ml_close(e, 0));
+}
+
 int main(void) {
   ml_engine *e = engine();
   ml_task *t = load(e, script);
@@ -206,5 +275,7 @@ int main(void) {
   expect_ok(ml_run(e));
   the_engine = NULL; /* closing is another matter: see closing.c, misuse.c */
   expect_ok(ml_close(e, 0));
+  outside();
+  protected();
   return 0;
 }

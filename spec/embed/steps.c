@@ -134,6 +134,17 @@ static void virtual_clock(void) {
   expect_ok(ml_close(e, 0));
 }
 
+/* As much as a number can say is no limit. */
+static void for_ever(void) {
+  ml_engine *e;
+  ml_task *t;
+  expect_ok(ml_new(NULL, &e));
+  t = load(e, "for i = 1, 1000 do await(require('asyncio').sleep(0)) end");
+  expect(ml_step(e, UINT64_MAX) == 0 && ml_task_status(t) == ML_DONE);
+  ml_task_release(t);
+  expect_ok(ml_close(e, 0));
+}
+
 int main(void) {
   ml_engine *e;
   ml_config c;
@@ -147,5 +158,6 @@ int main(void) {
   expect_ok(ml_close(e, 100));
   own_clock();
   virtual_clock();
+  for_ever();
   return 0;
 }

@@ -545,6 +545,25 @@ describe("await works", function()
     end)
   end)
 
+  it("in coroutine.close is not needed for coroutines that close one another, however many", function()
+    local closed, last = 0, nil
+    for _ = 1, 20000 do
+      local before = last
+      last = coroutine.create(function()
+        local _ <close> = on_close(function()
+          closed = closed + 1
+          if before ~= nil then assert(coroutine.close(before)) end
+        end)
+        coroutine.yield()
+      end)
+      coroutine.resume(last)
+    end
+    local ok, err = coroutine.close(last)
+    assert.is_false(ok)
+    assert.matches("C stack overflow", err)
+    assert.is_true(closed > 100 and closed < 1000)
+  end)
+
   it("in coroutine.close of a suspended coroutine's __close only where it need not suspend", function()
     run(function()
       local e
