@@ -552,7 +552,9 @@ describe("await works", function()
       last = coroutine.create(function()
         local _ <close> = on_close(function()
           closed = closed + 1
-          if before ~= nil then assert(coroutine.close(before)) end
+          if before == nil then return end
+          local ok, err = coroutine.close(before)
+          if not ok then error(err, 0) end
         end)
         coroutine.yield()
       end)
