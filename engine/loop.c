@@ -505,7 +505,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
     if (l->raise) { /* the rest of the round and what was readied in it are one round of the next run */
       ml__list_splice(&l->batch, &l->ready);
       ml__list_splice(&l->ready, &l->batch);
-      l->raise = false;
+      l->raise = l->stopping = false;
       rc = ML_RUN_RAISE;
       break;
     }

@@ -372,6 +372,17 @@ describe("a loop that runs", function()
     end)
   end)
 
+  it("that was stopped and left by an error in one round is not stopped again in the next run", function()
+    with_loop(function(loop)
+      loop:call_soon(function()
+        loop:stop()
+        error(asyncio.KeyboardInterrupt())
+      end)
+      helper.raises(asyncio.KeyboardInterrupt, loop.run_until_complete, loop, asyncio.sleep(5))
+      assert.equal(7, loop:run_until_complete(asyncio.sleep(1, 7)))
+    end)
+  end)
+
   it("that was left by an error runs what was readied in that round in the same one as its rest", function()
     with_loop(function(loop)
       local n = 0

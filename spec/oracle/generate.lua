@@ -324,6 +324,7 @@ function M.program(seed, size)
     queues = has.queue and { { pick { "fifo", "fifo", "priority", "lifo" }, random(0, 2) } } or {},
     eager = has.eager and chance(20),
     run = chance(12),
+    turns = chance(12) and random(2, plan.n) or nil,
   }
   local functions = {}
   local share = math.max(2, plan.budget // plan.n)

@@ -100,6 +100,8 @@ local function new_machine(program, loop)
     groups = {},
     vars = {},
     contexts = {},
+    bare = o.run,
+    turns = not o.run and o.turns or nil,
     locks = fill(o.locks, function() return asyncio.Lock() end),
     events = fill(o.events, function() return asyncio.Event() end),
     futures = fill(o.futures, function() return loop:create_future() end),
@@ -140,7 +142,9 @@ end
 --- A task for function f; how: 0 as usual, 1 eager, 2 not eager.
 function Machine:spawn(f, how)
   local place = self:new_place()
-  local task = asyncio.create_task(call(self, f, place), how > 0 and { eager_start = how == 1 } or nil)
+  local options = { loop = self.loop }
+  if how > 0 then options.eager_start = how == 1 end
+  local task = asyncio.create_task(call(self, f, place), options)
   self.place[task] = place
   return task
 end
@@ -300,7 +304,9 @@ function sync:gspawn(s)
   self.slots[s[3]] = task
 end
 
-function sync:stop() self.loop:stop() end
+function sync:stop()
+  if not self.bare and not self.turns then self.loop:stop() end
+end
 
 --- The machine itself is the key of its task-local value.
 function sync:vset(s) asyncio.context.set(self, s[2]) end
@@ -632,7 +638,7 @@ end
 -- ---- the harness
 
 local function root(self)
-  self.slots[0] = self:spawn(0, 0)
+  if not self.turns then self.slots[0] = self:spawn(0, 0) end
   local me = asyncio.current_task()
   for _ = 1, 60 do
     await(asyncio.sleep(DOG))
@@ -646,6 +652,14 @@ local function root(self)
     end
   end
   self:log("loop", "stuck")
+end
+
+--- One of several functions that are run one after the other; what they leave goes on.
+local function run_turn(self, loop, f)
+  local task = self:spawn(f, 0)
+  self.slots[0] = task
+  asyncio.catch(loop.run_until_complete, loop, task) -- its own error, or the loop was left, or nothing can happen
+  self:log("loop", "turn ends", state(task))
 end
 
 --- Runs on when the loop was stopped, or was left by an error that leaves every loop.
@@ -694,6 +708,7 @@ function M.trace(program, through)
   if program.objects and program.objects.run then
     run_main(self, loop)
   else
+    for f = 0, (self.turns or 0) - 1 do run_turn(self, loop, f) end
     local task = asyncio.Task(async(root)(self), { loop = loop, eager_start = false })
     run_root(self, loop, task)
   end

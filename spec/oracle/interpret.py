@@ -67,6 +67,21 @@ class OrderedAsCompleted(tasks._AsCompletedIterator):
         self._todo, self._todo_left = todo, len(todo)
 
 
+class Group(asyncio.TaskGroup):
+    """Waits for all its tasks, as since 3.13.2: before, those that were done eagerly did not count."""
+
+    def __init__(self):
+        super().__init__()
+        self._tasks = OrderedSet()
+
+    def _on_task_done(self, task):
+        if task in self._tasks:
+            super()._on_task_done(task)
+        else:
+            self._tasks.add(task)
+            task.add_done_callback(self._on_task_done)
+
+
 class Timer(events.TimerHandle):
     made = 0
 
@@ -210,6 +225,7 @@ class Machine:
         o = program.get("objects", {})
         self.eager = o.get("eager", False)
         self.bare = o.get("run", False)  # asyncio.run(main) alone, no watchdog
+        self.turns = 0 if self.bare else o.get("turns", 0)  # so many functions are run one after the other, and what they leave goes on
         self.locks = [asyncio.Lock() for _ in range(o.get("locks", 0))]
         self.events = [asyncio.Event() for _ in range(o.get("events", 0))]
         self.conditions = [
@@ -245,8 +261,8 @@ class Machine:
             self.log("loop", "exception", context.get("exception"))
 
     async def root(self):
-        task = self.spawn(0)
-        self.slots[0] = task
+        if self.turns == 0:
+            self.slots[0] = self.spawn(0)
         me = asyncio.current_task()
         for _ in range(60):
             await asyncio.sleep(DOG)
@@ -262,6 +278,8 @@ class Machine:
         if self.bare:
             self.run_main()
         else:
+            for f in range(self.turns):
+                self.run_turn(f)
             self.run_root(self.make_task(self.loop, self.root(), eager=False))
         for i in sorted(self.slots):
             future = self.slots[i]
@@ -270,6 +288,15 @@ class Machine:
         self.loop._scheduled.clear()
         self.loop.close()
         return self.out
+
+    def run_turn(self, f):
+        task = self.spawn(f)
+        self.slots[0] = task
+        try:
+            self.loop.run_until_complete(task)
+        except BaseException:  # its own error, or the loop was left, or nothing can happen any more
+            pass
+        self.log("loop", "turn ends", *self.state(task))
 
     def run_root(self, root):
         """Runs on when the loop was stopped, or was left by an error that leaves every loop."""
@@ -427,7 +454,9 @@ class Machine:
         elif op == "spawn":
             self.slots[s[1]] = self.spawn(s[2], s[3])
         elif op == "stop":
-            self.loop.stop()
+            # It would stay around in CPython: what ends run_until_complete is called in the next one, too.
+            if not self.bare and self.turns == 0:
+                self.loop.stop()
         elif op == "vset":
             self.var.set(s[1])
         elif op == "vget":
@@ -657,8 +686,7 @@ class Machine:
             self.log(env.who, "expired", timeout.expired())
 
     async def do_group(self, s, env):
-        group = asyncio.TaskGroup()
-        group._tasks = OrderedSet()
+        group = Group()
         async with group:
             self.groups[s[1]] = group
             r = await self.body(s[2], env)
