@@ -92,6 +92,30 @@ describe("Process", function()
     end)
   end)
 
+  it("says what has kept it from starting", function()
+    mp.set_executable("/no/such/command")
+    local reports = {}
+    run(function()
+      asyncio.get_running_loop():set_exception_handler(function(_, context) reports[#reports + 1] = context.exception end)
+      local p = mp.Process { target = asyncio.sleep, args = { 0 } }
+      p:start()
+      local err = helper.raises(asyncio.OSError, await, p:started())
+      assert.equal("ENOENT", err.code)
+      await(p:join())
+      assert.same({ nil, nil, false }, { p.pid, p.exitcode, p:is_alive() })
+      assert.same({}, reports)
+      p = mp.Process { target = asyncio.sleep, args = { 0 } }
+      helper.raises(asyncio.OSError, await, p)
+      p = mp.Process { target = asyncio.sleep, args = { 0 } }
+      p:start()
+      await(p:join()) -- nobody asks
+    end)
+    collectgarbage()
+    mp.set_executable(helper.moonloop)
+    assert.equal(1, #reports)
+    assert.equal("ENOENT", reports[1].code)
+  end)
+
   it("outlives a cancelled join", function()
     run(function()
       local p = mp.Process { target = asyncio.sleep, args = { 0.05 } }

@@ -56,12 +56,14 @@ function methods:start()
   state.worker = state.crew.crew[1]
   state.ended = state.crew:stop(false)
   state.future:add_done_callback(function(future)
-    if not future:cancelled() and not state.result then future:exception() end -- the child has told it
-    if not state.started:done() then state.started:set_result() end
+    local err = not future:cancelled() and not state.result and future:exception() or nil
+    if state.started:done() then return end -- the child has told it
+    if err ~= nil then state.started:set_exception(err) else state.started:set_result() end
   end)
 end
 
---- Waits until the process has started: it has its pid then.
+--- Waits until the process has started: it has its pid then. Raises what has kept it from that, which is reported if
+--- nobody waits.
 ---@return any awaitable
 methods.started = async(function(self)
   await(check_started(self, "started").started)
@@ -118,6 +120,7 @@ local finish = async(function(self)
   if not state.worker then methods.start(self) end
   wait(self)
   if state.result then return await(state.future) end
+  await(state.started) -- raises what has kept it from starting
 end, "process")
 
 function meta.__await(self) return finish(self) end
