@@ -177,6 +177,53 @@ describe("testing.Network", function()
   end)
 end)
 
+describe("testing.Network with an application", function()
+  local function application()
+    local web = require "http.web"
+    local app, log = web.Application(), {}
+    app.router:add_get("/{name}", function(request)
+      asyncio.await(asyncio.sleep(1))
+      return web.Response { text = request.match_info.name .. " of " .. request.host }
+    end)
+    app.on_startup:append(function() log[#log + 1] = "up" end)
+    app.on_cleanup:append(function() log[#log + 1] = "down" end)
+    return app, log
+  end
+
+  it("serves it, late, until the network is closed", function()
+    local app, log = application()
+    do
+      local net <close> = testing.Network { latency = 0.25 }
+      asyncio.await(net:serve("api.example", 80, app, { shutdown_timeout = 0 }))
+      local session <close> = require("http").ClientSession()
+      local at = asyncio.get_running_loop():time()
+      local resp <close> = asyncio.await(session:get "http://api.example/joe")
+      assert.equal("joe of api.example", asyncio.await(resp:text()))
+      assert.equal(2.0, asyncio.get_running_loop():time() - at)
+      net:down "api.example"
+      testing.raises("connection refused", function() asyncio.await(session:get "http://api.example/joe") end)
+      assert.same({ "up" }, log)
+    end
+    assert.same({ "up", "down" }, log)
+  end)
+
+  it("serves it by TLS", function()
+    if not require("spec.helper").has_tls() then return end
+    local certs = require "spec.certs"
+    local net <close> = testing.Network()
+    asyncio.await(net:serve("localhost", 443, (application()), { ssl = certs.server() }))
+    local session <close> = require("http").ClientSession()
+    local resp <close> = asyncio.await(session:get("https://localhost/joe", { ssl = certs.client() }))
+    assert.equal("joe of localhost", asyncio.await(resp:text()))
+  end)
+
+  it("says what is wrong with it", function()
+    local net <close> = testing.Network()
+    testing.raises(asyncio.TypeError, function() asyncio.await(net:serve("a", 80, function() end)) end)
+    testing.raises("nonsense", function() asyncio.await(net:serve("a", 80, (application()), { nonsense = 1 })) end)
+  end)
+end)
+
 describe("testing.Network with TLS", function()
   it("serves http.ClientSession under the host's name", function()
     if not require("spec.helper").has_tls() then return end

@@ -47,6 +47,15 @@ local Network = {}
 ---@return any
 function Network:listen(name, port, handler, opts) end
 
+--- Awaitable of the AppRunner: that host and port are an Application's. `opts`: `ssl`, and those of `AppRunner`.
+---@async
+---@param name string
+---@param port integer
+---@param app http.web.Application
+---@param opts? table
+---@return http.web.AppRunner
+function Network:serve(name, port, app, opts) end
+
 --- The host's connections end in the middle.
 ---@param name string
 function Network:cut(name) end

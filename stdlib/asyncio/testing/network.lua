@@ -82,6 +82,8 @@ local function add_host(self, name)
   return host
 end
 
+local function path_of(self, host, port) return ("\0moonloop-%p-%s-%d"):format(self, host.address, port) end
+
 --- Has a host listen: the handler gets (reader, writer) of each connection, as start_server's.
 ---@param name string
 ---@param port integer
@@ -90,12 +92,33 @@ end
 ---@return any awaitable of the Server
 Network.listen = async(function(self, name, port, handler, opts)
   local host = add_host(self, name)
-  local path = ("\0moonloop-%p-%s-%d"):format(self, host.address, port)
+  local path = path_of(self, host, port)
   local server = await(require("asyncio.streams").start_unix_server(handler, path, opts))
   self.servers[#self.servers + 1] = server
   host.ports[port] = path
   return server
 end, "Network.listen")
+
+--- Has a host serve an application of http.web. `opts`: `ssl` (a context), and those of AppRunner.
+---@param name string
+---@param port integer
+---@param app http.web.Application
+---@param opts? table
+---@return any awaitable of the AppRunner
+Network.serve = async(function(self, name, port, app, opts)
+  local web = require "http.web"
+  local options = {}
+  for key, value in next, opts or {} do options[key] = value end
+  local context = options.ssl
+  options.ssl = nil
+  local runner = web.AppRunner(app, options)
+  local host = add_host(self, name)
+  await(runner:setup())
+  self.apps[#self.apps + 1] = runner
+  await(web.UnixSite(runner, path_of(self, host, port), { ssl_context = context }):start())
+  host.ports[port] = path_of(self, host, port)
+  return runner
+end, "Network.serve")
 
 --- Ends the connections to a host in the middle.
 ---@param name string
@@ -133,6 +156,7 @@ Network.close = async(function(self)
   for _, server in ipairs(self.servers) do server:close() end
   if #tasks > 0 then await(core.gather(tasks, { return_exceptions = true })) end
   for _, server in ipairs(self.servers) do await(server:wait_closed()) end
+  for _, runner in ipairs(self.apps) do await(runner:cleanup()) end
 end, "Network.close")
 
 function Network:__close() await(self:close()) end
@@ -148,7 +172,7 @@ function M.Network(opts)
   local loop = core.get_running_loop()
   local self = setmetatable({
     loop = loop, latency = opts and opts.latency or 0, bandwidth = opts and opts.bandwidth or math.huge, count = 0,
-    hosts = {}, by_address = {}, links = {}, servers = {},
+    hosts = {}, by_address = {}, links = {}, servers = {}, apps = {},
   }, Network)
   loop:set_resolver(function(name)
     local host = self.hosts[name]
