@@ -35,6 +35,13 @@ struct ml_server {
 };
 enum { SV_SERVING = 1, SV_CLOSED = 2, SV_PROTOCOLS = 4 };
 
+typedef union anyhandle {
+  uv_handle_t handle;
+  uv_stream_t stream;
+  uv_tcp_t tcp;
+  uv_pipe_t pipe;
+} anyhandle;
+
 typedef struct listener {
   ml_handlehead head; /* first */
   ml_net *net;
@@ -46,12 +53,12 @@ typedef struct listener {
   ino_t ino;
   bool unlink;
   char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
-  union {
-    uv_handle_t handle;
-    uv_stream_t stream;
-    uv_tcp_t tcp;
-    uv_pipe_t pipe;
-  } u;
+  anyhandle u;
+  anyhandle spare;   /* for a connection that there is no memory for: libuv accepts no further one
+                     ** before it was taken */
+  bool turning_away; /* until that is closed */
+  bool another;      /* has come meanwhile */
+  bool closed;
 } listener;
 
 static ml_server *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_SERVER); }
@@ -77,10 +84,16 @@ void ml__server_detach(ml_stream *s) {
   unpin_if_done(v);
 }
 
-static void on_listener_closed(uv_handle_t *h) {
-  listener *n = h->data;
+static void free_if_closed(listener *n) {
+  if (!n->closed || n->turning_away) return;
   ml__list_remove(&n->all);
   ml__alloc(n->net->engine->alloc, n, sizeof *n, 0);
+}
+
+static void on_listener_closed(uv_handle_t *h) {
+  listener *n = h->data;
+  n->closed = true;
+  free_if_closed(n);
 }
 
 static void listener_close(listener *n) {
@@ -351,11 +364,36 @@ static void run_accepted(ml_evloop *loop, ml_job *job) {
   lua_pop(L, 1);
 }
 
+static void on_connection(uv_stream_t *h, int status);
+
+static void on_turned_away(uv_handle_t *h) {
+  listener *n = h->data;
+  n->turning_away = false;
+  if (n->another) on_connection(&n->u.stream, 0);
+  free_if_closed(n);
+}
+
+/* Accepts a connection and closes it, without memory. */
+static void turn_away(listener *n) {
+  uv_loop_t *uv = n->u.handle.loop;
+  n->another = n->turning_away;
+  if (n->another) return;
+  if (n->kind & ML_S_PIPE)
+    uv_pipe_init(uv, &n->spare.pipe, 0);
+  else
+    uv_tcp_init(uv, &n->spare.tcp);
+  n->spare.handle.data = n;
+  n->turning_away = true;
+  uv_accept(&n->u.stream, &n->spare.stream);
+  uv_close(&n->spare.handle, on_turned_away);
+}
+
 static void on_connection(uv_stream_t *h, int status) {
   listener *n = h->data;
   ml_server *v = n->server;
   ml_stream *s;
   int rc = status;
+  n->another = false;
   if (v == NULL) return;
   if (rc == 0) {
     bool full = ml__handles_full(v->net->engine);
@@ -371,7 +409,8 @@ static void on_connection(uv_stream_t *h, int status) {
         s->server = v;
         ml__list_append(&v->accepted, &s->peers);
       }
-    }
+    } else
+      turn_away(n);
   }
   if (rc < 0) v->error = rc;
   if (ml__list_empty(&v->job.link)) ml__ready(v->loop, &v->job);
