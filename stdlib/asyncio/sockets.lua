@@ -113,6 +113,11 @@ local function check_number(n, name)
   return n
 end
 
+local function check_transport(transport)
+  if pcall(net.can_lend, transport) then return end
+  raise(asyncio.TypeError, "sendfile: a transport or a StreamWriter was expected, got " .. describe(transport), 3)
+end
+
 local function check_file(file)
   if type(file) ~= "string" and type(file) ~= "number" and type(file) ~= "userdata" and type(file) ~= "table" then
     raise(asyncio.TypeError, "sendfile: a file, a path or a descriptor was expected, got " .. describe(file), 3)
@@ -128,7 +133,7 @@ end
 ---@param opts? { fallback?: boolean } false: raise SendfileNotAvailableError instead of reading and writing
 ---@return any awaitable of the number of bytes sent
 function Loop:sendfile(transport, file, offset, count, opts) -- luacheck: ignore self
-  net.can_lend(transport) -- is it one?
+  check_transport(transport)
   check_file(file)
   if opts ~= nil then asyncio.options(opts, { "fallback" }, "sendfile") end
   return send(transport, file, check_number(offset, "offset") or 0, check_number(count, "count"),
@@ -137,7 +142,7 @@ end
 
 --- writer:sendfile(file, offset, count, opts): as loop:sendfile.
 function M.writer_sendfile(writer, file, offset, count, opts)
-  net.can_lend(writer)
+  check_transport(writer)
   check_file(file)
   if opts ~= nil then asyncio.options(opts, { "fallback" }, "sendfile") end
   return send(writer, file, check_number(offset, "offset") or 0, check_number(count, "count"),
