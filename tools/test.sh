@@ -30,6 +30,8 @@ export INTERPRETER=$MOONLOOP
 if [ "${SPEC_STOCK:-0}" = 1 ]; then
   INTERPRETER="env LUA_CPATH=$PWD/$BUILD/?.so;; LUA_INIT=async,await=require('asyncio').async,require('asyncio').await lua5.4"
 fi
+# What the user has set for other programs: a proxy, a terminal's size, no colours.
+unset {http,https,all,no}_proxy {HTTP,HTTPS,ALL,NO}_PROXY COLUMNS LINES NO_COLOR LUA_PATH{,_5_4} LUA_CPATH{,_5_4} LUA_INIT{,_5_4} NETRC
 jobs=$(nproc 2>/dev/null || echo 2)
 rm -rf "$LOGS"
 mkdir -p "$LOGS"
