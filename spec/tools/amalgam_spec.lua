@@ -4,8 +4,8 @@ local helper = require "spec.helper"
 
 local build = helper.moonloop:match("^(.*)/moonloop$") or "build"
 
-local function sh(command, opts)
-  local status, out, err = helper.sh(command, opts)
+local function sh(command, opts) -- a compiler takes its time on a busy machine
+  local status, out, err = helper.sh(command, opts or { timeout = 170 * helper.slow })
   assert.equal(0, status, command .. "\n" .. out .. err)
   return out
 end
