@@ -531,11 +531,12 @@ typedef struct ml_frames {
 
 struct ml_evloop {
   ml_engine *engine;
-  ml_link link;  /* in engine->loops */
-  lua_State *L;  /* the thread that runs the loop, while it runs */
-  ml_link ready; /* jobs for the next round */
-  ml_link batch; /* jobs of this round that are still to run */
-  ml_link tasks; /* fibers not done, in the order they were made */
+  ml_link link;    /* in engine->loops */
+  lua_State *L;    /* the thread that runs the loop, while it runs */
+  ml_link ready;   /* jobs for the next round */
+  ml_link batch;   /* jobs of this round that are still to run */
+  ml_link tasks;   /* fibers not done, in the order they were made */
+  ml_link gathers; /* those with children that are not done */
   size_t ntasks;
   struct {
     double when;

@@ -138,6 +138,8 @@ void ml__task_run(ml_evloop *l, ml_fiber *t);
 /* Takes a pending task down without its loop: its `<close>` run, unable to await. */
 void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co);
 extern const size_t ml__freethread_size;
+/* The loop is closed: its gathers wait no longer for their children. */
+void ml__gathers_drop(lua_State *L, ml_evloop *l);
 /* The gather whose child's job this is, or NULL; pushes its object. */
 ml_future *ml__gather_of_job(ml_job *j);
 void ml__gather_push(lua_State *L, ml_future *g);

@@ -1,8 +1,9 @@
 /* gather: one future for many. Semantics of asyncio.gather (Lib/asyncio/tasks.py).
 **
 ** The gathering future has a job in each child's callbacks, all in its own block
-** of memory; it is pinned until the last child is done. User value 2 is the array
-** of children; when all are done it becomes the array of results.
+** of memory; it is pinned, and in its loop's list, until the last child is done or
+** the loop is closed. User value 2 is the array of children; when all are done it
+** becomes the array of results.
 */
 #include <string.h>
 
@@ -17,6 +18,7 @@ typedef struct child {
 
 struct gather {
   ml_future fut; /* first */
+  ml_link all;   /* in loop->gathers while it is pinned */
   int pin;
   int n;      /* children in argument order, repeated ones too */
   int unique; /* different children */
@@ -25,6 +27,25 @@ struct gather {
   bool return_exceptions, cancel_requested;
   child kids[];
 };
+
+static void keep(lua_State *L, int idx, gather *g) {
+  g->pin = ml__pin(L, idx);
+  ml__list_append(&g->fut.loop->gathers, &g->all);
+}
+
+static void let_go(lua_State *L, gather *g) {
+  ml__list_remove(&g->all);
+  ml__unpin(L, g->pin);
+  g->pin = 0;
+}
+
+void ml__gathers_drop(lua_State *L, ml_evloop *l) {
+  while (!ml__list_empty(&l->gathers)) {
+    gather *g = ml__containerof(l->gathers.next, gather, all);
+    for (int i = 0; i < g->nkids; i++) ml__list_remove(&g->kids[i].job.link);
+    let_go(L, g);
+  }
+}
 
 /* Pushes the outcome of the child on top, as an array of results has it. */
 static void push_outcome(lua_State *L) {
@@ -105,10 +126,7 @@ static int run_protected(lua_State *L) {
     lua_pop(L, 1);
   }
   child_done(L, 2, g);
-  if (g->finished == g->unique) {
-    ml__unpin(L, g->pin);
-    g->pin = 0;
-  }
+  if (g->finished == g->unique) let_go(L, g);
   return 0;
 }
 
@@ -284,7 +302,7 @@ static int core_gather(lua_State *L) {
     ml__future_set_result(L, self);
     return 1;
   }
-  g->pin = ml__pin(L, self);
+  keep(L, self, g);
   if (e->gather_serial != serial) { /* a task factory or finalizer has gathered: mark anew */
     serial = ++e->gather_serial;
     g->unique = 0;
@@ -328,10 +346,7 @@ static int core_gather(lua_State *L) {
       lua_settop(L, self);
     }
     lua_settop(L, self);
-    if (g->finished == g->unique) {
-      ml__unpin(L, g->pin);
-      g->pin = 0;
-    }
+    if (g->finished == g->unique) let_go(L, g);
   }
   return 1;
 }

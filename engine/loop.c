@@ -35,6 +35,7 @@ ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock) {
   ml__list_init(&l->ready);
   ml__list_init(&l->batch);
   ml__list_init(&l->tasks);
+  ml__list_init(&l->gathers);
   ml__list_init(&l->inbox);
   ml__list_init(&l->closers);
   ml__list_append(&e->loops, &l->link);

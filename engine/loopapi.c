@@ -209,6 +209,7 @@ void ml__loop_shut(lua_State *L, ml_evloop *l) {
   if (l->closed) return;
   l->closed = true; /* what runs meanwhile adds nothing to it */
   destroy_tasks(L, l);
+  ml__gathers_drop(L, l);
   /* jobs that will never run */
   ml__list_splice(&l->ready, &l->batch);
   while (!ml__list_empty(&l->ready)) {

@@ -414,6 +414,41 @@ describe("misuse of gather", function()
   end)
 end)
 
+describe("gather on a loop that is closed", function()
+  -- The leak gate tells of what stays behind.
+  it("lets its children go, whatever they are and wherever they are", function()
+    local loop = asyncio.new_event_loop { clock = "virtual" }
+    loop:set_exception_handler(function() end)
+    local future, ready = loop:create_future(), loop:create_future()
+    local forever = loop:create_task(async(function() await(loop:create_future()) end)())
+    local all = asyncio.gather(future, forever, { return_exceptions = true })
+    local late = asyncio.gather(ready, future)
+    local outer = asyncio.gather(all, late)
+    ready:set_result(1)
+    loop:stop()
+    loop:run_forever()
+    ready = nil
+    loop:close()
+    assert.is_false(outer:done())
+    assert.is_false(all:done())
+    all, late, outer = nil, nil, nil
+    collectgarbage()
+    collectgarbage()
+    pcall(future.set_result, future, 2)
+    forever:cancel()
+    assert.equal(2, future:result())
+  end)
+
+  it("lets those go that were ready to hear of a child", function()
+    local loop = asyncio.new_event_loop { clock = "virtual" }
+    local future = loop:create_future()
+    local all = asyncio.gather(future)
+    future:set_result(1)
+    loop:close()
+    assert.is_false(all:done())
+  end)
+end)
+
 describe("gather outside of a task", function()
   it("is awaited by running the loop", function()
     local loop = asyncio.new_event_loop { clock = "virtual" }
