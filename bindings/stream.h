@@ -177,8 +177,7 @@ enum {
   ML_S_MORE = 1 << 19,    /* a short read is not the last: see ml_watch */
   ML_S_LENT = 1 << 20,    /* a file goes out through its descriptor: no writing */
   ML_S_AGAIN = 1 << 21,   /* the server's handler is to run again when it has ended */
-  ML_S_WEAK = 1 << 22,    /* see ml__stream_weaken */
-  ML_S_POSTED = 1 << 23   /* there are bytes of it in the outbox */
+  ML_S_WEAK = 1 << 22     /* see ml__stream_weaken */
 };
 
 struct ml_stream {
@@ -253,10 +252,9 @@ int ml__stream_write(lua_State *L, ml_stream *s, const uv_buf_t *bufs, unsigned 
 bool ml__outbox_post(ml_stream *s, const uv_buf_t *bufs, unsigned n, size_t total);
 void ml__outbox_flush(ml_engine *e);
 void ml__outbox_free(ml_engine *e);
-/* Before anybody else works on its descriptor, or asks what was sent. */
-static inline void ml__stream_flush(ml_stream *s) {
-  if (s->flags & ML_S_POSTED) ml__outbox_flush(s->net->engine);
-}
+/* Empties the outbox if there is something of the stream in it: before anybody else works on its
+** descriptor, or asks what was sent. */
+void ml__stream_flush(ml_stream *s);
 void ml__stream_end(ml_stream *s);
 void ml__stream_close(ml_stream *s);               /* flushes */
 void ml__stream_fail(ml_stream *s, int error);     /* 0: abort */
