@@ -18,7 +18,7 @@
 ** its buffer makes libuv read again, in vain. With a string's head they are whole
 ** pages, as many as a string of 64 KiB takes: one can become the other. */
 #define ML_SLAB (64 * 1024 + 4000)
-#define ML_PIECE (256 * 1024) /* it stays in the processor's cache */
+#define ML_PIECE (512 * 1024) /* it stays in the processor's cache */
 #define ML_LIMIT (64 * 1024)  /* a reader's default limit */
 
 typedef struct ml_stream ml_stream;
