@@ -54,9 +54,10 @@ static const char *send_steps(int out, int in, off_t at, size_t n, char *piece, 
   *sent = 0;
   *rc = 0;
   while (*sent < n) {
-    size_t step = room(out);
+    size_t step;
     ssize_t got, put;
     if (*sent >= TURN) return "turn";
+    step = room(out);
     got = read_cached(in, piece, n - *sent < step ? n - *sent : step, at + (off_t)*sent);
     if (got <= 0) return got == 0 ? "short" : "cold"; /* errors, too, are told to the thread */
     do put = send(out, piece, (size_t)got, MSG_NOSIGNAL | MSG_DONTWAIT);
