@@ -153,11 +153,8 @@ static int e_recv(lua_State *L) {
     w->op.obj.flags = 0;
   } else {
     lua_pop(L, 1);
-    w = ml__op_new(L, &recv_class, sizeof *w, 1);
-    w->on = e->d;
-    ml__list_init(&w->link);
     lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, 1);
+    w = ml__waitop_push(L, &recv_class, e->d);
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, 1, 2);
   }
@@ -277,23 +274,15 @@ static const ml_opclass closed_class = {"DatagramEndpoint.wait_closed", closed_b
                                         ml__waitop_wake, ml__waitop_cancel};
 
 static int new_wait(lua_State *L, const ml_opclass *cls) {
-  ml_waitop *w = ml__op_new(L, cls, sizeof *w, 1);
-  w->on = check(L)->d;
-  ml__list_init(&w->link);
+  ml_dgram *d = check(L)->d;
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, cls, d);
   return 1;
 }
 
-static int e_drain(lua_State *L) {
-  check(L);
-  return new_wait(L, &ml__dgdrain_class);
-}
+static int e_drain(lua_State *L) { return new_wait(L, &ml__dgdrain_class); }
 
-static int e_wait_closed(lua_State *L) {
-  check(L);
-  return new_wait(L, &closed_class);
-}
+static int e_wait_closed(lua_State *L) { return new_wait(L, &closed_class); }
 
 /* ---- the rest ---- */
 

@@ -112,11 +112,8 @@ const ml_opclass ml__flushed_class = {"flushed", flushed_begin, flushed_wake, ml
 
 static int new_wait(lua_State *L, const ml_opclass *cls) {
   ml_endpoint *e = ml__checkendpoint(L, 1);
-  ml_waitop *w = ml__op_new(L, cls, sizeof *w, 1);
-  w->on = e;
-  ml__list_init(&w->link);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, cls, e);
   return 1;
 }
 

@@ -287,11 +287,8 @@ static const ml_opclass wait_class = {"Process.wait", wait_begin, wait_wake, ml_
 
 static int c_wait(lua_State *L) {
   ml_child *c = check(L);
-  ml_waitop *w = ml__op_new(L, &wait_class, sizeof *w, 1);
-  w->on = c;
-  ml__list_init(&w->link);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, &wait_class, c);
   return 1;
 }
 

@@ -667,11 +667,8 @@ static const ml_opclass closed_class = {"Server.wait_closed", closed_begin, ml__
 
 static int sv_wait_closed(lua_State *L) {
   ml_server *v = check(L);
-  ml_waitop *w = ml__op_new(L, &closed_class, sizeof *w, 1);
-  w->on = v;
-  ml__list_init(&w->link);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, &closed_class, v);
   return 1;
 }
 

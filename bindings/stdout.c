@@ -404,11 +404,8 @@ static const ml_opclass closed_class = {"StreamWriter.wait_closed", closed_begin
 
 static int new_wait(lua_State *L, const ml_opclass *cls) {
   output *o = check(L);
-  ml_waitop *w = ml__op_new(L, cls, sizeof *w, 1);
-  w->on = o;
-  ml__list_init(&w->link);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
+  ml__waitop_push(L, cls, o);
   return 1;
 }
 

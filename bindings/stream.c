@@ -234,9 +234,7 @@ ssize_t ml__stream_take(ml_stream *s, char *buf, size_t n) {
 
 static int plain_shutdown(ml_stream *s) {
   uv_os_fd_t fd;
-  int rc;
-  ml__stream_flush(s);
-  rc = uv_fileno(&s->u.handle, &fd);
+  int rc = uv_fileno(&s->u.handle, &fd);
   if (rc < 0) return rc;
   if (shutdown(fd, SHUT_WR) == 0 || errno == ENOTCONN) return 0;
   if (errno != ENOTSOCK) return uv_translate_sys_error(errno);
@@ -400,12 +398,13 @@ void ml__stream_error(lua_State *L, ml_stream *s) {
 
 /* ---- waiting ---- */
 
-void ml__waitop_push(lua_State *L, const ml_opclass *cls, void *on) {
+ml_waitop *ml__waitop_push(lua_State *L, const ml_opclass *cls, void *on) {
   ml_waitop *w = ml__op_new(L, cls, sizeof *w, 1);
   w->on = on;
   ml__list_init(&w->link);
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, 1);
+  return w;
 }
 
 void ml__waitop_cancel(ml_op *op) { ml__list_remove(&((ml_waitop *)op)->link); }

@@ -275,7 +275,7 @@ typedef struct ml_waitop {
   void *on; /* the stream or server */
 } ml_waitop;
 /* The owner of `on` is on top: in its place, an operation of the class that waits for `on`. */
-void ml__waitop_push(lua_State *L, const ml_opclass *cls, void *on);
+ml_waitop *ml__waitop_push(lua_State *L, const ml_opclass *cls, void *on);
 void ml__waitop_cancel(ml_op *op);
 int ml__waitop_wake(lua_State *L, ml_op *op);            /* no results */
 void ml__wake_all(ml_link *list, const ml_opclass *cls); /* NULL: of every class */

@@ -175,15 +175,6 @@ static int drain_wake(lua_State *L, ml_op *op) {
 const ml_opclass ml__drain_class = {"StreamWriter.drain", drain_begin, drain_wake,
                                     ml__waitop_cancel};
 
-static ml_waitop *new_wait(lua_State *L, const ml_opclass *cls, void *on) {
-  ml_waitop *w = ml__op_new(L, cls, sizeof *w, 1);
-  w->on = on;
-  ml__list_init(&w->link);
-  lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, 1);
-  return w;
-}
-
 static ml_endpoint *check_writer(lua_State *L) {
   ml_endpoint *e = ml__checkendpoint(L, 1);
   return e->obj.type == ML_T_WRITER ? e : ml__checkobject(L, 1, ML_T_WRITER);
@@ -201,7 +192,8 @@ static int w_drain(lua_State *L) {
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
   } else {
-    w = new_wait(L, &ml__drain_class, e);
+    lua_pushvalue(L, 1);
+    w = ml__waitop_push(L, &ml__drain_class, e);
     lua_pushvalue(L, -1);
     lua_replace(L, lua_upvalueindex(1));
   }
@@ -229,7 +221,9 @@ const ml_opclass ml__closed_class = {"StreamWriter.wait_closed", closed_begin, c
                                      ml__waitop_cancel};
 
 static int w_wait_closed(lua_State *L) {
-  new_wait(L, &ml__closed_class, check_writer(L));
+  ml_endpoint *e = check_writer(L);
+  lua_pushvalue(L, 1);
+  ml__waitop_push(L, &ml__closed_class, e);
   return 1;
 }
 
