@@ -120,8 +120,7 @@ describe("the loop's getaddrinfo", function()
     run(function()
       local loop = asyncio.get_running_loop()
       local infos = await(loop:getaddrinfo("localhost", 80, { type = "stream", family = "inet" }))
-      assert.equal(1, #infos)
-      local info = infos[1]
+      local info = assert(infos[1]) -- more where /etc/hosts names localhost twice
       assert.equal("inet", info.family)
       assert.equal("stream", info[2])
       assert.equal("127.0.0.1", info.address[1])

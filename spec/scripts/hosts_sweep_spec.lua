@@ -52,7 +52,8 @@ listener:close_clients()
   end)
 
   it("game copes or says so", function()
-    sweep("game", "--fast --frames 70 --keys 20:x,30:right,31:right,32:space,33:down,34:down,50:x,51:x", { pty = true })
+    sweep("game", "--fast --frames 70 --keys 20:x,30:right,31:right,32:space,33:down,34:down,50:x,51:x",
+      { pty = true, env = { TERM = "xterm" } })
   end)
 
   it("window copes or says so", function()

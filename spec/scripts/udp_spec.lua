@@ -11,7 +11,7 @@ describe("scripts: UDP:", function()
       os.execute("sleep 0.02")
     end
     local before = os.time()
-    local status, out, err = helper.cli { "scripts/udp_time_client.lua", "localhost", assert(port, "no server") }
+    local status, out, err = helper.cli { "scripts/udp_time_client.lua", "127.0.0.1", assert(port, "no server") }
     assert.same({ 0, "" }, { status, err })
     local year, month, day, hour, min, sec = out:match("^(%d+)%-(%d+)%-(%d+) (%d+):(%d+):(%d+) UTC\n$")
     assert(year, out)

@@ -104,7 +104,8 @@ int main(int argc, char **argv) {
   if (g == NULL) return 1;
   screen = isatty(STDIN_FILENO) ? newterm(NULL, stdout, stdin) : NULL;
   if (screen == NULL) {
-    fprintf(stderr, "game: this is no terminal\n");
+    fprintf(stderr, isatty(STDIN_FILENO) ? "game: TERM names no terminal that curses can draw on\n"
+                                         : "game: this is no terminal\n");
     game_free(g);
     return 1;
   }

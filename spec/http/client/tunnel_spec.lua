@@ -289,14 +289,24 @@ describe("CONNECT", function()
   end)
 end)
 
+--- A connector for which every name has these addresses.
+local function answering(addresses, ssl)
+  local resolver = { resolve = async(function(_, _, port)
+    local found = {}
+    for i, address in ipairs(addresses) do found[i] = { host = address, port = port } end
+    return found
+  end) }
+  return http.TCPConnector { resolver = resolver, ssl = ssl }
+end
+
 describe("a SOCKS proxy", function()
   it("of version 5 gets an address with socks5 and the name with socks5h", function()
     asyncio.run(function()
       local _server <close>, port = serve()
       local _proxy <close>, pport, seen = proxies.socks { resolve = { ["some.test"] = "127.0.0.1" } }
-      local session <close> = http.ClientSession()
-      local url = ("http://localhost:%d/y"):format(port)
-      assert.equal(("GET /y HTTP/1.1 localhost:%d"):format(port), get(session, url, { proxy = "socks5://127.0.0.1:" .. pport }))
+      local session <close> = http.ClientSession { connector = answering { "127.0.0.1" } }
+      local url = ("http://known.test:%d/y"):format(port)
+      assert.equal(("GET /y HTTP/1.1 known.test:%d"):format(port), get(session, url, { proxy = "socks5://127.0.0.1:" .. pport }))
       assert.equal("127.0.0.1", seen[1].host)
       assert.equal(port, seen[1].port)
       assert.equal("\0", seen[1].methods)
@@ -304,6 +314,32 @@ describe("a SOCKS proxy", function()
       assert.equal("some.test", seen[2].host)
       for _ = 1, 2 do get(session, ("http://some.test:%d/y"):format(port), { proxy = "socks5h://127.0.0.1:" .. pport }) end
       assert.equal(2, #seen)
+    end)
+  end)
+
+  it("is given one address of a name after the other until it reaches one", function()
+    asyncio.run(function()
+      local _server <close>, port = serve()
+      local _proxy <close>, pport, seen = proxies.socks()
+      local session <close> = http.ClientSession { connector = answering { "::1", "127.0.0.2", "127.0.0.3", "127.0.0.1" } }
+      local url = ("http://known.test:%d/"):format(port)
+      for scheme, tried in pairs { socks4 = { "127.0.0.2", "127.0.0.3", "127.0.0.1" },
+        socks5 = { "::1", "127.0.0.2", "127.0.0.3", "127.0.0.1" } } do
+        local said, resp = get(session, url, { proxy = ("%s://127.0.0.1:%d"):format(scheme, pport) })
+        assert.equal(("GET / HTTP/1.1 known.test:%d"):format(port), said)
+        assert.equal(200, resp.status)
+        local hosts = {}
+        for i, note in ipairs(seen) do hosts[i], seen[i] = note.host, nil end
+        assert.same(tried, hosts)
+      end
+      local nowhere <close> = http.ClientSession { connector = answering { "127.0.0.2", "127.0.0.3" } }
+      local e = refused(http.ClientProxyConnectionError, nowhere, url, { proxy = "socks5://127.0.0.1:" .. pport })
+      assert.equal("ECONNREFUSED", e.code)
+      assert.equal(2, #seen)
+      -- what is wrong with the proxy itself is not asked twice
+      local _wants <close>, wport, asked = proxies.socks { user = "me", password = "secret" }
+      refused(http.ClientProxyConnectionError, nowhere, url, { proxy = "socks5://127.0.0.1:" .. wport })
+      assert.equal(1, #asked)
     end)
   end)
 
@@ -376,8 +412,8 @@ describe("a SOCKS proxy", function()
     asyncio.run(function()
       local _server <close>, port = serve { ssl = certs.server() }
       local _proxy <close>, pport = proxies.socks { resolve = { ["localhost"] = "127.0.0.1" } }
-      local session <close> = http.ClientSession { connector = http.TCPConnector { ssl = certs.client() } }
-      for _, scheme in ipairs { "socks4a", "socks5", "socks5h" } do
+      local session <close> = http.ClientSession { connector = answering({ "127.0.0.1" }, certs.client()) }
+      for _, scheme in ipairs { "socks4", "socks4a", "socks5", "socks5h" } do
         assert.equal("GET / HTTP/1.1 localhost:" .. port, get(session, ("https://localhost:%d/"):format(port),
           { proxy = ("%s://127.0.0.1:%d"):format(scheme, pport) }))
       end

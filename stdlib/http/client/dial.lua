@@ -14,7 +14,7 @@ local await, catch, isinstance = core.await, core.catch, core.isinstance
 
 local M = {}
 
---- How often a proxy is asked: without an answer to its challenge, with one, with one to a newer nonce.
+--- How often a proxy of HTTP is asked: without an answer to its challenge, with one, with one to a newer nonce.
 local MAX_ATTEMPTS <const> = 3
 
 ---@class http.client.Dialer what a connector says of all its connections
@@ -113,17 +113,16 @@ local function tls(asked, owner, settings, host, port, ssl)
   fail(class, asked, ("Cannot connect to host %s:%d ssl:%s"):format(name, port, secure.text(ssl)), err, host, port, ssl)
 end
 
---- Where the proxy is to connect to: the name, or an address if we are to look it up.
+--- Where the proxy may connect to: the name, or the addresses if we are to look it up.
 local function behind(dialer, asked, place, proxy, traces)
   local host = place.host
-  if proxy.remote or net.isip(host) then return (host:gsub("%.$", "")) end
-  local list = addresses(dialer, asked, place, host, place.port, traces)
-  if proxy.kind == "socks4" then
-    for _, address in ipairs(list) do
-      if not address[1]:find(":", 1, true) then return address[1] end
-    end
+  if proxy.remote or net.isip(host) then return { (host:gsub("%.$", "")) } end
+  local all, list = {}, addresses(dialer, asked, place, host, place.port, traces)
+  for _, address in ipairs(list) do
+    if proxy.kind ~= "socks4" or not address[1]:find(":", 1, true) then all[#all + 1] = address[1] end
   end
-  return list[1][1]
+  if #all == 0 then all[1] = list[1][1] end -- which SOCKS 4 refuses
+  return all
 end
 
 --- A proxy wants to know who we are: may it be asked once more, with an answer to that?
@@ -133,7 +132,7 @@ local function challenged(proxy, err, sent)
 end
 
 --- Through a proxy of HTTP; `attempt.again`: another connection will do.
-local function connect(asked, place, reader, writer, attempt)
+local function connect(_, asked, place, reader, writer, _, attempt)
   local proxy = place.proxy
   local host = place.host:find(":", 1, true) and "[" .. place.host .. "]" or place.host
   local target, headers = ("%s:%d"):format(host, place.port), places.proxy_headers(proxy)
@@ -147,16 +146,21 @@ local function connect(asked, place, reader, writer, attempt)
   return ok, r, w
 end
 
+--- Through a SOCKS proxy to the next of the addresses; `attempt.again`: it was out of reach, and there is another one.
+local function socks(dialer, asked, place, reader, writer, traces, attempt)
+  local proxy = place.proxy
+  attempt.targets = attempt.targets or behind(dialer, asked, place, proxy, traces)
+  local target = table.remove(attempt.targets, 1)
+  local ok, r, w = catch(require("http.client.tunnel")[proxy.kind], reader, writer, proxy, target, place.port)
+  if not ok then attempt.again = attempt.targets[1] ~= nil and isinstance(r, core.OSError) and r.code ~= "EPROTO" end
+  return ok, r, w
+end
+
 --- Through the proxy: reader and writer of what is behind it.
 local function through(dialer, asked, place, reader, writer, traces, attempt)
-  local proxy, tunnel = place.proxy, require "http.client.tunnel"
-  local ok, r, w
-  if proxy.kind == "http" then
-    ok, r, w = connect(asked, place, reader, writer, attempt)
-  else
-    local target = behind(dialer, asked, place, proxy, traces)
-    ok, r, w = catch(tunnel[proxy.kind], reader, writer, proxy, target, place.port)
-  end
+  local proxy = place.proxy
+  local lead = proxy.kind == "http" and connect or socks
+  local ok, r, w = lead(dialer, asked, place, reader, writer, traces, attempt)
   if ok then return r, w end
   if isinstance(r, errors.ClientError) then error(r, 0) end
   fail(errors.ClientProxyConnectionError, asked, ("Cannot connect to host %s through the proxy %s"):format(
@@ -198,7 +202,8 @@ end
 function M.dial(dialer, asked, pool, settings, traces)
   local place = pool.place
   local proxy = place.proxy
-  for n = 1, MAX_ATTEMPTS do
+  local attempt = {} -- of a SOCKS proxy's addresses each is tried once
+  for n = 1, math.huge do
     local transport
     if dialer.path then
       transport = unix(dialer, asked, place)
@@ -207,11 +212,11 @@ function M.dial(dialer, asked, pool, settings, traces)
     else
       transport = tcp(dialer, asked, place, place.host, place.port, traces)
     end
-    local attempt = {}
+    attempt.again = false
     local ok, conn, protocol = catch(finish, dialer, asked, place, pool, transport, settings, traces, attempt)
     if ok then return conn, protocol end
     transport:abort()
-    if not attempt.again or n == MAX_ATTEMPTS then error(conn, 0) end
+    if not attempt.again or n == MAX_ATTEMPTS and not attempt.targets then error(conn, 0) end
   end
 end
 

@@ -15,6 +15,11 @@ local function refuse(text, ...)
   error(core.OSError(text:format(...), { code = "EPROTO" }), 0)
 end
 
+--- The proxy could not connect to the address that it was given: another one may do.
+local function unreachable(text, code)
+  error(core.OSError("the proxy refused: " .. text, { code = code }), 0)
+end
+
 --- Exactly n bytes of the proxy's answer.
 local function take(reader, n)
   local ok, data = core.catch(await, reader:readexactly(n))
@@ -54,6 +59,7 @@ function M.socks4(reader, writer, proxy, host, port)
   end
   local version, status = take(reader, 8):byte(1, 2)
   if version ~= 0 then refuse("the proxy does not speak SOCKS 4") end
+  if status == 91 then unreachable(SOCKS4[91], "ECONNREFUSED") end
   if status ~= 90 then refuse("the proxy refused: %s", SOCKS4[status] or "code " .. status) end
   return reader, writer
 end
@@ -61,6 +67,11 @@ end
 local SOCKS5 = {
   "general SOCKS server failure", "connection not allowed by ruleset", "network unreachable", "host unreachable",
   "connection refused", "TTL expired", "command not supported", "address type not supported",
+}
+
+--- Those of the statuses that are about the address.
+local UNREACHABLE = {
+  [1] = "ECONNREFUSED", [3] = "ENETUNREACH", [4] = "EHOSTUNREACH", [5] = "ECONNREFUSED", [8] = "EAFNOSUPPORT",
 }
 
 --- Proves who we are, if the proxy wants that.
@@ -94,6 +105,7 @@ function M.socks5(reader, writer, proxy, host, port)
   writer:write("\5\1\0" .. address .. (">I2"):pack(port))
   local version, status, _, kind = take(reader, 4):byte(1, 4)
   if version ~= 5 then refuse("the proxy does not speak SOCKS 5") end
+  if UNREACHABLE[status] then unreachable(SOCKS5[status], UNREACHABLE[status]) end
   if status ~= 0 then refuse("the proxy refused: %s", SOCKS5[status] or "code " .. status) end
   local rest = kind == 1 and 4 or kind == 4 and 16 or kind == 3 and take(reader, 1):byte()
   if not rest then refuse("the proxy's answer has an address of unknown kind (%d)", kind) end
