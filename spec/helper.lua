@@ -116,6 +116,14 @@ function M.sh(command, opts)
   return how == "signal" and 128 + status or status, out, err
 end
 
+--- The moonloop command's whole path.
+---@return string
+function M.executable() return M.moonloop:sub(1, 1) == "/" and M.moonloop or M.pwd() .. "/" .. M.moonloop end
+
+--- The same as a word of the shell: for commands in other folders.
+---@return string
+function M.program() return M.quote(M.executable()) end
+
 --- Runs the moonloop command.
 ---@param args string|string[] one string as the shell reads it, or a list of arguments
 ---@param opts table|string|nil as for sh
@@ -126,11 +134,7 @@ function M.cli(args, opts)
     for i, a in ipairs(args) do words[i] = M.quote(a) end
     args = table.concat(words, " ")
   end
-  local program = M.moonloop
-  if program:sub(1, 1) ~= "/" and type(opts) == "table" and opts.cwd then
-    program = M.pwd() .. "/" .. program
-  end
-  return M.sh("exec " .. M.quote(program) .. " " .. args, opts)
+  return M.sh("exec " .. M.program() .. " " .. args, opts)
 end
 
 --- What a short Python program prints: CPython's asyncio is the oracle.
@@ -155,6 +159,13 @@ function M.python(code) return select(2, M.sh("exec python3 -", code)) end
 function M.pwd()
   local p <close> = assert(io.popen("pwd"))
   return p:read("l")
+end
+
+--- Is there an IPv6 address to listen on? Not in each container.
+---@return boolean
+function M.ipv6()
+  local s <close> = require("socket").socket("inet6")
+  return (pcall(s.bind, s, "::1", 0))
 end
 
 --- Starts a shell command in the background; it is killed when the spec ends.

@@ -30,7 +30,8 @@ export INTERPRETER=$MOONLOOP
 if [ "${SPEC_STOCK:-0}" = 1 ]; then
   INTERPRETER="env LUA_CPATH=$PWD/$BUILD/?.so;; LUA_INIT=async,await=require('asyncio').async,require('asyncio').await lua5.4"
 fi
-# What the user has set for other programs: a proxy, a terminal's size, no colours.
+# What the user has set for other programs: rights of new files, a proxy, a terminal's size, no colours.
+umask 022
 unset {http,https,all,no}_proxy {HTTP,HTTPS,ALL,NO}_PROXY COLUMNS LINES NO_COLOR LUA_PATH{,_5_4} LUA_CPATH{,_5_4} LUA_INIT{,_5_4} NETRC
 jobs=$(nproc 2>/dev/null || echo 2)
 rm -rf "$LOGS"
@@ -97,7 +98,7 @@ embed_program() {
   local program=$BUILD/embed/$name-$kind flags
   flags=$(PKG_CONFIG_PATH=$BUILD pkg-config --cflags --libs --static moonloop) || return 1
   if [ "$kind" = shared ]; then
-    flags=${flags//$BUILD\/libmoonloop.a/$BUILD/libmoonloop.so -Wl,-rpath,$PWD/$BUILD}
+    flags=${flags//$BUILD\/libmoonloop.a/$BUILD/libmoonloop.so -Wl,-rpath,'$PWD/$BUILD'}
   fi
   run_program "embed.$name-$kind" \
     "$compiler -g -Wall -Wextra -Werror -o $program $src $flags -lpthread && exec $program"

@@ -83,6 +83,7 @@ describe("a datagram endpoint", function()
   end)
 
   it("speaks IPv6", function()
+    if not helper.ipv6() then return end
     run(function()
       local server <close> = open { local_addr = { "::1", 0 } }
       local client <close> = open { remote_addr = server:get_extra_info("sockname") }

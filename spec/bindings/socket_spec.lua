@@ -528,7 +528,7 @@ describe("connect and accept", function()
   end)
 
   it("IPv6", function()
-    if not socket.has_ipv6() then return end
+    if not helper.ipv6() then return end
     run(function()
       local s, c = new("inet6"), new("inet6")
       s:set { v6only = true }

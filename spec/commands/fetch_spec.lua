@@ -139,7 +139,7 @@ describe("moonloop fetch", function()
 
   it("downloads into files, named by -o, by the URL, by the server", function()
     local dir = helper.tmpdir()
-    local program = helper.moonloop:sub(1, 1) == "/" and helper.moonloop or helper.pwd() .. "/" .. helper.moonloop
+    local program = helper.program()
     local function run(args) return helper.sh(("exec %s fetch %s"):format(program, args), { cwd = dir }) end
     assert.same({ 0, "", "" }, { run("-o x " .. url("/long")) })
     assert.equal(long(), processes.read(dir .. "/x"))

@@ -45,8 +45,9 @@ describe("moonloop script.lua", function()
   end)
 
   it("runs as a program of its own by its shebang", function()
-    local path = script("#!" .. (helper.moonloop:sub(1, 1) == "/" and helper.moonloop or helper.pwd() .. "/" .. helper.moonloop)
-      .. "\nprint(arg[0] ~= nil, ...)")
+    local link = helper.tmpdir() .. "/moonloop" -- the kernel knows no spaces in that line, and an end
+    os.execute(("ln -s %s %s"):format(helper.program(), link))
+    local path = script("#!" .. link .. "\nprint(arg[0] ~= nil, ...)")
     os.execute("chmod +x " .. path)
     assert.same({ 0, "true\tx\n", "" }, { helper.sh(path .. " x") })
   end)

@@ -325,7 +325,7 @@ while True:
       io.open(x, "w"):close() os.rename(x, x .. "z") os.remove(x .. "z")
       print "done"
     ]])
-    local program = helper.moonloop:sub(1, 1) == "/" and helper.moonloop or helper.pwd() .. "/" .. helper.moonloop
+    local program = helper.program()
     local rules = ("--allow-read=%s/out --allow-write=%s/out"):format(dir, dir)
     local status, out, err = helper.sh(("strace -f -o %s/log -e trace=file %s %s %s/script/use.lua %s"):format(dir, program, rules, dir, dir),
       { env = { ASAN_OPTIONS = "detect_leaks=0" } })
@@ -517,7 +517,7 @@ describe("the rest of a sandbox", function()
       local ok, err = pcall(await, pool:submit(function(p) return (assert(io.open(p))):read "a" end, DIR .. "/secret.txt"))
       assert(sum == 5 and not ok)
       return tostring(err)]]
-    local exe = helper.moonloop:sub(1, 1) == "/" and helper.moonloop or helper.pwd() .. "/" .. helper.moonloop
+    local exe = helper.executable()
     for _, got in pairs(try(dir, { "--allow-run=" .. exe }, { processes })) do
       assert(got:find("^true") and got:find("needs --allow-read", 1, true), got)
     end

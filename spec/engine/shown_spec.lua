@@ -99,7 +99,7 @@ describe("an error that nothing handles is shown", function()
     local dir = write("nothing()\n")
     local function on_terminal(env)
       return helper.run(function()
-        local process = await(asyncio.create_subprocess_exec(helper.pwd() .. "/" .. helper.moonloop, "a.lua",
+        local process = await(asyncio.create_subprocess_exec(helper.executable(), "a.lua",
           { cwd = dir, pty = { 24, 80 }, add_env = env }))
         local out = await(process.pty:read())
         await(process:wait())
@@ -117,7 +117,7 @@ describe("an error that nothing handles is shown", function()
     local asyncio = require "asyncio"
     local dir = write("error('a\\27[2Jb\\rc', 0)\n")
     local out = helper.run(function()
-      local process = await(asyncio.create_subprocess_exec(helper.pwd() .. "/" .. helper.moonloop, "a.lua",
+      local process = await(asyncio.create_subprocess_exec(helper.executable(), "a.lua",
         { cwd = dir, pty = { 24, 80 }, add_env = { TERM = "dumb" } }))
       local text = await(process.pty:read())
       await(process:wait())

@@ -5,7 +5,9 @@ local helper = require "spec.helper"
 local M = {}
 
 local build = helper.moonloop:match("^(.*)/moonloop$") or "build"
-if build:sub(1, 1) ~= "/" then build = helper.pwd() .. "/" .. build end
+local absolute = build:sub(1, 1) == "/"
+--- As make sees it from scripts/hosts: compilers and make want paths without spaces.
+local seen = (absolute and "" or "../../") .. build
 
 local built = {}
 
@@ -16,13 +18,13 @@ end
 
 --- With hosts_sweep.h in front of it and hosts_sweep.c behind.
 local function sweep_options()
-  local here, object = helper.pwd() .. "/spec/scripts/hosts_sweep", build .. "/hosts/sweep.o"
+  local here, object = "spec/scripts/hosts_sweep", build .. "/hosts/sweep.o"
   if not built[object] then
     sh(("sh -c 'mkdir -p %s/hosts && ${CC:-cc} -std=gnu11 -g -Wall -Wextra -Werror -Iengine -c -o %s %s.c'"):format(build,
       object, here))
     built[object] = true
   end
-  return (" OUT=%s/hosts/sweep CFLAGS='-O0 -include %s.h -I%s/engine' MORE=%s"):format(build, here, helper.pwd(), object)
+  return (" OUT=%s/hosts/sweep CFLAGS='-O0 -include ../../%s.h -I../../engine' MORE=%s/hosts/sweep.o"):format(seen, here, seen)
 end
 
 --- Builds it with `make -C scripts/hosts NAME`, once in each spec file. Gives the program, as a word of the shell.
@@ -32,10 +34,10 @@ end
 function M.build(name, sweep)
   local program = build .. (sweep and "/hosts/sweep/" or "/hosts/") .. name
   if not built[program] then
-    sh("make -s -C scripts/hosts " .. name .. " BUILD=" .. helper.quote(build) .. (sweep and sweep_options() or ""))
+    sh("make -s -C scripts/hosts " .. name .. " BUILD=" .. helper.quote(seen) .. (sweep and sweep_options() or ""))
     built[program] = true
   end
-  return helper.quote(program)
+  return helper.quote(absolute and program or helper.pwd() .. "/" .. program)
 end
 
 --- Python that is run beside a host: p is its process, say(text) writes to its standard input, expect(pattern) reads

@@ -106,8 +106,9 @@ describe("share/vim", function()
     write("a.lua", table.concat(lines, "\n") .. "\n")
     write("v.vim", ([[
 set nocompatible
-set rtp^=%s/share/vim
-set rtp+=%s/share/vim/after
+let here = escape('%s', '\ ,')
+let &rtp = here . '/share/vim,' . &rtp . ',' . here . '/share/vim/after'
+
 syntax on
 edit %s/a.lua
 let out = []
@@ -121,7 +122,7 @@ for l in range(1, line('$'))
 endfor
 call writefile(out, '%s/out')
 qa!
-]]):format(here, here, dir, dir))
+]]):format(here, dir, dir))
     helper.sh("vim -u NONE -es -S " .. dir .. "/v.vim")
     local f <close> = assert(io.open(dir .. "/out"))
     assert.equal("1 async luaAsync\n2 await luaAwait\n3 async luaAsync\n3 with luaAsyncWith\n3 as luaAsyncAs\n4 await luaAwait\n"

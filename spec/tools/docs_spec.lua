@@ -2,7 +2,7 @@
 
 local helper = require "spec.helper"
 
-local engine, here = helper.pwd() .. "/" .. helper.moonloop, helper.pwd()
+local engine, here = helper.program(), helper.pwd()
 
 local function read(path)
   local f <close> = assert(io.open(path, "rb"))
@@ -38,7 +38,7 @@ describe("make docs", function()
     end
     write("README.md", "# Top\n\n[a](docs/guide.md) [b](docs/guide.md#page) [c](#top) [d](docs/none.md) [e](docs/guide.md#none) [f](#none)\n"
       .. "[g](https://example.org/none) [h](docs) [i](CHANGELOG.md) [j](build/x.md)\n")
-    local status, _, err = helper.sh(("cd %s && %s %s/tools/site.lua build"):format(dir, engine, here))
+    local status, _, err = helper.sh(("cd %s && %s %s build"):format(dir, engine, helper.quote(here .. "/tools/site.lua")))
     assert.equal(1, status)
     local lines = {}
     for line in err:gmatch("[^\n]+") do lines[#lines + 1] = line end
