@@ -12,8 +12,8 @@ local async, await = core.async, core.await
 
 --- How long the program's loop may take to answer before it counts as blocked.
 local PATIENCE = 1
---- How long a place is waited for that is asked for by a signal.
-local PLACE = 0.1
+--- How long a place is waited for that is asked for by a signal: a busy machine may not run the program sooner.
+local PLACE = 0.3
 
 local function now() return core.get_running_loop():time() end
 
@@ -23,13 +23,17 @@ local function now() return core.get_running_loop():time() end
 local State = {}
 State.__index = State
 
---- What blocks the loop, as JSON.
-local function blocked(self)
+--- What blocks the loop, as JSON. Others may be asking, and be answered meanwhile: `since` is the asker's own.
+local function blocked(self, since)
+  local late = now() + PLACE
   inspector.show()
-  await(core.sleep(PLACE))
-  local place, task = inspector.place()
+  local place, task
+  repeat
+    await(core.sleep(0.01))
+    place, task = inspector.place()
+  until place or now() > late
   return json.encode {
-    blocked = now() - self.since, task = task, place = place, pid = self.pid,
+    blocked = now() - since, task = task, place = place, pid = self.pid,
   }
 end
 
@@ -43,7 +47,7 @@ function State:ask(question)
     return answer, true
   end
   if not core.isinstance(answer, core.TimeoutError) then error(answer, 0) end
-  return blocked(self), false
+  return blocked(self, self.since or began), false
 end
 
 --- One line, one question; the answer is a line. Questions: those of the probe, and "info".
