@@ -112,7 +112,8 @@ embed_program() {
   local program=$BUILD/embed/$name-$kind flags
   flags=$(PKG_CONFIG_PATH=$BUILD pkg-config --cflags --libs --static moonloop) || return 1
   if [ "$kind" = shared ]; then
-    flags=${flags//$BUILD\/libmoonloop.a/$BUILD/libmoonloop.so -Wl,-rpath,'$PWD/$BUILD'}
+    local shared="$BUILD/libmoonloop.so -Wl,-rpath,'$PWD/$BUILD'" # for a shell to read
+    flags=${flags//$BUILD\/libmoonloop.a/$shared}
   fi
   run_program "embed.$name-$kind" \
     "$compiler -g -Wall -Wextra -Werror -o $program $src $flags -lpthread && exec $program"

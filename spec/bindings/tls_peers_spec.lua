@@ -243,7 +243,7 @@ events {}
 http {
   access_log off; client_body_temp_path %s; proxy_temp_path %s; fastcgi_temp_path %s; uwsgi_temp_path %s; scgi_temp_path %s;
   server {
-    listen 127.0.0.1:%d ssl; ssl_certificate %s; ssl_certificate_key %s; ssl_protocols TLSv1.2 TLSv1.3;
+    listen 127.0.0.1:%d ssl; ssl_certificate "%s"; ssl_certificate_key "%s"; ssl_protocols TLSv1.2 TLSv1.3;
     root %s;
     location = / { return 200 "hello $ssl_protocol"; }
   }
@@ -285,7 +285,7 @@ http {
     listen 127.0.0.1:%d;
     location / {
       proxy_pass https://127.0.0.1:%d; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;
-      proxy_ssl_trusted_certificate %s; proxy_ssl_verify_depth 3; proxy_ssl_session_reuse on;
+      proxy_ssl_trusted_certificate "%s"; proxy_ssl_verify_depth 3; proxy_ssl_session_reuse on;
     }
   }
 }]]):format(folder, folder, folder, folder, folder, folder, folder, port, ours, helper.pwd() .. "/" .. path "root.pem"))

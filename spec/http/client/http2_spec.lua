@@ -193,7 +193,7 @@ events { worker_connections 512; }
 http {
   access_log off; client_max_body_size 20m; client_body_temp_path DIR/t; proxy_temp_path DIR/t; fastcgi_temp_path DIR/t;
   uwsgi_temp_path DIR/t; scgi_temp_path DIR/t; http2_max_concurrent_streams 10; keepalive_requests 50;
-  ssl_certificate CERT.pem; ssl_certificate_key CERT.key;
+  ssl_certificate "CERT.pem"; ssl_certificate_key "CERT.key";
   server {
     listen unix:DIR/tls ssl http2; root DIR;
     location /moved { return 302 /a.txt; }
