@@ -121,6 +121,31 @@ describe("moonloop fetch", function()
     }, parts)
   end)
 
+  it("goes to a unix socket, to addresses of one kind, through a proxy", function()
+    local socket = helper.tmpdir() .. "/socket"
+    helper.background(("%s %s %s"):format(helper.quote(helper.moonloop), "spec/commands/server.lua", socket))
+    processes.eventually("a server on a unix socket", function()
+      return helper.sh("test -S " .. socket) == 0
+    end)
+    local _
+    local status, out, err = helper.cli(("fetch --retry 9 --unix-socket %s -k http://name/echo"):format(socket))
+    assert.same({ 0, "name" }, { status, json.decode(out).headers[1]:match("^Host: (.*)$") }, err)
+    local at = "http://localhost:" .. url(""):match("%d+$")
+    assert.same({ 0, "hello", "" }, { helper.cli("fetch -4 --connect-timeout 20 " .. at) })
+    status, _, err = helper.cli("fetch -6 " .. at)
+    assert.equal(1, status)
+    assert.truthy(err:find("Cannot connect", 1, true), err)
+    local env = { http_proxy = "http://127.0.0.1:1" }
+    assert.same({ 0, "hello", "" }, { fetch("/", "--noproxy", { env = env }) })
+    status, _, err = fetch("/", "", { env = env })
+    assert.equal(1, status)
+    assert.truthy(err:find("Cannot connect to proxy 127.0.0.1:1", 1, true), err)
+    out = select(2, fetch("/", "-x " .. url(""))) -- a server that is asked for a whole URL, as a proxy is
+    assert.equal("hello", out)
+    err = select(3, fetch("/", "-v --proxy-user me:secret -x " .. url("")))
+    assert.truthy(err:find("> Proxy-Authorization: Basic ...", 1, true), err)
+  end)
+
   it("follows redirects, or not", function()
     assert.equal("GET", echo("-L", nil, "/moved").method)
     local _, out = fetch("/moved", "-i --no-location")
@@ -135,6 +160,9 @@ describe("moonloop fetch", function()
     local status, _, err = fetch("/cookie", "-b /no/such/jar")
     assert.equal(2, status)
     assert.truthy(err:find("--cookie: ", 1, true), err)
+    status, _, err = fetch("/cookie", "-c /no/such/jar")
+    assert.same({ 1, "moonloop fetch: --cookie-jar: " }, { status, err:sub(1, 30) }, err)
+    assert.falsy(err:find("traceback", 1, true), err)
   end)
 
   it("downloads into files, named by -o, by the URL, by the server", function()
@@ -151,6 +179,10 @@ describe("moonloop fetch", function()
     local status, _, err = run("-J " .. url("/attachment"))
     assert.equal(1, status)
     assert.truthy(err:find("there is a file 'evil_name.txt' already", 1, true), err)
+    status, _, err = run(("-J --parallel 2 --output-dir c %s %s"):format(url("/attachment"), url("/attachment")))
+    assert.equal(1, status)
+    assert.truthy(err:find("there is a file 'c/evil_name.txt' already", 1, true), err)
+    assert.equal("attached", processes.read(dir .. "/c/evil_name.txt"))
     assert.same({ 0, "", "" }, { run(("--output-dir a/b -o 1 -o 2 --parallel 2 %s %s"):format(url("/"), url("/dated"))) })
     assert.equal("hello" .. "old", processes.read(dir .. "/a/b/1") .. processes.read(dir .. "/a/b/2"))
     assert.same({ 0, "", "" }, { run("-R -o old " .. url("/dated")) })
@@ -165,6 +197,8 @@ describe("moonloop fetch", function()
     status, _, err = run("-o /no/such/folder/x " .. url("/"))
     assert.equal(1, status)
     assert.truthy(err:find("/no/such/folder/x", 1, true), err)
+    status, _, err = run("--output-dir x/below -O " .. url("/name.txt"))
+    assert.same({ 1, "moonloop fetch: --output-dir: " }, { status, err:sub(1, 30) }, err)
   end)
 
   it("undoes encodings", function()
@@ -388,6 +422,8 @@ http {
       ["-d a -F b=c http://a"] = "one of --data", ["-G http://a"] = "--get is of no use without --data",
       ["-F nonsense http://a"] = "--form: 'NAME=VALUE' was expected", ["-F 'a=@/no/such' http://a"] = "cannot read '/no/such'",
       ["-d @/no/such http://a"] = "cannot read '/no/such'", ["-T /no/such http://a"] = "cannot read '/no/such'",
+      ["--unix-socket '' http://a"] = "--unix-socket: UnixConnector: path must be a string",
+      ["-O http://a/x http://b/x"] = "two URLs are for the same file, 'x'",
       ["-u me http://a"] = "USER:PASSWORD", ["-H x http://a"] = "'NAME: VALUE' was expected",
       ["--parallel 2 http://a"] = "--parallel is for files", ["-I -O http://a/b"] = "--head is not for files",
       ["-X 'A B' http://a"] = "is no method", ["--digest http://a"] = "--digest is of no use",

@@ -1,4 +1,5 @@
 --- The server that specs of fetch and bench ask, in a process of its own: spec/commands/processes.start runs it.
+--- With an argument it listens on a unix socket of that path.
 
 local asyncio = require "asyncio"
 local web = require "http.web"
@@ -108,4 +109,6 @@ local routes = {
 
 local app = web.Application { client_max_size = 1 << 30 }
 app:add_routes(routes)
-web.run_app(app, { host = "127.0.0.1", port = 0, access_log = false })
+local place = arg[1] and { path = arg[1] } or { host = "127.0.0.1", port = 0 }
+place.access_log = false
+web.run_app(app, place)

@@ -85,12 +85,11 @@ local function connector_of(command, given, opts)
   local http = require "http"
   if given["http1.1"] and given.http2 then options.misuse(command, "--http1.1 and --http2 exclude each other") end
   if given.ipv4 and given.ipv6 then options.misuse(command, "-4 and -6 exclude each other") end
-  local all = { limit = opts.limit, ssl = ssl_of(command, given), force_close = opts.force_close }
+  local all = { limit = opts.limit, force_close = opts.force_close }
   if given["http1.1"] then all.http2 = false end
   if given.http2 then all.http2 = "prior" end
   if given.unix_socket then
-    all.path = given.unix_socket
-    return http.UnixConnector(all)
+    return on_command_line(command, "--unix-socket", http.UnixConnector, given.unix_socket, all)
   end
   if given.ipv4 or given.ipv6 then
     local socket = require "socket"
@@ -163,7 +162,7 @@ function M.session(command, given, opts)
   local proxy, proxy_auth = proxy_of(command, given, opts)
   local session_opts = {
     headers = headers, skip_auto_headers = skipped, auth = auth_of(command, given),
-    connector = connector_of(command, given, opts), timeout = http.ClientTimeout {
+    connector = connector_of(command, given, opts), ssl = ssl_of(command, given), timeout = http.ClientTimeout {
       total = opts.timeout, sock_connect = given.connect_timeout or 30, sock_read = opts.silence,
     },
     cookie_jar = opts.cookie_jar, auto_decompress = opts.auto_decompress, trace_configs = opts.trace_configs,

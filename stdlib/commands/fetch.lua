@@ -96,13 +96,17 @@ end
 
 local function jobs_of(given, words, session)
   local tty = require "tty"
-  local jobs = {}
+  local jobs, taken = {}, {}
   local ok, terminal = pcall(tty.isatty, 1)
   for i, word in ipairs(words) do
     local url = client.url("fetch", word)
     local path, folder, named, forced = file_for(given, url, i)
     if given.continue and not path then misuse("--continue is for files (-o, -O)") end
     if (given.parallel or 1) > 1 and not path then misuse("--parallel is for files (-o, -O)") end
+    if path and not named then
+      if taken[path] and path:sub(1, 5) ~= "/dev/" then misuse("two URLs are for the same file, '%s'", path) end
+      taken[path] = true
+    end
     jobs[i] = {
       url = url, given = given, session = session, path = path, folder = folder, named = named, forced = forced,
       to_terminal = ok and terminal, continue = given.continue or false,
@@ -144,12 +148,23 @@ local function session_for(given)
   }), jar
 end
 
+--- What the file system does not let us do. Gives the status.
+local function complain(given, what, err)
+  if not given.silent or given.show_error then
+    io.stderr:write("moonloop fetch: ", text.printable(("%s: %s"):format(what, select(2, client.reason(err)))), "\n")
+  end
+  return 1
+end
+
 local function run(given, words)
   local asyncio, transfer = require "asyncio", require "commands.fetch.transfer"
   local session <close>, jar = session_for(given)
   given.headers_of = client.headers("fetch", given)
   local jobs = jobs_of(given, words, session)
-  if given.output_dir then core.await(require("fs").mkdir(given.output_dir, { parents = true, exist_ok = true })) end
+  if given.output_dir then
+    local ok, err = pcall(core.await, require("fs").mkdir(given.output_dir, { parents = true, exist_ok = true }))
+    if not ok then return complain(given, "--output-dir", err) end
+  end
   local failed, next_job = false, 1
   local worker = core.async(function()
     while jobs[next_job] do
@@ -161,7 +176,10 @@ local function run(given, words)
   local workers = {}
   for i = 1, math.min(given.parallel or 1, #jobs) do workers[i] = worker() end
   core.await(asyncio.gather(workers))
-  if given.cookie_jar then core.await(jar:save(given.cookie_jar)) end
+  if given.cookie_jar then
+    local ok, err = pcall(core.await, jar:save(given.cookie_jar))
+    if not ok then return complain(given, "--cookie-jar", err) end
+  end
   return failed and 1 or 0
 end
 

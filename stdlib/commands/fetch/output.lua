@@ -18,9 +18,10 @@ local File = {}
 File.__index = File
 
 --- Opens a file for writing from `offset` on; what is behind it is cut off. Awaits by itself.
+---@param new boolean? it must not be there yet
 ---@return commands.fetch.File
-function M.file(path, offset)
-  local file = await(fs.open(path, fs.O_WRONLY | fs.O_CREAT))
+function M.file(path, offset, new)
+  local file = await(fs.open(path, fs.O_WRONLY | fs.O_CREAT | (new and fs.O_EXCL or 0)))
   local self = setmetatable({ file = file, path = path, size = offset, pieces = {}, pending = 0 }, File)
   local ok, err = catch(function()
     if not await(file:stat()).is_file then return end -- a pipe, /dev/null

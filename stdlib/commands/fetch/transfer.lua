@@ -127,21 +127,28 @@ local function set_time(job, response)
   if when then await(require("fs").utime(job.path, when, when)) end
 end
 
---- The file's name as the server says it, without a way to another folder.
+--- The file's name as the server says it, without a way to another folder. Gives whether the file must be a new one.
 local function rename(job, response)
   local disposition = response.content_disposition
   local name = disposition and disposition.filename and M.safe_name(disposition.filename)
-  if not name then return end
+  if not name then return false end
   name = name:gsub("^%.", "_") -- not among the hidden ones
-  local path = job.folder and job.folder .. "/" .. name or name
-  if await(require("fs").exists(path)) and not job.began then
-    fail(response, ("there is a file '%s' already"):format(text.printable(path)))
+  job.path = job.folder and job.folder .. "/" .. name or name
+  return not job.began
+end
+
+--- The job's file, from `offset` on.
+local function open(job, response, offset, new)
+  local ok, out = pcall(output.file, job.path, offset, new)
+  if ok then return out end
+  if new and isinstance(out, core.OSError) and out.code == "EEXIST" then
+    fail(response, ("there is a file '%s' already"):format(text.printable(job.path)))
   end
-  job.path = path
+  error(out, 0)
 end
 
 local function into_file(job, response, size)
-  if job.named then rename(job, response) end
+  local new = job.named and rename(job, response)
   local offset, total, again = place_of(job, response, size)
   if again then
     response:release()
@@ -152,7 +159,7 @@ local function into_file(job, response, size)
     resume.forget(job.path)
     return
   end
-  local out <close> = output.file(job.path, offset)
+  local out <close> = open(job, response, offset, new)
   job.began = true
   if offset == 0 then resume.note(job.path, response) end
   if job.given.include and offset == 0 then
