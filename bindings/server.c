@@ -162,7 +162,7 @@ static int sv_gc(lua_State *L) {
 static int handled(lua_State *L) {
   ml_stream *s = lua_touserdata(L, 1);
   ml_future *f;
-  ml__pushpinned(L, s->task);
+  ml__task_in(L, s->task);
   f = lua_touserdata(L, 2);
   if (f->obj.state == ML_F_DONE && (!ml__server_makes(s) || s->server->maker->kept(s))) return 0;
   if (f->obj.state == ML_F_FAILED && ml__future_results(L, 2) < 0) {
@@ -192,7 +192,7 @@ static void run_handled(ml_evloop *loop, ml_job *job) {
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   }
   s->task = 0;
-  ml__unpin(L, task);
+  ml__task_let_go(L, task);
   if (s->flags & ML_S_AGAIN) ml__server_again(s);
   ml__stream_unref(s);
 }
@@ -228,7 +228,7 @@ static void drop_handlers(lua_State *L, ml_closer *c) {
     next = n->next;
     if (s->loop != h->loop || s->task == 0) continue;
     ml__list_remove(&s->handled.link);
-    ml__unpin(L, s->task);
+    ml__task_let_go(L, s->task);
     s->task = 0;
     ml__stream_unref(s);
   }
@@ -263,9 +263,8 @@ static void start_handler(lua_State *L, ml_server *v, int idx, ml_stream *s) {
     lua_remove(L, -1 - n);
   } else
     ml__streams_push(L, s, v->limit);
-  lua_call(L, n, 1);
-  t = ml__task_new(L, -1, v->loop);
-  s->task = ml__pin(L, -1);
+  t = ml__task_call(L, n, v->loop);
+  s->task = ml__task_hold(t);
   s->handled.run = run_handled;
   ml__list_append(&t->fut.callbacks, &s->handled.link);
   ml__stream_ref(s);

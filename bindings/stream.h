@@ -204,7 +204,7 @@ struct ml_stream {
   int error;      /* what it was lost to, or 0 */
   ml_job lost;    /* calls connection_lost */
   ml_job handled; /* the server's handler task is done */
-  int task;       /* pin of that task */
+  int task;       /* that task's slot: see ml__task_hold */
   ml_addr peer, name;
   struct ml_poller *writer; /* tells when more can be written, or NULL */
   void *filter;             /* of ops, or NULL */

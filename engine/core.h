@@ -41,7 +41,9 @@ enum {
   ML_FF_CRITICAL = 1024, /* inside asyncio.critical */
   ML_FF_SHOWN = 2048,    /* while its outcome is put into words: it may hold itself */
   ML_FF_QUIET = 4096,    /* destroyed while pending is not reported */
-  ML_FF_HOST = 8192      /* the host holds a reference: ml_task */
+  ML_FF_HOST = 8192,     /* the host holds a reference: ml_task */
+  ML_FF_CALLED = 16384,  /* made by ml__task_call: user value 2 is the function, no coroutine yet */
+  ML_FF_HELD = 32768     /* its slot is kept when it ends: ml__task_let_go */
 };
 
 ml_future *ml__future_new(lua_State *L, ml_evloop *loop); /* pushes it */
@@ -105,6 +107,17 @@ struct ml_segment {
 /* Pushes a new task that will run the coroutine (or function, or operation)
 ** at idx; its first step is not scheduled yet. */
 ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop);
+/* Pushes a new task for the call of the function below the n values (a few) on top with these; all
+** are popped. Of a coroutine function no coroutine is made: the call waits on the task's thread. */
+ml_fiber *ml__task_call(lua_State *L, int n, ml_evloop *loop);
+/* The task keeps its slot when it ends, for who asks for it then by ml__task_in, until he lets it
+** go. A pin that costs nothing. */
+static inline int ml__task_hold(ml_fiber *t) {
+  t->fut.obj.flags |= ML_FF_HELD;
+  return t->slot;
+}
+void ml__task_in(lua_State *L, int slot); /* pushes it */
+void ml__task_let_go(lua_State *L, int slot);
 /* task:cancel(msg): the message is on top of the stack (popped). */
 bool ml__task_cancel(lua_State *L, int idx);
 /* Through the loop's task factory: pushes a task for the coroutine at idx. */
@@ -169,6 +182,10 @@ struct ml_codeinfo {
   int misses;    /* calls that gave no name */
   char where[1]; /* "FILE:LINE" */
 };
+
+/* Pushes the coroutine that a task of ml__task_call would have been made of: an awaited one of the
+** function at idx. */
+void ml__coroutine_awaited(lua_State *L, int idx);
 
 /* A call that has not been made: user value 1 is the function, then its
 ** arguments (obj.n of them). */

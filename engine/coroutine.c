@@ -109,15 +109,9 @@ void ml__coroutine_describe(lua_State *L, int idx, char *buf, size_t n) {
 
 /* ---- coroutine functions ---- */
 
-/* The call of a coroutine function. Upvalues: f, its ml_codeinfo; perhaps a last argument. */
-static int call_async(lua_State *L) {
-  int n;
-  if (!lua_isnone(L, lua_upvalueindex(3))) lua_pushvalue(L, lua_upvalueindex(3));
-  n = lua_gettop(L);
-  ml_codeinfo *info = lua_touserdata(L, lua_upvalueindex(2));
+/* Pushes a coroutine with room for n arguments. Whoever has filled it in sets its tail. */
+static ml_coroutine *new_coroutine(lua_State *L, ml_codeinfo *info, int n) {
   ml_coroutine *c;
-  if (info != NULL && info->name == NULL) learn_name(L, info);
-  if (n >= 65000) return ml__misuse(L, "ValueError", "too many arguments for a coroutine (%d)", n);
   ml__alloc_expect_coroutine(ml__engine(L)->alloc);
   c = lua_newuserdatauv(L, sizeof *c, n + 1);
   c->tail = NULL;
@@ -127,6 +121,32 @@ static int call_async(lua_State *L) {
   c->obj.flags = 0;
   c->obj.n = (uint32_t)n;
   c->info = info;
+  return c;
+}
+
+void ml__coroutine_awaited(lua_State *L, int idx) {
+  ml_codeinfo *info = ml__codeinfo_get(L, idx);
+  ml_coroutine *c;
+  idx = lua_absindex(L, idx);
+  c = new_coroutine(L, info, 0);
+  c->obj.state = ML_CO_AWAITED;
+  lua_pushvalue(L, idx);
+  lua_setiuservalue(L, -2, 1);
+  ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE);
+  lua_setmetatable(L, -2);
+  c->tail = &c->obj;
+}
+
+/* The call of a coroutine function. Upvalues: f, its ml_codeinfo; perhaps a last argument. */
+static int call_async(lua_State *L) {
+  int n;
+  if (!lua_isnone(L, lua_upvalueindex(3))) lua_pushvalue(L, lua_upvalueindex(3));
+  n = lua_gettop(L);
+  ml_codeinfo *info = lua_touserdata(L, lua_upvalueindex(2));
+  ml_coroutine *c;
+  if (info != NULL && info->name == NULL) learn_name(L, info);
+  if (n >= 65000) return ml__misuse(L, "ValueError", "too many arguments for a coroutine (%d)", n);
+  c = new_coroutine(L, info, n);
   lua_insert(L, 1);
   for (int i = n; i >= 1; i--) lua_setiuservalue(L, 1, i + 1);
   lua_pushvalue(L, lua_upvalueindex(1));

@@ -125,6 +125,7 @@ static int core_stats(lua_State *L) {
     if (lua_rawgeti(L, -1, i) == LUA_TUSERDATA) pins++;
     lua_pop(L, 1);
   }
+  pins += e->lastslot - e->nslots - tasks; /* tasks that have ended and are held */
   lua_createtable(L, 0, 8);
   lua_pushinteger(L, tasks);
   lua_setfield(L, -2, "tasks");

@@ -65,12 +65,6 @@ drop:
 
 /* ---- finishing ---- */
 
-void ml__task_push(lua_State *L, ml_fiber *t) {
-  ml__ref_get(L, ML_R_TASKS);
-  lua_rawgeti(L, -1, t->slot);
-  lua_remove(L, -2);
-}
-
 /* Lets an error leave the loop: KeyboardInterrupt and SystemExit do. */
 static void raise_from_loop(lua_State *L, ml_evloop *l, int err) {
   lua_pushvalue(L, err);
@@ -98,8 +92,25 @@ static void slot_release(lua_State *L, int slot) {
   e->slots[e->nslots++] = slot;
 }
 
+void ml__task_in(lua_State *L, int slot) {
+  ml__ref_get(L, ML_R_TASKS);
+  lua_rawgeti(L, -1, slot);
+  lua_remove(L, -2);
+}
+
+void ml__task_push(lua_State *L, ml_fiber *t) { ml__task_in(L, t->slot); }
+
+void ml__task_let_go(lua_State *L, int slot) {
+  ml_fiber *t;
+  ml__task_in(L, slot);
+  t = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  t->fut.obj.flags &= (uint16_t)~ML_FF_HELD;
+  if (t->fut.obj.state != ML_F_PENDING) slot_release(L, slot);
+}
+
 static void leave(lua_State *L, ml_fiber *t) {
-  slot_release(L, t->slot);
+  if (!(t->fut.obj.flags & ML_FF_HELD)) slot_release(L, t->slot);
   ml__list_remove(&t->all);
   t->fut.loop->ntasks--;
 }
@@ -194,9 +205,14 @@ static int push_call(lua_State *L, int idx) {
 }
 
 static int task_body(lua_State *L) {
-  int n;
+  int n = lua_gettop(L) - BODY_CO; /* of a call: its arguments */
   lua_pushcfunction(L, ml__msgh);
-  n = push_call(L, BODY_CO);
+  if (n > 0) {
+    lua_insert(L, BODY_MSGH);
+    lua_pushvalue(L, BODY_CO);
+    lua_insert(L, BODY_FIRST);
+  } else
+    n = push_call(L, BODY_CO);
   return task_body_k(L, lua_pcallk(L, n, LUA_MULTRET, BODY_MSGH, 0, task_body_k), 0);
 }
 
@@ -335,6 +351,7 @@ static int make_thread(lua_State *L) {
 static bool start(ml_evloop *l, ml_fiber *t) {
   ml_engine *e = l->engine;
   lua_State *co;
+  if (t->thread != NULL) return true; /* ml__task_call's */
   if (e->nfree == 0) {
     lua_pushcfunction(l->L, make_thread);
     if (lua_pcall(l->L, 0, 0, 0) != LUA_OK) lua_pop(l->L, 1);
@@ -372,9 +389,10 @@ void ml__task_run(ml_evloop *l, ml_fiber *t) {
       lua_pushlightuserdata(l->L, t);
       if (lua_pcall(l->L, 1, 0, 0) != LUA_OK) lua_pop(l->L, 1);
       if (t->fut.obj.state == ML_F_PENDING) force_fail(t);
+      if (t->thread != NULL) finish_thread(e, t, t->thread, true);
       return;
     }
-    nargs = 2;
+    nargs = lua_gettop(t->thread) - 1;
   }
   e->task = t;
   hot = e->meter.hot;
@@ -480,7 +498,7 @@ void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co) {
     ml__thread_release(e, co, t->thread_slot, false);
   }
   t->thread = t->parked = NULL;
-  slot_release(L, t->slot);
+  if (!(t->fut.obj.flags & ML_FF_HELD)) slot_release(L, t->slot);
   lua_settop(L, top);
 }
 
@@ -512,6 +530,30 @@ ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop) {
   if (o != NULL && ml__iscoroutine(o) && !ml__isshared(o)) o->state = ML_CO_AWAITED;
   ml__list_append(&loop->tasks, &t->all);
   loop->ntasks++;
+  return t;
+}
+
+ml_fiber *ml__task_call(lua_State *L, int n, ml_evloop *loop) {
+  ml_engine *e = ml__engine(L);
+  int f = lua_gettop(L) - n;
+  ml_fiber *t;
+  lua_State *co;
+  if (!ml__asyncbody(L, f)) {
+    lua_call(L, n, 1);
+    t = ml__task_new(L, -1, loop);
+    lua_remove(L, -2);
+    return t;
+  }
+  if (e->nfree == 0) make_thread(L); /* what fails fails before there is a task */
+  t = ml__task_new(L, f, loop);
+  co = ml__thread_take(L, &t->thread_slot);
+  t->thread = co;
+  t->fut.obj.flags |= ML_FF_CALLED;
+  lua_insert(L, f);
+  lua_pushvalue(L, f);
+  lua_insert(L, f); /* task, task, function, arguments */
+  lua_pushcfunction(co, task_body);
+  lua_xmove(L, co, n + 2);
   return t;
 }
 

@@ -38,8 +38,14 @@ static int task_set_name(lua_State *L) {
 }
 
 static int task_get_coro(lua_State *L) {
-  check(L);
+  ml_fiber *t = check(L);
   lua_getiuservalue(L, 1, 2);
+  if (t->fut.obj.flags & ML_FF_CALLED) { /* there was no need for one yet */
+    ml__coroutine_awaited(L, -1);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, 2);
+    t->fut.obj.flags &= (uint16_t)~ML_FF_CALLED;
+  }
   return 1;
 }
 

@@ -314,6 +314,75 @@ describe("the handler of a connection", function()
   end)
 end)
 
+describe("the task of a connection", function()
+  --- Serves one connection; gives what look(task) gave while its handler waited.
+  local function look_at(look)
+    local found
+    run(function()
+      local before = asyncio.all_tasks()
+      local server <close> = await(asyncio.start_server(async(function(r, w)
+        await(r:read())
+        w:close()
+      end), "127.0.0.1", 0))
+      local _, w = connect(server)
+      local task, ok
+      repeat
+        for _, t in ipairs(asyncio.all_tasks()) do
+          local old = t == asyncio.current_task()
+          for _, b in ipairs(before) do old = old or b == t end
+          if not old then task = t end
+        end
+        if not task then turn() end
+      until task -- before its first step, as it is looked for in each round
+      ok, found = pcall(look, task)
+      w:close()
+      await(asyncio.wait({ task }))
+      assert(ok, found)
+    end)
+    return found
+  end
+
+  it("shows its coroutine, one and the same, which has been awaited", function()
+    look_at(function(task)
+      local co = task:get_coro()
+      assert.is_true(asyncio.iscoroutine(co))
+      assert.is_true(rawequal(co, task:get_coro()))
+      assert.matches("server_spec.lua:%d+", tostring(co))
+      assert.matches("server_spec.lua:%d+", tostring(task))
+      local e = helper.raises(asyncio.RuntimeError, await, co)
+      assert.matches("already awaited", e.message)
+    end)
+  end)
+
+  it("may be cancelled before its first step", function()
+    local task = look_at(function(t)
+      assert.same({}, t:get_stack()) -- it has not begun
+      t:cancel("no")
+      return t
+    end)
+    assert.is_true(task:cancelled())
+    assert.is_true(asyncio.iscoroutine(task:get_coro()))
+  end)
+
+  it("is let go of when it has ended, with its loop too", function()
+    local stats = require "asyncio.core".stats
+    local before = stats().pins
+    look_at(function() end)
+    assert.equal(before, stats().pins)
+    local loop = asyncio.new_event_loop()
+    loop:create_task(async(function()
+      local server = await(asyncio.start_server(function() await(asyncio.Event():wait()) end, "127.0.0.1", 0))
+      await(asyncio.open_connection("127.0.0.1", server.sockets[1].port))
+      turn(3)
+      loop:stop()
+    end)())
+    loop:set_exception_handler(function() end)
+    loop:run_forever()
+    loop:close()
+    assert.equal(before, stats().pins)
+  end)
+end)
+
 describe("a port in use", function()
   it("is an OSError with code, host and port", function()
     run(function()
