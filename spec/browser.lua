@@ -23,7 +23,7 @@ function Page:call(method, params)
   self.id = self.id + 1
   await(self.ws:send_json { id = self.id, method = method, params = params or require("json").object {} })
   while true do
-    local answer = await(self.ws:receive_json(10 * helper.slow))
+    local answer = await(self.ws:receive_json(60 * helper.slow))
     if answer.id == self.id then
       if answer.error then error(method .. ": " .. answer.error.message) end
       return answer.result
@@ -42,7 +42,7 @@ end
 --- Waits until the expression is true, and gives its value.
 function Page:wait(expression, seconds)
   local loop = asyncio.get_running_loop()
-  local stop = loop:time() + (seconds or 10) * helper.slow
+  local stop = loop:time() + (seconds or 60) * helper.slow
   while true do
     local value = self:eval(expression)
     if value and value ~= "" then return value end
@@ -89,7 +89,7 @@ function M.open(url)
   local process = await(asyncio.create_subprocess_exec(M.command(), "--headless", "--no-sandbox", "--disable-gpu",
     "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions", "--disable-background-networking",
     "--remote-debugging-port=0", "--user-data-dir=" .. folder, "about:blank",
-    { stdout = asyncio.DEVNULL, stderr = asyncio.PIPE, start_new_session = true }))
+    { stdout = asyncio.DEVNULL, stderr = asyncio.PIPE, start_new_session = true, add_env = { HOME = folder, TMPDIR = folder } }))
   helper.finally(function()
     if process.returncode == nil then os.execute(("kill -9 -- -%d 2>/dev/null"):format(process.pid)) end
   end)
@@ -100,11 +100,10 @@ function M.open(url)
   end
   assert(port, "the browser did not start")
   local path
-  for _ = 1, 100 do
+  assert(helper.eventually(function()
     path = find_page(port)
-    if path then break end
-    await(asyncio.sleep(0.02))
-  end
+    return path
+  end), "the browser has no page")
   local ws = require("spec.http.wsclient").connect(port, path, { settings = { max_msg_size = 0 } })
   local page = setmetatable({ ws = ws, process = process, id = 0, events = {} }, Page)
   page:call("Runtime.enable")

@@ -176,7 +176,7 @@ function M.background(command)
     :format(M.quote("exec " .. command), log)))
   local pid = math.tointeger(tonumber(p:read("l")))
   M.finally(function()
-    os.execute(("kill -- -%d 2>/dev/null; sleep 0.05; kill -9 -- -%d 2>/dev/null"):format(pid, pid))
+    os.execute(("kill -- -%d 2>/dev/null || kill %d 2>/dev/null; sleep 0.05; kill -9 -- -%d 2>/dev/null"):format(pid, pid, pid))
   end)
   return pid, log
 end
@@ -212,10 +212,40 @@ function M.tmpdir()
   return path
 end
 
---- A TCP port of 127.0.0.1 on which nothing listens.
+--- The path of a file that is not there, and a function that makes it: for what runs elsewhere (a thread, a process, the
+--- shell) and must not be done before the spec says so.
+---@return string path, function open
+function M.latch()
+  local path = M.tmpdir() .. "/open"
+  return path, function() assert(io.open(path, "w")):close() end
+end
+
+--- For threads and other processes: blocks until the file of a latch is there.
+---@param path string
+---@return string path
+function M.held(path)
+  local time = require "time"
+  for _ = 1, 12000 do
+    local f = io.open(path)
+    if f then
+      f:close()
+      return path
+    end
+    time.sleep(0.005)
+  end
+  error("nobody has opened " .. path)
+end
+
+--- A TCP port of 127.0.0.1 on which nothing listens, nor will until the spec ends but what the spec starts there: a
+--- socket is bound to it, which only keeps those away that ask for any port.
+---@return integer
 function M.unused_port()
-  local port = M.python("import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])")
-  return assert(math.tointeger(tonumber(port)), "python3 found no port")
+  local socket = require "socket"
+  local s = socket.socket()
+  M.finally(s.close, s)
+  s:setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+  s:bind("127.0.0.1", 0)
+  return s:getsockname()[2]
 end
 
 --- Waits (in real time) until something listens on the port of 127.0.0.1.
@@ -230,8 +260,30 @@ while time.monotonic() < end:
     except OSError:
         time.sleep(0.02)
 sys.exit(1)
-]]):format((seconds or 10) * M.slow, port)
+]]):format((seconds or 60) * M.slow, port)
   assert(M.sh("exec python3 -", code) == 0, "nothing listens on port " .. port)
+end
+
+--- In a task, in real time: waits until a unix socket takes connections. It does so some time after it is there.
+function M.wait_unix(path, seconds)
+  local asyncio = require "asyncio"
+  for _ = 1, (seconds or 60) * 100 * M.slow do
+    local ok, _, writer = pcall(asyncio.await, asyncio.open_unix_connection(path))
+    if ok then return writer:close() end
+    asyncio.await(asyncio.sleep(0.01))
+  end
+  error("nothing listens on " .. path)
+end
+
+--- In a task, in real time: waits until f() is true; false if it never is.
+---@return boolean
+function M.eventually(f, seconds)
+  local asyncio = require "asyncio"
+  for _ = 1, (seconds or 60) * 100 * M.slow do
+    if f() then return true end
+    asyncio.await(asyncio.sleep(0.01))
+  end
+  return false
 end
 
 return M

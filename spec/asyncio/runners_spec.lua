@@ -149,10 +149,12 @@ describe("run", function()
 end)
 
 describe("Ctrl-C", function()
+  -- The script calls ready() when it may be interrupted.
   local function interrupt(script)
-    local file = helper.tmpfile(script)
-    local quoted = helper.quote(helper.moonloop)
-    return helper.sh(("%s %s & p=$!; sleep 0.5; kill -INT $p; wait $p"):format(quoted, helper.quote(file)))
+    local ready = helper.latch()
+    local file = helper.tmpfile(("local function ready() io.open(%q, 'w'):close() end\n"):format(ready) .. script)
+    return helper.sh(("%s %s & p=$!; until [ -e %s ] || ! kill -0 $p; do sleep 0.01; done; kill -INT $p; wait $p")
+      :format(helper.program(), helper.quote(file), ready))
   end
 
   it("cancels main first, so that clean-up runs, and becomes KeyboardInterrupt", function()
@@ -160,6 +162,7 @@ describe("Ctrl-C", function()
       local asyncio = require "asyncio"
       local ok, err = asyncio.catch(asyncio.run, async(function()
         local _ <close> = setmetatable({}, { __close = function() await(asyncio.sleep(0.01)) print("clean") end })
+        ready()
         await(asyncio.sleep(60))
       end)())
       print(ok, err.name)
@@ -172,6 +175,7 @@ describe("Ctrl-C", function()
     local _, out = interrupt([[
       local asyncio = require "asyncio"
       print(asyncio.run(async(function()
+        ready()
         local ok, err = asyncio.catch(await, asyncio.sleep(60))
         return err.name, asyncio.current_task():cancelling()
       end)()))
@@ -183,6 +187,7 @@ describe("Ctrl-C", function()
     local _, out = interrupt([[
       local asyncio = require "asyncio"
       local ok, err = asyncio.catch(asyncio.run, async(function()
+        ready()
         local _, e = asyncio.catch(await, asyncio.sleep(60))
         asyncio.current_task():cancel()
         error(e, 0)

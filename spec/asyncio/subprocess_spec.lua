@@ -34,14 +34,7 @@ local function children()
   return list
 end
 
---- Waits in real time until f() is true.
-local function eventually(f)
-  for _ = 1, 500 * helper.slow do
-    if f() then return true end
-    await(asyncio.sleep(0.01))
-  end
-  return false
-end
+local eventually = helper.eventually
 
 describe("create_subprocess_exec", function()
   it("runs a program and gives its output", function()
@@ -695,19 +688,20 @@ describe("closing a subprocess", function()
       print(p.returncode)
       print(pcall(p.kill, p))
       local q = asyncio.run(function()
-        return await(asyncio.create_subprocess_exec("sleep", "0.01", { kill_on_close = false }))
+        return await(asyncio.create_subprocess_exec("sh", "-c", "until [ -e $0 ]; do sleep 0.01; done", arg[1],
+          { kill_on_close = false }))
       end)
       print(q.returncode)
       print(pcall(q.kill, q))
+      io.open(arg[1], "w"):close()
       asyncio.run(function()
         print(pcall(await, q:wait()))
-        await(asyncio.sleep(0.1))
-        await(await(asyncio.create_subprocess_exec("true")):wait())
+        repeat -- until it is no zombie either
+          await(asyncio.sleep(0.01))
+          await(await(asyncio.create_subprocess_exec("true")):wait())
+        until not io.open("/proc/" .. q.pid .. "/stat")
       end)
-      local pid = require("signal").getpid()
-      local f = io.popen("ps -o stat=,comm= --ppid " .. pid)
-      for line in f:lines() do if not line:find("sh") and not line:find("ps") then print("left", line) end end
-    ]] })
+    ]], (helper.latch()) })
     assert.equal(0, status)
     assert.is_truthy(err:find("^ResourceWarning: subprocess %d+ still runs when its loop is closed: killed\n$"), err)
     assert.is_truthy(out:find("^%-9\nfalse\tOSError: ESRCH.-\nnil\nfalse\tOSError: ESRCH[^\n]*\nfalse\tRuntimeError[^\n]*\n$"), out)

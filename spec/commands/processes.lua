@@ -17,7 +17,7 @@ end
 
 --- Calls f until it gives something; the value, or an error after so many seconds.
 function M.eventually(what, f, seconds)
-  local stop = os.time() + math.ceil((seconds or 10) * helper.slow) + 1
+  local stop = os.time() + math.ceil((seconds or 60) * helper.slow) + 1
   repeat
     local ok, value = pcall(f)
     if ok and value then return value end
@@ -43,7 +43,7 @@ function M.gone(pid)
   M.eventually("the end of the process", function()
     return not os.execute(("kill -0 %d 2>/dev/null && ! { grep -q '^State:.*zombie' /proc/%d/status && [ $(ls /proc/%d/task | wc -l) = 1 ]; } 2>/dev/null")
       :format(pid, pid, pid))
-  end, 15)
+  end)
 end
 
 M.get = function(port, target, headers)

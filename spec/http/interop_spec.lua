@@ -78,8 +78,7 @@ if helper.sh(NGINX .. " -v") == 0 then
         await(fs.write_file(dir .. "/conf", (CONF:gsub("DIR", dir):gsub("TO", tostring(server.port)))))
         local nginx <close> = await(asyncio.create_subprocess_exec("sh", "-c",
           ("exec env %s -c %s/conf -p %s"):format(NGINX, dir, dir), { stderr = asyncio.subprocess.DEVNULL }))
-        while not await(fs.exists(dir .. "/h2")) do await(asyncio.sleep(0.01)) end
-        await(asyncio.sleep(0.02))
+        helper.wait_unix(dir .. "/h2") -- the last one that it listens on
         f(function(what, ...)
           local socket, more = "/http", "--http1.1"
           if what:find "^h2:" then

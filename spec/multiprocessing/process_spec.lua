@@ -35,7 +35,8 @@ describe("Process", function()
 
   it("can be started first and joined later", function()
     run(function()
-      local p = mp.Process { target = asyncio.sleep, args = { 0.02 }, name = "sleeper" }
+      local path, open = helper.latch()
+      local p = mp.Process { target = helper.held, args = { path }, name = "sleeper" }
       p:start()
       assert.is_true(p:is_alive())
       await(p:started())
@@ -44,6 +45,7 @@ describe("Process", function()
       helper.raises(asyncio.RuntimeError, p.start, p)
       await(p:join(0))
       assert.is_true(p:is_alive())
+      open()
       await(p:join())
       assert.is_false(p:is_alive())
       await(p:join())
@@ -118,9 +120,11 @@ describe("Process", function()
 
   it("outlives a cancelled join", function()
     run(function()
-      local p = mp.Process { target = asyncio.sleep, args = { 0.05 } }
+      local path, open = helper.latch()
+      local p = mp.Process { target = helper.held, args = { path } }
       p:start()
       helper.raises(asyncio.TimeoutError, await, asyncio.wait_for(p:join(), 0.001))
+      open()
       await(p:join())
       assert.equal(0, p.exitcode)
     end)

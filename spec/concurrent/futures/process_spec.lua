@@ -173,7 +173,7 @@ describe("ProcessPoolExecutor", function()
 
   it("tells when its program cannot be started", function()
     local mp = require "multiprocessing"
-    mp.set_executable("/nonexistent/moonloop")
+    mp.set_executable("/no/such/moonloop")
     run(function()
       local pool <close> = ProcessPoolExecutor(1)
       local err = helper.raises(asyncio.OSError, await, pool:submit(print))

@@ -31,8 +31,10 @@ describe("ThreadPoolExecutor", function()
       await(pool:submit(math.abs, 1))
       assert.equal(1, (pool.pool:count()))
       local calls = {}
-      for i = 1, 10 do calls[i] = pool:submit(time.sleep, 0.01) end
+      local path, open = helper.latch()
+      for i = 1, 10 do calls[i] = pool:submit(helper.held, path) end
       assert.equal(3, (pool.pool:count()))
+      open()
       await(asyncio.gather(calls))
       assert.equal(3, pool.max_workers)
     end)
@@ -77,11 +79,13 @@ describe("ThreadPoolExecutor", function()
     local status, _, err = helper.cli({ "-e", [[
       local asyncio, futures = require "asyncio", require "concurrent.futures"
       asyncio.run(async(function()
+        local path = os.tmpname()
         local pool <close> = futures.ThreadPoolExecutor { max_workers = 1, initializer = function()
-          require("time").sleep(0.1)
+          while os.rename(path, path) do require("time").sleep(0.005) end
           error("no start")
         end }
         local first, second = pool:submit(print), pool:submit(print)
+        os.remove(path)
         for _, f in ipairs { first, second } do
           local ok, e = pcall(await, f)
           assert(not ok and asyncio.isinstance(e, futures.BrokenThreadPool), tostring(e))
@@ -128,9 +132,12 @@ describe("ThreadPoolExecutor", function()
     run(function()
       local pool = ThreadPoolExecutor(1)
       local calls = {}
-      for i = 1, 5 do calls[i] = pool:submit(time.sleep, 0.1) end
+      local path, open = helper.latch()
+      for i = 1, 5 do calls[i] = pool:submit(helper.held, path) end
       while select(3, pool.pool:count()) == 5 do await(asyncio.sleep(0.001)) end
-      await(pool:shutdown { cancel_futures = true })
+      local ended = pool:shutdown { cancel_futures = true }
+      open()
+      await(ended)
       await(asyncio.sleep(0))
       assert.is_false(calls[1]:cancelled())
       for i = 2, 5 do assert.is_true(calls[i]:cancelled()) end
@@ -226,9 +233,11 @@ describe("executor:map", function()
   it("keeps to a timeout", function()
     run(function()
       local pool <close> = ThreadPoolExecutor(1)
+      local path, open = helper.latch()
       helper.raises(asyncio.TimeoutError, function()
-        for _ in pool:map(time.sleep, { 0, 0.2 }, { timeout = 0.05 }) do end -- luacheck: ignore
+        for _ in pool:map(helper.held, { path }, { timeout = 0.05 }) do end -- luacheck: ignore
       end)
+      open()
     end)
   end)
 

@@ -5,7 +5,6 @@ local core = require "asyncio.core"
 local helper = require "spec.helper"
 local http = require "http"
 local proxies = require "spec.http.client.proxies"
-local testing = require "http.testing"
 
 local function failed(session, url, opts)
   return helper.raises(asyncio.Exception, function() await(session:get(url, opts)) end)
@@ -46,7 +45,7 @@ end)
 describe("a connection that cannot be made", function()
   it("says where to and why", function()
     asyncio.run(function()
-      local port = testing.unused_port()
+      local port = helper.unused_port()
       local session <close> = http.ClientSession()
       local e = failed(session, ("http://user:secret@127.0.0.1:%d/path?q"):format(port))
       assert.equal(("ClientConnectorError: GET http://127.0.0.1:%d/path?q: Cannot connect to host 127.0.0.1:%d " ..
@@ -67,7 +66,7 @@ describe("a connection that cannot be made", function()
     asyncio.run(function()
       local _proxy <close>, port = proxies.socks { status = 5 }
       local session <close> = http.ClientSession()
-      local dead = testing.unused_port()
+      local dead = helper.unused_port()
       failed(session, ("http://127.0.0.1:%d/"):format(dead))
       helper.turn(5)
       local before = core.stats().handles
@@ -75,8 +74,7 @@ describe("a connection that cannot be made", function()
         failed(session, ("http://127.0.0.1:%d/"):format(dead))
         failed(session, "http://a.test/", { proxy = "socks5h://127.0.0.1:" .. port })
       end
-      await(asyncio.sleep(0.05))
-      assert.is_true(core.stats().handles <= before + 1)
+      assert.is_true(helper.eventually(function() return core.stats().handles <= before + 1 end))
     end)
   end)
 end)

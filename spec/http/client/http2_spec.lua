@@ -152,7 +152,7 @@ it("responses that are dropped do not count against limit", function()
   peers.serve(function(server)
     local other <close> = require("http.testing").TestServer(peers.application())
     await(other:start_server())
-    local session <close> = http.ClientSession { http2 = "prior", limit = 1, timeout = 20 * helper.slow }
+    local session <close> = http.ClientSession { http2 = "prior", limit = 1, timeout = 60 * helper.slow }
     for _ = 1, 3 do
       for _, port in ipairs { server.port, other.port } do
         local url = ("http://127.0.0.1:%d/digits/%d"):format(port, 100000)
@@ -212,10 +212,9 @@ if helper.sh("PATH=$PATH:/usr/sbin nginx -v") == 0 then
     asyncio.run(async(function()
       await(fs.write_file(dir .. "/conf", (NGINX:gsub("DIR", dir):gsub("CERT", CERT))))
       await(fs.write_file(dir .. "/a.txt", digits(300000)))
-      local _ <close> = asyncio.timeout(30 * helper.slow)
+      local _ <close> = asyncio.timeout(60 * helper.slow)
       local nginx <close> = await(run("sh", "-c", ("PATH=$PATH:/usr/sbin exec nginx -c %s/conf -p %s"):format(dir, dir)))
-      while not await(fs.exists(dir .. "/tls")) do await(asyncio.sleep(0.01)) end
-      await(asyncio.sleep(0.02))
+      helper.wait_unix(dir .. "/tls")
       local session <close> = http.ClientSession { connector = http.UnixConnector(dir .. "/tls"), ssl = certs.client() }
       local body, resp = text(session, "https://localhost/a.txt")
       assert.is_true(body == digits(300000))
@@ -273,7 +272,7 @@ server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 if helper.sh "node --version" == 0 then
   it("Node answers, hints, sends trailers, resets, refuses, says goodbye", function()
     asyncio.run(async(function()
-      local _ <close> = asyncio.timeout(30 * helper.slow)
+      local _ <close> = asyncio.timeout(60 * helper.slow)
       local node <close> = await(run("node", "-e", (NODE:gsub("CERT", CERT))))
       local base = "https://localhost:" .. await(node.stdout:readline()):match("%d+")
       local session <close> = http.ClientSession { ssl = certs.client() }

@@ -67,7 +67,7 @@ describe("sessions with trust_env", function()
           local again <close> = await(s:get(arg[1], i == 1 and { auth = http.BasicAuth("a", "b") } or nil))
           io.write(await(again:text()), ";")
         end]], ".lua")
-      for _, row in ipairs { { file, "Basic dTpw" }, { "/nonexistent/file", "none" }, { "/", "none" } } do
+      for _, row in ipairs { { file, "Basic dTpw" }, { "/no/such/file", "none" }, { "/", "none" } } do
         local proc = await(asyncio.create_subprocess_exec(helper.moonloop, script,
           ("http://127.0.0.1:%d/"):format(server.sockets[1].port), {
             stdout = asyncio.subprocess.PIPE,

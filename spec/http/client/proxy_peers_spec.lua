@@ -4,7 +4,6 @@ local helper = require "spec.helper"
 
 local asyncio = require "asyncio"
 local http = require "http"
-local testing = require "http.testing"
 local proxies = require "spec.http.client.proxies"
 
 local has_tls = helper.has_tls()
@@ -45,13 +44,13 @@ describe("tinyproxy", function()
       local refused = { [401] = true, [407] = true } -- which one depends on whether it was asked for a tunnel
       assert.truthy(refused[get(session, url, { proxy = "http://" .. proxy })])
       assert.truthy(refused[get(session, url, { proxy = "http://user:wrong@" .. proxy })])
-      assert.truthy((get(session, ("http://127.0.0.1:%d/"):format(testing.unused_port()), with)) >= 500)
+      assert.truthy((get(session, ("http://127.0.0.1:%d/"):format(helper.unused_port()), with)) >= 500)
       if not has_tls then return end
       url = ("https://localhost:%d/x"):format(sport)
       for _ = 1, 2 do assert.same({ 200, "GET /x HTTP/1.1" }, { get(session, url, with) }) end
       local e = helper.raises(http.ClientHttpProxyError, get, session, url, { proxy = "http://" .. proxy })
       assert.truthy(refused[e.status], e.status)
-      e = helper.raises(http.ClientError, get, session, ("https://localhost:%d/"):format(testing.unused_port()), with)
+      e = helper.raises(http.ClientError, get, session, ("https://localhost:%d/"):format(helper.unused_port()), with)
       assert.truthy(tostring(e):find("GET https://localhost", 1, true), tostring(e))
     end)
   end)
@@ -82,7 +81,7 @@ describe("microsocks", function()
           local with = { proxy = ("%s://%s127.0.0.1:%d"):format(scheme, login, pport) }
           assert.same({ 200, "GET / HTTP/1.1" }, { get(session, ("http://localhost:%d/"):format(port), with) })
           local e = helper.raises(http.ClientProxyConnectionError, get, session,
-            ("http://127.0.0.1:%d/"):format(testing.unused_port()), with)
+            ("http://127.0.0.1:%d/"):format(helper.unused_port()), with)
           assert.truthy(e.message:find("connection refused", 1, true), e.message)
           if has_tls then
             assert.same({ 200, "GET / HTTP/1.1" }, { get(session, ("https://localhost:%d/"):format(sport), with) })

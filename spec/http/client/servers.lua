@@ -34,7 +34,7 @@ local quiet = { stdout = asyncio.PIPE, stderr = asyncio.subprocess.DEVNULL }
 -- Runs f(server) while a program runs that says its port in the first line it prints.
 local function program(name, can, command, f)
   local process <close> = await(asyncio.create_subprocess_exec(command[1], table.unpack(command, 2)))
-  local line = await(asyncio.wait_for(process.stdout:readline(), 30 * helper.slow))
+  local line = await(asyncio.wait_for(process.stdout:readline(), 60 * helper.slow))
   local port = line and line:match("(%d+)")
   assert(port, name .. " does not start")
   f { name = name, url = "http://127.0.0.1:" .. port, can = set(can) }
@@ -188,14 +188,11 @@ local function nginx(f)
   await(fs.write_file(dir .. "/conf", (NGINX:gsub("DIR", dir):gsub("PORT", tostring(port)))))
   local process <close> = await(asyncio.create_subprocess_exec("nginx", "-c", dir .. "/conf", "-p", dir,
     { stderr = asyncio.subprocess.DEVNULL, add_env = { PATH = os.getenv("PATH") .. ":/usr/sbin" } }))
-  for _ = 1, 1000 do
+  assert(helper.eventually(function()
     local ok, _, writer = pcall(await, asyncio.open_connection("127.0.0.1", port))
-    if ok then
-      writer:close()
-      break
-    end
-    await(asyncio.sleep(0.01))
-  end
+    if ok then writer:close() end
+    return ok
+  end), "nginx does not listen")
   f { name = "nginx", url = "http://127.0.0.1:" .. port, can = set "keep HEAD gzip cookie redirect empty headers" }
   process:terminate()
   await(process:wait())

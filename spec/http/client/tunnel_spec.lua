@@ -3,7 +3,6 @@
 local asyncio = require "asyncio"
 local helper = require "spec.helper"
 local http = require "http"
-local testing = require "http.testing"
 local proxies = require "spec.http.client.proxies"
 
 local catch, isinstance = asyncio.catch, asyncio.isinstance
@@ -151,7 +150,7 @@ describe("a proxy of HTTP", function()
     asyncio.run(function()
       local session <close> = http.ClientSession()
       local e = refused(http.ClientProxyConnectionError, session, "http://example.test/",
-        { proxy = "http://127.0.0.1:" .. testing.unused_port() })
+        { proxy = "http://127.0.0.1:" .. helper.unused_port() })
       assert.equal("ECONNREFUSED", e.code)
       assert.truthy(e.message:find("Cannot connect to proxy 127.0.0.1", 1, true), e.message)
       e = refused(http.ClientConnectorDNSError, session, "http://example.test/", { proxy = "http://proxy.invalid:80" })

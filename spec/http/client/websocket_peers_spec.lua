@@ -130,10 +130,7 @@ http {
       await(fs.write_file(dir.path .. "/conf", (conf:gsub("DIR", dir.path):gsub("TO", tostring(port)))))
       local nginx <close> = await(asyncio.create_subprocess_exec("nginx", "-c", dir.path .. "/conf", "-p", dir.path,
         { stderr = asyncio.subprocess.DEVNULL, add_env = { PATH = os.getenv("PATH") .. ":/usr/sbin" } }))
-      while not pcall(function()
-        local _, writer = await(asyncio.open_unix_connection(dir.path .. "/socket"))
-        writer:close()
-      end) do await(asyncio.sleep(0.01)) end
+      helper.wait_unix(dir.path .. "/socket")
       local session <close> = http.ClientSession { connector = http.UnixConnector(dir.path .. "/socket") }
       echo(session, "ws://localhost")
       closes(session, "ws://localhost")
