@@ -100,6 +100,21 @@ describe("run", function()
     assert.is_true(cleaned)
   end)
 
+  it("calls what is ready when main ends, and what that makes ready, for as many rounds as CPython", function()
+    local seen = {}
+    asyncio.run(async(function()
+      local loop = asyncio.get_running_loop()
+      local function chain(n)
+        seen[#seen + 1] = n
+        loop:call_soon(chain, n + 1)
+      end
+      loop:call_soon(chain, 1)
+      asyncio.current_task():add_done_callback(function() loop:call_soon(table.insert, seen, "after main") end)
+    end)())
+    -- One round as main ends, two for each coroutine that CPython's run runs before it closes the loop.
+    assert.same({ 1, 2, "after main", 3, 4, 5 }, seen)
+  end)
+
   it("closes its loop", function()
     local loop
     asyncio.run(async(function() loop = asyncio.get_running_loop() end)())

@@ -121,13 +121,16 @@ end
 --- How long the threads of the default executor may take to end, in seconds, as in CPython.
 local THREAD_JOIN_TIMEOUT = 300
 
---- Ends what is left of the loop.
+local nothing = core.async(function() end, "shutdown")
+
+--- Ends what is left of the loop. CPython runs two coroutines for it, shutdown_asyncgens and shutdown_default_executor,
+--- and while they run callbacks that were ready when main ended are called, and what these make ready.
 local function wind_up(loop)
   cancel_all_tasks(loop)
+  loop:run_until_complete(nothing())
   local executors = package.loaded["asyncio.executors"]
-  if executors and executors.has_default(loop) then
-    loop:run_until_complete(loop:shutdown_default_executor(THREAD_JOIN_TIMEOUT))
-  end
+  local threads = executors and executors.has_default(loop)
+  loop:run_until_complete(threads and loop:shutdown_default_executor(THREAD_JOIN_TIMEOUT) or nothing())
 end
 
 --- Cancels what is left, ends the default executor and closes the loop. Does nothing the second time.
