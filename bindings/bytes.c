@@ -40,9 +40,9 @@ static void close_handles(lua_State *L, ml_evloop *l) {
   for (ml_link *n = net->streams.next, *next; n != &net->streams; n = next) {
     ml_stream *s = ml__containerof(n, ml_stream, all);
     next = n->next;
-    if (s->loop != l || (s->flags & ML_S_CLOSED) || uv_is_closing(&s->u.handle)) continue;
+    if (s->loop != l || (s->flags & ML_S_CLOSED) || ml__stream_gone(s)) continue;
     ml__stream_ref(s);
-    s->head.close(&s->u.handle);
+    ml__stream_shut(s);
     next = n->next;
     ml__stream_unref(s);
   }
@@ -68,7 +68,7 @@ static size_t streams_open(const ml_net *net) {
   size_t n = 0;
   for (const ml_link *k = net->streams.next; k != &net->streams; k = k->next) {
     const ml_stream *s = ml__containerof(k, const ml_stream, all);
-    if (!(s->flags & ML_S_CLOSED) && !uv_is_closing(&s->u.handle)) n++;
+    if (!(s->flags & ML_S_CLOSED) && !ml__stream_gone(s)) n++;
   }
   return n;
 }

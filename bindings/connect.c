@@ -77,7 +77,7 @@ static int connect_unix(lua_State *L, connreq *r) {
   rc = ml__unix_pin(r->engine, ML_P_NET, (struct sockaddr *)&un, &len, &fd);
   if (rc < 0) return rc == ML_EDENIED ? UV_EACCES : rc; /* it was allowed a moment ago */
   if (path[0] != '\0') {
-    uv_pipe_connect(&r->req, &r->s->u.pipe, un.sun_path, on_connect); /* connects here and now */
+    uv_pipe_connect(&r->req, &r->s->uv->pipe, un.sun_path, on_connect); /* connects here and now */
     if (fd >= 0) close(fd);
     return 0;
   }
@@ -89,7 +89,7 @@ static int connect_unix(lua_State *L, connreq *r) {
     close(fd);
     return rc;
   }
-  return uv_pipe_open(&r->s->u.pipe, fd) < 0 ? UV_EBADF : 1;
+  return uv_pipe_open(&r->s->uv->pipe, fd) < 0 ? UV_EBADF : 1;
 }
 
 static int push_connected(lua_State *L, ml_stream *s) {
@@ -136,7 +136,7 @@ static void connect_cancel(ml_op *o) {
   connop *op = (connop *)o;
   if (op->req == NULL) return;
   op->req->op = NULL;
-  if (!uv_is_closing(&op->req->s->u.handle)) discard(op->req->s);
+  if (!ml__stream_gone(op->req->s)) discard(op->req->s);
   op->req = NULL;
 }
 
@@ -167,7 +167,7 @@ static int f_fileno(lua_State *L) {
   ml_stream *s = ml__checkstream(L, 1);
   uv_os_fd_t fd;
   ml__stream_flush(s);
-  if ((s->flags & ML_S_LOST) || uv_fileno(&s->u.handle, &fd) < 0) return 0;
+  if ((s->flags & ML_S_LOST) || ml__stream_fd(s, &fd) < 0) return 0;
   lua_pushinteger(L, fd);
   return 1;
 }
@@ -193,7 +193,7 @@ static int f_sockopt(lua_State *L) {
   size_t i = 0, count = sizeof options / sizeof options[0];
   while (i < count && strcmp(options[i].name, name) != 0) i++;
   if (i == count) return ml__error(L, "ValueError", "unknown socket option '%s'", name);
-  rc = (s->flags & ML_S_LOST) ? UV_EBADF : uv_fileno(&s->u.handle, &fd);
+  rc = (s->flags & ML_S_LOST) ? UV_EBADF : ml__stream_fd(s, &fd);
   if (rc == 0 && !lua_isnoneornil(L, 3)) {
     value = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : (int)luaL_checkinteger(L, 3);
     linger.l_onoff = value >= 0;

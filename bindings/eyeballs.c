@@ -56,7 +56,7 @@ static void stop(raceop *op, ml_evloop *loop) {
     attempt *a = ml__containerof(op->attempts.next, attempt, link);
     ml__list_remove(&a->link);
     a->op = NULL;
-    if (!uv_is_closing(&a->s->u.handle)) discard(a->s);
+    if (!ml__stream_gone(a->s)) discard(a->s);
   }
 }
 
@@ -103,7 +103,7 @@ static int bind_local(raceop *op, target *t, ml_stream *s) {
     if (op->locals[i].family != t->to.family) continue;
     t->from = op->locals[i];
     ml__addr_get(&t->from, &ss);
-    rc = uv_tcp_bind(&s->u.tcp, (struct sockaddr *)&ss, 0);
+    rc = uv_tcp_bind(&s->uv->tcp, (struct sockaddr *)&ss, 0);
     if (rc == 0) return 0;
   }
   return rc;
@@ -124,10 +124,10 @@ static int begin(raceop *op, ml_evloop *loop, unsigned index) {
   memset(a, 0, sizeof *a);
   a->s = ml__stream_make(op->net, loop, 0, t->to.family, &rc);
   if (a->s != NULL) {
-    uv_tcp_nodelay(&a->s->u.tcp, 1);
+    uv_tcp_nodelay(&a->s->uv->tcp, 1);
     rc = op->nlocals > 0 ? bind_local(op, t, a->s) : 0;
     t->bound = rc == 0;
-    if (rc == 0) rc = uv_tcp_connect(&a->req, &a->s->u.tcp, (struct sockaddr *)&ss, on_connect);
+    if (rc == 0) rc = uv_tcp_connect(&a->req, &a->s->uv->tcp, (struct sockaddr *)&ss, on_connect);
     if (rc == 0) {
       a->loop = loop;
       a->op = op;

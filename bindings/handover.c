@@ -51,10 +51,10 @@ static int f_take_socket(lua_State *L) {
   s = ml__stream_new(L, loop, pipe ? ML_S_PIPE | ML_S_UNIX : 0, 0, &rc);
   if (s != NULL) {
     ml__fdwatch_forget(k->net, k->fd);
-    rc = pipe ? uv_pipe_open(&s->u.pipe, k->fd) : uv_tcp_open(&s->u.tcp, k->fd);
+    rc = pipe ? uv_pipe_open(&s->uv->pipe, k->fd) : uv_tcp_open(&s->uv->tcp, k->fd);
     if (rc == 0) {
       k->fd = -1;
-      if (!pipe) uv_tcp_nodelay(&s->u.tcp, 1);
+      if (!pipe) uv_tcp_nodelay(&s->uv->tcp, 1);
       ml__stream_names(s);
       ml__transport_push(L, s);
       return 1;
@@ -139,7 +139,7 @@ static int f_lend(lua_State *L) {
   ml_socket *k;
   if (s->flags & ML_S_LENT)
     return ml__error(L, "RuntimeError", "unable to send; sendfile is in progress");
-  if ((s->flags & ML_S_CLOSING) || uv_fileno(&s->u.handle, &fd) < 0)
+  if ((s->flags & ML_S_CLOSING) || ml__stream_fd(s, &fd) < 0)
     return ml__error(L, "RuntimeError", "Transport is closing");
   ml__stream_flush(s);
   k = ml__socket_push(L, AF_UNSPEC, SOCK_STREAM, 0);

@@ -65,7 +65,7 @@ static int f_open_pipe(lua_State *L) {
   if (s == NULL) return failed(L, fd, rc);
   s->watch.weak = fd <= STDERR_FILENO;
   mine = own(fd, &st, lua_toboolean(L, 2), owned);
-  rc = mine < 0 ? mine : uv_pipe_open(&s->u.pipe, mine);
+  rc = mine < 0 ? mine : uv_pipe_open(&s->uv->pipe, mine);
   if (rc == 0) {
     ml__transport_push(L, s);
     return 1;

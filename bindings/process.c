@@ -125,7 +125,7 @@ void ml__on_sigchld(uv_signal_t *h, int signum) {
 static void end_unread(ml_stream *s) {
   struct pollfd p = {.events = POLLOUT};
   if ((s->flags & (ML_S_CLOSING | ML_S_EOF)) != ML_S_EOF) return; /* not one to write to */
-  if (uv_fileno(&s->u.handle, &p.fd) == 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLERR))
+  if (ml__stream_fd(s, &p.fd) == 0 && poll(&p, 1, 0) == 1 && (p.revents & POLLERR))
     ml__stream_fail(s, s->first != NULL ? UV_EPIPE : 0);
 }
 
@@ -411,7 +411,7 @@ static int f_reader(lua_State *L) {
 static int tty_number(lua_State *L, const char *fname) {
   ml_stream *s = ml__checkstream(L, 1);
   uv_os_fd_t fd = -1;
-  int rc = (s->flags & ML_S_LOST) ? UV_EBADF : uv_fileno(&s->u.handle, &fd);
+  int rc = (s->flags & ML_S_LOST) ? UV_EBADF : ml__stream_fd(s, &fd);
   if (rc < 0) ml__os_failed(L, rc, fname);
   return fd;
 }

@@ -398,13 +398,13 @@ static void on_connection(uv_stream_t *h, int status) {
     bool full = ml__handles_full(v->net->engine);
     s = ml__stream_make(v->net, v->loop, n->kind, AF_UNSPEC, &rc);
     if (s != NULL) {
-      rc = uv_accept(h, &s->u.stream);
+      rc = uv_accept(h, &s->uv->stream);
       if (rc == 0 && full) rc = UV_EMFILE; /* one too many: it is closed */
       if (rc < 0) {
         s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
         s->ops->close(s);
       } else {
-        if (!(n->kind & ML_S_PIPE)) uv_tcp_nodelay(&s->u.tcp, 1);
+        if (!(n->kind & ML_S_PIPE)) uv_tcp_nodelay(&s->uv->tcp, 1);
         s->server = v;
         ml__list_append(&v->accepted, &s->peers);
       }

@@ -127,7 +127,7 @@ static void check_free(lua_State *L, int fd) {
   uv_os_fd_t other;
   for (ml_link *k = net->streams.next; k != &net->streams; k = k->next) {
     ml_stream *s = ml__containerof(k, ml_stream, all);
-    if (!(s->flags & ML_S_CLOSED) && uv_fileno(&s->u.handle, &other) == 0 && other == fd)
+    if (!(s->flags & ML_S_CLOSED) && ml__stream_fd(s, &other) == 0 && other == fd)
       ml__misuse(L, "ValueError", "socket: descriptor %d is used by a transport", fd);
   }
 }

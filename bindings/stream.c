@@ -13,8 +13,10 @@
 
 #include "stream.h"
 
-static size_t stream_size(uint32_t kind) {
-  return offsetof(ml_stream, u) + ((kind & ML_S_PIPE) ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t));
+static size_t stream_size(uint32_t flags) {
+  return sizeof(ml_stream) + ((flags & ML_S_BARE)   ? 0
+                              : (flags & ML_S_PIPE) ? sizeof(uv_pipe_t)
+                                                    : sizeof(uv_tcp_t));
 }
 
 /* ---- life ---- */
@@ -38,6 +40,12 @@ void ml__stream_unref(ml_stream *s) {
   chunks_free(s);
   if (s->sink != NULL && s->target != NULL) s->sink->forget(s);
   if (s->ops->free != NULL) s->ops->free(s);
+  if (s->flags & ML_S_BARE) {
+    if (s->uv != NULL)
+      ml__alloc(s->net->engine->alloc, s->uv, sizeof s->uv->tcp, 0);
+    else if (s->fd >= 0) /* the engine is being closed */
+      close(s->fd);
+  }
   ml__alloc(s->net->engine->alloc, s, stream_size(s->flags), 0);
 }
 
@@ -46,9 +54,7 @@ void ml__stream_closed(ml_stream *s) {
   ml__stream_unref(s);
 }
 
-/* The loop is being closed: no job will run any more. */
-static void close_with_loop(uv_handle_t *h) {
-  ml_stream *s = h->data;
+void ml__stream_shut(ml_stream *s) {
   chunks_free(s);
   s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
   s->flags &= ~(uint32_t)ML_S_READING;
@@ -61,6 +67,8 @@ static void close_with_loop(uv_handle_t *h) {
   s->ops->close(s);
 }
 
+static void close_with_loop(uv_handle_t *h) { ml__stream_shut(h->data); }
+
 static void run_lost(ml_evloop *loop, ml_job *job) {
   ml_stream *s = ml__containerof(job, ml_stream, lost);
   s->flags |= ML_S_LOST;
@@ -72,22 +80,12 @@ static void run_lost(ml_evloop *loop, ml_job *job) {
 
 static void on_ready(ml_watch *w, bool more);
 
-ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int family, int *err) {
-  uv_loop_t *uv = ml__loop_uv(loop);
-  ml_stream *s = NULL;
-  *err = UV_ENOMEM;
-  if (uv != NULL) s = ml__alloc(net->engine->alloc, NULL, 0, stream_size(kind));
+static ml_stream *new_stream(ml_net *net, ml_evloop *loop, uint32_t kind) {
+  ml_stream *s = ml__alloc(net->engine->alloc, NULL, 0, stream_size(kind));
   if (s == NULL) return NULL;
   memset(s, 0, stream_size(kind));
-  *err = (kind & ML_S_PIPE) ? uv_pipe_init(uv, &s->u.pipe, 0)
-                            : uv_tcp_init_ex(uv, &s->u.tcp, (unsigned)family);
-  if (*err < 0) {
-    ml__alloc(net->engine->alloc, s, stream_size(kind), 0);
-    return NULL;
-  }
   s->head.close = close_with_loop;
-  s->u.handle.data = s;
-  s->watch.fd = -1;
+  s->fd = s->watch.fd = -1;
   s->watch.ready = on_ready;
   s->ops = &ml__plain_ops;
   s->net = net;
@@ -105,18 +103,57 @@ ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int fami
   return s;
 }
 
+ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int family, int *err) {
+  uv_loop_t *uv = ml__loop_uv(loop);
+  ml_stream *s = uv != NULL ? new_stream(net, loop, kind) : NULL;
+  *err = UV_ENOMEM;
+  if (s == NULL) return NULL;
+  s->uv = (ml_uvstream *)(void *)(s + 1);
+  *err = (kind & ML_S_PIPE) ? uv_pipe_init(uv, &s->uv->pipe, 0)
+                            : uv_tcp_init_ex(uv, &s->uv->tcp, (unsigned)family);
+  s->uv->handle.data = s;
+  if (*err == 0) return s;
+  ml__stream_unref(s);
+  return NULL;
+}
+
+ml_stream *ml__stream_adopt(ml_net *net, ml_evloop *loop, int fd) {
+  ml_stream *s = new_stream(net, loop, ML_S_BARE);
+  if (s != NULL) s->fd = fd;
+  return s;
+}
+
+int ml__stream_handle(ml_stream *s) {
+  uv_loop_t *uv = ml__loop_uv(s->loop);
+  ml_uvstream *h;
+  int rc;
+  if (s->uv != NULL) return 0;
+  if (s->fd < 0) return UV_EBADF;
+  h = uv == NULL ? NULL : ml__alloc(s->net->engine->alloc, NULL, 0, sizeof h->tcp);
+  if (h == NULL) return UV_ENOMEM;
+  rc = uv_tcp_init(uv, &h->tcp);
+  if (rc < 0) {
+    ml__alloc(s->net->engine->alloc, h, sizeof h->tcp, 0);
+    return rc;
+  }
+  h->handle.data = s;
+  s->uv = h;
+  return uv_tcp_open(&h->tcp, s->fd);
+}
+
 ml_stream *ml__stream_new(lua_State *L, ml_evloop *loop, uint32_t kind, int family, int *err) {
   return ml__stream_make(ml__net(L), loop, kind, family, err);
 }
 
 void ml__stream_names(ml_stream *s) {
   struct sockaddr_storage ss;
-  int n = (int)sizeof ss;
-  if (s->flags & ML_S_PIPE) return;
-  if (uv_tcp_getpeername(&s->u.tcp, (struct sockaddr *)&ss, &n) == 0)
+  socklen_t n = sizeof ss;
+  uv_os_fd_t fd;
+  if ((s->flags & ML_S_PIPE) || ml__stream_fd(s, &fd) < 0) return;
+  if (getpeername(fd, (struct sockaddr *)&ss, &n) == 0)
     ml__addr_set(&s->peer, (struct sockaddr *)&ss);
-  n = (int)sizeof ss;
-  if (uv_tcp_getsockname(&s->u.tcp, (struct sockaddr *)&ss, &n) == 0)
+  n = sizeof ss;
+  if (getsockname(fd, (struct sockaddr *)&ss, &n) == 0)
     ml__addr_set(&s->name, (struct sockaddr *)&ss);
 }
 
@@ -185,15 +222,17 @@ static int plain_read_start(ml_stream *s) {
   uv_os_fd_t fd;
   int rc = UV_ENOSYS;
   if (!(s->flags & ML_S_PIPE)) {
-    rc = uv_fileno(&s->u.handle, &fd);
-    if (rc == 0) rc = ml__watch_start(s->loop, &s->watch, fd);
+    rc = ml__stream_fd(s, &fd);
+    if (rc == 0) rc = ml__watch_start(s->loop, &s->watch, s->fd = fd);
   }
-  return rc == UV_ENOSYS ? uv_read_start(&s->u.stream, on_alloc, on_read) : rc;
+  if (rc != UV_ENOSYS) return rc;
+  rc = ml__stream_handle(s);
+  return rc < 0 ? rc : uv_read_start(&s->uv->stream, on_alloc, on_read);
 }
 
 static void plain_read_stop(ml_stream *s) {
   ml__watch_stop(s->loop, &s->watch);
-  uv_read_stop(&s->u.stream);
+  if (s->uv != NULL) uv_read_stop(&s->uv->stream);
 }
 
 ssize_t ml__plain_recv(ml_stream *s, char *buf, size_t n) {
@@ -234,7 +273,7 @@ ssize_t ml__stream_take(ml_stream *s, char *buf, size_t n) {
 
 static int plain_shutdown(ml_stream *s) {
   uv_os_fd_t fd;
-  int rc = uv_fileno(&s->u.handle, &fd);
+  int rc = ml__stream_fd(s, &fd);
   if (rc < 0) return rc;
   if (shutdown(fd, SHUT_WR) == 0 || errno == ENOTCONN) return 0;
   if (errno != ENOTSOCK) return uv_translate_sys_error(errno);
@@ -245,11 +284,19 @@ static int plain_shutdown(ml_stream *s) {
 static void on_close(uv_handle_t *h) { ml__stream_closed(h->data); }
 void ml__plain_close(ml_stream *s) {
   uv_os_fd_t fd;
+  int mine;
   ml__stream_flush(s);
   ml__watch_stop(s->loop, &s->watch);
   ml__plain_write_stop(s);
-  if ((s->flags & ML_S_LENT) && uv_fileno(&s->u.handle, &fd) == 0) shutdown(fd, SHUT_RDWR);
-  if (!uv_is_closing(&s->u.handle)) uv_close(&s->u.handle, on_close);
+  if (ml__stream_gone(s)) return;
+  if ((s->flags & ML_S_LENT) && ml__stream_fd(s, &fd) == 0) shutdown(fd, SHUT_RDWR);
+  mine = s->uv == NULL || uv_fileno(&s->uv->handle, &fd) < 0 ? s->fd : -1; /* libuv has none */
+  s->fd = -1;
+  if (mine >= 0) close(mine);
+  if (s->uv != NULL)
+    uv_close(&s->uv->handle, on_close);
+  else
+    ml__stream_closed(s);
 }
 
 void ml__stream_reading(ml_stream *s) {
@@ -274,11 +321,11 @@ void ml__stream_weaken(ml_stream *s, bool weak) {
   s->flags ^= ML_S_WEAK;
   s->loop->idle += weak ? 1 : -1;
   ml__watch_weaken(s->loop, &s->watch, weak);
-  if (s->flags & ML_S_CLOSED) return;
+  if ((s->flags & ML_S_CLOSED) || s->uv == NULL) return;
   if (weak)
-    uv_unref(&s->u.handle);
+    uv_unref(&s->uv->handle);
   else
-    uv_ref(&s->u.handle);
+    uv_ref(&s->uv->handle);
 }
 
 void ml__stream_start(ml_stream *s, const ml_sink *sink, void *target) {

@@ -177,8 +177,16 @@ enum {
   ML_S_MORE = 1 << 19,    /* a short read is not the last: see ml_watch */
   ML_S_LENT = 1 << 20,    /* a file goes out through its descriptor: no writing */
   ML_S_AGAIN = 1 << 21,   /* the server's handler is to run again when it has ended */
-  ML_S_WEAK = 1 << 22     /* see ml__stream_weaken */
+  ML_S_WEAK = 1 << 22,    /* see ml__stream_weaken */
+  ML_S_BARE = 1 << 23     /* made of a descriptor: see ml_stream.uv */
 };
+
+typedef union ml_uvstream {
+  uv_handle_t handle;
+  uv_stream_t stream;
+  uv_tcp_t tcp;
+  uv_pipe_t pipe;
+} ml_uvstream;
 
 struct ml_stream {
   ml_handlehead head; /* first */
@@ -202,26 +210,35 @@ struct ml_stream {
   ml_link peers;     /* in the server's clients, or accepted */
   int refs;
   int error;      /* what it was lost to, or 0 */
+  int fd;         /* its descriptor, or -1: libuv knows it */
   ml_job lost;    /* calls connection_lost */
   ml_job handled; /* the server's handler task is done */
   int task;       /* that task's slot: see ml__task_hold */
   ml_addr peer, name;
   struct ml_poller *writer; /* tells when more can be written, or NULL */
   void *filter;             /* of ops, or NULL */
-  union {                   /* last: only what is needed of it is allocated */
-    uv_handle_t handle;
-    uv_stream_t stream;
-    uv_tcp_t tcp;
-    uv_pipe_t pipe;
-  } u;
+  /* libuv's handle, behind the struct. A TCP socket that came in has none: it is watched and
+  ** written without. Until ml__stream_handle makes it one, as a block of its own, the descriptor
+  ** belongs to the stream. */
+  ml_uvstream *uv;
 };
 
 /* Its descriptor: 0, or UV_EBADF. */
 static inline int ml__stream_fd(const ml_stream *s, uv_os_fd_t *fd) {
-  if (s->watch.fd < 0) return uv_fileno(&s->u.handle, fd);
-  *fd = s->watch.fd;
+  if (s->fd < 0) return s->uv != NULL ? uv_fileno(&s->uv->handle, fd) : UV_EBADF;
+  *fd = s->fd;
   return 0;
 }
+/* Its descriptor is closed, or about to be. */
+static inline bool ml__stream_gone(const ml_stream *s) {
+  return s->uv != NULL ? uv_is_closing(&s->uv->handle) != 0 : s->fd < 0;
+}
+/* A connection of a TCP socket's descriptor, which it takes. NULL: no memory. */
+ml_stream *ml__stream_adopt(ml_net *net, ml_evloop *loop, int fd);
+/* Sees to it that it has a handle of libuv's: 0, or UV_E*. */
+int ml__stream_handle(ml_stream *s);
+/* The loop is being closed: no job will run any more. */
+void ml__stream_shut(ml_stream *s);
 /* A new connection with a handle initialised for it, with one reference.
 ** NULL and *err: no memory or descriptors. */
 ml_stream *ml__stream_new(lua_State *L, ml_evloop *loop, uint32_t kind, int family, int *err);

@@ -292,13 +292,17 @@ static void on_readable(uv_stream_t *h, ssize_t n, const uv_buf_t *buf) {
 
 static int tls_read_start(ml_stream *s) {
   ml_tlsconn *c = s->filter;
+  int rc = ml__stream_handle(s);
+  if (rc < 0) return rc;
   if (!(s->flags & ML_S_HANDSHAKE) &&
       (c->after != PULL_AGAIN || c->before.len > 0 || has_pending(c)))
     ml__tls_schedule(c);
-  return uv_read_start(&s->u.stream, on_alloc, on_readable);
+  return uv_read_start(&s->uv->stream, on_alloc, on_readable);
 }
 
-static void tls_read_stop(ml_stream *s) { uv_read_stop(&s->u.stream); }
+static void tls_read_stop(ml_stream *s) {
+  if (s->uv != NULL) uv_read_stop(&s->uv->stream);
+}
 
 /* ---- writing ---- */
 

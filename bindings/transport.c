@@ -422,7 +422,7 @@ static int f_protocol(lua_State *L) {
     uv_os_fd_t fd;
     s->flags |= ML_S_EOF; /* nothing to read: libuv does not look at it */
     s->watch.ready = on_gone;
-    if (uv_fileno(&s->u.handle, &fd) == 0) ml__watch_start(s->loop, &s->watch, fd);
+    if (ml__stream_fd(s, &fd) == 0) ml__watch_start(s->loop, &s->watch, fd);
   }
   ml__protocol_start(L, s, 2);
   return 1;

@@ -152,7 +152,7 @@ static int new_poller(ml_stream *s) {
   if (p == NULL) return UV_ENOMEM;
   memset(p, 0, sizeof *p);
   p->engine = s->net->engine;
-  rc = uv_fileno(&s->u.handle, &fd);
+  rc = ml__stream_fd(s, &fd);
   if (rc == 0) {
     p->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     rc = p->fd < 0 ? uv_translate_sys_error(errno) : uv_poll_init(s->loop->uv, &p->poll, p->fd);

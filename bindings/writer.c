@@ -232,12 +232,12 @@ static int w_wait_closed(lua_State *L) {
 static void push_pipename(lua_State *L, ml_stream *s, bool peer) {
   char buf[256];
   size_t n = sizeof buf;
-  if ((s->flags & (ML_S_UNIX | ML_S_CLOSED)) != ML_S_UNIX || uv_is_closing(&s->u.handle)) {
+  if ((s->flags & (ML_S_UNIX | ML_S_CLOSED)) != ML_S_UNIX || ml__stream_gone(s)) {
     lua_pushliteral(L, "");
     return;
   }
-  if ((peer ? uv_pipe_getpeername(&s->u.pipe, buf, &n)
-            : uv_pipe_getsockname(&s->u.pipe, buf, &n)) != 0)
+  if ((peer ? uv_pipe_getpeername(&s->uv->pipe, buf, &n)
+            : uv_pipe_getsockname(&s->uv->pipe, buf, &n)) != 0)
     n = 0;
   lua_pushlstring(L, buf, n);
 }
