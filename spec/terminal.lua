@@ -28,7 +28,7 @@ def read(seconds):
     return data != b""
 for what, value in steps:
     if what == "expect":  # all that came until then is dropped
-        text, end = value.encode("latin-1"), time.monotonic() + 8
+        text, end = value.encode("latin-1"), time.monotonic() + 60
         while text not in seen and time.monotonic() < end:
             read(0.1)
         if text not in seen:

@@ -28,7 +28,7 @@ end
 function Client:say(line) self.writer:write(line .. "\n") end
 
 function Client:hear()
-  local line = await(asyncio.wait_for(self.reader:readline(), 10))
+  local line = await(asyncio.wait_for(self.reader:readline(), 60 * helper.slow))
   return line and line:sub(1, -2)
 end
 

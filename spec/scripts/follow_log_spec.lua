@@ -10,7 +10,7 @@ end
 
 -- Waits until the file has that text in it.
 local function wait_for(path, text)
-  for _ = 1, 500 * helper.slow do
+  for _ = 1, 6000 * helper.slow do
     if slurp(path):find(text, 1, true) then return end
     os.execute("sleep 0.01")
   end

@@ -44,7 +44,7 @@ end
 --- its output until that matches and gives the match; connect(port) gives a socket with the same two.
 local python = [[
 import os, re, select, signal, socket, struct, subprocess, sys, time
-end = time.monotonic() + 20 * float(sys.argv[1])
+end = time.monotonic() + 60 * float(sys.argv[1])
 class Talk:
     def __init__(self, rfd, write):
         self.rfd, self.write, self.seen = rfd, write, ""
@@ -89,7 +89,7 @@ finally:
 ---@param opts table? as of helper.sh
 ---@return string stdout, string stderr
 function M.talk(program, code, opts)
-  local all = { stdin = code }
+  local all = { stdin = code, timeout = 90 }
   for k, v in pairs(opts or {}) do all[k] = v end
   local command = "exec python3 -c " .. helper.quote(python) .. " " .. helper.slow .. " " .. program
   local status, out, err = helper.sh(command, all)

@@ -31,7 +31,7 @@ key("x")
 wait(lambda: not find("Old man"))
 key("p")
 wait("PAUSED")
-for i in range(5): pump(0.05)  # all of that picture
+settle()  # all of that picture
 still = screen()
 key("right", "left", "up")
 for i in range(5): pump(0.05)

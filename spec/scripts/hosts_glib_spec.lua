@@ -13,7 +13,7 @@ expect("What is 6")
 p.stdin.close()
 assert rest().endswith("nobody there\n1 of 3 right\n")
 assert status() == 0
-]], { env = { QUIZ_SECONDS = helper.slow } })
+]], { env = { QUIZ_SECONDS = 2 * helper.slow } })
   end)
 
   it("cancels the script when it is asked to end; its clean-up runs", function()

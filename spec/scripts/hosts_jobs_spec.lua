@@ -18,7 +18,7 @@ for p in "%s", "%s":
     host.talk(host.build "jobs" .. " -t 2", [[
 port = expect(r"port (\d+)\n")[1]
 a = connect(port)
-a.say("slow nap 0.2\nquick crc32 123456789\nbad nap -1\nwhat sing\n")
+a.say("slow nap 2\nquick crc32 123456789\nbad nap -1\nwhat sing\n")
 a.expect("quick cbf43926\n")
 a.expect("slow awake\n")
 a.say("x deflate " + "y" * 1000 + "\nbad nap -1\nwhat sing\n")

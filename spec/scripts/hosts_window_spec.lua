@@ -45,7 +45,7 @@ local function xvfb()
   helper.background(("sh -c 'exec 4>%s/display; exec Xvfb -displayfd 4 -fbdir %s -screen 0 1000x500x24 -nolisten tcp'")
     :format(folder, folder))
   local status, out, err = helper.sh(([[
-for i in $(seq 400); do
+for i in $(seq 1100); do
   if [ -s %s/display ]; then cat %s/display; exit 0; fi
   sleep 0.05
 done

@@ -7,7 +7,7 @@ local M = {}
 
 local python = [[
 import fcntl, os, pty, re, select, signal, struct, sys, termios, time
-end = time.monotonic() + 25 * float(sys.argv[1])
+end = time.monotonic() + 60 * float(sys.argv[1])
 pid, fd = pty.fork()
 if pid == 0:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -67,6 +67,13 @@ def pump(seconds):
         elif len(data) < 12: break
         else: data = data[1:]
     pending = data
+def settle(): # until nothing has been written for half a second
+    global quiet
+    quiet = time.monotonic()
+    while time.monotonic() < quiet + 0.5 and time.monotonic() < end:
+        before = len(plain)
+        pump(0.05)
+        if len(plain) != before: quiet = time.monotonic()
 def screen(): return ["".join(r) for r in rows]
 def find(text): # where it stands: column, row; or None
     for r, line in enumerate(screen()):
@@ -98,7 +105,7 @@ finally:
 ---@return string stdout
 function M.run(program, code)
   local command = "exec python3 -c " .. helper.quote(python) .. " " .. helper.slow .. " " .. program
-  local status, out, err = helper.sh(command, { stdin = code })
+  local status, out, err = helper.sh(command, { stdin = code, timeout = 90 })
   assert(status == 0, ("status %d\n%s%s"):format(status, out, err))
   return out
 end

@@ -37,7 +37,11 @@ while ready not in out:
     if not data:
         break
     out += data
-time.sleep(0.1)  # it gets from printing to waiting
+asleep = 0
+while asleep < 5 and program.poll() is None:  # it gets from printing to waiting
+    time.sleep(0.02)
+    with open("/proc/%d/stat" % program.pid) as f:
+        asleep = asleep + 1 if f.read().rpartition(")")[2].split()[0] == "S" else 0
 program.send_signal(signal.SIGINT)
 while data := read():
     out += data

@@ -131,14 +131,13 @@ describe("scripts: processes:", function()
       seek(lines, "^deaf: still runs after 0.05 s, (killed)")
       seek(lines, "^deaf: killed by (SIGKILL)")
       assert.equal(0, await(p:wait()))
-      local stat, state = "/proc/" .. text:match("\n(%d+)") .. "/stat", nil
-      for _ = 1, 400 do -- the signal is on its way
-        state = io.open(stat)
-        state = state and state:read("a")
-        if state == nil or state:find("%) [ZX]") then break end
-        await(asyncio.sleep(0.005))
-      end
-      assert.is_true(state == nil or state:find("%) [ZX]") ~= nil)
+      local stat = "/proc/" .. text:match("\n(%d+)") .. "/stat"
+      assert.is_true(helper.eventually(function() -- the signal is on its way
+        local f = io.open(stat)
+        local state = f and f:read("a") -- nil: it goes while it is read
+        if f then f:close() end
+        return state == nil or state:find("%) [ZX]") ~= nil
+      end))
     end)
   end)
 
