@@ -38,11 +38,19 @@ local function borrow(loan)
   loan.sock, loan.timeout = loan.x:_lend()
 end
 
+-- What reading fails with; a socket has other errors.
+local of_files = { EBADF = true, EIO = true, EISDIR = true, ENODATA = true, ESTALE = true, EUCLEAN = true }
+
 -- The disk has to be waited for: by a thread, a piece at a time.
 local function by_thread(loan, file, offset, count)
   borrow(loan)
   local source <close> = require("socket.core").source(file)
-  local sent = await(loan.sock:_sendfile(source, offset, math.min(count, COLD)))
+  local ok, sent = catch(await, loan.sock:_sendfile(source, offset, math.min(count, COLD)))
+  if not ok then
+    if not core.isinstance(sent, core.OSError) or not of_files[sent.code] then error(sent, 0) end
+    local fields = { code = sent.code, errno = sent.errno, path = file.path }
+    error(core.OSError(("%s '%s'"):format(sent.message, file.path), fields), 0)
+  end
   loan.sent = loan.sent + sent
   return sent
 end

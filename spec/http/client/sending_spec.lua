@@ -130,6 +130,16 @@ describe("a request's data", function()
         helper.raises(asyncio.TypeError, await, session:post(url "/echo", { data = function() return 5 end }))
         assert.equal(sum "ok", post(session, url "/echo", "ok").sum)
       end
+      local path = helper.tmpdir() .. "/unreadable"
+      local file <close> = await(fs.open(path, "w"))
+      await(file:write("text"))
+      await(file:seek("set", 0))
+      for _, opts in ipairs { { data = file }, { data = file, compress = "gzip" }, { data = { file = file } } } do
+        local failed = helper.raises(http.ClientOSError, await, session:post(url "/echo", opts))
+        assert.same({ "EBADF", "POST" }, { failed.code, failed.method })
+        assert.truthy(failed.message:find(path, 1, true), failed.message)
+        assert.equal(sum "ok", post(session, url "/echo", "ok").sum)
+      end
       local e = helper.raises(asyncio.TypeError, function() session:post(url "/echo", { data = 5 }) end)
       assert.truthy(e.message:find("sending_spec.lua:%d+: data: "), e.message)
     end)

@@ -79,8 +79,10 @@ local write_body = async(function(req, x)
   if req.finished then close_payload(req) end
   if ok then return end
   if isinstance(err, core.CancelledError) then error(err, 0) end
-  -- the exchange has failed, maybe after an early answer: who waits for that gets to know
-  if isinstance(err, of_exchanges) or x:connection():is_closing() then return end
+  -- the exchange has failed, maybe after an early answer: who waits for that gets to know; but if a file cannot be read
+  -- then that is the reason, and not the exchange that x:sendfile has ended for it
+  local of_file = isinstance(err, core.OSError) and err.path ~= nil
+  if isinstance(err, of_exchanges) or not of_file and x:connection():is_closing() then return end
   req.failure = err
   x:abort()
 end, "ClientSession.write_body")
