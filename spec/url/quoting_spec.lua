@@ -86,5 +86,6 @@ describe("url.urlencode", function()
     helper.raises(asyncio.TypeError, url.urlencode, { a = print })
     helper.raises(asyncio.TypeError, url.urlencode, { [1.5] = "a" })
     helper.raises(asyncio.TypeError, url.urlencode, "a=b")
+    for _, n in ipairs { math.huge, -math.huge, 0 / 0 } do helper.raises(asyncio.ValueError, url.urlencode, { a = n }) end
   end)
 end)

@@ -113,14 +113,17 @@ end
 local function text_of(name, value)
   local kind = type(value)
   if kind == "string" then return value end
-  if kind == "number" then return ("%s"):format(value) end
+  if kind == "number" then
+    if value == value and value ~= math.huge and value ~= -math.huge then return ("%s"):format(value) end
+    error(core.ValueError(("url.urlencode: the value of '%s' is no number that could be sent: %s"):format(name, value)), 0)
+  end
   if kind == "boolean" then return value and "true" or "false" end
   error(core.TypeError(("url.urlencode: the value of '%s' must be a string, number or boolean, got %s"):format(name,
     misuse.describe(value))), 0)
 end
 
 --- A query string of a MultiDict, a list of {name, value}, or a table by name (in the order of its names; a list as a
---- value gives as many fields). Raises TypeError.
+--- value gives as many fields). Raises TypeError; ValueError for numbers that are none, or without end.
 ---@param fields table
 ---@param safe? string characters that stay as they are
 ---@return string

@@ -58,6 +58,7 @@ describe("Misuse of the client", function()
     local session <close> = http.ClientSession()
     local function get(opts) return function() local _ = session:get("http://h.test/", opts) end end
     all_raise("TypeError", {
+      { "params: url.urlencode: {name, value} was expected at 1", get { params = { { "a" } } } },
       { "proxy_auth must be a BasicAuth or DigestAuth, got a number", get { proxy_auth = 1 } },
       { "proxy_headers: a table or Headers was expected, got a string", get { proxy_headers = "x" } },
       { "proxy_headers: a table or Headers", get { proxy = "http://p.test", proxy_headers = 1 } },
@@ -66,7 +67,10 @@ describe("Misuse of the client", function()
       { "ws_connect: url: a string or URL was expected, got nil", function() local _ = session:ws_connect() end },
       { "ws_connect: url: a string", function() local _ = session:ws_connect(1, { params = { a = "b" } }) end },
     })
-    all_raise("ValueError", { { "got \"zip\"", get { compress = "zip" } } })
+    all_raise("ValueError", {
+      { "params: url.urlencode: the value of 'a' is no number that could be sent", get { params = { a = 0 / 0 } } },
+      { "got \"zip\"", get { compress = "zip" } },
+    })
     helper.raises("ws, wss, http and https can be requested", session.ws_connect, session, "ftp://h.test/")
     for _, url in ipairs { "localhost:8080/a", "127.0.0.1:8080/a" } do
       assert.truthy(asyncio.isinstance(helper.raises("is 'http://' missing?", session.get, session, url), http.InvalidURL))

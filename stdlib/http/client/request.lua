@@ -347,7 +347,8 @@ function M.make(session, method, url, opts, upgrade)
     local parsed = entries.parse(session._base, method, url, upgrade == true and "ws_connect" or nil)
     local ok, extended = pcall(parsed.extend_query, parsed, opts.params)
     if not ok then
-      local text = tostring(type(extended) == "table" and extended.message or extended):gsub("^.-URL:[%w_]+: ", "")
+      local text = tostring(type(extended) == "table" and extended.message or extended)
+      text = text:gsub("^.-URL:[%w_]+: ", ""):gsub("^[^:\n]*:%d+: ", "")
       blame(core.isinstance(extended, core.ValueError) and core.ValueError or core.TypeError, "params: " .. text)
     end
     url = extended
