@@ -40,6 +40,7 @@ void ml__stream_unref(ml_stream *s) {
   chunks_free(s);
   if (s->sink != NULL && s->target != NULL) s->sink->forget(s);
   if (s->ops->free != NULL) s->ops->free(s);
+  if (s->flags & ML_S_V6) ml__alloc(s->net->engine->alloc, s->addrs.v6, 2 * sizeof(ml_addr), 0);
   if (s->flags & ML_S_BARE) {
     if (s->uv != NULL)
       ml__alloc(s->net->engine->alloc, s->uv, sizeof s->uv->tcp, 0);
@@ -147,14 +148,42 @@ ml_stream *ml__stream_new(lua_State *L, ml_evloop *loop, uint32_t kind, int fami
 
 void ml__stream_names(ml_stream *s) {
   struct sockaddr_storage ss;
-  socklen_t n = sizeof ss;
+  ml_addr a[2] = {{0}, {0}};
   uv_os_fd_t fd;
   if ((s->flags & ML_S_PIPE) || ml__stream_fd(s, &fd) < 0) return;
-  if (getpeername(fd, (struct sockaddr *)&ss, &n) == 0)
-    ml__addr_set(&s->peer, (struct sockaddr *)&ss);
-  n = sizeof ss;
-  if (getsockname(fd, (struct sockaddr *)&ss, &n) == 0)
-    ml__addr_set(&s->name, (struct sockaddr *)&ss);
+  for (int i = 0; i < 2; i++) {
+    socklen_t n = sizeof ss;
+    if ((i == 0 ? getpeername : getsockname)(fd, (struct sockaddr *)&ss, &n) == 0)
+      ml__addr_set(&a[i], (struct sockaddr *)&ss);
+  }
+  if (a[0].family != AF_INET6 && a[1].family != AF_INET6) {
+    for (int i = 0; i < 2; i++) {
+      s->addrs.v4[i].family = a[i].family;
+      s->addrs.v4[i].port = a[i].port;
+      memcpy(s->addrs.v4[i].ip, a[i].ip, sizeof s->addrs.v4[i].ip);
+    }
+  } else if (!(s->flags & ML_S_V6)) {
+    ml_addr *both = ml__alloc(s->net->engine->alloc, NULL, 0, sizeof a);
+    if (both == NULL) return; /* unknown */
+    memcpy(both, a, sizeof a);
+    s->addrs.v6 = both;
+    s->flags |= ML_S_V6;
+  }
+}
+
+ml_addr ml__stream_addr(const ml_stream *s, bool peer) {
+  const ml_addr4 *v4 = &s->addrs.v4[peer ? 0 : 1];
+  ml_addr a = {0};
+  if (s->flags & ML_S_V6) return s->addrs.v6[peer ? 0 : 1];
+  a.family = v4->family;
+  a.port = v4->port;
+  memcpy(a.ip, v4->ip, sizeof v4->ip);
+  return a;
+}
+
+void ml__stream_addr_push(lua_State *L, const ml_stream *s, bool peer) {
+  ml_addr a = ml__stream_addr(s, peer);
+  ml__addr_push(L, &a);
 }
 
 /* ---- reading ---- */
@@ -415,8 +444,9 @@ void ml__stream_wrote(ml_stream *s, int status) {
 /* ---- messages ---- */
 
 void ml__stream_text(const ml_stream *s, char *buf, size_t n) {
-  if (s->peer.family != 0)
-    ml__addr_text(&s->peer, buf, n);
+  ml_addr peer = ml__stream_addr(s, true);
+  if (peer.family != 0)
+    ml__addr_text(&peer, buf, n);
   else
     snprintf(buf, n, "%s",
              (s->flags & ML_S_UNIX)   ? "unix socket"
@@ -433,8 +463,8 @@ void ml__stream_error(lua_State *L, ml_stream *s) {
     ml__error_uv(L, s->error, "write to %s failed", who);
   else
     ml__error_uv(L, s->error, "read from %s failed", who);
-  if (s->peer.family != 0) {
-    ml__addr_push(L, &s->peer);
+  if (ml__stream_addr(s, true).family != 0) {
+    ml__stream_addr_push(L, s, true);
     lua_rawgeti(L, -1, 1);
     lua_setfield(L, -3, "host");
     lua_rawgeti(L, -1, 2);

@@ -87,6 +87,11 @@ typedef struct ml_addr {
   uint32_t scope;
   uint8_t ip[16];
 } ml_addr;
+typedef struct ml_addr4 { /* of IPv4 */
+  uint8_t family;
+  uint16_t port;
+  uint8_t ip[4];
+} ml_addr4;
 
 void ml__addr_set(ml_addr *a, const struct sockaddr *sa);
 void ml__addr_get(const ml_addr *a, struct sockaddr_storage *ss);
@@ -178,7 +183,8 @@ enum {
   ML_S_LENT = 1 << 20,    /* a file goes out through its descriptor: no writing */
   ML_S_AGAIN = 1 << 21,   /* the server's handler is to run again when it has ended */
   ML_S_WEAK = 1 << 22,    /* see ml__stream_weaken */
-  ML_S_BARE = 1 << 23     /* made of a descriptor: see ml_stream.uv */
+  ML_S_BARE = 1 << 23,    /* made of a descriptor: see ml_stream.uv */
+  ML_S_V6 = 1 << 24       /* ml_stream.addrs.v6 */
 };
 
 typedef union ml_uvstream {
@@ -198,8 +204,8 @@ struct ml_stream {
   ml_evloop *loop;
   ml_watch watch; /* of sockets without a filter */
   uint32_t flags;
+  int fd;             /* its descriptor, or -1: libuv knows it */
   uint32_t high, low; /* water marks */
-  uint32_t drops;     /* writes after the end */
   ml_chunk *first;    /* waiting to be written */
   size_t queued;      /* bytes in them */
   ml_link waiters;    /* ml_waitop: drain and wait_closed */
@@ -210,11 +216,14 @@ struct ml_stream {
   ml_link peers;     /* in the server's clients, or accepted */
   int refs;
   int error;      /* what it was lost to, or 0 */
-  int fd;         /* its descriptor, or -1: libuv knows it */
+  uint32_t drops; /* writes after the end */
+  int task;       /* slot of the server's handler task: see ml__task_hold */
   ml_job lost;    /* calls connection_lost */
-  ml_job handled; /* the server's handler task is done */
-  int task;       /* that task's slot: see ml__task_hold */
-  ml_addr peer, name;
+  ml_job handled; /* that task is done */
+  union {         /* the peer's, its own */
+    ml_addr4 v4[2];
+    ml_addr *v6; /* both, in a block */
+  } addrs;
   struct ml_poller *writer; /* tells when more can be written, or NULL */
   void *filter;             /* of ops, or NULL */
   /* libuv's handle, behind the struct. A TCP socket that came in has none: it is watched and
@@ -244,7 +253,10 @@ void ml__stream_shut(ml_stream *s);
 ml_stream *ml__stream_new(lua_State *L, ml_evloop *loop, uint32_t kind, int family, int *err);
 /* Like it, of an accepted or given handle; net is known. */
 ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int family, int *err);
-void ml__stream_names(ml_stream *s); /* fills in peer and name */
+void ml__stream_names(ml_stream *s); /* asks for its addresses */
+/* The peer's address, or its own; and pushes it. */
+ml_addr ml__stream_addr(const ml_stream *s, bool peer);
+void ml__stream_addr_push(lua_State *L, const ml_stream *s, bool peer);
 static inline void ml__stream_ref(ml_stream *s) { s->refs++; }
 void ml__stream_unref(ml_stream *s);
 /* Connects it to its sink and starts to read. */

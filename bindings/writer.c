@@ -255,7 +255,7 @@ static int w_get_extra_info(lua_State *L) {
     if (s->flags & ML_S_UNIX)
       push_pipename(L, s, peer);
     else
-      ml__addr_push(L, peer ? &s->peer : &s->name);
+      ml__stream_addr_push(L, s, peer);
     if (lua_isnil(L, -1)) lua_pushvalue(L, 3);
   }
   return 1;

@@ -145,12 +145,12 @@ static int c_close(lua_State *L) {
 }
 
 static int c_peername(lua_State *L) {
-  ml__addr_push(L, &ml__checkhcconn(L, 1)->s->peer);
+  ml__stream_addr_push(L, ml__checkhcconn(L, 1)->s, true);
   return 1;
 }
 
 static int c_sockname(lua_State *L) {
-  ml__addr_push(L, &ml__checkhcconn(L, 1)->s->name);
+  ml__stream_addr_push(L, ml__checkhcconn(L, 1)->s, false);
   return 1;
 }
 

@@ -26,8 +26,9 @@ static void end_exchange(lua_State *L, ml_hconn *c, int idx) {
 }
 
 static void tell_bad(lua_State *L, ml_hconn *c, int idx) {
+  ml_addr peer = ml__stream_addr(c->s, true);
   lua_getiuservalue(L, idx, ML_HC_UV_SETTINGS);
-  ml__hsettings_tell(L, lua_gettop(L), c->bad, c->why, &c->s->peer);
+  ml__hsettings_tell(L, lua_gettop(L), c->bad, c->why, &peer);
   lua_pop(L, 1);
 }
 
@@ -313,7 +314,7 @@ static int c_busy(lua_State *L) {
 }
 
 static int c_peername(lua_State *L) {
-  ml__addr_push(L, &ml__checkhconn(L, 1)->s->peer);
+  ml__stream_addr_push(L, ml__checkhconn(L, 1)->s, true);
   return 1;
 }
 

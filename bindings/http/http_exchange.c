@@ -112,12 +112,12 @@ static int x_headers(lua_State *L) {
 /* ---- the connection ---- */
 
 static int x_peername(lua_State *L) {
-  ml__addr_push(L, &ml__checkexchange(L, 1)->c->s->peer);
+  ml__stream_addr_push(L, ml__checkexchange(L, 1)->c->s, true);
   return 1;
 }
 
 static int x_sockname(lua_State *L) {
-  ml__addr_push(L, &ml__checkexchange(L, 1)->c->s->name);
+  ml__stream_addr_push(L, ml__checkexchange(L, 1)->c->s, false);
   return 1;
 }
 

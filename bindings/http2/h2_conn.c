@@ -74,12 +74,12 @@ static int c_close(lua_State *L) {
 }
 
 static int c_peername(lua_State *L) {
-  ml__addr_push(L, &ml__h2_checkconn(L)->c->h.s->peer);
+  ml__stream_addr_push(L, ml__h2_checkconn(L)->c->h.s, true);
   return 1;
 }
 
 static int c_sockname(lua_State *L) {
-  ml__addr_push(L, &ml__h2_checkconn(L)->c->h.s->name);
+  ml__stream_addr_push(L, ml__h2_checkconn(L)->c->h.s, false);
   return 1;
 }
 

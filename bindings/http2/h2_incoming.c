@@ -138,12 +138,12 @@ static int x_content(lua_State *L) {
 /* ---- the connection ---- */
 
 static int x_peername(lua_State *L) {
-  ml__addr_push(L, &ml__h2_check(L)->h->s->peer);
+  ml__stream_addr_push(L, ml__h2_check(L)->h->s, true);
   return 1;
 }
 
 static int x_sockname(lua_State *L) {
-  ml__addr_push(L, &ml__h2_check(L)->h->s->name);
+  ml__stream_addr_push(L, ml__h2_check(L)->h->s, false);
   return 1;
 }
 

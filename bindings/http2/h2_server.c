@@ -106,8 +106,9 @@ static int cancel_task(lua_State *L) {
 
 static int tell_bad(lua_State *L) {
   const ml_h2stream *x = lua_touserdata(L, 1);
+  ml_addr peer = ml__stream_addr(x->h->s, true);
   ml__pushpinned(L, x->h->pin);
-  ml__hsettings_tell(L, 2, x->bad, x->why, &x->h->s->peer);
+  ml__hsettings_tell(L, 2, x->bad, x->why, &peer);
   return 0;
 }
 
@@ -115,9 +116,10 @@ static int tell_bad(lua_State *L) {
 static int tell_fault(lua_State *L) {
   ml_http2 *h = lua_touserdata(L, 1);
   const char *fault = h->fault;
+  ml_addr peer = ml__stream_addr(h->s, true);
   h->fault = NULL;
   ml__pushpinned(L, h->pin);
-  ml__hsettings_tell(L, 2, (h->flags & H2_CALM) ? 429 : 400, fault, &h->s->peer);
+  ml__hsettings_tell(L, 2, (h->flags & H2_CALM) ? 429 : 400, fault, &peer);
   return 0;
 }
 
