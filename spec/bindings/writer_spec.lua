@@ -269,6 +269,34 @@ describe("StreamWriter", function()
   end)
 end)
 
+describe("the addresses of a connection over IPv6", function()
+  it("are known on both sides, and when it is closed", function()
+    if not helper.ipv6() then return end
+    run(function()
+      local there
+      local server = await(asyncio.start_server(function(r, w)
+        there = w
+        await(r:read())
+        w:close()
+      end, "::1", 0))
+      local port = server.sockets[1].port
+      local r, w = await(asyncio.open_connection("::1", port))
+      local here = w:get_extra_info("sockname")
+      assert.equal("::1", here.host)
+      assert.equal("[::1]:" .. port, tostring(w:get_extra_info("peername")))
+      w:write_eof()
+      await(r:read())
+      server:close()
+      finish(server, w, there)
+      for _, side in ipairs { { w, "sockname", "peername" }, { there, "peername", "sockname" } } do
+        assert.equal(here.port, side[1]:get_extra_info(side[2]).port)
+        assert.equal("[::1]:" .. port, tostring(side[1]:get_extra_info(side[3])))
+        assert.matches("peer=%[::1%]:%d+", tostring(side[1]))
+      end
+    end)
+  end)
+end)
+
 describe("StreamWriter:drain", function()
   it("returns at once below the high-water mark", function()
     run(function()
