@@ -55,6 +55,24 @@ function M.turn(n)
   for _ = 1, n or 3 do asyncio.await(asyncio.sleep(0)) end
 end
 
+--- Lets what is under way within this process come to its rest, in real time: as many rounds of the loop as a chain of
+--- connections, reads and writes needs, however slow the machine.
+function M.settle()
+  local asyncio = require("asyncio")
+  for _ = 1, 20 do asyncio.await(asyncio.sleep(0.001)) end
+end
+
+--- In a task, in real time: what f() gives when it does so twice, with all that was under way in between.
+function M.steady(f)
+  local now, before = f(), nil
+  repeat
+    before = now
+    M.settle()
+    now = f()
+  until before == now
+  return now
+end
+
 --- Two connected sockets, closed when the spec ends.
 function M.socketpair()
   local a, b = require("socket").socketpair()
@@ -219,6 +237,11 @@ function M.latch()
   local path = M.tmpdir() .. "/open"
   return path, function() assert(io.open(path, "w")):close() end
 end
+
+--- As a command of the shell: waits for the file of a latch.
+---@param path string
+---@return string
+function M.until_open(path) return ("until [ -e %s ]; do sleep 0.01; done"):format(M.quote(path)) end
 
 --- For threads and other processes: blocks until the file of a latch is there.
 ---@param path string

@@ -357,10 +357,10 @@ describe("reload.watch", function()
         on_error = function(which, err) seen:put_nowait { which, err } end,
       })
       write "return { v = 2 }"
-      assert.same({ name, m }, await(asyncio.wait_for(seen:get(), 10)))
+      assert.same({ name, m }, await(asyncio.wait_for(seen:get(), 60 * helper.slow)))
       assert.equal(2, m.v)
       write "return {"
-      local which = await(asyncio.wait_for(seen:get(), 10))
+      local which = await(asyncio.wait_for(seen:get(), 60 * helper.slow))
       assert.equal(name, which[1])
       assert(which[2]:find("expected", 1, true))
       assert.equal(2, m.v)
@@ -371,7 +371,7 @@ describe("reload.watch", function()
       write "error('no')"
       await(asyncio.wait_for(function()
         while #told == 0 do await(asyncio.sleep(0.01)) end
-      end, 10))
+      end, 60 * helper.slow))
       assert.same({ ("module '%s' was not reloaded"):format(name) }, told)
       assert.equal(dir, other.path)
     end)

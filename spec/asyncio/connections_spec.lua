@@ -90,7 +90,7 @@ describe("open_connection", function()
         end
       end
       server:close()
-      await(asyncio.wait_for(server:wait_closed(), 2))
+      await(asyncio.wait_for(server:wait_closed(), 60 * helper.slow))
     end)
   end)
 

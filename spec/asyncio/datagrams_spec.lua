@@ -70,10 +70,7 @@ describe("create_datagram_endpoint", function()
       local port = helper.unused_port()
       local ct, client = create { remote_addr = { "127.0.0.1", port } }
       ct:sendto("nobody")
-      for _ = 1, 200 do
-        if client.error then break end
-        await(asyncio.sleep(0.005))
-      end
+      helper.eventually(function() return client.error end)
       assert.equal("ECONNREFUSED", client.error.code)
       ct:sendto(("x"):rep(65508))
       assert.equal("EMSGSIZE", client.error.code)
@@ -111,7 +108,7 @@ describe("create_datagram_endpoint", function()
       local loop = asyncio.get_running_loop()
       local transport = await(loop:create_datagram_endpoint(function() return {} end, LOCAL))
       transport:sendto("to itself", transport:get_extra_info("sockname"))
-      await(asyncio.sleep(0.01))
+      helper.settle()
       transport:close()
       await(asyncio.sleep(0))
     end)

@@ -8,10 +8,7 @@ end
 
 local raise = signal.raise_signal
 
---- Lets signals that were sent come in.
-local function settle()
-  for _ = 1, 20 do await(asyncio.sleep(0.001)) end
-end
+local settle = helper.settle
 
 describe("add_signal_handler", function()
   it("calls the function with its arguments, each time", function()

@@ -775,7 +775,7 @@ describe("a child's end is noticed", function()
     run(function()
       local other = io.popen("exit 3") -- a zombie until it is closed
       local p = await(exec("true"))
-      assert.equal(0, await(asyncio.wait_for(p:wait(), 5)))
+      assert.equal(0, await(asyncio.wait_for(p:wait(), 60 * helper.slow)))
       local _, how, code = other:close()
       assert.same({ "exit", 3 }, { how, code })
     end)

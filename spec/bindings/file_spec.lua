@@ -542,7 +542,7 @@ describe("File", function()
           helper.raises(asyncio.CancelledError, await, t)
         end
         for _ = 1, 20 do await(fs.exists(dir)) end
-        await(asyncio.sleep(0.01))
+        helper.eventually(function() return #await(fs.listdir(dir)) == 0 and #await(fs.listdir("/proc/self/fd")) == fds end)
         assert.same({}, await(fs.listdir(dir)))
         assert.equal(fds, #await(fs.listdir("/proc/self/fd")))
       end)
@@ -616,7 +616,7 @@ describe("File", function()
           kept = f
           await(asyncio.sleep(60))
         end)
-        await(asyncio.sleep(0.01))
+        helper.eventually(function() return kept end)
         t:cancel()
         helper.raises(asyncio.CancelledError, await, t)
         assert.is_true(kept.closed)

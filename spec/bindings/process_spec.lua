@@ -80,12 +80,10 @@ describe("process.spawn", function()
       collectgarbage()
       assert.is_truthy(next(weak))
       require("signal").kill(pid, "SIGKILL")
-      for _ = 1, 200 do
-        await(asyncio.sleep(0.005))
+      assert.is_true(helper.eventually(function()
         collectgarbage()
-        if not next(weak) then break end
-      end
-      assert.is_nil(next(weak))
+        return next(weak) == nil
+      end))
     end)
   end)
 

@@ -93,7 +93,7 @@ print(a.makefile().read(), p.wait())
         if ok then all[#all + 1] = data n = 0 else
           if not asyncio.isinstance(data, asyncio.TimeoutError) then break end
           n = n + 1
-          if n == 100 then break end
+          if n == 3000 then break end
         end
       end
       print(table.concat(all, ","))]]
@@ -107,9 +107,11 @@ print(a.makefile().read(), p.wait())
       local first = asyncio.create_task(asyncio.stdin:readline())
       await(asyncio.sleep(0))
       print(pcall(await, asyncio.stdin:read(1)))
+      io.open("%s", "w"):close()
       print(await(first))
     end))]]
-    local status, out = run(code, "(sleep 0.1; echo x) |")
+    local path = helper.latch()
+    local status, out = run(code:format(path), ("(%s; echo x) |"):format(helper.until_open(path)))
     assert.equal("false\tRuntimeError: read() called while another coroutine is already waiting for incoming data\nx\n\n",
       out)
     assert.equal(0, status)

@@ -87,11 +87,15 @@ describe("asyncio.stdout", function()
         local ticks = 0
         local ticker = asyncio.create_task(async(function() while true do await(asyncio.sleep(0.005)) ticks = ticks + 1 end end)())
         out:write(("x"):rep(400000))
-        await(out:drain())
-        asyncio.stderr:write(tostring(ticks >= 5))
+        local drained = asyncio.create_task(out:drain())
+        while ticks < 5 do await(asyncio.sleep(0)) end
+        asyncio.stderr:write(tostring(not drained:done()))
+        io.open("%s", "w"):close()
+        await(drained)
         ticker:cancel()
       end))]]
-    local _, _, err = run(code, "| (sleep 0.2; cat >/dev/null)")
+    local path = helper.latch()
+    local _, _, err = run(code:format(path), ("| (%s; cat >/dev/null)"):format(helper.until_open(path)))
     assert.equal("true", err)
   end)
 
@@ -120,10 +124,13 @@ describe("asyncio.stdout", function()
         for i = 1, 3 do tasks[i] = asyncio.create_task(out:drain()) end
         await(asyncio.sleep(0))
         tasks[2]:cancel()
+        io.open("%s", "w"):close()
         local results = await(asyncio.gather(tasks[1], tasks[2], tasks[3], { return_exceptions = true }))
         asyncio.stderr:write(tostring(results[1]), " ", tostring(results[2]), " ", tostring(results[3]))
       end))]]
-    local _, out, err = run((code:gsub("asyncio.stderr:write(%b())", "io.stderr:write%1")), "| (sleep 0.1; wc -c)")
+    local path = helper.latch()
+    local _, out, err = run((code:format(path):gsub("asyncio.stderr:write(%b())", "io.stderr:write%1")),
+      ("| (%s; wc -c)"):format(helper.until_open(path)))
     assert.equal("nil CancelledError nil", err)
     assert.equal("status 0\n400000\n", out)
   end)
@@ -136,24 +143,33 @@ describe("asyncio.stdout", function()
   end)
 
   describe("when nobody reads", function()
+    -- The end of a command whose other end is closed, and code that waits for that.
+    local function closed()
+      local path = helper.latch()
+      return ("| (exec <&-; : >%s)"):format(path),
+        ("local f repeat await(asyncio.sleep(0.01)) f = io.open %q until f f:close() "):format(path)
+    end
+
     it("ends the command quietly, as print does", function()
       local endless = "while true do out:write('x\\n') await(asyncio.sleep(0)) end"
       assert.equal("x\nstatus 141\n", output(endless, "| head -1"))
       local drains = "while true do out:write('x\\n') await(out:drain()) end"
       assert.equal("x\nstatus 141\n", output(drains, "| head -1"))
-      assert.equal("status 141\n", output("await(asyncio.sleep(0.1)) out:write('x')", "| true"))
+      local nobody, wait = closed()
+      assert.equal("status 141\n", output(wait .. "out:write('x')", nobody))
       assert.equal("status 141\n", output("out:write(('x'):rep(1e6)) await(asyncio.sleep(0.1))", "| true"))
     end)
 
     it("tells drain, and writes after that", function()
-      local code = [[await(asyncio.sleep(0.1))
+      local nobody, wait = closed()
+      local code = wait .. [[
         out:write("x")
         local ok, e = pcall(await, out:drain())
         io.stderr:write(tostring(e), " ", e.code, "\n")
         ok, e = pcall(out.write, out, "x")
         io.stderr:write(tostring(e), " ", e.code, "\n")]]
       local line = "OSError: write to <stdout> failed: broken pipe EPIPE\n"
-      local _, out, err = run(code, "| true")
+      local _, out, err = run(code, nobody)
       assert.equal(line .. line, err)
       assert.equal("status 0\n", out)
     end)
@@ -181,7 +197,7 @@ describe("asyncio.stdout", function()
 
   it("write_eof ends it for the reader while the process goes on", function()
     local code = [[out:write("x") out:write_eof() out:write_eof()
-      for _ = 1, 500 do
+      for _ = 1, 6000 do
         local f = io.open(arg[1])
         if f then f:close() io.stderr:write("seen") break end
         await(asyncio.sleep(0.01))

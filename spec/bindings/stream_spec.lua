@@ -31,7 +31,7 @@ describe("a connection's bytes", function()
         -- the task is cancelled in every moment between the bytes' coming and its run
         asyncio.get_running_loop():call_later(0.01, function() task:cancel() end)
         local ok, got = asyncio.catch(await, task)
-        if not ok then got = await(asyncio.wait_for(r:read(100), 5)) end
+        if not ok then got = await(asyncio.wait_for(r:read(100), 60 * helper.slow)) end
         assert.equal("hello", got)
       end
       -- woken and cancelled in one round: data first
@@ -41,7 +41,7 @@ describe("a connection's bytes", function()
       require("time").sleep(0.02)
       asyncio.get_running_loop():call_soon(function() task:cancel() end)
       local ok, got = asyncio.catch(await, task)
-      if not ok then got = await(asyncio.wait_for(r:read(100), 5)) end
+      if not ok then got = await(asyncio.wait_for(r:read(100), 60 * helper.slow)) end
       assert.equal("again", got)
       finish(w, pw)
     end)
@@ -55,7 +55,7 @@ describe("a connection's bytes", function()
       pw:write("from the socket")
       asyncio.get_running_loop():call_later(0, function() r:feed_data("fed ") end)
       local all = await(task)
-      while #all < #"fed from the socket" do all = all .. await(asyncio.wait_for(r:read(100), 5)) end
+      while #all < #"fed from the socket" do all = all .. await(asyncio.wait_for(r:read(100), 60 * helper.slow)) end
       assert.equal(#"fed from the socket", #all)
       finish(w, pw)
     end)
@@ -70,9 +70,9 @@ describe("a connection's bytes", function()
         pw:write("last words")
         pw:close()
         await(asyncio.sleep(0.01))
-        local got = await(asyncio.wait_for(task or r:read(100), 5))
+        local got = await(asyncio.wait_for(task or r:read(100), 60 * helper.slow))
         assert.equal("last words", got)
-        assert.is_nil(await(asyncio.wait_for(r:read(100), 5)))
+        assert.is_nil(await(asyncio.wait_for(r:read(100), 60 * helper.slow)))
         finish(w, pw)
       end
     end)
@@ -88,7 +88,7 @@ describe("a connection's bytes", function()
       await(asyncio.sleep(0.01))
       local got = 0
       while true do
-        local data = await(asyncio.wait_for(r:read(got % 3 == 0 and 2 * size or 100000), 5))
+        local data = await(asyncio.wait_for(r:read(got % 3 == 0 and 2 * size or 100000), 60 * helper.slow))
         if not data then break end
         got = got + #data
       end
@@ -105,7 +105,7 @@ describe("a connection's bytes", function()
       await(asyncio.sleep(0.02)) -- paused by now
       local got = 0
       while got < total do
-        local data = await(asyncio.wait_for(r:read(7000), 5))
+        local data = await(asyncio.wait_for(r:read(7000), 60 * helper.slow))
         got = got + #data
       end
       assert.equal(total, got)
@@ -119,7 +119,7 @@ describe("a connection's bytes", function()
       local _server <close> = await(asyncio.start_server(async(function(r, w)
         local all = ""
         while #all < 8 do
-          local data = await(asyncio.wait_for(r:read(100), 5))
+          local data = await(asyncio.wait_for(r:read(100), 60 * helper.slow))
           if not data then break end
           all = all .. data
         end
@@ -134,13 +134,12 @@ s.send(b"!", socket.MSG_OOB)
 s.send(b"bbbb")
 print(s.makefile("rb").read().decode(), flush=True)
 ]]):format(port)))
-      local text = ""
-      for _ = 1, 500 do
+      local text
+      helper.eventually(function()
         local f <close> = io.open(log)
         text = f:read("a")
-        if text:find("\n", 1, true) then break end
-        await(asyncio.sleep(0.01))
-      end
+        return text:find("\n", 1, true)
+      end)
       assert.equal("aaaabbbb\n", text)
     end)
   end)

@@ -1,6 +1,7 @@
 --- A client for specs: a request as it is written, the answer taken apart without any help of the library.
 
 local asyncio = require "asyncio"
+local helper = require "spec.helper"
 
 local M = {}
 
@@ -18,7 +19,7 @@ function M.request(port, method, target, headers, body)
   for name, value in pairs(headers or {}) do lines[#lines + 1] = name .. ": " .. value end
   if body then lines[#lines + 1] = "Content-Length: " .. #body end
   writer:write(table.concat(lines, "\r\n") .. "\r\n\r\n" .. (body or ""))
-  return M.parse(asyncio.await(asyncio.wait_for(reader:read(), 20)))
+  return M.parse(asyncio.await(asyncio.wait_for(reader:read(), 60 * helper.slow)))
 end
 
 local function dechunk(data)
