@@ -31,11 +31,6 @@ struct connop {
   int status;
 };
 
-static void discard(ml_stream *s) {
-  s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
-  s->ops->close(s);
-}
-
 static void on_connect(uv_connect_t *req, int status) {
   connreq *r = ml__containerof(req, connreq, req);
   connop *op = r->op;
@@ -47,7 +42,7 @@ static void on_connect(uv_connect_t *req, int status) {
     if (status == 0) op->s = s;
     ml__op_wake(&op->op);
   }
-  if (status < 0 || op == NULL) discard(s);
+  if (status < 0 || op == NULL) ml__stream_discard(s);
   ml__alloc(r->engine->alloc, r, sizeof *r, 0);
 }
 
@@ -118,14 +113,14 @@ static int connect_begin(lua_State *L, ml_op *o) {
   op->s = r->s;
   ml__alloc(e->alloc, r, sizeof *r, 0);
   if (rc > 0) return push_connected(L, op->s);
-  if (op->s != NULL) discard(op->s);
+  if (op->s != NULL) ml__stream_discard(op->s);
   return failed(L, rc);
 }
 
 static int connect_wake(lua_State *L, ml_op *o) {
   connop *op = (connop *)o;
   if (o->obj.state == ML_OP_CANCELLED) {
-    if (op->s != NULL) discard(op->s);
+    if (op->s != NULL) ml__stream_discard(op->s);
     op->s = NULL;
     return 0;
   }
@@ -136,7 +131,7 @@ static void connect_cancel(ml_op *o) {
   connop *op = (connop *)o;
   if (op->req == NULL) return;
   op->req->op = NULL;
-  if (!ml__stream_gone(op->req->s)) discard(op->req->s);
+  if (!ml__stream_gone(op->req->s)) ml__stream_discard(op->req->s);
   op->req = NULL;
 }
 

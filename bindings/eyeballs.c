@@ -41,11 +41,6 @@ struct raceop {
   target targets[];
 };
 
-static void discard(ml_stream *s) {
-  s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
-  s->ops->close(s);
-}
-
 static void begin_next(raceop *op, ml_evloop *loop);
 
 /* It is over: nothing of it may go on. */
@@ -56,7 +51,7 @@ static void stop(raceop *op, ml_evloop *loop) {
     attempt *a = ml__containerof(op->attempts.next, attempt, link);
     ml__list_remove(&a->link);
     a->op = NULL;
-    if (!ml__stream_gone(a->s)) discard(a->s);
+    if (!ml__stream_gone(a->s)) ml__stream_discard(a->s);
   }
 }
 
@@ -82,7 +77,7 @@ static void on_connect(uv_connect_t *req, int status) {
   loop->stirred = true;
   ml__list_remove(&a->link);
   ml__alloc(e->alloc, a, sizeof *a, 0);
-  if (op == NULL || status < 0) discard(s);
+  if (op == NULL || status < 0) ml__stream_discard(s);
   if (op == NULL) return;
   op->targets[index].status = status;
   if (status == 0) {
@@ -137,7 +132,7 @@ static int begin(raceop *op, ml_evloop *loop, unsigned index) {
       loop->patient++;
       return 0;
     }
-    discard(a->s);
+    ml__stream_discard(a->s);
   }
   ml__alloc(e->alloc, a, sizeof *a, 0);
   return rc;
@@ -224,7 +219,7 @@ static int race_begin(lua_State *L, ml_op *o) {
 static int race_wake(lua_State *L, ml_op *o) {
   raceop *op = (raceop *)o;
   if (o->obj.state != ML_OP_CANCELLED) return outcome(L, op);
-  if (op->s != NULL) discard(op->s);
+  if (op->s != NULL) ml__stream_discard(op->s);
   op->s = NULL;
   return 0;
 }

@@ -59,8 +59,7 @@ static int f_take_socket(lua_State *L) {
       ml__transport_push(L, s);
       return 1;
     }
-    s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
-    s->ops->close(s);
+    ml__stream_discard(s);
   }
   ml__sock_error(L, rc, "sock");
   return lua_error(L);

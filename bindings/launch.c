@@ -276,8 +276,7 @@ static void push_stream(lua_State *L, request *q, size_t i, ml_child *c) {
   }
   rc = uv_pipe_open(&s->uv->pipe, sl->ours);
   if (rc < 0) {
-    s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
-    s->ops->close(s);
+    ml__stream_discard(s);
     ml__os_failed(L, rc, "pipe");
   }
   sl->ours = -1;

@@ -71,8 +71,7 @@ static int f_open_pipe(lua_State *L) {
     return 1;
   }
   if (mine >= 0) close(mine);
-  s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
-  s->ops->close(s);
+  ml__stream_discard(s);
   return failed(L, fd, rc);
 }
 

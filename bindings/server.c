@@ -120,8 +120,7 @@ static void server_close(ml_server *v) {
       continue;
     }
     s->server = NULL;
-    s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
-    s->ops->close(s);
+    ml__stream_discard(s);
   }
   unpin_if_done(v);
 }
@@ -401,8 +400,7 @@ static void on_connection(uv_stream_t *h, int status) {
       rc = uv_accept(h, &s->uv->stream);
       if (rc == 0 && full) rc = UV_EMFILE; /* one too many: it is closed */
       if (rc < 0) {
-        s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
-        s->ops->close(s);
+        ml__stream_discard(s);
       } else {
         if (!(n->kind & ML_S_PIPE)) uv_tcp_nodelay(&s->uv->tcp, 1);
         s->server = v;

@@ -68,6 +68,11 @@ void ml__stream_shut(ml_stream *s) {
   s->ops->close(s);
 }
 
+void ml__stream_discard(ml_stream *s) {
+  s->flags |= ML_S_CLOSING | ML_S_DROPPED | ML_S_LOST;
+  s->ops->close(s);
+}
+
 static void close_with_loop(uv_handle_t *h) { ml__stream_shut(h->data); }
 
 static void run_lost(ml_evloop *loop, ml_job *job) {

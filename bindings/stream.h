@@ -287,6 +287,7 @@ void ml__stream_flush(ml_stream *s);
 void ml__stream_end(ml_stream *s);
 void ml__stream_close(ml_stream *s);               /* flushes */
 void ml__stream_fail(ml_stream *s, int error);     /* 0: abort */
+void ml__stream_discard(ml_stream *s);             /* it has no sink yet: nobody is told */
 void ml__stream_settle(ml_stream *s);              /* closing: is there more to wait for? */
 size_t ml__stream_pending(const ml_stream *s);     /* bytes not written */
 void ml__stream_marks(lua_State *L, ml_stream *s); /* after the marks were altered */
