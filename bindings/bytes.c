@@ -47,7 +47,7 @@ static void close_handles(lua_State *L, ml_evloop *l) {
     ml__stream_unref(s);
   }
   ml__dgrams_close(net, l);
-  ml__listeners_close(net, l);
+  ml__listeners_end(net, l);
   ml__processes_close(net, l);
   ml__signals_close(net, l);
   ml__filejobs_orphan(net, l);

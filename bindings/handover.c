@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "listen.h"
 #include "socket.h"
 
 /* ---- a socket becomes a connection ---- */
@@ -67,7 +68,7 @@ static int f_take_socket(lua_State *L) {
 
 /* listen_socket(server, socket, cleanup) -> its address: the server owns the descriptor then */
 static int f_listen_socket(lua_State *L) {
-  ml_server *v = ml__checkobject(L, 1, ML_T_SERVER);
+  ml_listeners *ls = ml__checklisteners(L, 1);
   ml_socket *k = check_stream(L, 2, "create_server");
   ml_sockaddr a;
   const char *path = NULL;
@@ -79,7 +80,7 @@ static int f_listen_socket(lua_State *L) {
   if (getsockname(k->fd, (struct sockaddr *)&a.ss, &a.len) < 0) a.len = 0;
   if (k->family == AF_UNIX && lua_toboolean(L, 3)) path = ((struct sockaddr_un *)&a.ss)->sun_path;
   ml__fdwatch_forget(k->net, k->fd);
-  rc = ml__server_add(v, k->fd, k->family == AF_UNIX, path);
+  rc = ml__listeners_add(ls, k->fd, k->family == AF_UNIX, path);
   if (rc < 0) {
     ml__sock_error(L, rc, "sock");
     return lua_error(L);

@@ -15,6 +15,7 @@ int ml__open_net(lua_State *L) {
   ml__open_writer(L);
   ml__open_transport(L);
   ml__open_server(L);
+  ml__open_listen(L);
   ml__open_connect(L);
   ml__open_pipes(L);
   ml__open_eyeballs(L);

@@ -1,32 +1,23 @@
-/* Server: listening sockets, the connections that came in by them, and the tasks
-** that handle these. Semantics of CPython 3.13's base_events.Server.
+/* Server: the connections that came in by its listeners (listen.c), and the tasks that
+** handle these. Semantics of CPython 3.13's base_events.Server.
 **
-** A server is pinned while it listens or has connections. libuv's callback
-** accepts; one job per server then makes the objects and starts the handlers.
+** A server is pinned while it listens or has connections. What libuv has accepted waits
+** in a list; one job per server then makes the objects and starts the handlers.
 */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "stream.h"
+#include "listen.h"
 
 /* User values: 1: the handler (a coroutine function), or a protocol factory;
 ** 2: the array of sockets; 3: nil, or a function that gets the Transport of what came
 ** in and calls _established when it is ready (TLS); 4: nil, or an ml_maker. */
 struct ml_server {
   ml_object obj; /* flags: SV_* */
-  ml_net *net;
-  ml_evloop *loop;
-  ml_link listeners; /* listener.link */
-  ml_link accepted;  /* ml_stream.peers: not made into objects yet */
-  ml_link clients;   /* ml_stream.peers */
-  ml_link waiters;   /* ml_waitop: wait_closed */
-  ml_job job;        /* for what is accepted */
+  ml_listeners listeners;
+  ml_link accepted; /* ml_stream.peers: not made into objects yet */
+  ml_link clients;  /* ml_stream.peers */
+  ml_link waiters;  /* ml_waitop: wait_closed */
+  ml_job job;       /* for what is accepted */
   int pin;
   int backlog;
   int error; /* accepting failed */
@@ -35,33 +26,12 @@ struct ml_server {
 };
 enum { SV_SERVING = 1, SV_CLOSED = 2, SV_PROTOCOLS = 4 };
 
-typedef union anyhandle {
-  uv_handle_t handle;
-  uv_stream_t stream;
-  uv_tcp_t tcp;
-  uv_pipe_t pipe;
-} anyhandle;
-
-typedef struct listener {
-  ml_handlehead head; /* first */
-  ml_net *net;
-  ml_server *server; /* NULL: gone */
-  ml_link link;
-  ml_link all; /* in net->listeners */
-  uint32_t kind;
-  dev_t dev; /* unix: of the socket file, which is removed at close */
-  ino_t ino;
-  bool unlink;
-  char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
-  anyhandle u;
-  anyhandle spare;   /* for a connection that there is no memory for: libuv accepts no further one
-                     ** before it was taken */
-  bool turning_away; /* until that is closed */
-  bool another;      /* has come meanwhile */
-  bool closed;
-} listener;
-
 static ml_server *check(lua_State *L) { return ml__checkobject(L, 1, ML_T_SERVER); }
+
+ml_listeners *ml__checklisteners(lua_State *L, int idx) {
+  ml_server *v = ml__checkobject(L, idx, ML_T_SERVER);
+  return &v->listeners;
+}
 
 /* ---- life ---- */
 
@@ -72,7 +42,7 @@ static void unpin_if_done(ml_server *v) {
   if (v->pin != 0) {
     int pin = v->pin;
     v->pin = 0;
-    ml__unpin(v->net->engine->L, pin);
+    ml__unpin(v->listeners.net->engine->L, pin);
   }
 }
 
@@ -84,33 +54,11 @@ void ml__server_detach(ml_stream *s) {
   unpin_if_done(v);
 }
 
-static void free_if_closed(listener *n) {
-  if (!n->closed || n->turning_away) return;
-  ml__list_remove(&n->all);
-  ml__alloc(n->net->engine->alloc, n, sizeof *n, 0);
-}
-
-static void on_listener_closed(uv_handle_t *h) {
-  listener *n = h->data;
-  n->closed = true;
-  free_if_closed(n);
-}
-
-static void listener_close(listener *n) {
-  struct stat st;
-  n->server = NULL;
-  ml__list_remove(&n->link);
-  if (n->unlink && stat(n->path, &st) == 0 && st.st_dev == n->dev && st.st_ino == n->ino)
-    unlink(n->path);
-  if (!uv_is_closing(&n->u.handle)) uv_close(&n->u.handle, on_listener_closed);
-}
-
 static void server_close(ml_server *v) {
   if (v->obj.flags & SV_CLOSED) return;
   v->obj.flags |= SV_CLOSED;
   v->obj.flags &= (uint16_t)~SV_SERVING;
-  while (!ml__list_empty(&v->listeners))
-    listener_close(ml__containerof(v->listeners.next, listener, link));
+  ml__listeners_close(&v->listeners);
   while (!ml__list_empty(&v->accepted)) {
     ml_stream *s = ml__containerof(v->accepted.next, ml_stream, peers);
     ml__list_remove(&s->peers);
@@ -125,25 +73,9 @@ static void server_close(ml_server *v) {
   unpin_if_done(v);
 }
 
-static void close_with_loop(uv_handle_t *h) {
-  listener *n = h->data;
-  if (n->server != NULL)
-    server_close(n->server);
-  else
-    listener_close(n);
-}
-
-void ml__listeners_close(ml_net *net, ml_evloop *l) {
-  for (ml_link *k = net->listeners.next, *next; k != &net->listeners; k = next) {
-    listener *n = ml__containerof(k, listener, all);
-    next = k->next;
-    if (n->u.handle.loop == l->uv && !uv_is_closing(&n->u.handle)) close_with_loop(&n->u.handle);
-  }
-}
-
 static int sv_gc(lua_State *L) {
   ml_server *v = lua_touserdata(L, 1);
-  if (v->net == NULL) return 0;
+  if (v->listeners.net == NULL) return 0;
   v->pin = 0;
   while (!ml__list_empty(&v->clients)) { /* only when the engine ends */
     ml_stream *s = ml__containerof(v->clients.next, ml_stream, peers);
@@ -208,7 +140,7 @@ void ml__server_again(ml_stream *s) {
   }
   ml__list_remove(&s->peers);
   ml__list_append(&v->accepted, &s->peers);
-  if (ml__list_empty(&v->job.link)) ml__ready(v->loop, &v->job);
+  if (ml__list_empty(&v->job.link)) ml__ready(v->listeners.loop, &v->job);
 }
 
 /* What lets go of the handlers whose end the loop did not live to see. */
@@ -254,7 +186,7 @@ static bool follow_handlers(ml_net *net, ml_evloop *l) {
 static void start_handler(lua_State *L, ml_server *v, int idx, ml_stream *s) {
   ml_fiber *t;
   int n = 2;
-  if (!follow_handlers(v->net, v->loop)) luaL_error(L, "not enough memory");
+  if (!follow_handlers(v->listeners.net, v->listeners.loop)) luaL_error(L, "not enough memory");
   lua_getiuservalue(L, idx, 1);
   if (v->maker != NULL) {
     lua_getiuservalue(L, idx, 4);
@@ -262,12 +194,12 @@ static void start_handler(lua_State *L, ml_server *v, int idx, ml_stream *s) {
     lua_remove(L, -1 - n);
   } else
     ml__streams_push(L, s, v->limit);
-  t = ml__task_call(L, n, v->loop);
+  t = ml__task_call(L, n, v->listeners.loop);
   s->task = ml__task_hold(t);
   s->handled.run = run_handled;
   ml__list_append(&t->fut.callbacks, &s->handled.link);
   ml__stream_ref(s);
-  if (ml__list_empty(&t->job.link)) ml__ready(v->loop, &t->job);
+  if (ml__list_empty(&t->job.link)) ml__ready(v->listeners.loop, &t->job);
 }
 
 static void establish(lua_State *L, ml_server *v, int idx, ml_stream *s) {
@@ -315,7 +247,7 @@ static int report(lua_State *L) {
   else
     lua_pushvalue(L, 3);
   lua_setfield(L, -2, "exception");
-  ml__call_exception_handler(L, v->loop);
+  ml__call_exception_handler(L, v->listeners.loop);
   return 0;
 }
 
@@ -362,56 +294,17 @@ static void run_accepted(ml_evloop *loop, ml_job *job) {
   lua_pop(L, 1);
 }
 
-static void on_connection(uv_stream_t *h, int status);
-
-static void on_turned_away(uv_handle_t *h) {
-  listener *n = h->data;
-  n->turning_away = false;
-  if (n->another) on_connection(&n->u.stream, 0);
-  free_if_closed(n);
+static void came(ml_listeners *ls, ml_stream *s, int error) {
+  ml_server *v = ml__containerof(ls, ml_server, listeners);
+  if (s != NULL) {
+    s->server = v;
+    ml__list_append(&v->accepted, &s->peers);
+  } else
+    v->error = error;
+  if (ml__list_empty(&v->job.link)) ml__ready(ls->loop, &v->job);
 }
 
-/* Accepts a connection and closes it, without memory. */
-static void turn_away(listener *n) {
-  uv_loop_t *uv = n->u.handle.loop;
-  n->another = n->turning_away;
-  if (n->another) return;
-  if (n->kind & ML_S_PIPE)
-    uv_pipe_init(uv, &n->spare.pipe, 0);
-  else
-    uv_tcp_init(uv, &n->spare.tcp);
-  n->spare.handle.data = n;
-  n->turning_away = true;
-  uv_accept(&n->u.stream, &n->spare.stream);
-  uv_close(&n->spare.handle, on_turned_away);
-}
-
-static void on_connection(uv_stream_t *h, int status) {
-  listener *n = h->data;
-  ml_server *v = n->server;
-  ml_stream *s;
-  int rc = status;
-  n->another = false;
-  if (v == NULL) return;
-  if (rc == 0) {
-    bool full = ml__handles_full(v->net->engine);
-    s = ml__stream_make(v->net, v->loop, n->kind, AF_UNSPEC, &rc);
-    if (s != NULL) {
-      rc = uv_accept(h, &s->uv->stream);
-      if (rc == 0 && full) rc = UV_EMFILE; /* one too many: it is closed */
-      if (rc < 0) {
-        ml__stream_discard(s);
-      } else {
-        if (!(n->kind & ML_S_PIPE)) uv_tcp_nodelay(&s->uv->tcp, 1);
-        s->server = v;
-        ml__list_append(&v->accepted, &s->peers);
-      }
-    } else
-      turn_away(n);
-  }
-  if (rc < 0) v->error = rc;
-  if (ml__list_empty(&v->job.link)) ml__ready(v->loop, &v->job);
-}
+static void ended(ml_listeners *ls) { server_close(ml__containerof(ls, ml_server, listeners)); }
 
 /* ---- making ---- */
 
@@ -423,14 +316,16 @@ static int f_new_server(lua_State *L) {
   lua_settop(L, 6);
   if (!lua_isnil(L, 6)) ml__checkobject(L, 6, ML_T_MAKER);
   v = ml__newobject(L, ML_T_SERVER, sizeof *v, 4);
-  ml__list_init(&v->listeners);
+  ml__list_init(&v->listeners.list);
+  v->listeners.net = net;
+  v->listeners.loop = loop;
+  v->listeners.came = came;
+  v->listeners.ended = ended;
   ml__list_init(&v->accepted);
   ml__list_init(&v->clients);
   ml__list_init(&v->waiters);
   ml__list_init(&v->job.link);
   v->job.run = run_accepted;
-  v->net = net;
-  v->loop = loop;
   v->obj.flags = lua_toboolean(L, 2) ? SV_PROTOCOLS : 0;
   v->limit = (size_t)luaL_checkinteger(L, 3);
   v->backlog = (int)luaL_checkinteger(L, 4);
@@ -446,166 +341,19 @@ static int f_new_server(lua_State *L) {
   return 1;
 }
 
-static void set_on(int fd, int level, int option) {
-  int on = 1;
-  setsockopt(fd, level, option, &on, sizeof on);
-}
-
-/* A bound socket, or a negative code. */
-static int bind_socket(const struct sockaddr *sa, socklen_t len, bool reuse, bool reuse_port,
-                       bool keep_alive) {
-  int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0) return uv_translate_sys_error(errno);
-  if (sa->sa_family != AF_UNIX) {
-    if (reuse) set_on(fd, SOL_SOCKET, SO_REUSEADDR);
-    if (reuse_port) set_on(fd, SOL_SOCKET, SO_REUSEPORT);
-    if (keep_alive) set_on(fd, SOL_SOCKET, SO_KEEPALIVE);
-    if (sa->sa_family == AF_INET6) set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY);
-  }
-  if (bind(fd, sa, len) < 0) {
-    int rc = uv_translate_sys_error(errno);
-    close(fd);
-    return rc;
-  }
-  return fd;
-}
-
-/* Takes fd. */
-static int add_listener(ml_server *v, int fd, uint32_t kind, listener **out) {
-  uv_loop_t *uv = ml__loop_uv(v->loop);
-  listener *n = uv == NULL ? NULL : ml__alloc(v->net->engine->alloc, NULL, 0, sizeof *n);
-  int rc;
-  if (n == NULL) {
-    close(fd);
-    return UV_ENOMEM;
-  }
-  memset(n, 0, sizeof *n);
-  rc = (kind & ML_S_PIPE) ? uv_pipe_init(uv, &n->u.pipe, 0) : uv_tcp_init(uv, &n->u.tcp);
-  if (rc < 0) {
-    close(fd);
-    ml__alloc(v->net->engine->alloc, n, sizeof *n, 0);
-    return rc;
-  }
-  n->head.close = close_with_loop;
-  n->u.handle.data = n;
-  n->net = v->net;
-  n->server = v;
-  n->kind = kind;
-  ml__list_append(&v->net->listeners, &n->all);
-  ml__list_append(&v->listeners, &n->link);
-  rc = (kind & ML_S_PIPE) ? uv_pipe_open(&n->u.pipe, fd) : uv_tcp_open(&n->u.tcp, fd);
-  if (rc < 0) {
-    close(fd);
-    listener_close(n);
-    return rc;
-  }
-  *out = n;
-  return 0;
-}
-
-/* The socket at the path goes with the listener, unless another one has taken its place by then. */
-static void remove_later(listener *n, const char *path) {
-  struct stat st;
-  if (path[0] == '\0' || stat(path, &st) < 0 || !S_ISSOCK(st.st_mode)) return;
-  n->unlink = true;
-  n->dev = st.st_dev;
-  n->ino = st.st_ino;
-  snprintf(n->path, sizeof n->path, "%s", path);
-}
-
-int ml__server_add(ml_server *v, int fd, bool local, const char *path) {
-  listener *n;
-  int rc, mine = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* add_listener closes what it fails with */
-  if (mine < 0) return uv_translate_sys_error(errno);
-  rc = add_listener(v, mine, local ? ML_S_PIPE | ML_S_UNIX : 0, &n);
-  if (rc < 0) return rc;
-  close(fd);
-  if (path != NULL) remove_later(n, path);
-  return 0;
-}
-
-/* bind_tcp(server, ip, port, reuse_address, reuse_port, keep_alive) -> address */
-static int f_bind_tcp(lua_State *L) {
-  ml_server *v = check(L);
-  const char *host = luaL_checkstring(L, 2);
-  struct sockaddr_storage ss;
-  ml_addr a;
-  listener *n;
-  int fd, rc, len = (int)sizeof ss;
-  if (!ml__addr_parse(host, (int)luaL_checkinteger(L, 3), &ss))
-    return luaL_argerror(L, 2, "an IP address was expected");
-  ml__check_address(L, ML_P_LISTEN, "bind", (struct sockaddr *)&ss, sizeof ss);
-  ml__check_handles(L);
-  fd = bind_socket((struct sockaddr *)&ss,
-                   ss.ss_family == AF_INET ? sizeof(struct sockaddr_in)
-                                           : sizeof(struct sockaddr_in6),
-                   lua_toboolean(L, 4), lua_toboolean(L, 5), lua_toboolean(L, 6));
-  rc = fd < 0 ? fd : add_listener(v, fd, 0, &n);
-  if (rc < 0) {
-    char who[96];
-    ml__addr_set(&a, (struct sockaddr *)&ss);
-    ml__error_uv(L, rc, "bind to %s failed", ml__addr_text(&a, who, sizeof who));
-    lua_pushvalue(L, 2);
-    lua_setfield(L, -2, "host");
-    lua_pushvalue(L, 3);
-    lua_setfield(L, -2, "port");
-    return lua_error(L);
-  }
-  if (uv_tcp_getsockname(&n->u.tcp, (struct sockaddr *)&ss, &len) == 0)
-    ml__addr_set(&a, (struct sockaddr *)&ss);
-  ml__addr_push(L, &a);
-  return 1;
-}
-
-/* bind_unix(server, path, cleanup) */
-static int f_bind_unix(lua_State *L) {
-  ml_server *v = check(L);
-  size_t len;
-  const char *path = luaL_checklstring(L, 2, &len);
-  struct sockaddr_un un;
-  struct stat st;
-  listener *n;
-  int fd, rc;
-  ml__check_handles(L);
-  memset(&un, 0, sizeof un);
-  un.sun_family = AF_UNIX;
-  if (len == 0 || len >= sizeof un.sun_path)
-    return ml__error(L, "OSError",
-                     "bind to unix socket failed: a path of 1 to %d bytes was expected, got %d",
-                     (int)sizeof un.sun_path - 1, (int)len);
-  memcpy(un.sun_path, path, len);
-  ml__check_address(L, ML_P_LISTEN, "bind", (struct sockaddr *)&un,
-                    offsetof(struct sockaddr_un, sun_path) + len);
-  if (path[0] != '\0' && stat(path, &st) == 0 && S_ISSOCK(st.st_mode)) unlink(path);
-  fd = bind_socket((struct sockaddr *)&un,
-                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len + (path[0] != '\0')),
-                   false, false, false);
-  rc = fd < 0 ? fd : add_listener(v, fd, ML_S_PIPE | ML_S_UNIX, &n);
-  if (rc < 0) {
-    ml__error_uv(L, rc, "bind to %s failed", path);
-    lua_pushvalue(L, 2);
-    lua_setfield(L, -2, "path");
-    return lua_error(L);
-  }
-  if (lua_toboolean(L, 3)) remove_later(n, path);
-  return 0;
-}
-
 /* server:_start_serving() */
 static int sv_start(lua_State *L) {
   ml_server *v = check(L);
+  int rc;
   if (v->obj.flags & SV_CLOSED) return ml__misuse(L, "RuntimeError", "the server is closed");
   if (v->obj.flags & SV_SERVING) return 0;
   if (v->pin == 0) v->pin = ml__pin(L, 1);
   v->obj.flags |= SV_SERVING;
-  for (ml_link *l = v->listeners.next; l != &v->listeners; l = l->next) {
-    listener *n = ml__containerof(l, listener, link);
-    int rc = uv_listen(&n->u.stream, v->backlog, on_connection);
-    if (rc < 0) {
-      server_close(v);
-      ml__error_uv(L, rc, "listen failed");
-      return lua_error(L);
-    }
+  rc = ml__listeners_start(&v->listeners, v->backlog);
+  if (rc < 0) {
+    server_close(v);
+    ml__error_uv(L, rc, "listen failed");
+    return lua_error(L);
   }
   return 0;
 }
@@ -646,7 +394,7 @@ static int sv_is_closed(lua_State *L) {
 
 static int sv_get_loop(lua_State *L) {
   ml__ref_get(L, ML_R_LOOPS);
-  lua_rawgetp(L, -1, check(L)->loop);
+  lua_rawgetp(L, -1, check(L)->listeners.loop);
   return 1;
 }
 
@@ -703,10 +451,6 @@ void ml__open_server(lua_State *L) {
       {"is_serving", sv_is_serving},       {"get_loop", sv_get_loop},
       {"wait_closed", sv_wait_closed},     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", sv_tostring}, {"__gc", sv_gc}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"new_server", f_new_server},
-                                       {"bind_tcp", f_bind_tcp},
-                                       {"bind_unix", f_bind_unix},
-                                       {NULL, NULL}};
   ml__newtype(L, ML_T_SERVER, "Server", methods, meta);
   ml__ref_get(L, ML_R_TYPES + ML_T_SERVER);
   lua_pushvalue(L, -2);
@@ -714,5 +458,6 @@ void ml__open_server(lua_State *L) {
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);
   lua_setfield(L, -2, "Server");
-  luaL_setfuncs(L, functions, 0);
+  lua_pushcfunction(L, f_new_server);
+  lua_setfield(L, -2, "new_server");
 }

@@ -37,7 +37,7 @@ typedef struct ml_net {
   char *piece;            /* of a file that is sent, or NULL */
   ml_link dgrams;         /* every ml_dgram */
   ml_link streams;        /* every ml_stream */
-  ml_link listeners;      /* every listening handle, see server.c */
+  ml_link listeners;      /* every listening handle, see listen.c */
   ml_link handlers;       /* one for each loop with servers that have handlers, see server.c */
   ml_link lookups;        /* requests to the resolver, see dns.c */
   ml_link reapers;        /* one for each loop with child processes, see process.c */
@@ -387,9 +387,7 @@ bool ml__server_makes(const ml_stream *s); /* did it come in by a server with a 
 void ml__server_again(ml_stream *s);
 
 void ml__server_detach(ml_stream *s);
-/* Listens on fd, which it takes if it is 0. path: of its socket, which goes with it; or NULL. */
-int ml__server_add(ml_server *v, int fd, bool local, const char *path);
-void ml__listeners_close(ml_net *net, ml_evloop *l);
+void ml__listeners_end(ml_net *net, ml_evloop *l);
 void ml__dgrams_close(ml_net *net, ml_evloop *l);
 void ml__dgrams_free(ml_net *net); /* the engine is being closed */
 void ml__dns_orphan(ml_net *net);  /* what is under way frees itself later */
@@ -415,6 +413,7 @@ void ml__open_reader(lua_State *L);
 void ml__open_writer(lua_State *L);
 void ml__open_transport(lua_State *L);
 void ml__open_server(lua_State *L);
+void ml__open_listen(lua_State *L);
 void ml__open_connect(lua_State *L);
 void ml__open_pipes(lua_State *L);
 void ml__open_eyeballs(lua_State *L);

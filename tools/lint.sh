@@ -35,7 +35,7 @@ tidy() {
 
 # Arrows point one way: bindings -> engine -> Lua, libuv. A binding may include
 # another's header only if it is a helper named here.
-shared_helpers='inspector.h http/http.h http/hc.h http2/http2.h stream.h fdwatch.h socket.h tls.h process.h spawn.h stdfd.h executor.h datagram.h fs.h file.h http.h json.h'
+shared_helpers='inspector.h http/http.h http/hc.h http2/http2.h stream.h listen.h fdwatch.h socket.h tls.h process.h spawn.h stdfd.h executor.h datagram.h fs.h file.h http.h json.h'
 includes() {
   local bad=0 f h
   for f in engine/**/*.[ch] bindings/**/*.[ch]; do
