@@ -14,9 +14,9 @@
 #define PIECE (1024 * 1024)  /* the most that is copied and written at once */
 #define POLLED (64 * 1024)   /* the most that is read at once on the loop */
 
-static const char *const verbs[] = {"read",  "read",   "readline", "write", "seek",
-                                    "pread", "pwrite", "truncate", "fsync", "datasync",
-                                    "stat",  "chmod",  "utime",    "lock",  "close"};
+static const char *const verbs[] = {"read",   "read",     "readline", "write",    "seek", "pread",
+                                    "pwrite", "truncate", "fsync",    "datasync", "stat", "chmod",
+                                    "utime",  "lock",     "close",    "write"};
 
 /* ---- buffers ---- */
 
@@ -82,6 +82,7 @@ void ml__file_destroy(ml_file *f) {
   free(f->cur.base);
   free(f->next.base);
   free(f->out.base);
+  free(f->in.base);
   free(f->block.base);
   free(f->path);
   free(f);
@@ -102,6 +103,7 @@ static void absorb(ml_file *f) {
     f->next.start = 0;
     f->next.len = n > 0 ? (size_t)n : 0;
     break;
+  case ML_FILE_SPILL: f->spilled = (int)(n < 0 ? n : f->b); /* fall through */
   case ML_FILE_WRITE:
     if (n <= 0) break;
     f->pos = (f->flags & O_APPEND) ? f->a : f->a + n;
@@ -190,11 +192,11 @@ static void on_ready(void *owner, int status) {
 
 /* UV_E* if it cannot be started */
 static int start_job(ml_file *f, uv_loop_t *uv) {
+  bool writes = f->kind == ML_FILE_WRITE || f->kind == ML_FILE_SPILL;
   int rc;
   if (f->kind == ML_FILE_CLOSE) ml__fswait_close(&f->wait); /* its duplicate keeps pipes open */
-  if (f->polled && (f->kind == ML_FILE_FILLING || f->kind == ML_FILE_WRITE)) {
-    rc = ml__fswait_poll(&f->wait, uv, f->fd, f->kind == ML_FILE_WRITE ? UV_WRITABLE : UV_READABLE,
-                         on_ready, f);
+  if (f->polled && (f->kind == ML_FILE_FILLING || writes)) {
+    rc = ml__fswait_poll(&f->wait, uv, f->fd, writes ? UV_WRITABLE : UV_READABLE, on_ready, f);
     f->waiting = rc == 0;
     if (rc != UV_EPERM) return rc;
     f->polled = false; /* a device that never makes one wait, but may take long */
@@ -440,6 +442,27 @@ static int step_write(lua_State *L, ml_fileop *op) {
   return finish(op, 1);
 }
 
+/* What has been put into f->in begins to be written, when what was before is; that must have gone
+** well. */
+static int step_spill(lua_State *L, ml_fileop *op) {
+  ml_file *f = op->f;
+  ml_filebuf full = f->in;
+  int rc = f->spilled;
+  if (f->busy) return ML_PARK;
+  if (rc == 0 && full.len > 0) {
+    forget(f);
+    f->in = f->out;
+    f->in.len = 0;
+    f->out = full;
+    f->n = full.len;
+    f->a = f->pos;
+    rc = start(L, f, ML_FILE_SPILL);
+  }
+  if (rc == 0 && !ml__file_intake(f)) rc = UV_ENOMEM;
+  finish(op, 0);
+  return rc < 0 ? failed(L, op, rc) : 0;
+}
+
 /* Where seek would go. < 0: UV_E* */
 static int64_t target(const ml_fileop *op, int64_t base) {
   if (op->a > 0 ? base > INT64_MAX - op->a : base + op->a < 0) return UV_EINVAL;
@@ -483,6 +506,7 @@ static int step_pread(lua_State *L, ml_fileop *op) {
 static int step_other(lua_State *L, ml_fileop *op) {
   ml_file *f = op->f;
   int rc;
+  if (op->kind == ML_FILE_CLOSE && f->waiting && f->kind == ML_FILE_SPILL) ml__file_withdraw(f);
   if (f->busy) return ML_PARK;
   if (op->kind == ML_FILE_CLOSE && f->closed && !op->worked) return finish(op, 0);
   if (!op->worked) {
@@ -527,6 +551,7 @@ static int step(lua_State *L, ml_fileop *op) {
   case ML_FILE_LINE: return step_line(L, op);
   case ML_FILE_WRITE:
   case ML_FILE_PWRITE: return step_write(L, op);
+  case ML_FILE_SPILL: return step_spill(L, op);
   case ML_FILE_SEEK: return step_seek(L, op);
   case ML_FILE_PREAD: return step_pread(L, op);
   default: return step_other(L, op);
@@ -538,7 +563,8 @@ static bool may(const ml_file *f, ml_filekind kind) {
   if (kind == ML_FILE_READ || kind == ML_FILE_READ_ALL || kind == ML_FILE_LINE ||
       kind == ML_FILE_PREAD)
     return access != O_WRONLY;
-  if (kind == ML_FILE_WRITE || kind == ML_FILE_PWRITE || kind == ML_FILE_TRUNCATE)
+  if (kind == ML_FILE_WRITE || kind == ML_FILE_PWRITE || kind == ML_FILE_TRUNCATE ||
+      kind == ML_FILE_SPILL)
     return access != O_RDONLY;
   return true;
 }
@@ -601,4 +627,5 @@ const ml_opclass ml__file_classes[] = {
     {"File.utime", op_begin, op_wake, op_cancel},
     {"File.lock", op_begin, op_wake, op_cancel},
     {"File.close", op_begin, op_wake, op_cancel},
+    {"File.write", op_begin, op_wake, op_cancel},
 };

@@ -16,6 +16,7 @@
 #define ML_FILE_H
 
 #include "fs.h"
+#include "stream.h"
 
 typedef enum {
   ML_FILE_READ,
@@ -33,6 +34,7 @@ typedef enum {
   ML_FILE_UTIME,
   ML_FILE_LOCK,
   ML_FILE_CLOSE,
+  ML_FILE_SPILL,  /* as an operation it is over when its job has begun, which belongs to nobody */
   ML_FILE_FILLING /* no operation: a job that reads into `next` */
 } ml_filekind;
 
@@ -58,6 +60,8 @@ struct ml_file {
   uint8_t fills; /* in sequence */
   int64_t pos;
   ml_filebuf cur, next, out; /* out: bytes to be written */
+  ml_filebuf in;             /* what _receive and _add have put there; _spill has it written */
+  int spilled;               /* 0, or what became of that: UV_E* */
   ml_block block;            /* what ML_FILE_READ_ALL and ML_FILE_PREAD have read */
   char *path;
   /* the job */
@@ -87,7 +91,7 @@ typedef struct ml_fileop {
 
 /* User values: 1: the operation made last; 2: path; 3: mode. */
 typedef struct ml_fileobject {
-  ml_object obj;
+  ml_intake intake; /* first */
   ml_file *f;
 } ml_fileobject;
 
@@ -97,6 +101,10 @@ void ml__file_work(uv_work_t *w);
 ssize_t ml__file_try(ml_file *f);
 /* Nobody waits for the job under way any more, which is `waiting`. */
 void ml__file_withdraw(ml_file *f);
+/* Memory for what f->in lacks; false: there is none. */
+bool ml__file_intake(ml_file *f);
+extern const luaL_Reg ml__file_spilling[]; /* methods */
+void ml__file_prepare(ml_fileobject *o);
 /* Closes the descriptor if it is open, and frees all. Nothing is under way. */
 void ml__file_destroy(ml_file *f);
 extern const ml_opclass ml__file_classes[]; /* by ml_filekind */

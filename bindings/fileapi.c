@@ -171,6 +171,12 @@ static int f_stat(lua_State *L) {
   push_op(L, ML_FILE_STAT);
   return 1;
 }
+/* _spill(): what _receive and _add have put aside begins to be written; raises what became of what
+** was before */
+static int f_spill(lua_State *L) {
+  push_op(L, ML_FILE_SPILL);
+  return 1;
+}
 static int f_close(lua_State *L) {
   push_op(L, ML_FILE_CLOSE);
   return 1;
@@ -308,6 +314,7 @@ void ml__file_push(lua_State *L, int fd, int flags, const uv_stat_t *st, const c
   /* orphaned at the engine's end should this fail */
   o = ml__newobject(L, ML_T_FILE, sizeof *o, 3);
   o->f = f;
+  ml__file_prepare(o);
   f->object = o;
   lua_pushstring(L, path);
   lua_setiuservalue(L, -2, 2);
@@ -337,15 +344,28 @@ void ml__files_orphan(ml_fs *fs, ml_evloop *l) {
 }
 
 void ml__open_file(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"read", f_read},         {"readline", f_readline}, {"write", f_write},
-      {"pread", f_pread},       {"pwrite", f_pwrite},     {"seek", f_seek},
-      {"tell", f_tell},         {"truncate", f_truncate}, {"fsync", f_fsync},
-      {"datasync", f_datasync}, {"stat", f_stat},         {"chmod", f_chmod},
-      {"utime", f_utime},       {"fileno", f_fileno},     {"close", f_close},
-      {"_lock", f_lock},        {"_close", f_close_now},  {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"read", f_read},
+                                     {"readline", f_readline},
+                                     {"write", f_write},
+                                     {"pread", f_pread},
+                                     {"pwrite", f_pwrite},
+                                     {"seek", f_seek},
+                                     {"tell", f_tell},
+                                     {"truncate", f_truncate},
+                                     {"fsync", f_fsync},
+                                     {"datasync", f_datasync},
+                                     {"stat", f_stat},
+                                     {"chmod", f_chmod},
+                                     {"utime", f_utime},
+                                     {"fileno", f_fileno},
+                                     {"close", f_close},
+                                     {"_lock", f_lock},
+                                     {"_close", f_close_now},
+                                     {"_spill", f_spill},
+                                     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", f_tostring}, {"__gc", f_gc}, {NULL, NULL}};
   ml__newtype(L, ML_T_FILE, "File", methods, meta);
+  luaL_setfuncs(L, ml__file_spilling, 0);
   ml__ref_get(L, ML_R_TYPES + ML_T_FILE);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, f_index, 1);

@@ -16,7 +16,7 @@ typedef struct separator {
   size_t n;
 } separator;
 
-enum { READ, READ_ALL, EXACTLY, LINE, UNTIL };
+enum { READ, INTO, READ_ALL, EXACTLY, LINE, UNTIL };
 
 struct ml_readop {
   ml_op op;    /* obj.n: not 0 while it is handed out and not done */
@@ -27,12 +27,12 @@ struct ml_readop {
   bool woken; /* it has waited */
   separator seps[];
 };
-/* User values: 1: the reader; UNTIL: 2: a table that holds the separators. */
+/* User values: 1: the reader; UNTIL: 2: a table that holds the separators; INTO: 2: the intake. */
 
 enum { MORE = -10, AGAIN = -11 };
 
 static const separator line_break = {"\n", 1};
-static const char *const names[] = {"read", "read", "readexactly", "readline", "readuntil"};
+static const char *const names[] = {"read", "read", "read", "readexactly", "readline", "readuntil"};
 
 /* ---- searching ---- */
 
@@ -69,7 +69,8 @@ static bool answered(ml_reader *r, ml_readop *op) {
   found f;
   if (r->obj.flags & (ML_RD_EOF | ML_RD_FAILED | ML_RD_ERROR)) return true;
   switch (op->kind) {
-  case READ: return r->in.len > 0;
+  case READ:
+  case INTO: return r->in.len > 0;
   case READ_ALL: return false;
   case EXACTLY: return r->in.len >= op->n;
   default: return search(r, op, &f) != 0;
@@ -116,7 +117,7 @@ static void taken(ml_reader *r) {
 /* ---- as a sink ---- */
 
 bool ml__reader_offer(ml_reader *r) {
-  if (r->waiter == NULL || r->waiter->kind != READ || r->in.len > 0) return false;
+  if (r->waiter == NULL || r->waiter->kind > INTO || r->in.len > 0) return false;
   wake(r);
   return true;
 }
@@ -310,10 +311,63 @@ static int read_now(lua_State *L, ml_reader *r, ml_readop *op) {
   return 1;
 }
 
-static int read_source(lua_State *L, ml_reader *r, ml_readop *op) {
-  op->woken = false;
-  if (r->source->read(L, r->source, op->n)) return 1;
+/* There was nothing to be read: is there something now, or an end? */
+static int looked(const ml_reader *r) {
   return (r->obj.flags & (ML_RD_EOF | ML_RD_FAILED)) || r->in.len > 0 ? AGAIN : MORE;
+}
+
+static int read_source(lua_State *L, ml_reader *r, ml_readop *op) {
+  char *p = ml__slab(r->net);
+  size_t n = op->n < ML_SLAB ? op->n : ML_SLAB - 1;
+  op->woken = false;
+  if (p == NULL) return luaL_error(L, "not enough memory");
+  n = r->source->read(r->source, p, n);
+  if (n == 0) return looked(r);
+  ml__slab_push(L, r->net, n);
+  return 1;
+}
+
+static bool source_has(const ml_reader *r, const ml_readop *op) {
+  return r->source != NULL && r->source->read != NULL && (op->woken || r->source->ready);
+}
+
+/* To p, past the reader. 0: nothing, but it may have ended or failed. */
+static size_t read_past(ml_reader *r, ml_readop *op, char *p, size_t n) {
+  ssize_t got;
+  if (source_has(r, op)) {
+    op->woken = false;
+    return r->source->read(r->source, p, n);
+  }
+  if (r->s == NULL || !op->woken || !(r->s->flags & ML_S_READING)) return 0;
+  op->woken = false;
+  got = ml__stream_read(r->s, p, n);
+  if (got == 0) r->obj.flags |= ML_RD_EOF;
+  if (got < 0 && got != UV_EAGAIN) r->obj.flags |= ML_RD_FAILED;
+  return got > 0 ? (size_t)got : 0;
+}
+
+static int try_into(lua_State *L, ml_reader *r, ml_readop *op) {
+  ml_intake *in;
+  size_t n = op->n;
+  char *p;
+  lua_getiuservalue(L, 1, 2);
+  in = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  p = in->room(in, &n);
+  if (n > 0 && r->in.len > 0) {
+    if (n > r->in.len) n = r->in.len;
+    memcpy(p, r->in.base + r->in.start, n);
+    in->add(in, n);
+    ml__bytes_drop(r->net, &r->in, n);
+    taken(r);
+  } else if (n > 0) {
+    if (r->obj.flags & ML_RD_EOF) return nothing(L, r);
+    n = read_past(r, op, p, n);
+    if (n == 0) return looked(r);
+    in->add(in, n);
+  }
+  lua_pushinteger(L, (lua_Integer)n);
+  return 1;
 }
 
 static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
@@ -322,11 +376,10 @@ static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
   case READ:
     if (r->in.len == 0 && !eof && op->woken && r->s != NULL && (r->s->flags & ML_S_READING))
       return read_now(L, r, op);
-    if (r->in.len == 0 && !eof && r->source != NULL && r->source->read != NULL &&
-        (op->woken || r->source->ready))
-      return read_source(L, r, op);
+    if (r->in.len == 0 && !eof && source_has(r, op)) return read_source(L, r, op);
     if (r->in.len == 0) return eof ? nothing(L, r) : MORE;
     return take(L, r, op->n < r->in.len ? op->n : r->in.len);
+  case INTO: return try_into(L, r, op);
   case READ_ALL: return eof ? everything(L, r) : MORE;
   case EXACTLY:
     if (r->in.len >= op->n) return take(L, r, op->n);
@@ -338,7 +391,7 @@ static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
 /* Does it fail? What has come of a body that was cut off is read first. */
 static bool fails(const ml_reader *r, const ml_readop *op) {
   if (!(r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR))) return false;
-  return r->source == NULL || op->kind != READ || r->in.len == 0;
+  return r->source == NULL || op->kind > INTO || r->in.len == 0;
 }
 
 /* The operation is at index 1. */
@@ -416,6 +469,7 @@ static int op_wake(lua_State *L, ml_op *o) {
 }
 
 static const ml_opclass classes[] = {
+    {"StreamReader.read", op_begin, op_wake, op_cancel},
     {"StreamReader.read", op_begin, op_wake, op_cancel},
     {"StreamReader.read", op_begin, op_wake, op_cancel},
     {"StreamReader.readexactly", op_begin, op_wake, op_cancel},
@@ -536,6 +590,22 @@ static int r_readuntil(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, -2, 2);
   return 1;
+}
+
+void ml__reader_into(lua_State *L, int reader, int intake, size_t n) {
+  ml_reader *r = ml__checkobject(L, reader, ML_T_READER);
+  ml_readop *op;
+  reader = lua_absindex(L, reader);
+  intake = lua_absindex(L, intake);
+  op = ml__op_new(L, &classes[INTO], sizeof *op, 2);
+  op->r = r;
+  op->kind = INTO;
+  op->op.obj.n = 1;
+  op->n = n;
+  lua_pushvalue(L, reader);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, intake);
+  lua_setiuservalue(L, -2, 2);
 }
 
 /* ---- the rest ---- */

@@ -363,12 +363,22 @@ struct ml_readsource {
   void (*error)(lua_State *L, ml_readsource *src); /* pushes why it failed */
   void (*taken)(ml_readsource *src);               /* NULL, or bytes were taken: r->in is shorter */
   void (*gone)(ml_readsource *src);                /* NULL, or the reader is collected */
-  /* NULL, or reads for the task that ml__reader_offer has woken: pushes n bytes at most as a string;
-  ** false: nothing, but the reader may have been fed or ended. */
-  bool (*read)(lua_State *L, ml_readsource *src, size_t n);
+  /* NULL, or reads for the task that ml__reader_offer has woken: n bytes at most, to p, which has room
+  ** for one more. 0: none, but the reader may have been fed or ended. */
+  size_t (*read)(ml_readsource *src, char *p, size_t n);
   bool ready; /* `read` has more: no need to wait for it */
   bool again; /* a terminal: after its end it can be read on */
 };
+/* What begins like this has bytes of a reader put into its own memory, that become no string. `room`:
+** where *n bytes and one more can be put; it makes *n less, 0 if there is no place. `add`: n were. */
+typedef struct ml_intake {
+  ml_object obj;
+  char *(*room)(struct ml_intake *in, size_t *n);
+  void (*add)(struct ml_intake *in, size_t n);
+} ml_intake;
+/* Pushes an operation that has n bytes at most, of the reader at one index, put into the intake at
+** another: gives their number, nil at the end, 0 if there is no room. */
+void ml__reader_into(lua_State *L, int reader, int intake, size_t n);
 /* For sources. UV_ENOMEM: nothing was taken. */
 int ml__reader_feed(ml_reader *r, const char *p, size_t n);
 void ml__reader_end(ml_reader *r);

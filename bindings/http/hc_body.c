@@ -359,43 +359,39 @@ static uint64_t plain_bytes(const ml_hcconn *c) {
 }
 
 /* There are bytes: the task that waits reads them itself, without a copy. While it is busy with what it
-** has they may stay where they are, if the socket need not be stopped for that. */
+** has they stay where they are, if the socket need not be stopped for that; but for the end of a body,
+** which comes for the connection's sake even if nobody reads it. */
 bool ml__hcbody_reads(ml_stream *s) {
-  const ml_hcconn *c = s->target;
-  if (c == NULL || c->reader == NULL || (c->flags & ML_CC_DISCARD) || plain_bytes(c) == 0)
-    return false;
+  ml_hcconn *c = s->target;
+  uint64_t n = c == NULL || c->reader == NULL ? 0 : plain_bytes(c);
+  if (n == 0 || (c->flags & ML_CC_DISCARD)) return false;
   if (ml__reader_offer(c->reader)) return true;
-  return c->reader->waiter == NULL && c->reader->in.len > 0 && s->watch.fd >= 0;
+  if (c->reader->waiter != NULL || s->watch.fd < 0) return false;
+  if (c->reader->in.len == 0 && n <= 2 * (uint64_t)c->settings->read_bufsize) return false;
+  c->source.ready = true;
+  return true;
 }
 
-/* So many bytes are asked for. Behind the last of a body there must be nothing: what there is would be
-** taken for the next response's. */
-static size_t to_ask(const ml_hcconn *c, uint64_t most, size_t n) {
-  if (n >= ML_SLAB) n = ML_SLAB - 1;
-  if (most > n) return n;
-  return (size_t)most + ((c->flags & ML_CC_IN_CHUNKS) ? 0 : 1);
-}
-
-static bool source_read(lua_State *L, ml_readsource *src, size_t n) {
+/* Behind the last byte of a body there must be nothing: what there is would be taken for the next
+** response's. So one more is asked for. */
+static size_t source_read(ml_readsource *src, char *p, size_t n) {
   ml_hcconn *c = ml__containerof(src, ml_hcconn, source);
   ml_stream *s = c->s;
   uint64_t most = plain_bytes(c);
-  char *p = ml__slab(s->net);
   ssize_t got;
-  if (p == NULL) luaL_error(L, "not enough memory");
-  if (most == 0 || !(s->flags & ML_S_READING)) return false;
-  got = ml__stream_take(s, p, to_ask(c, most, n));
+  if (most == 0 || !(s->flags & ML_S_READING)) return 0;
+  if (n >= most) n = (size_t)most + ((c->flags & ML_CC_IN_CHUNKS) ? 0 : 1);
+  got = ml__stream_take(s, p, n);
   src->ready = (s->flags & ML_S_READABLE) && ++c->turns < TURNS;
   if (got == 0) s->sink->eof(s);
-  if (got <= 0) return false;
+  if (got <= 0) return 0;
   if ((uint64_t)got > most) {
     c->flags &= ~(uint32_t)ML_CC_KEEP;
     got = (ssize_t)most;
   }
   ml__hcparse_took(c, (size_t)got);
   if (c->flags & ML_CC_COMPLETE) ml__stream_unread(s);
-  ml__slab_push(L, s->net, (size_t)got);
-  return true;
+  return (size_t)got;
 }
 
 static void source_error(lua_State *L, ml_readsource *src) {

@@ -223,6 +223,38 @@ describe("the body of a response", function()
     end)
   end)
 
+  it("stays with the server from the first byte, but for its end", function()
+    local out
+    hc.serve(function(reader, writer)
+      out = writer
+      hc.request(reader)
+      writer:write(of(4 << 20) .. ("x"):rep(1 << 20))
+      await(reader:read())
+    end, function(peer)
+      local conn = peer.connect()
+      local x = get(conn)
+      await(x:response())
+      local content, n = x:content(), 0
+      while n < 1 << 20 do n = n + #await(content:read(100000)) end
+      local task = spawn(function() return await(content:read(1)) end)
+      await(asyncio.sleep(0.001))
+      task:cancel()
+      out:write(("x"):rep(2 << 20))
+      await(asyncio.sleep(1))
+      assert.equal("<StreamReader>", tostring(content))
+      while n < 3 << 20 do n = n + #await(content:read(1 << 20)) end
+      out:write(("x"):rep(1 << 20))
+      for _ = 1, 100 do
+        local data = await(content:read(100000))
+        if not data then break end
+        n = n + #data
+      end
+      assert.equal(4 << 20, n)
+      await(asyncio.sleep(0.001))
+      assert.equal(1, conn:free())
+    end)
+  end)
+
   it("fails for its reader when it does not come in full", function()
     hc.answers({ of(6) .. "ab" }, function(peer)
       local x = get(peer.connect())

@@ -7,9 +7,6 @@ local await, catch = core.await, core.catch
 
 local M = {}
 
-local PART = 1 << 20 -- bytes that are written at a time
-local MOST = 200 -- pieces of them
-
 -- ---- files ----
 
 ---@class commands.fetch.File
@@ -22,7 +19,7 @@ File.__index = File
 ---@return commands.fetch.File
 function M.file(path, offset, new)
   local file = await(fs.open(path, fs.O_WRONLY | fs.O_CREAT | (new and fs.O_EXCL or 0)))
-  local self = setmetatable({ file = file, path = path, size = offset, pieces = {}, pending = 0 }, File)
+  local self = setmetatable({ file = file, path = path, size = offset }, File)
   local ok, err = catch(function()
     if not await(file:stat()).is_file then return end -- a pipe, /dev/null
     await(file:truncate(offset))
@@ -35,28 +32,42 @@ function M.file(path, offset, new)
   return self
 end
 
-local function flush(self)
-  if self.writing then
-    local writing = self.writing
-    self.writing = nil
-    await(writing)
+function File:write(data)
+  local file, at = self.file, 0
+  self.size = self.size + #data
+  while at < #data do
+    local n = file:_add(data, at)
+    if n == 0 then await(file:_spill()) end
+    at = at + n
   end
-  if self.pending == 0 then return end
-  local pieces = self.pieces
-  self.pieces, self.pending = {}, 0
-  self.writing = core.create_task(self.file:write(table.unpack(pieces)))
 end
 
-function File:write(data)
-  self.pieces[#self.pieces + 1] = data
-  self.pending = self.pending + #data
-  self.size = self.size + #data
-  if self.pending >= PART or #self.pieces >= MOST then flush(self) end
+--- Takes at most n bytes of a response's content. Gives their number; nil at its end.
+---@param content http.client.Content
+---@param n integer
+---@return integer?
+function File:receive(content, n)
+  local got = content:_into(self.file, n)
+  while got == 0 do
+    await(self.file:_spill())
+    got = content:_into(self.file, n)
+  end
+  if type(got) == "string" then
+    self:write(got)
+    return #got
+  end
+  self.size = self.size + (got or 0)
+  return got
+end
+
+-- What has come is on its way into the file; then that has been written.
+local function flush(self)
+  await(self.file:_spill())
+  await(self.file:_spill())
 end
 
 --- Everything is in the file, and that closed; what could not be written is raised.
 function File:finish()
-  flush(self)
   flush(self)
   await(self.file:close())
 end
@@ -65,10 +76,7 @@ end
 function File:__close()
   local file = self.file
   if file.closed then return end
-  catch(function()
-    flush(self)
-    flush(self)
-  end)
+  catch(flush, self)
   await(file:close())
 end
 
@@ -90,6 +98,13 @@ function Stdout:write(data)
   stdout:write(data)
   await(stdout:drain())
   self.size = self.size + #data
+end
+
+function Stdout:receive(content, n)
+  local data = await(content:read(n))
+  if not data then return nil end
+  self:write(data)
+  return #data
 end
 
 function Stdout:finish() end

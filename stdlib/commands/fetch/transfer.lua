@@ -108,11 +108,10 @@ local function copy(job, response, out, total)
   local begun, done, limit = loop:time(), 0, given.limit_rate
   local content, piece = response.content, limit and math.max(1, math.min(65536, limit // 10)) or 262144
   while true do
-    local data = await(content:read(piece))
-    if not data then break end
-    out:write(data)
-    bar:update(#data)
-    done = done + #data
+    local n = out:receive(content, piece)
+    if not n then break end
+    bar:update(n)
+    done = done + n
     job.size = done
     if limit then
       local early = begun + done / limit - loop:time()

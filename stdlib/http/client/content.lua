@@ -70,35 +70,54 @@ end
 -- Errors that leave the stream as it is, and are the reader's: too few bytes, too long a line, cancellation.
 local readers_own = { core.IncompleteReadError, core.LimitOverrunError, core.CancelledError }
 
--- What is to be seen to after something has been read.
-local function note(self, data)
+-- What is to be seen to after n bytes have been read; nil: the end.
+local function note(self, n)
   local response = self.response
   if response[CONN] then response:_settle() end
   local limit = response:_limit_of()
-  if limit > 0 and data then
-    self.total = self.total + #data
+  if limit > 0 and n then
+    self.total = self.total + n
     if self.total > limit then
       response:close()
       fail(response, "ClientPayloadError", ("the body is longer than %d bytes (max_body_size)"):format(limit),
         { limit = limit })
     end
   end
+end
+
+-- Calls a method with the rest and gives what it gives.
+local function call(self, method, ...)
+  if is_cut(self) then
+    fail(self.response, "ClientConnectionError", "Connection closed: the response was closed")
+  end
+  local ok, data = catch(await, method(...))
+  if not ok then error(core.isinstance(data, readers_own) and data or self.response:_failed(data), 0) end
+  return data
+end
+
+-- The same with a method of the source.
+local function take(self, name, ...)
+  local source, response = self.source, self.response
+  local data = call(self, source and source[name], source, ...)
+  if self.read_before then return data end
+  note(self, data and #data)
   local traces = response:_traces_of()
   if traces and data and data ~= "" then
     traces:send("response_chunk_received", { method = response.method, url = response.url, chunk = data })
   end
+  return data
 end
 
--- Calls the source's method and gives what it gives.
-local function take(self, name, ...)
-  if is_cut(self) then
-    fail(self.response, "ClientConnectionError", "Connection closed: the response was closed")
-  end
-  local source = self.source
-  local ok, data = catch(await, source[name](source, ...))
-  if not ok then error(core.isinstance(data, readers_own) and data or self.response:_failed(data), 0) end
-  if not self.read_before then note(self, data) end
-  return data
+--- Puts at most n bytes into a file's block, see File:_receive: how many, nil at the end, 0 if that is full. Bytes that
+--- are decoded or that a trace is to see come as a string instead. Awaits by itself.
+---@param file fs.File
+---@param n integer
+---@return integer|string?
+function Content:_into(file, n)
+  if type(self.source) ~= "userdata" or self.response:_traces_of() then return take(self, "read", n) end
+  local got = call(self, file._receive, file, self.source, n)
+  if not self.read_before then note(self, got) end
+  return got
 end
 
 -- All that is left, for response:read().
