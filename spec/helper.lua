@@ -64,13 +64,13 @@ end
 
 --- In a task, in real time: what f() gives when it does so twice, with all that was under way in between.
 function M.steady(f)
-  local now, before = f(), nil
-  repeat
-    before = now
+  local now = f()
+  while true do
+    local before = now
     M.settle()
     now = f()
-  until before == now
-  return now
+    if now == before then return now end
+  end
 end
 
 --- Two connected sockets, closed when the spec ends.
