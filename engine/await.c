@@ -358,29 +358,27 @@ static int await_call(lua_State *L, ml_fiber *t);
 
 int ml__await(lua_State *L) {
   ml_engine *e = ml__engine(L);
-  ml_object *o = lua_touserdata(L, 1);
   ml_fiber *t = e->task;
-  int kind;
-  if (o == NULL && L == e->active) {
-    kind = lua_type(L, 1);
-    if (kind == LUA_TBOOLEAN) return await_call(L, t);
-    if (kind == LUA_TFUNCTION) return await_misc(L, t);
+  ml_object *o;
+  if (__builtin_expect(L != e->active, 0)) return await_misc(L, t);
+  o = lua_touserdata(L, 1);
+  if (o == NULL) {
+    if (lua_type(L, 1) == LUA_TBOOLEAN) return await_call(L, t);
+    return await_misc(L, t);
   }
-  if (o == e->frame0 && L == e->active && !(t->fut.obj.flags & ML_FF_CRITICAL))
-    return await_frame(L, t, o);
-  o = ml__toobject(L, 1);
-  if (L != e->active || o == NULL) return await_misc(L, t);
   if (t->fut.obj.flags & ML_FF_CRITICAL) return await_misc(L, t);
+  if (o == e->sleep0) {
+    if (!lua_isyieldable(L)) return cannot_suspend(L);
+    ml__ready(t->fut.loop, &t->job);
+    t->waiting = NULL;
+    return suspend(L, t, 0, yield_k);
+  }
+  if (o == e->frame0) return await_frame(L, t, o);
+  if (!ml__isobject(L, 1, o)) return await_misc(L, t);
   switch (o->type) {
   case ML_T_OP:
     if (o->state != ML_CO_NEW)
       return ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
-    if (o == e->sleep0) {
-      if (!lua_isyieldable(L)) return cannot_suspend(L);
-      ml__ready(t->fut.loop, &t->job);
-      t->waiting = NULL;
-      return suspend(L, t, 0, yield_k);
-    }
     ml__keepfirst(L);
     o->state = ML_CO_AWAITED;
     return op_answer(L, t, (ml_op *)o, ((ml_op *)o)->cls->begin(L, (ml_op *)o));
@@ -556,6 +554,10 @@ static const ml_opclass sleep_class = {"sleep", sleep_begin, sleep_wake, sleep_c
 static int core_sleep(lua_State *L) {
   sleep_op *s;
   double delay;
+  if (lua_isinteger(L, 1) && lua_gettop(L) == 1 && lua_tointeger(L, 1) <= 0) { /* a mere yield */
+    lua_pushvalue(L, lua_upvalueindex(1));
+    return 1;
+  }
   delay = lua_type(L, 1) == LUA_TNUMBER ? lua_tonumber(L, 1) : NAN;
   if (!(delay > 0)) {
     if (isnan(delay)) ml__checkdelay(L, 1, "sleep"); /* raises */

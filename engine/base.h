@@ -100,11 +100,14 @@ typedef struct ml_object {
 
 extern const char ml__magic;
 
+/* Is what lua_touserdata gives for idx, which is not NULL, an object of the engine's? */
+static inline bool ml__isobject(lua_State *L, int idx, const ml_object *o) {
+  return lua_rawlen(L, idx) >= sizeof(ml_object) && o->magic == &ml__magic;
+}
 /* The object at idx, or NULL if it is no object of the engine's. */
 static inline ml_object *ml__toobject(lua_State *L, int idx) {
   ml_object *o = (ml_object *)lua_touserdata(L, idx);
-  if (o == NULL || lua_rawlen(L, idx) < sizeof(ml_object) || o->magic != &ml__magic) return NULL;
-  return o;
+  return o != NULL && ml__isobject(L, idx, o) ? o : NULL;
 }
 /* The object of that type at idx, or an argument error that says what was
 ** expected and what came. For types futures means future, task and gather. */
