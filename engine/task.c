@@ -370,52 +370,51 @@ static bool start(ml_evloop *l, ml_fiber *t) {
 
 static void task_step(ml_evloop *l, ml_job *j);
 
-/* Resumes the task until it waits or ends. */
-void ml__task_run(ml_evloop *l, ml_fiber *t) {
-  ml_engine *e = l->engine;
-  ml_fiber *prev = e->task;
-  lua_State *active = e->active, *hot, *co;
-  int nres, nargs = 0, st;
-  t->waiting = NULL;
-  if (!(t->fut.obj.flags & ML_FF_STARTED)) {
-    t->fut.obj.flags |= ML_FF_STARTED;
-    bool cancelled = (t->fut.obj.flags & ML_FF_MUST_CANCEL) != 0;
-    if (!cancelled && !start(l, t)) { /* no memory for its thread */
-      force_fail(t);
-      return;
-    }
-    if (cancelled) {
-      lua_pushcfunction(l->L, cancel_unstarted);
-      lua_pushlightuserdata(l->L, t);
-      if (lua_pcall(l->L, 1, 0, 0) != LUA_OK) lua_pop(l->L, 1);
-      if (t->fut.obj.state == ML_F_PENDING) force_fail(t);
-      if (t->thread != NULL) finish_thread(e, t, t->thread, true);
-      return;
-    }
-    nargs = lua_gettop(t->thread) - 1;
+/* Before the first step: false, and it has ended, if there is none. */
+static __attribute__((noinline)) bool begin(ml_evloop *l, ml_fiber *t) {
+  t->fut.obj.flags |= ML_FF_STARTED;
+  if (t->fut.obj.flags & ML_FF_MUST_CANCEL) {
+    lua_pushcfunction(l->L, cancel_unstarted);
+    lua_pushlightuserdata(l->L, t);
+    if (lua_pcall(l->L, 1, 0, 0) != LUA_OK) lua_pop(l->L, 1);
+    if (t->fut.obj.state == ML_F_PENDING) force_fail(t);
+    if (t->thread != NULL) finish_thread(l->engine, t, t->thread, true);
+    return false;
   }
-  e->task = t;
-  hot = e->meter.hot;
+  if (start(l, t)) return true;
+  force_fail(t); /* no memory for its thread */
+  return false;
+}
+
+/* Resumes the task's Lua thread once; *hot is what the meter had before. */
+static inline int resume(ml_evloop *l, ml_fiber *t, int nargs, int *nres, lua_State **hot) {
+  ml_engine *e = l->engine;
+  lua_State *co = e->active = t->thread;
+  *hot = ml__meter_enter(e, co);
+  t->depth = 0;
+  t->parked = NULL;
+  *nres = 0;
+  return lua_resume(co, l->L, nargs, nres);
+}
+
+/* The thread came back so: goes on until the task waits or has ended. */
+static __attribute__((noinline)) void settle(ml_evloop *l, ml_fiber *t, int st, int nres) {
+  ml_engine *e = l->engine;
+  lua_State *hot;
   for (;;) {
-    co = e->active = t->thread;
-    ml__meter_enter(e, co);
-    t->depth = 0;
-    t->parked = NULL;
-    nres = 0;
-    st = lua_resume(co, l->L, nargs, &nres);
-    nargs = 0;
+    lua_State *co = t->thread;
+    int nargs = 0;
     if (st == LUA_YIELD && t->parked != NULL && nres == 0) {
-      if (t->segments == NULL || t->segments->started) break;
+      if (t->segments == NULL || t->segments->started) return;
       t->segments->started = true; /* switch: on with the inner segment */
       nargs = 1;
-      continue;
-    }
-    if (st == LUA_YIELD) { /* foreign code yielded: no way back into it */
-      lua_settop(co, 0);
-      ml__error_new(co, "RuntimeError", "Task got bad yield: C code called lua_yield in it");
-      st = LUA_ERRRUN;
-    }
-    if (t->segments != NULL && co == t->segments->inner) {
+    } else {
+      if (st == LUA_YIELD) { /* foreign code yielded: no way back into it */
+        lua_settop(co, 0);
+        ml__error_new(co, "RuntimeError", "Task got bad yield: C code called lua_yield in it");
+        st = LUA_ERRRUN;
+      }
+      if (t->segments == NULL || co != t->segments->inner) break;
       if (st != LUA_OK) { /* not even segment_body caught it */
         lua_pushboolean(co, 0);
         lua_insert(co, -2);
@@ -425,18 +424,34 @@ void ml__task_run(ml_evloop *l, ml_fiber *t) {
         lua_xmove(l->L, co, 2);
       }
       t->thread = t->segments->outer;
-      continue;
     }
-    if (st != LUA_OK) {
-      lua_pushcfunction(l->L, abandon_protected);
-      lua_pushlightuserdata(l->L, t);
-      lua_pushlightuserdata(l->L, co);
-      if (lua_pcall(l->L, 2, 0, 0) != LUA_OK) lua_pop(l->L, 1);
-    }
-    if (t->fut.obj.state == ML_F_PENDING) force_fail(t);
-    finish_thread(e, t, co, st == LUA_OK);
-    break;
+    st = resume(l, t, nargs, &nres, &hot);
   }
+  if (st != LUA_OK) {
+    lua_pushcfunction(l->L, abandon_protected);
+    lua_pushlightuserdata(l->L, t);
+    lua_pushlightuserdata(l->L, t->thread);
+    if (lua_pcall(l->L, 2, 0, 0) != LUA_OK) lua_pop(l->L, 1);
+  }
+  if (t->fut.obj.state == ML_F_PENDING) force_fail(t);
+  finish_thread(e, t, t->thread, st == LUA_OK);
+}
+
+/* Resumes the task until it waits or ends. */
+void ml__task_run(ml_evloop *l, ml_fiber *t) {
+  ml_engine *e = l->engine;
+  ml_fiber *prev = e->task;
+  lua_State *active = e->active, *hot;
+  int nres, nargs = 0, st;
+  t->waiting = NULL;
+  if (__builtin_expect(!(t->fut.obj.flags & ML_FF_STARTED), 0)) {
+    if (!begin(l, t)) return;
+    nargs = lua_gettop(t->thread) - 1;
+  }
+  e->task = t;
+  st = resume(l, t, nargs, &nres, &hot);
+  if (__builtin_expect(st != LUA_YIELD || t->parked == NULL || nres != 0 || t->segments != NULL, 0))
+    settle(l, t, st, nres);
   e->task = prev;
   e->active = active;
   ml__meter_leave(e, hot);
