@@ -110,7 +110,7 @@ void ml__coroutine_describe(lua_State *L, int idx, char *buf, size_t n) {
 /* ---- coroutine functions ---- */
 
 /* Pushes a coroutine with room for n arguments. Whoever has filled it in sets its tail. */
-static ml_coroutine *new_coroutine(lua_State *L, ml_codeinfo *info, int n) {
+static inline ml_coroutine *new_coroutine(lua_State *L, ml_codeinfo *info, int n) {
   ml_coroutine *c;
   ml__alloc_expect_coroutine(ml__engine(L)->alloc);
   c = lua_newuserdatauv(L, sizeof *c, n + 1);
@@ -137,26 +137,34 @@ void ml__coroutine_awaited(lua_State *L, int idx) {
   c->tail = &c->obj;
 }
 
-/* The call of a coroutine function. Upvalues: f, its ml_codeinfo; perhaps a last argument. */
-static int call_async(lua_State *L) {
-  int n;
-  if (!lua_isnone(L, lua_upvalueindex(3))) lua_pushvalue(L, lua_upvalueindex(3));
-  n = lua_gettop(L);
+/* The call of a coroutine function, whose n arguments are on the stack: pushes the coroutine. */
+static inline int make_coroutine(lua_State *L, int n) {
   ml_codeinfo *info = lua_touserdata(L, lua_upvalueindex(2));
   ml_coroutine *c;
   if (info != NULL && info->name == NULL) learn_name(L, info);
   if (n >= 65000) return ml__misuse(L, "ValueError", "too many arguments for a coroutine (%d)", n);
   c = new_coroutine(L, info, n);
-  lua_insert(L, 1);
-  for (int i = n; i >= 1; i--) lua_setiuservalue(L, 1, i + 1);
+  for (int i = 1; i <= n; i++) {
+    lua_pushvalue(L, i);
+    lua_setiuservalue(L, n + 1, i + 1);
+  }
   lua_pushvalue(L, lua_upvalueindex(1));
-  lua_setiuservalue(L, 1, 1);
+  lua_setiuservalue(L, n + 1, 1);
   if (ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE) == LUA_TTABLE)
-    lua_setmetatable(L, 1);
+    lua_setmetatable(L, n + 1);
   else
-    lua_settop(L, 1);
+    lua_pop(L, 1);
   c->tail = &c->obj;
   return 1;
+}
+
+/* A coroutine function. Upvalues: f, its ml_codeinfo. */
+static int call_async(lua_State *L) { return make_coroutine(L, lua_gettop(L)); }
+
+/* And one that adds a last argument, upvalue 3. */
+static int call_bound(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(3));
+  return make_coroutine(L, lua_gettop(L));
 }
 
 void ml__async(lua_State *L) {
@@ -187,7 +195,7 @@ static int core_async(lua_State *L) {
   if (!lua_isfunction(L, 1) && luaL_getmetafield(L, 1, "__call") == LUA_TNIL)
     return ml__misuse(L, "TypeError", "async: a function was expected, got %s",
                       luaL_typename(L, 1));
-  if (lua_tocfunction(L, 1) == call_async) {
+  if (ml__asyncclosure(L, 1)) {
     lua_settop(L, 1);
     return 1;
   }
@@ -203,19 +211,18 @@ static int core_async(lua_State *L) {
 
 bool ml__asyncbody(lua_State *L, int idx) {
   if (lua_tocfunction(L, idx) != call_async || lua_getupvalue(L, idx, 1) == NULL) return false;
-  if (lua_getupvalue(L, idx, 3) != NULL) { /* bound */
-    lua_pop(L, 2);
-    return false;
-  }
   lua_replace(L, idx);
   return true;
 }
 
-bool ml__asyncclosure(lua_State *L, int idx) { return lua_tocfunction(L, idx) == call_async; }
+bool ml__asyncclosure(lua_State *L, int idx) {
+  lua_CFunction f = lua_tocfunction(L, idx);
+  return f == call_async || f == call_bound;
+}
 
 bool ml__asyncfunction(lua_State *L, int idx) {
   bool is;
-  if (lua_tocfunction(L, idx) == call_async) return true;
+  if (ml__asyncclosure(L, idx)) return true;
   if (!lua_isfunction(L, idx)) return false;
   lua_pushvalue(L, idx);
   ml__ref_get(L, ML_R_ASYNCFNS);
@@ -243,9 +250,7 @@ static int core_coroutinefunction(lua_State *L) {
 ** who call one and await it at once: its body on the same stack is the same, and cheaper. */
 static int core_coroutinebody(lua_State *L) {
   luaL_checkany(L, 1);
-  if (lua_tocfunction(L, 1) != call_async || lua_getupvalue(L, 1, 3) != NULL ||
-      lua_getupvalue(L, 1, 1) == NULL)
-    lua_pushnil(L);
+  if (lua_tocfunction(L, 1) != call_async || lua_getupvalue(L, 1, 1) == NULL) lua_pushnil(L);
   return 1;
 }
 
@@ -257,7 +262,7 @@ static int core_bindlast(lua_State *L) {
   lua_pushvalue(L, 1);
   lua_pushlightuserdata(L, ml__codeinfo_get(L, 1));
   lua_pushvalue(L, 2);
-  lua_pushcclosure(L, call_async, 3);
+  lua_pushcclosure(L, call_bound, 3);
   return 1;
 }
 
