@@ -182,8 +182,9 @@ void ml__alloc_limit(ml_allocator *a, size_t limit) { a->limit = limit; }
 
 /* May the allocator grow by so much? */
 static inline bool allowed(const ml_allocator *a, size_t more) {
+  if (a->limit == 0) return true;
   size_t used = a->used + a->state_used;
-  return a->limit == 0 || (used <= a->limit && more <= a->limit - used);
+  return used <= a->limit && more <= a->limit - used;
 }
 
 void ml__alloc_expect_coroutine(ml_allocator *a) { a->expecting = 1; }
@@ -244,7 +245,7 @@ void *ml__alloc_attached(void *ud, void *p, size_t osize, size_t nsize) {
 
 /* No memory. Lua collects garbage then and asks again, once: after that the coroutine that was
 ** expected has failed, and the next userdata is another. */
-static void *refused(ml_allocator *a, void *p, size_t kind) {
+static __attribute__((noinline)) void *refused(ml_allocator *a, void *p, size_t kind) {
   if (p == NULL && kind == LUA_TUSERDATA && a->expecting != 0)
     a->expecting = (a->expecting + 1) % 3;
   return NULL;
@@ -380,35 +381,60 @@ static bool arena_grow(ml_allocator *a, arena *r) {
   return true;
 }
 
-static void *small_new(ml_allocator *a, arena *r, size_t size) {
+/* The arena's next block, when there is no free one of its class. */
+static __attribute__((noinline)) void *small_cut(ml_allocator *a, arena *r, size_t size) {
+  size_t room = (size + ML_GRAIN - 1) / ML_GRAIN * ML_GRAIN;
+  char *p;
+  if ((size_t)(r->end - r->bump) < room && !arena_grow(a, r)) return NULL;
+  p = r->bump;
+  r->bump += room;
+  unpoison(p, room);
+  return p;
+}
+
+static inline void *small_new(ml_allocator *a, arena *r, size_t size) {
   size_t cl = (size + ML_GRAIN - 1) / ML_GRAIN;
   block *b = r->free[cl];
-  if (b != NULL) {
-    unpoison(b, cl * ML_GRAIN);
-    r->free[cl] = b->next;
-  } else {
-    if ((size_t)(r->end - r->bump) < cl * ML_GRAIN && !arena_grow(a, r)) return NULL;
-    b = (block *)(void *)r->bump;
-    r->bump += cl * ML_GRAIN;
-    unpoison(b, cl * ML_GRAIN);
-  }
+  if (b == NULL) return small_cut(a, r, size);
+  unpoison(b, cl * ML_GRAIN);
+  r->free[cl] = b->next;
   return b;
 }
 
-static void small_free(ml_allocator *a, void *p, size_t size) {
+static inline void small_keep(arena *r, void *p, size_t size) {
   size_t cl = (size + ML_GRAIN - 1) / ML_GRAIN;
-  const chunk *c = (const chunk *)((uintptr_t)p & ~(uintptr_t)(ML_CHUNK - 1));
-  arena *r = &a->plain;
   block *b = p;
-  if (c->coroutines) {
-    const ml_object *co = *(ml_object *const *)(const void *)((char *)p + size - sizeof(void *));
-    r = &a->coroutines;
-    /* NULL: freed before it was filled in */
-    if (co != NULL && co->state == ML_CO_NEW) a->lost(a->lost_ud, co);
-  }
   b->next = r->free[cl];
   r->free[cl] = b;
   poison(b, cl * ML_GRAIN);
+}
+
+static inline bool in_coroutines(const void *p) {
+  return ((const chunk *)((uintptr_t)p & ~(uintptr_t)(ML_CHUNK - 1)))->coroutines;
+}
+
+static __attribute__((noinline)) void *plain_cut(ml_allocator *a, size_t size) {
+  void *p = small_cut(a, &a->plain, size);
+  if (p != NULL) a->used += size;
+  return p;
+}
+
+static __attribute__((noinline)) void *coroutine_new(ml_allocator *a, size_t size) {
+  char *p = small_new(a, &a->coroutines, size);
+  a->expecting = 0;
+  if (p == NULL) return NULL;
+  *(void **)(void *)(p + size - sizeof(void *)) = NULL;
+  a->used += size;
+  return p;
+}
+
+static __attribute__((noinline)) void *coroutine_free(ml_allocator *a, char *p, size_t size) {
+  const ml_object *co = *(ml_object *const *)(const void *)(p + size - sizeof(void *));
+  /* NULL: freed before it was filled in */
+  if (co != NULL && co->state == ML_CO_NEW) a->lost(a->lost_ud, co);
+  small_keep(&a->coroutines, p, size);
+  a->used -= size;
+  return NULL;
 }
 
 /* A string is about to be allocated: is it the one that has its block already? */
@@ -419,35 +445,23 @@ static void *take_offer(ml_allocator *a, size_t nsize) {
   return p;
 }
 
-void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
-  ml_allocator *a = ud;
+/* What is neither a new small block nor the freeing of one. */
+static __attribute__((noinline)) void *alloc_rest(ml_allocator *a, void *p, size_t osize,
+                                                  size_t nsize) {
   void *q;
-  if (p == NULL) { /* osize is then the kind of the object */
+  if (p == NULL) {
     if (nsize == 0) return NULL;
     if (!allowed(a, nsize)) return refused(a, p, osize);
-    if (nsize <= ML_SMALL) {
-      if (a->expecting && osize == LUA_TUSERDATA) {
-        a->expecting = 0;
-        q = small_new(a, &a->coroutines, nsize);
-        if (q != NULL) *(void **)(void *)((char *)q + nsize - sizeof(void *)) = NULL;
-      } else
-        q = small_new(a, &a->plain, nsize);
-    } else { /* a coroutine as large as that is not watched */
-      if (osize == LUA_TUSERDATA) a->expecting = 0;
-      q = osize == LUA_TSTRING && a->offer != NULL ? take_offer(a, nsize) : NULL;
-      if (q == NULL) q = large_new(a, nsize);
-      if (osize == LUA_TSTRING) a->last_string = q;
-    }
+    if (osize == LUA_TUSERDATA) a->expecting = 0; /* a coroutine as large as that is not watched */
+    q = osize == LUA_TSTRING && a->offer != NULL ? take_offer(a, nsize) : NULL;
+    if (q == NULL) q = large_new(a, nsize);
+    if (osize == LUA_TSTRING) a->last_string = q;
     if (q != NULL) a->used += nsize;
     return q;
   }
   if (nsize == 0) {
-    if (osize <= ML_SMALL)
-      small_free(a, p, osize);
-    else {
-      if (p == a->last) memset(p, 0, LUA_EXTRASPACE);
-      large_free(a, p, osize);
-    }
+    if (p == a->last) memset(p, 0, LUA_EXTRASPACE);
+    large_free(a, p, osize);
     a->used -= osize;
     return NULL;
   }
@@ -468,12 +482,35 @@ void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
     }
     memcpy(q, p, osize < nsize ? osize : nsize);
     if (osize <= ML_SMALL)
-      small_free(a, p, osize);
+      small_keep(&a->plain, p, osize);
     else
       large_free(a, p, osize);
   }
   if (q != NULL) a->used += nsize - osize;
   return q;
+}
+
+/* The common cases call nothing that they come back from: so they save no registers. */
+void *ml__alloc(void *ud, void *p, size_t osize, size_t nsize) {
+  ml_allocator *a = ud;
+  if (p == NULL && nsize - 1 < ML_SMALL) { /* osize is then the kind of the object */
+    size_t cl = (nsize + ML_GRAIN - 1) / ML_GRAIN;
+    block *b = a->plain.free[cl];
+    if (!allowed(a, nsize)) return refused(a, p, osize);
+    if (a->expecting && osize == LUA_TUSERDATA) return coroutine_new(a, nsize);
+    if (b == NULL) return plain_cut(a, nsize);
+    unpoison(b, cl * ML_GRAIN);
+    a->plain.free[cl] = b->next;
+    a->used += nsize;
+    return b;
+  }
+  if (nsize == 0 && p != NULL && osize <= ML_SMALL) {
+    if (in_coroutines(p)) return coroutine_free(a, p, osize);
+    small_keep(&a->plain, p, osize);
+    a->used -= osize;
+    return NULL;
+  }
+  return alloc_rest(a, p, osize, nsize);
 }
 
 /* ---- string buffers ---- */
