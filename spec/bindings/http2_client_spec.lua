@@ -43,7 +43,7 @@ local function with_peer(act, f, opts)
       if not ok then log.error = e end
       peer:close()
     end), "127.0.0.1", 0))
-    local _ <close> = asyncio.timeout(30 * helper.slow)
+    local _ <close> = asyncio.timeout(60 * helper.slow)
     local conn <close> = connect(server.sockets[1].port, settings)
     f(conn, log)
     conn:close()

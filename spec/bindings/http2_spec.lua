@@ -27,7 +27,7 @@ local function serve(handler, f, settings)
       for x in conn do asyncio.create_task(one(x)) end
       log.over = (log.over or 0) + 1
     end), "127.0.0.1", 0, { http = set }))
-    local _ <close> = asyncio.timeout(30 * helper.slow)
+    local _ <close> = asyncio.timeout(60 * helper.slow)
     f(server.sockets[1].port, log, set)
     server:close()
     set:shutdown()

@@ -14,10 +14,10 @@ local run, path = asyncio.run, certs.path
 local function shell(command)
   local file = helper.tmpfile("")
   command = ("await() { until [ $(grep -ac \"$1\" %s.out) -ge ${2:-1} ]; do sleep 0.01; done; }\n%s"):format(file, command)
-  os.execute(("{ timeout %d sh -c %s >%s.out 2>&1 </dev/null; echo $? >%s.rc; } &"):format(20 * helper.slow, helper.quote(command), file, file))
+  os.execute(("{ timeout %d sh -c %s >%s.out 2>&1 </dev/null; echo $? >%s.rc; } &"):format(60 * helper.slow, helper.quote(command), file, file))
   helper.finally(os.remove, file .. ".out")
   helper.finally(os.remove, file .. ".rc")
-  local deadline = asyncio.get_running_loop():time() + 30 * helper.slow
+  local deadline = asyncio.get_running_loop():time() + 90 * helper.slow
   while true do
     local f = io.open(file .. ".rc")
     local status = f and f:read("n")

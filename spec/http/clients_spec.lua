@@ -42,7 +42,7 @@ local function talk(interpreter, source, suffix)
     local server <close> = await(testing.TestServer(app_of()):start_server())
     local command = ("exec %s %s %s"):format(interpreter, helper.quote(program), server:make_url(""))
     local process = await(asyncio.create_subprocess_shell(command, { stdout = asyncio.PIPE, stderr = asyncio.subprocess.STDOUT }))
-    out = await(asyncio.wait_for(process:communicate(), 30 * helper.slow))
+    out = await(asyncio.wait_for(process:communicate(), 60 * helper.slow))
   end))
   return out
 end

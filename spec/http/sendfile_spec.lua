@@ -147,10 +147,7 @@ describe("x:sendfile", function()
       writer:write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
       await(reader:readexactly(1000))
       writer.transport:abort()
-      for _ = 1, 2000 do
-        if failed then break end
-        await(asyncio.sleep(0.002))
-      end
+      helper.eventually(function() return failed end)
       assert.is_true(asyncio.isinstance(failed, asyncio.OSError), tostring(failed))
       assert.is_true(client.request(port, "GET", "/").body == data)
     end)
@@ -170,10 +167,7 @@ describe("x:sendfile", function()
       local reader, writer = await(asyncio.open_connection("127.0.0.1", port, { limit = 1024 }))
       writer:write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
       await(reader:readexactly(1000))
-      for _ = 1, 2000 do
-        if failed then break end
-        await(asyncio.sleep(0.002))
-      end
+      helper.eventually(function() return failed end)
       assert.is_true(asyncio.isinstance(failed, asyncio.TimeoutError), tostring(failed))
       writer:close()
     end, nil, { send_timeout = 0.1 })
@@ -196,10 +190,7 @@ describe("x:sendfile", function()
       await(reader:readexactly(1000))
       await(asyncio.sleep(0.02))
       task:cancel()
-      for _ = 1, 2000 do
-        if over then break end
-        await(asyncio.sleep(0.002))
-      end
+      helper.eventually(function() return over end)
       assert.is_true(asyncio.isinstance(over, asyncio.CancelledError))
       local ok, rest = pcall(await, reader:read())
       assert.is_true(not ok or #rest < size)

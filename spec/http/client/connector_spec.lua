@@ -322,7 +322,7 @@ describe("a connector", function()
       local conn = connector:connect(place, ASKED)
       exchange(conn)
       connector:release(conn, true)
-      await(asyncio.sleep(0.05))
+      helper.settle()
       assert.is_nil(connector:take(place))
       local again, reused = connector:connect(place, ASKED)
       assert.is_false(reused)
@@ -473,11 +473,10 @@ describe("closing a connector", function()
         exchange(conn)
         connector:release(conn, true)
       end
-      for _ = 1, 5 do
+      assert.is_true(helper.eventually(function()
         collectgarbage()
-        await(asyncio.sleep(0.01))
-      end
-      assert.equal(0, server.open)
+        return server.open == 0
+      end))
     end, { real = true })
   end)
 end)

@@ -38,7 +38,7 @@ local function run(f, opts)
     local options = { connector = http.TCPConnector { resolver = here } }
     for key, value in pairs(opts or {}) do options[key] = value end
     local session <close> = http.ClientSession(options)
-    local _ <close> = asyncio.timeout(20 * helper.slow)
+    local _ <close> = asyncio.timeout(60 * helper.slow)
     local function url(host, path) return ("http://%s:%d%s"):format(host, server.port, path or "/") end
     f(url, function(host, path)
       local resp <close> = await(session:get(url(host, path)))

@@ -258,7 +258,7 @@ for _, name in ipairs(names) do
             for need in c.needs:gmatch("%S+") do able = able and server.can[need] end
             if able then
               local session <close> = http.ClientSession { cookie_jar = http.CookieJar { unsafe = true } }
-              local _ <close> = asyncio.timeout(20 * helper.slow)
+              local _ <close> = asyncio.timeout(60 * helper.slow)
               local ok, err = xpcall(c.f, debug.traceback, session, server.url, server)
               if not ok then error(("%s: %s"):format(c.name, tostring(err)), 0) end
               done = done + 1

@@ -16,7 +16,7 @@ local function with_openssl(name, arguments, f)
     for _, word in ipairs(arguments) do words[#words + 1] = word end
     words[#words + 1] = { stdout = asyncio.PIPE, stderr = asyncio.subprocess.DEVNULL, stdin = asyncio.PIPE }
     local server <close> = await(asyncio.create_subprocess_exec("openssl", table.unpack(words)))
-    local _ <close> = asyncio.timeout(30 * helper.slow)
+    local _ <close> = asyncio.timeout(60 * helper.slow)
     local port
     for line in server.stdout:lines() do
       port = line:match("^ACCEPT 127%.0%.0%.1:(%d+)")
@@ -38,7 +38,7 @@ local function with_stranger(treat, f)
       local _ <close> = writer
       treat(reader, writer)
     end, "127.0.0.1", 0))
-    local _ <close> = asyncio.timeout(30 * helper.slow)
+    local _ <close> = asyncio.timeout(60 * helper.slow)
     local session <close> = http.ClientSession()
     f(session, ("https://127.0.0.1:%d/"):format(server.sockets[1]:getsockname()[2]))
   end))

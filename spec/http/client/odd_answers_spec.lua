@@ -28,7 +28,7 @@ local function serve(answers, step, f)
         if answer and answer.closes then return end
       end
     end), "127.0.0.1", 0))
-    local _ <close> = asyncio.timeout(30 * helper.slow)
+    local _ <close> = asyncio.timeout(60 * helper.slow)
     local url = ("http://127.0.0.1:%d"):format(server.sockets[1]:getsockname()[2])
     f(url, function() return connections end)
   end))

@@ -174,7 +174,7 @@ describe("a pool", function()
         stdout = asyncio.subprocess.PIPE, stderr = asyncio.subprocess.DEVNULL,
       }))
       -- connections are kept for 15 s
-      assert.equal("2.0\thi\n1.1\thi\n", (await(asyncio.wait_for(proc:communicate(), 10 * helper.slow))))
+      assert.equal("2.0\thi\n1.1\thi\n", (await(asyncio.wait_for(proc:communicate(), 60 * helper.slow))))
     end)
   end)
 end)

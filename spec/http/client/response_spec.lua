@@ -361,7 +361,7 @@ describe("ClientResponse", function()
       peer.raw(function(_, writer)
         writer:write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz")
         await(asyncio.sleep(0.05))
-      end, { limit = 1, timeout = 1 }, function(session, url)
+      end, { limit = 1, timeout = 30 * helper.slow }, function(session, url)
         for _ = 1, 3 do
           assert.equal(200, await(session:get(url "/")).status)
           if early then collectgarbage() end

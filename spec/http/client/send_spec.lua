@@ -212,7 +212,7 @@ describe("a body", function()
         local no <close> = await(session:put("/no", { data = "hello", expect100 = true }))
         assert.same({ 417, "no" }, { no.status, await(no:text()) })
       end
-      await(asyncio.sleep(0.01))
+      helper.settle()
       assert.same({ "hello", "" }, seen)
     end))
   end)

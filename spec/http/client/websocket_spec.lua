@@ -61,7 +61,7 @@ local function with_client(f, opts)
     local seen = {}
     local client <close> = testing.TestClient(testing.TestServer(application(seen), { handler_cancellation = true }), opts)
     await(client:start_server())
-    local _ <close> = asyncio.timeout(20 * helper.slow)
+    local _ <close> = asyncio.timeout(60 * helper.slow)
     f(client, seen)
   end))
 end
@@ -78,7 +78,7 @@ local function with_server(answer, f, opts)
     end), "127.0.0.1", 0))
     local url = ("ws://127.0.0.1:%d/ws"):format(server.sockets[1]:getsockname()[2])
     local session <close> = http.ClientSession(opts)
-    local _ <close> = asyncio.timeout(20 * helper.slow)
+    local _ <close> = asyncio.timeout(60 * helper.slow)
     f(session, url, heads)
   end))
 end

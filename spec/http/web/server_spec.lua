@@ -210,13 +210,13 @@ describe("the server", function()
     end))
     for _, body in ipairs { "Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n" } do
       asyncio.run(async(function()
-        local guard <close> = asyncio.timeout(10 * helper.slow) -- closing waits 60 s for handlers
+        local guard <close> = asyncio.timeout(45) -- closing waits 60 s for handlers
         local test <close> = await(testing.TestServer(app):start_server())
         local _, writer = await(asyncio.open_connection("127.0.0.1", tonumber(tostring(test:make_url("/")):match(":(%d+)/"))))
         writer:write("POST / HTTP/1.1\r\nHost: x\r\n" .. body)
         await(writer:drain())
         writer:close()
-        await(asyncio.sleep(0.01))
+        helper.settle()
         await(test:close())
         assert.is_false(guard:expired())
       end))

@@ -111,10 +111,7 @@ describe("web.EventSourceResponse", function()
       assert.is_truthy(head:find("Content-Type: text/event-stream", 1, true))
       assert.is_truthy(await(reader:readuntil("id: 3\ndata: tick 3\n\n")))
       writer:close()
-      for _ = 1, 300 do
-        if gone ~= nil then break end
-        await(asyncio.sleep(0.01))
-      end
+      helper.eventually(function() return gone ~= nil end)
       assert.equal("ECONNRESET", gone)
     end))
   end)

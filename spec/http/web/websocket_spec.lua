@@ -294,12 +294,9 @@ describe("web.WebSocketResponse", function()
       end, function(port, seen)
         local ws <close> = wsclient.connect(port)
         await(ws:send_str("last"))
-        await(asyncio.sleep(0.02))
+        helper.eventually(function() return seen.last end)
         if how == "close" then ws.writer:close() else ws.writer.transport:abort() end
-        for _ = 1, 200 do
-          if seen.done then break end
-          await(asyncio.sleep(0.01))
-        end
+        helper.eventually(function() return seen.done end)
         assert.same({ "last", 1006, true }, { seen.last, seen.code, seen.done })
         assert.same({}, seen.errors)
       end)
@@ -398,16 +395,9 @@ describe("web.WebSocketResponse", function()
     end, function(port, seen)
       local _, _, reader, writer = wsclient.request(port, "/")
       await(reader:read(1))
-      await(asyncio.sleep(0.1))
-      local sent = seen.sent
-      assert.is_true(sent < 500, "backpressure")
-      await(asyncio.sleep(0.05))
-      assert.equal(sent, seen.sent)
+      assert.is_true(helper.steady(function() return seen.sent end) < 500, "backpressure")
       writer.transport:abort()
-      for _ = 1, 200 do
-        if seen.done then break end
-        await(asyncio.sleep(0.01))
-      end
+      helper.eventually(function() return seen.done end)
       assert.is_false(seen.ok)
       assert.equal("ECONNRESET", seen.err.code)
     end)
@@ -433,10 +423,7 @@ describe("web.WebSocketResponse", function()
       assert.is_false(task:done())
       go:set()
       await(task)
-      for _ = 1, 400 do
-        if seen.done then break end
-        await(asyncio.sleep(0.01))
-      end
+      helper.eventually(function() return seen.done end)
       assert.equal(400, seen.n)
       writer:close()
     end)
@@ -480,11 +467,11 @@ describe("web.WebSocketResponse", function()
   it("outlives the time-outs of HTTP", function()
     serve(nil, echo, function(port)
       local ws <close> = wsclient.connect(port)
-      await(asyncio.sleep(0.1))
+      await(asyncio.sleep(0.6))
       await(ws:send_str("still here"))
-      assert.equal("still here", await(ws:receive_str(10)))
+      assert.equal("still here", await(ws:receive_str(60 * helper.slow)))
       await(ws:close())
-    end, { settings = { keepalive_timeout = 0.02, header_timeout = 0.02, body_timeout = 0.02, send_timeout = 0.02, lingering_time = 0.02 } })
+    end, { settings = { keepalive_timeout = 0.25, header_timeout = 0.25, body_timeout = 0.25, send_timeout = 0.25, lingering_time = 0.25 } })
   end)
 
   it("waits no longer than its time-out for a peer that does not answer a close", function()
