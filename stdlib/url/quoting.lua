@@ -115,7 +115,8 @@ local function text_of(name, value)
   if kind == "string" then return value end
   if kind == "number" then
     if value == value and value ~= math.huge and value ~= -math.huge then return ("%s"):format(value) end
-    error(core.ValueError(("url.urlencode: the value of '%s' is no number that could be sent: %s"):format(name, value)), 0)
+    local reason = "url.urlencode: the value of '%s' is no number that could be sent: %s"
+    error(core.ValueError(reason:format(name, value)), 0)
   end
   if kind == "boolean" then return value and "true" or "false" end
   error(core.TypeError(("url.urlencode: the value of '%s' must be a string, number or boolean, got %s"):format(name,

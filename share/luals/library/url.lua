@@ -198,7 +198,7 @@ function url.parse_qs(query, max_fields) end
 function url.parse_qsl(query, max_fields) end
 
 --- A query string of a MultiDict, an array of `{name, value}`, or a table by name, in the order of its names; a list
---- gives a field for each value.
+--- gives a field for each value. ValueError for numbers that are none (0/0) or without end.
 ---@param fields table|http.MultiDict
 ---@param safe? string
 ---@return string
