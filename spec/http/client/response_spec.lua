@@ -196,6 +196,25 @@ describe("ClientResponse", function()
     end
   end)
 
+  it("hands out no connection that the server has reset meanwhile", function()
+    local gone
+    peer.raw(function(_, writer)
+      writer:write("HTTP/1.1 101 Switching\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n")
+      writer:get_extra_info("socket"):setsockopt("SO_LINGER", 0)
+      writer.transport:abort()
+      gone:set_result(true)
+    end, { limit = 1 }, function(session, url)
+      for _ = 1, 2 do -- the place in the pool is given back
+        gone = asyncio.get_running_loop():create_future()
+        local resp = await(session:get(url "/", { timeout = 30, headers = { Upgrade = "echo", Connection = "Upgrade" } }))
+        await(gone)
+        for _ = 1, 10 do await(asyncio.sleep(0)) end
+        local err = helper.raises(http.ClientError, resp.upgrade, resp)
+        assert.same({ "GET", url "/" }, { err.method, err.url })
+      end
+    end)
+  end)
+
   it("hands out the connection of another protocol that was asked for", function()
     local function switch(request, writer, _, _, reader)
       if request.line:find "/no " then return answer(200, {}, "not here") end

@@ -252,7 +252,7 @@ ClientResponse.wait_for_close = async(function(self)
 end, "ClientResponse.wait_for_close")
 
 --- After 101, which a request with a header Upgrade may be answered by: what the connection is from there on, and who
---- calls it is to close. Raises RuntimeError when there is no such connection, or no more.
+--- calls it is to close. Raises RuntimeError when there is no such connection, ClientError when the server has gone.
 ---@return StreamReader reader
 ---@return StreamWriter writer
 function ClientResponse:upgrade()
@@ -260,8 +260,10 @@ function ClientResponse:upgrade()
     misuse.blame(core.RuntimeError, "upgrade: the server has not switched protocols, or the response was closed")
   end
   local x, _, release = self:_detach()
-  local reader, writer = x:upgrade()
+  local ok, reader, writer = pcall(x.upgrade, x)
+  if not ok then x:abort() end
   release(false)
+  if not ok then error(errors.translate(reader, self), 0) end
   return reader, writer
 end
 

@@ -236,7 +236,7 @@ local function open(resp, settings, deflate, protocol)
   if not ok then
     x:abort()
     give_back(false)
-    error(conn, 0)
+    error(errors.translate(conn, resp), 0)
   end
   conn:on_end(give_back, false)
   local ws = setmetatable({ _conn = conn, _response = resp, _protocol = protocol, _deflate = deflate },
