@@ -193,6 +193,54 @@ describe("TestServer", function()
       await(server:close())
     end))
   end)
+
+  it("is started by asyncio.with, and by async with", function()
+    asyncio.run(async(function()
+      local steps = {}
+      local app = web.Application()
+      for _, name in ipairs { "on_startup", "on_cleanup" } do
+        app[name]:append(function() steps[#steps + 1] = name end)
+      end
+      local server = testing.TestServer(app)
+      asyncio.with(server, function(same)
+        assert.equal(server, same)
+        assert.truthy(server.port)
+        -- one that cannot listen is left as it was
+        local other = web.Application()
+        other.on_cleanup:append(function() steps[#steps + 1] = "other's" end)
+        local busy = testing.TestServer(other, { port = server.port })
+        assert.equal("EADDRINUSE", helper.raises(asyncio.OSError, asyncio.with, busy, print).code)
+        assert.equal("EADDRINUSE", helper.raises(asyncio.OSError, asyncio.with, testing.TestClient(busy), print).code)
+      end)
+      assert.same({ "on_startup", "other's", "other's", "on_cleanup" }, steps)
+      helper.raises("Session is closed", asyncio.with, testing.TestClient(web.Application()), function(client)
+        assert.equal(404, await(client:get("/")).status)
+        await(client:close())
+        await(client:get("/"))
+      end)
+      local f = assert(load [[
+        local client = ...
+        async with client as same do return client == same, (await client:get("/")).status end
+      ]])
+      assert.same({ true, 404 }, { f(testing.TestClient(web.Application())) })
+    end))
+  end)
+
+  it("gives URLs of paths alone", function()
+    asyncio.run(async(function()
+      local server <close> = await(testing.TestServer(web.Application()):start_server())
+      local root = ("http://127.0.0.1:%d"):format(server.port)
+      for path, url in pairs { ["/a?b"] = "/a?b", a = "/a", ["?b"] = "/?b", [""] = "" } do
+        assert.equal(root .. url, server:make_url(path))
+      end
+      assert.equal(root .. "/", server:make_url())
+      assert.equal(root .. "/a%20b", server:make_url(require("url").URL("/a b")))
+      for _, path in ipairs { "http://h.test/", "//h.test/", root } do
+        helper.raises("make_url: a path was expected", server.make_url, server, path)
+      end
+      helper.raises(asyncio.TypeError, server.make_url, server, 5)
+    end))
+  end)
 end)
 
 describe("unused_port", function()
@@ -291,6 +339,7 @@ describe("TestClient", function()
       helper.raises("a TestServer or an Application was expected, got a table", testing.TestClient, {})
       helper.raises("ClientSession's options were expected, got a string", testing.TestClient, application(), "x")
       helper.raises("has not been started", function() return testing.TestClient(application()):get("/") end)
+      helper.raises("'tmeout'", await, testing.TestClient(application(), { tmeout = 1 }):start_server())
       local client <close> = await(testing.TestClient(application()):start_server())
       helper.raises("unexpected keyword argument 'nonsense'", client.get, client, "/", { nonsense = 1 })
     end))

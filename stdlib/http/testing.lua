@@ -109,18 +109,35 @@ TestServer.start_server = async(function(self)
   await(self.app:startup())
   self.settings = require("http.core").settings(opts.settings or {})
   local how = { http = self.settings, ssl = opts.ssl }
-  self.server = await(require("asyncio").start_server(handler, self.host, opts.port or 0, how))
-  self.port = self.server.sockets[1]:getsockname()[2]
+  local ok, server = core.catch(await, require("asyncio").start_server(handler, self.host, opts.port or 0, how))
+  if not ok then
+    await(self.app:shutdown())
+    await(self.app:cleanup())
+    error(server, 0)
+  end
+  self.server, self.port = server, server.sockets[1]:getsockname()[2]
   return self
 end, "TestServer.start_server")
 
---- The URL of a path.
----@param path string
+--- `async with testing.TestServer(app) as server do`
+TestServer.__aenter = TestServer.start_server
+
+--- The URL of a path. Raises ValueError for a URL of another host.
+---@param path? string|url.URL "/"
 ---@return string
 function TestServer:make_url(path)
   if not self.port then misuse.blame(core.RuntimeError, "make_url: the server has not been started") end
+  local text = path == nil and "/" or path
+  if type(text) ~= "string" and not pcall(require("url").parse, text) then
+    misuse.blame(core.TypeError, "make_url: a path was expected, got " .. misuse.describe(path))
+  end
+  text = tostring(text)
+  if text:find("^%a[%w+.-]*:") or text:find("^//") then
+    misuse.blame(core.ValueError, ("make_url: a path was expected, got %q"):format(text))
+  end
+  if text ~= "" and text:sub(1, 1) ~= "/" then text = "/" .. text end
   local host = self.host:find(":", 1, true) and "[" .. self.host .. "]" or self.host
-  return ("%s://%s:%d%s"):format(self.scheme, host, self.port, path or "/")
+  return ("%s://%s:%d%s"):format(self.scheme, host, self.port, text)
 end
 
 --- Stops listening, lets the requests under way end, and the application. A second time nothing happens.
@@ -186,14 +203,29 @@ end
 --- Starts the server.
 ---@return any awaitable of the client
 TestClient.start_server = async(function(self)
-  await(self.server:start_server())
+  local session = self.session -- what is wrong with its options is told before anything is started
+  local ok, err = core.catch(await, self.server:start_server())
+  if not ok then
+    await(session:close())
+    error(err, 0)
+  end
   return self
 end, "TestClient.start_server")
 
---- The URL of a path.
----@param path string
+--- `async with testing.TestClient(app) as client do`
+TestClient.__aenter = TestClient.start_server
+
+--- The URL of a path. Raises ValueError for a URL of another host.
+---@param path? string|url.URL "/"
 ---@return string
 function TestClient:make_url(path) return self.server:make_url(path) end
+
+-- The session, and the URL of a path.
+local function reach(self, path)
+  if self.closed then misuse.blame(core.RuntimeError, "Session is closed") end
+  local url = self.server:make_url(path)
+  return self.session, url
+end
 
 local keep = async(function(awaitable, all)
   local value = await(awaitable)
@@ -207,14 +239,13 @@ end, "TestClient.request")
 ---@param opts? table
 ---@return any awaitable of an http.ClientResponse
 function TestClient:request(method, path, opts)
-  local url = self.server:make_url(path)
-  return keep(self.session:request(method, url, opts), self._responses)
+  local session, url = reach(self, path)
+  return keep(session:request(method, url, opts), self._responses)
 end
 
 for _, verb in ipairs { "get", "options", "head", "post", "put", "patch", "delete" } do
   TestClient[verb] = function(self, path, opts)
-    local url = self.server:make_url(path)
-    local session = self.session
+    local session, url = reach(self, path)
     return keep(session[verb](session, url, opts), self._responses)
   end
 end
@@ -224,8 +255,8 @@ end
 ---@param opts? table
 ---@return any awaitable of an http.ClientWebSocketResponse
 function TestClient:ws_connect(path, opts)
-  local url = self.server:make_url(path)
-  return keep(self.session:ws_connect(url, opts), self._websockets)
+  local session, url = reach(self, path)
+  return keep(session:ws_connect(url, opts), self._websockets)
 end
 
 --- Closes what is open of responses and WebSockets, the session and the server. A second time nothing happens.

@@ -35,8 +35,8 @@
 
 --- A server of the application on a port of its own. `opts`: `host` ("127.0.0.1"), `port` (0), `ssl` (an SSLContext),
 --- `settings` (of http.core), `access_log`, `access_log_format`, `handler_cancellation`, `debug`.
---- `await(server:start_server())` gives it; `server.port`, `server:make_url(path)`, `await(server:close())`; it has
---- `<close>`.
+--- `await(server:start_server())` gives it, and `async with` starts it; `server.port`, `server:make_url(path)`,
+--- `await(server:close())`; it has `<close>`.
 ---@class http.testing.TestServer
 ---@field port integer
 ---@field host string
@@ -65,10 +65,10 @@ function TestServer:extend(name) end
 --- A session that asks a TestServer (or the server of an Application): `client:get(path, opts)`, `options`, `head`,
 --- `post`, `put`, `patch`, `delete`, `client:request(method, path, opts)`, `client:ws_connect(path, opts)`, with the
 --- arguments of `http.ClientSession`, but paths for URLs. `opts`: ClientSession's; cookies of addresses are kept
---- (`CookieJar{unsafe = true}`). `await(client:start_server())` starts the server and gives the client;
---- `client:make_url(path)`, `client.server`, `client.app`, `client.session`, `client.host`, `client.port`.
---- `await(client:close())` closes what is open of responses and WebSockets, the session and the server; it has
---- `<close>`.
+--- (`CookieJar{unsafe = true}`). `await(client:start_server())` starts the server and gives the client, `async with`
+--- does the same; `client:make_url(path)`, `client.server`, `client.app`, `client.session`, `client.host`,
+--- `client.port`. `await(client:close())` closes what is open of responses and WebSockets, the session and the
+--- server; it has `<close>`.
 ---@class http.testing.TestClient
 ---@field server http.testing.TestServer
 ---@field app http.web.Application
