@@ -84,7 +84,7 @@ static void wait_over(ml_reader *r) {
   if (r->source != NULL) r->source->want(r->source, NULL);
 }
 
-static void wake(ml_reader *r) {
+void ml__reader_wake(ml_reader *r) {
   ml_readop *op = r->waiter;
   if (op == NULL) return;
   wait_over(r);
@@ -104,7 +104,7 @@ static void set_paused(ml_reader *r, bool paused) {
 }
 
 static void fed(ml_reader *r) {
-  if (r->waiter != NULL && answered(r, r->waiter)) wake(r);
+  if (r->waiter != NULL && answered(r, r->waiter)) ml__reader_wake(r);
   if (r->in.len > r->limit && r->in.len - r->limit > r->limit && r->waiter == NULL)
     set_paused(r, true);
 }
@@ -118,7 +118,7 @@ static void taken(ml_reader *r) {
 
 bool ml__reader_offer(ml_reader *r) {
   if (r->waiter == NULL || r->waiter->kind > INTO || r->in.len > 0) return false;
-  wake(r);
+  ml__reader_wake(r);
   return true;
 }
 
@@ -137,7 +137,7 @@ static void sink_eof(ml_stream *s) {
   ml_reader *r = s->target;
   if (r == NULL) return;
   r->obj.flags |= ML_RD_EOF;
-  wake(r);
+  ml__reader_wake(r);
 }
 
 static void sink_pause(lua_State *L, ml_stream *s) {
@@ -151,7 +151,7 @@ static void sink_lost(lua_State *L, ml_stream *s) {
   (void)L;
   if (r == NULL) return;
   r->obj.flags |= s->error == 0 ? ML_RD_EOF : ML_RD_FAILED;
-  wake(r);
+  ml__reader_wake(r);
 }
 
 static void sink_forget(ml_stream *s) {
@@ -171,7 +171,7 @@ static void sink_yield(ml_stream *s, ml_bytes *to) {
 const ml_sink ml__reader_sink = {sink_data, sink_eof,    sink_pause, sink_resume,
                                  sink_lost, sink_forget, sink_yield, sink_reads};
 
-/* ---- fed by a source ---- */
+/* ---- fed by a source, or by hand ---- */
 
 int ml__reader_feed(ml_reader *r, const char *p, size_t n) {
   int rc = ml__bytes_add(r->net, &r->in, p, n);
@@ -181,12 +181,12 @@ int ml__reader_feed(ml_reader *r, const char *p, size_t n) {
 
 void ml__reader_end(ml_reader *r) {
   r->obj.flags |= ML_RD_EOF;
-  wake(r);
+  ml__reader_wake(r);
 }
 
 void ml__reader_fail(ml_reader *r) {
   r->obj.flags |= ML_RD_FAILED;
-  wake(r);
+  ml__reader_wake(r);
 }
 
 /* ---- errors ---- */
@@ -608,135 +608,8 @@ void ml__reader_into(lua_State *L, int reader, int intake, size_t n) {
   lua_setiuservalue(L, -2, 2);
 }
 
-/* ---- the rest ---- */
-
-static int r_at_eof(lua_State *L) {
-  ml_reader *r = check(L);
-  lua_pushboolean(L, (r->obj.flags & ML_RD_EOF) && r->in.len == 0);
-  return 1;
-}
-
-static int r_feed_data(lua_State *L) {
-  ml_reader *r = check(L);
-  size_t n;
-  const char *p;
-  if (lua_type(L, 2) != LUA_TSTRING)
-    return ml__misuse(L, "TypeError", "feed_data: a string was expected, got %s",
-                      luaL_typename(L, 2));
-  if (r->obj.flags & ML_RD_EOF) return ml__misuse(L, "RuntimeError", "feed_data after feed_eof");
-  p = lua_tolstring(L, 2, &n);
-  if (ml__bytes_add(r->net, &r->in, p, n) < 0) return luaL_error(L, "not enough memory");
-  if (n > 0) fed(r);
-  return 0;
-}
-
-static int r_feed_eof(lua_State *L) {
-  ml_reader *r = check(L);
-  r->obj.flags |= ML_RD_EOF;
-  wake(r);
-  return 0;
-}
-
-static int r_exception(lua_State *L) {
-  check(L);
-  lua_settop(L, 1);
-  if (!ml__reader_failed(L, 1)) lua_pushnil(L);
-  return 1;
-}
-
-static int r_set_exception(lua_State *L) {
-  ml_reader *r = check(L);
-  luaL_checkany(L, 2);
-  lua_settop(L, 2);
-  r->obj.flags &= (uint16_t) ~(ML_RD_FAILED | ML_RD_ERROR);
-  if (!lua_isnil(L, 2)) r->obj.flags |= ML_RD_ERROR;
-  lua_setiuservalue(L, 1, 2);
-  wake(r);
-  return 0;
-}
-
-static int r_tostring(lua_State *L) {
-  ml_reader *r = check(L);
-  luaL_Buffer b;
-  char who[96];
-  luaL_buffinit(L, &b);
-  luaL_addstring(&b, "<StreamReader");
-  if (r->in.len > 0) {
-    lua_pushfstring(L, " %I bytes", (LUAI_UACINT)r->in.len);
-    luaL_addvalue(&b);
-  }
-  if (r->obj.flags & ML_RD_EOF) luaL_addstring(&b, " eof");
-  if (r->limit != ML_LIMIT) {
-    lua_pushfstring(L, " limit=%I", (LUAI_UACINT)r->limit);
-    luaL_addvalue(&b);
-  }
-  if (r->waiter != NULL) luaL_addstring(&b, " waiting");
-  if (r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR)) luaL_addstring(&b, " exception");
-  if (r->s != NULL) {
-    ml__stream_text(r->s, who, sizeof who);
-    lua_pushfstring(L, " peer=%s", who);
-    luaL_addvalue(&b);
-  }
-  if (r->obj.flags & ML_RD_PAUSED) luaL_addstring(&b, " paused");
-  luaL_addstring(&b, ">");
-  luaL_pushresult(&b);
-  return 1;
-}
-
-static int r_gc(lua_State *L) {
-  ml_reader *r = lua_touserdata(L, 1);
-  ml_stream *s = r->s;
-  if (r->net != NULL) ml__bytes_free(r->net, &r->in);
-  r->waiter = NULL;
-  r->s = NULL;
-  if (r->source != NULL && r->source->gone != NULL) r->source->gone(r->source);
-  r->source = NULL;
-  if (s == NULL) return 0;
-  if (s->target == r) s->target = NULL;
-  ml__stream_unref(s);
-  return 0;
-}
-
-ml_reader *ml__reader_push_uv(lua_State *L, ml_net *net, size_t limit, int more) {
-  ml_reader *r = ml__newobject(L, ML_T_READER, sizeof *r, ML_RD_UV_OWN - 1 + more);
-  r->net = net;
-  r->limit = limit;
-  return r;
-}
-
-ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit) {
-  ml_reader *r = ml__reader_push_uv(L, net, limit, 0);
-  r->s = s;
-  if (s != NULL) ml__stream_ref(s);
-  return r;
-}
-
-/* new_reader(limit) */
-static int f_new_reader(lua_State *L) {
-  ml__reader_push(L, ml__net(L), NULL, (size_t)luaL_checkinteger(L, 1));
-  return 1;
-}
-
-static int r_limit(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)check(L)->limit);
-  return 1;
-}
-
-void ml__open_reader(lua_State *L) {
-  static const luaL_Reg methods[] = {{"read", r_read},
-                                     {"readexactly", r_readexactly},
-                                     {"readline", r_readline},
-                                     {"readuntil", r_readuntil},
-                                     {"at_eof", r_at_eof},
-                                     {"feed_data", r_feed_data},
-                                     {"feed_eof", r_feed_eof},
-                                     {"exception", r_exception},
-                                     {"set_exception", r_set_exception},
-                                     {"_limit", r_limit},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__tostring", r_tostring}, {"__gc", r_gc}, {NULL, NULL}};
-  ml__newtype(L, ML_T_READER, "StreamReader", methods, meta);
-  lua_setfield(L, -2, "StreamReader");
-  lua_pushcfunction(L, f_new_reader);
-  lua_setfield(L, -2, "new_reader");
-}
+const luaL_Reg ml__reader_operations[] = {{"read", r_read},
+                                          {"readexactly", r_readexactly},
+                                          {"readline", r_readline},
+                                          {"readuntil", r_readuntil},
+                                          {NULL, NULL}};

@@ -383,6 +383,8 @@ void ml__reader_into(lua_State *L, int reader, int intake, size_t n);
 int ml__reader_feed(ml_reader *r, const char *p, size_t n);
 void ml__reader_end(ml_reader *r);
 void ml__reader_fail(ml_reader *r);
+void ml__reader_wake(ml_reader *r);            /* who waits looks again */
+extern const luaL_Reg ml__reader_operations[]; /* what is awaited: read, readexactly, ... */
 
 /* What begins like this makes what a server's handler gets for a stream that came in, in the place
 ** of reader and writer: pushes it and gives the number of values; the maker is at idx. When the
