@@ -681,7 +681,7 @@ const char *ml__value_text(lua_State *L, int idx, size_t *len);
 /* The value at idx for the host, to be given back by ml_value_free. May raise a memory error. */
 void ml__value_take(lua_State *L, int idx, ml_value *v);
 
-/* ---- functions and classes of the host's (call.c, class.c) ---- */
+/* ---- functions and classes of the host's (call.c, args.c, class.c) ---- */
 
 typedef struct ml_classdef ml_classdef;
 typedef struct ml_hostfn { /* a userdata */
@@ -706,6 +706,10 @@ void ml__object_push(lua_State *L, const ml_class *cls, void *ptr);
 bool ml__object_value(lua_State *L, int idx, ml_value *v);
 /* The object that the method d is called for, at idx; or an error says what is there. */
 void *ml__object_check(lua_State *L, int idx, const ml_hostfn *d);
+/* NULL: the value at idx is an object of the class, and not gone; else what the class is called. */
+const char *ml__object_unfit(lua_State *L, int idx, const ml_class *cls);
+/* The name of its class, or of its type; gone: NULL, or is it an object that is? */
+const char *ml__object_type(lua_State *L, int idx, bool *gone);
 /* Ends all objects of the host's. A lua_CFunction. */
 int ml__objects_close(lua_State *L);
 

@@ -6,8 +6,6 @@
 ** table of what belongs to the class (the CD_* places). The table of methods is the global
 ** of the class's name: scripts may add their own.
 */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "core.h"
@@ -55,8 +53,9 @@ static bool is_a(const ml_classdef *c, const ml_class *key) {
   return c != NULL;
 }
 
-static const char *type_at(lua_State *L, int idx) {
+const char *ml__object_type(lua_State *L, int idx, bool *gone) {
   const hosted *o = to_hosted(L, idx);
+  if (gone != NULL) *gone = o != NULL && o->ptr == NULL;
   if (o != NULL) return o->cls->name;
   return lua_isnone(L, idx) ? "no value" : luaL_typename(L, idx);
 }
@@ -65,7 +64,7 @@ void *ml__object_check(lua_State *L, int idx, const ml_hostfn *d) {
   const hosted *o = to_hosted(L, idx);
   if (o == NULL || !is_a(o->cls, d->cls->key))
     ml__error(L, "TypeError", "%s: an object of %s expected, got %s (is it called with a colon?)",
-              d->name, d->cls->name, type_at(L, idx));
+              d->name, d->cls->name, ml__object_type(L, idx, NULL));
   else if (o->ptr == NULL)
     ml__error(L, "RuntimeError", "%s: the object is gone", d->name);
   return o != NULL ? o->ptr : NULL;
@@ -90,6 +89,20 @@ static bool push_class(lua_State *L, const ml_class *key) {
     lua_pushnil(L);
   lua_remove(L, -2);
   return lua_istable(L, -1);
+}
+
+const char *ml__object_unfit(lua_State *L, int idx, const ml_class *key) {
+  const hosted *o = to_hosted(L, idx);
+  const ml_classdef *c;
+  if (o != NULL && is_a(o->cls, key) && o->ptr != NULL) return NULL;
+  if (!push_class(L, key)) {
+    lua_pop(L, 1);
+    return "object of a class that is not defined";
+  }
+  lua_rawgeti(L, -1, CD_DEF);
+  c = lua_touserdata(L, -1);
+  lua_pop(L, 2);
+  return c->name;
 }
 
 /* The object at that address that is still to be finalized, or NULL: then out of reach of scripts,
@@ -525,126 +538,4 @@ int ml_object_gone(ml_engine *e, const ml_class *cls, void *object) {
   if (e->closing > 1) return ML_ECLOSED;
   rc = ml__protected(e, ml__state(e), lose_object, &a, 0, ML_EINVAL);
   return rc < 0 ? rc : a.known;
-}
-
-/* ---- arguments, all at once ---- */
-
-/* What the letter expects, or NULL if the value on top of L is that. */
-static const char *unfit(lua_State *L, char letter, const ml_class *cls) {
-  int isint = 1;
-  const hosted *o;
-  const ml_classdef *c;
-  switch (letter) {
-  case 'b': return lua_isboolean(L, -1) ? NULL : "boolean";
-  case 'i':
-    if (lua_type(L, -1) != LUA_TNUMBER) return "integer";
-    lua_tointegerx(L, -1, &isint);
-    return isint ? NULL : "integer";
-  case 'n': return lua_type(L, -1) == LUA_TNUMBER ? NULL : "number";
-  case 's':
-  case 'S': return lua_type(L, -1) == LUA_TSTRING ? NULL : "string";
-  case 't': return lua_istable(L, -1) ? NULL : "table";
-  case 'f': return lua_isfunction(L, -1) ? NULL : "function";
-  case 'v': return NULL;
-  default:
-    o = to_hosted(L, -1);
-    if (o != NULL && is_a(o->cls, cls) && o->ptr != NULL) return NULL;
-    if (!push_class(L, cls)) {
-      lua_pop(L, 1);
-      return "object of a class that is not defined";
-    }
-    lua_rawgeti(L, -1, CD_DEF);
-    c = lua_touserdata(L, -1);
-    lua_pop(L, 2);
-    return c->name;
-  }
-}
-
-/* Are the arguments what the letters say? The va_list has where they go. */
-static int check_args(ml_call *c, const char *types, va_list ap) {
-  bool optional = false;
-  int i = 0;
-  for (const char *p = types; *p != '\0'; p++) {
-    const ml_class *cls = NULL;
-    const char *expected;
-    lua_State *L;
-    int rc;
-    if (*p == '|') {
-      optional = true;
-      continue;
-    }
-    if (strchr("binsStfvo", *p) == NULL) return ML_EINVAL;
-    if (*p == 'o') cls = va_arg(ap, const ml_class *);
-    (void)va_arg(ap, void *);
-    if (*p == 'S') (void)va_arg(ap, size_t *);
-    rc = ml__arg_push(c, i, &L);
-    if (rc < 0) return rc;
-    expected = optional && lua_isnil(L, -1) ? NULL : unfit(L, *p, cls);
-    if (expected != NULL) {
-      const hosted *o = to_hosted(L, -1);
-      char gone[120];
-      const char *got = i >= ml_argc(c) ? "no value" : type_at(L, -1);
-      if (o != NULL && o->ptr == NULL) {
-        snprintf(gone, sizeof gone, "%s that is gone", got);
-        got = gone;
-      }
-      rc = ml__arg_wrong(c, i, expected, got);
-      lua_pop(L, 1);
-      return rc;
-    }
-    lua_pop(L, 1);
-    i++;
-  }
-  return 0;
-}
-
-/* The places for a value come next in *ap. */
-static void store(char letter, const ml_value *v, va_list *ap) {
-  switch (letter) {
-  case 'b': *va_arg(*ap, int *) = v->u.b; break;
-  case 'i': *va_arg(*ap, int64_t *) = v->type == ML_INT ? v->u.i : (int64_t)v->u.n; break;
-  case 'n': *va_arg(*ap, double *) = v->type == ML_INT ? (double)v->u.i : v->u.n; break;
-  case 's': *va_arg(*ap, const char **) = v->u.str.s; break;
-  case 'S':
-    *va_arg(*ap, const char **) = v->u.str.s;
-    *va_arg(*ap, size_t *) = v->u.str.len;
-    break;
-  case 'o':
-    (void)va_arg(*ap, const ml_class *);
-    *va_arg(*ap, void **) = v->u.obj.ptr;
-    break;
-  default: *va_arg(*ap, ml_value *) = *v;
-  }
-}
-
-static int take_args(ml_call *c, const char *types, va_list *ap) {
-  int i = 0;
-  for (const char *p = types; *p != '\0'; p++) {
-    ml_value v;
-    int rc;
-    if (*p == '|') continue;
-    rc = ml_arg(c, i++, &v);
-    if (rc == ML_ENOMEM) return rc;
-    if (v.type != ML_NIL || *p == 'v')
-      store(*p, &v, ap);
-    else { /* not given: nothing is stored */
-      if (*p == 'o') (void)va_arg(*ap, const ml_class *);
-      (void)va_arg(*ap, void *);
-      if (*p == 'S') (void)va_arg(*ap, size_t *);
-    }
-  }
-  return 0;
-}
-
-int ml_args(ml_call *c, const char *types, ...) {
-  va_list ap, again;
-  int rc;
-  if (c == NULL || types == NULL) return ML_EINVAL;
-  va_start(ap, types);
-  va_copy(again, ap);
-  rc = check_args(c, types, ap);
-  if (rc == 0) rc = take_args(c, types, &again);
-  va_end(again);
-  va_end(ap);
-  return rc;
 }
