@@ -317,6 +317,8 @@ void ml__report_open(lua_State *L, int idx, bool seen);
 void ml__report_seen(lua_State *L, int idx);
 /* Emits every armed report of the loop (NULL: of all). */
 void ml__reports_flush(lua_State *L, ml_evloop *only);
+/* Pushes a task's name; where it has ended, the one it got from the loop. */
+void ml__task_name(lua_State *L, ml_fiber *t);
 /* Pushes what tostring says of a future or task; or, while it is failing, a
 ** shorter form without the outcome. */
 void ml__future_repr(lua_State *L, int idx);

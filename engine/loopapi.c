@@ -90,11 +90,12 @@ static void push_stuck(lua_State *L, ml_evloop *l) {
     if (slow != t) continue;
     lua_pushliteral(L, "\n    in a cycle: ");
     do {
-      lua_pushfstring(L, "Task-%d -> ", (int)slow->id);
-      lua_concat(L, 2);
+      ml__task_name(L, slow);
+      lua_pushliteral(L, " -> ");
+      lua_concat(L, 3);
       slow = (ml_fiber *)slow->waiting;
     } while (slow != t);
-    lua_pushfstring(L, "Task-%d", (int)t->id);
+    ml__task_name(L, t);
     lua_concat(L, 3);
   }
 }
@@ -136,6 +137,11 @@ void ml__run_until(lua_State *L, ml_evloop *l, int idx) {
   if (f->obj.state != ML_F_PENDING) return;
   if (rc == ML_RUN_IDLE) {
     luaL_checkstack(L, 30, "report");
+    if (l->ntasks == 0) { /* a future that nobody sees to */
+      ml__future_repr(L, idx);
+      ml__error(L, "RuntimeError", "deadlock: nothing is left that could wake what is awaited: %s",
+                lua_tostring(L, -1));
+    }
     push_stuck(L, l);
     ml__error(L, "RuntimeError",
               "deadlock: nothing is left that could wake what is awaited; tasks that wait:%s",

@@ -15,6 +15,15 @@ static void push_name(lua_State *L, int idx, const ml_fiber *t) {
     lua_pushfstring(L, "Task-%d", (int)t->id);
 }
 
+void ml__task_name(lua_State *L, ml_fiber *t) {
+  if (t->fut.obj.flags & ML_FF_NAMED && t->fut.obj.state == ML_F_PENDING) {
+    ml__task_push(L, t);
+    push_name(L, lua_gettop(L), t);
+    lua_remove(L, -2);
+  } else /* the object of one that has ended is not to be found from here */
+    lua_pushfstring(L, "Task-%d", (int)t->id);
+}
+
 static int task_get_name(lua_State *L) {
   push_name(L, 1, check(L));
   return 1;
@@ -105,10 +114,12 @@ void ml__future_repr(lua_State *L, int idx) {
       if (t->waiting->type == ML_T_OP)
         lua_pushfstring(L, "%s wait_for=<%s>", lua_tostring(L, -1),
                         ((ml_op *)t->waiting)->cls->name);
-      else if (t->waiting->type == ML_T_TASK)
-        lua_pushfstring(L, "%s wait_for=<Task %d>", lua_tostring(L, -1),
-                        (int)((ml_fiber *)t->waiting)->id);
-      else
+      else if (t->waiting->type == ML_T_TASK) {
+        ml__task_name(L, (ml_fiber *)t->waiting);
+        lua_pushfstring(L, "%s wait_for=<Task name='%s'>", lua_tostring(L, -2),
+                        lua_tostring(L, -1));
+        lua_remove(L, -2);
+      } else
         lua_pushfstring(L, "%s wait_for=<Future>", lua_tostring(L, -1));
       lua_remove(L, -2);
     }

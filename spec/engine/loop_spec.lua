@@ -300,6 +300,13 @@ describe("run_until_complete", function()
     end)
   end)
 
+  it("names the future when there is no task that could wait for it", function()
+    with_loop(function(loop)
+      local e = helper.raises(asyncio.RuntimeError, loop.run_until_complete, loop, loop:create_future())
+      assert.equal("deadlock: nothing is left that could wake what is awaited: <Future pending>", e.message)
+    end)
+  end)
+
   it("says who waits when nothing is left that could happen", function()
     with_loop(function(loop)
       local f = loop:create_future()
