@@ -296,9 +296,11 @@ static int read_limit(ml_config *c, const char *option) {
     end++;
   }
   if (*text < '0' || *text > '9' || *end != '\0' || errno != 0 || n == 0 ||
-      n > (UINT64_C(1) << 40)) {
-    fprintf(stderr, "moonloop: %s=N: a positive number was expected, got '%s'\n", limits[i].name,
-            text);
+      n > (UINT64_C(1) << 40) / unit) {
+    char what[64];
+    snprintf(what, sizeof what, "%s=%s: a positive number was expected, got", limits[i].name,
+             limits[i].size ? "SIZE" : "N");
+    misuse(what, text);
     return -1;
   }
   n *= unit;

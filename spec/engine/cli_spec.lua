@@ -153,10 +153,10 @@ describe("limits", function()
 
   it("are positive numbers", function()
     for _, option in ipairs { "--slice=", "--slice", "--slice=1K", "--slice=-1", "--memory-limit=0", "--max-tasks=x",
-      "--max-output=1T", "--max-handles=99999999999999" } do
+      "--max-output=1T", "--max-handles=99999999999999", "--memory-limit=17179869184G" } do
       local status, out, err = helper.cli({ option, "-e", "return 1" })
       assert.same({ 2, "" }, { status, out })
-      assert.matches("^moonloop: " .. option:match("^[%w-]+"):gsub("%-", "%%-") .. "=N: a positive number was expected", err)
+      assert.matches("^moonloop: " .. option:match("^[%w-]+"):gsub("%-", "%%-") .. "=%u+: a positive number was expected, got '[^']*'\nTry 'moonloop %-%-help'.\n$", err)
     end
   end)
 end)
