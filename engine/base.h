@@ -196,7 +196,7 @@ struct ml_engine {
   struct ml_lasterror *last_error; /* host.c */
   bool collecting;         /* garbage is being freed, and `log` is told of some: no Lua now */
   bool gc_cycled;          /* a cycle of the collector has ended: see loop.c */
-  uint64_t rng;            /* state of the shuffling generator, 0: off */
+  uint64_t rng;            /* state of the shuffling generator, 0: off; a loop may have its own */
   int nstats_inflight;     /* operations of bindings that are in flight */
   unsigned require_serial; /* modules loaded so far */
   unsigned names_serial;   /* names.c: of those it knows */
@@ -575,7 +575,8 @@ struct ml_evloop {
   int idle;    /* connections that are no reason to run on, but may have something to say */
   int lasting; /* runs that do not end by themselves, like run_forever */
   bool has_factory, has_handler;
-  double slow; /* slow_callback_duration, seconds */
+  double slow;  /* slow_callback_duration, seconds */
+  uint64_t rng; /* as the engine's, for this loop alone; 0: it has none */
   uint64_t rounds;
   /* call_soon_threadsafe's inbox: locked */
   pthread_mutex_t inbox_lock;

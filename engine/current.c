@@ -52,9 +52,16 @@ static int core_new_event_loop(lua_State *L) {
   static const char *const clocks[] = {"real", "virtual", "host", NULL};
   ml_engine *e = ml__engine(L);
   ml_clock clock = e->config.clock;
+  uint64_t rng = 0;
   ml_evloop *l;
   lua_settop(L, 1);
   ml__checkoptions(L, 1, keys, "new_event_loop");
+  if (lua_istable(L, 1) && lua_getfield(L, 1, "shuffle") != LUA_TNIL) {
+    if (!lua_isinteger(L, -1))
+      return ml__misuse(L, "TypeError", "shuffle must be an integer, got %s",
+                        luaL_tolstring(L, -1, NULL));
+    rng = (uint64_t)lua_tointeger(L, -1) * 2 + 1;
+  }
   if (lua_istable(L, 1) && lua_getfield(L, 1, "clock") != LUA_TNIL) {
     const char *s = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
     int i = 0;
@@ -67,11 +74,10 @@ static int core_new_event_loop(lua_State *L) {
   ml__check_handles(L);
   l = ml__loop_new(e, clock);
   if (l == NULL) return luaL_error(L, e->closing ? "the engine is closing" : "not enough memory");
+  l->rng = rng;
   if (lua_istable(L, 1)) {
     if (lua_getfield(L, 1, "debug") != LUA_TNIL) l->debug = lua_toboolean(L, -1);
     ml__loop_watched(l);
-    if (lua_getfield(L, 1, "shuffle") != LUA_TNIL)
-      e->rng = (uint64_t)luaL_checkinteger(L, -1) * 2 + 1;
   }
   ml__loop_push(L, l);
   return 1;

@@ -355,23 +355,24 @@ int ml__loop_poll_info(ml_evloop *l, int *fd, int *timeout_ms) {
 /* ---- rounds ---- */
 
 /* xorshift64*: the shuffle is the same on every machine. */
-static uint64_t rng_next(ml_engine *e) {
-  uint64_t x = e->rng;
+static uint64_t rng_next(uint64_t *state) {
+  uint64_t x = *state;
   x ^= x >> 12;
   x ^= x << 25;
   x ^= x >> 27;
-  e->rng = x;
+  *state = x;
   return x * UINT64_C(2685821657736338717);
 }
 
-/* Puts the batch into an order that the seed decides: each job goes to a random
-** one of 16 lists, front or back, which are then joined. */
+/* Puts the batch into an order that the loop's seed decides, or else the engine's:
+** each job goes to a random one of 16 lists, front or back, which are then joined. */
 static void shuffle(ml_evloop *l) {
+  uint64_t *state = l->rng != 0 ? &l->rng : &l->engine->rng;
   ml_link lists[16];
   for (int i = 0; i < 16; i++) ml__list_init(&lists[i]);
   while (!ml__list_empty(&l->batch)) {
     ml_link *n = l->batch.next;
-    uint64_t r = rng_next(l->engine) >> 32;
+    uint64_t r = rng_next(state) >> 32;
     ml_link *to = &lists[r & 15];
     ml__list_remove(n);
     ml__list_append((r & 16) ? to : to->next, n);
@@ -490,7 +491,7 @@ int ml__loop_run(lua_State *L, ml_evloop *l, bool nowait, uint64_t deadline_ns) 
       timers_due(l);
       if (l->frames.pending || (frames_wait(l) && ml__frame_left(l) == 0)) ml__frame_begin(l);
       ml__list_splice(&l->batch, &l->ready);
-      if (e->rng != 0) shuffle(l);
+      if ((e->rng | l->rng) != 0) shuffle(l);
     }
     while (!ml__list_empty(&l->batch)) {
       ml_link *n = l->batch.next;

@@ -773,6 +773,27 @@ describe("shuffling", function()
     local _, plain = helper.cli({ "--virtual-time", "-e", code })
     assert.equal("1 2 3 4 5 6 7 8 9 10 11 12\n", plain)
   end)
+
+  it("is the matter of the loop that was made with a seed", function()
+    local function order(opts)
+      local log = {}
+      asyncio.run(function()
+        local tasks = {}
+        for i = 1, 12 do tasks[i] = asyncio.create_task(function() log[#log + 1] = i end) end
+        await(asyncio.gather(tasks))
+      end, opts)
+      return table.concat(log, " ")
+    end
+    local shuffled = order { clock = "virtual", shuffle = 5 }
+    assert.not_equal("1 2 3 4 5 6 7 8 9 10 11 12", shuffled)
+    assert.equal("1 2 3 4 5 6 7 8 9 10 11 12", order { clock = "virtual" })
+    assert.equal(shuffled, order { clock = "virtual", shuffle = 5 })
+  end)
+
+  it("wants an integer, and makes no loop otherwise", function()
+    local e = helper.raises(asyncio.TypeError, asyncio.new_event_loop, { shuffle = "often" })
+    assert.matches(": shuffle must be an integer, got often$", e.message)
+  end)
 end)
 
 describe("tostring of a loop", function()
