@@ -7,7 +7,7 @@ local M = {}
 
 local program = [[
 import fcntl, os, pty, re, select, signal, struct, subprocess, sys, termios, time
-steps, command = eval(sys.argv[1]), sys.argv[2:]
+patience, steps, command = float(sys.argv[1]), eval(sys.argv[2]), sys.argv[3:]
 master, slave = pty.openpty()
 fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
 before = termios.tcgetattr(slave)
@@ -28,7 +28,7 @@ def read(seconds):
     return data != b""
 for what, value in steps:
     if what == "expect":  # all that came until then is dropped
-        text, end = value.encode("latin-1"), time.monotonic() + 60
+        text, end = value.encode("latin-1"), time.monotonic() + patience
         while text not in seen and time.monotonic() < end:
             read(0.1)
         if text not in seen:
@@ -76,12 +76,13 @@ function M.run(args, steps, env)
     end
     list[i] = ('("%s", %s)'):format(step[1], value)
   end
-  local words = { "python3", helper.tmpfile(program, ".py"), "[" .. table.concat(list, ", ") .. "]", helper.moonloop }
+  local words = { "python3", helper.tmpfile(program, ".py"), 60 * helper.slow, "[" .. table.concat(list, ", ") .. "]", helper.moonloop }
   for _, arg in ipairs(args) do words[#words + 1] = arg end
   for i, w in ipairs(words) do words[i] = helper.quote(w) end
   local variables = { TERM = "xterm" }
   for name, value in pairs(env or {}) do variables[name] = value end
-  local _, out, err = helper.sh("exec " .. table.concat(words, " "), { env = variables })
+  local status, out, err = helper.sh("exec " .. table.concat(words, " "), { env = variables, timeout = 90 })
+  assert(status == 0 or status == 1, "the terminal's program does not end")
   return out .. err
 end
 

@@ -302,6 +302,7 @@ describe("moonloop --inspect", function()
     local pid, _, path = start(program, env)
     assert.falsy(exists(path))
     local user = select(2, helper.sh("id -u")):match "%d+"
+    helper.finally(os.execute, ("rmdir /tmp/moonloop-%s 2>/dev/null"):format(user)) -- unless others are in there
     assert.truthy(exists(("/tmp/moonloop-%s/%d.sock"):format(user, pid)))
     assert.equal(0, (helper.cli("ps " .. pid, { env = env })))
   end)

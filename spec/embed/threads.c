@@ -2,6 +2,7 @@
 ** one engine per thread, all at once (`make tsan` watches). */
 #include "expect.h"
 #include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 static void pause_ms(long ms) {
@@ -39,8 +40,15 @@ static void *wake_often(void *arg) {
   return NULL;
 }
 
+static atomic_int begun;
+
+static void print(void *ud, const char *text, size_t n) {
+  capture(ud, text, n);
+  begun = 1;
+}
+
 static void *interrupt(void *arg) {
-  pause_ms(50);
+  while (!begun) pause_ms(1);
   expect_ok(ml_interrupt(arg, ML_INTERRUPT_ASK));
   return NULL;
 }
@@ -69,16 +77,17 @@ int main(void) {
       "local asyncio = require 'asyncio'\n"
       "asyncio.run(async(function()\n"
       "  local g <close> = setmetatable({}, {__close = function() print('bye') end})\n"
+      "  print('begun')\n"
       "  await(asyncio.sleep(30))\n"
       "end)())\n";
   ml_config_init(&c);
-  c.print = capture;
+  c.print = print;
   c.ud = &out;
   expect_ok(ml_new(&c, &e));
   expect(pthread_create(&threads[0], NULL, interrupt, e) == 0);
   expect(ml_main(e, "=main", source, strlen(source), 0, NULL) < 0);
   expect(ml_last_error(e, &status) != NULL && status == 130);
-  expect(strcmp(out.text, "bye\n") == 0);
+  expect(strcmp(out.text, "begun\nbye\n") == 0);
   expect(pthread_join(threads[0], NULL) == 0);
   expect_ok(ml_close(e, 100));
   return 0;
