@@ -13,24 +13,6 @@
 
 /* ---- operations ---- */
 
-void *ml__op_new(lua_State *L, const ml_opclass *cls, size_t size, int nuv) {
-  ml_op *op;
-  size_t full = (size + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *) + sizeof(void *);
-  ml__alloc_expect_coroutine(ml__engine(L)->alloc);
-  op = lua_newuserdatauv(L, full, nuv);
-  memset(op, 0, full);
-  op->obj.magic = &ml__magic;
-  op->obj.type = ML_T_OP;
-  op->obj.state = ML_CO_NEW;
-  op->cls = cls;
-  if (ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE) == LUA_TTABLE)
-    lua_setmetatable(L, -2);
-  else
-    lua_pop(L, 1);
-  *(void **)(void *)((char *)op + full - sizeof(void *)) = op;
-  return op;
-}
-
 bool ml__op_wake(ml_op *op) {
   if (op->obj.state != ML_OP_PARKED) return false;
   op->obj.state = ML_OP_WOKEN;

@@ -109,9 +109,14 @@ static inline ml_object *ml__toobject(lua_State *L, int idx) {
   ml_object *o = (ml_object *)lua_touserdata(L, idx);
   return o != NULL && ml__isobject(L, idx, o) ? o : NULL;
 }
+/* The second half of ml__checkobject: o is at idx, perhaps NULL, and of another type. */
+void *ml__checkothers(lua_State *L, int idx, ml_object *o, ml_objtype type);
 /* The object of that type at idx, or an argument error that says what was
 ** expected and what came. For types futures means future, task and gather. */
-void *ml__checkobject(lua_State *L, int idx, ml_objtype type);
+static inline void *ml__checkobject(lua_State *L, int idx, ml_objtype type) {
+  ml_object *o = ml__toobject(L, idx);
+  return o != NULL && o->type == type ? o : ml__checkothers(L, idx, o, type);
+}
 /* lua_settop(L, 1), which is not free. */
 static inline void ml__keepfirst(lua_State *L) {
   if (lua_gettop(L) != 1) lua_settop(L, 1);
@@ -578,9 +583,10 @@ struct ml_evloop {
   double slow;  /* slow_callback_duration, seconds */
   uint64_t rng; /* as the engine's, for this loop alone; 0: it has none */
   uint64_t rounds;
-  /* call_soon_threadsafe's inbox: locked */
+  /* call_soon_threadsafe's inbox: locked, but for `posted`: is there something in it? */
   pthread_mutex_t inbox_lock;
   ml_link inbox;
+  atomic_bool posted;
 };
 
 ml_evloop *ml__loop_new(ml_engine *e, ml_clock clock); /* NULL: no memory */

@@ -13,6 +13,8 @@
 #ifndef ML_CORE_H
 #define ML_CORE_H
 
+#include <string.h>
+
 #include "base.h"
 
 /* ---- futures ---- */
@@ -229,8 +231,23 @@ struct ml_op {
 };
 
 /* Pushes a new operation of `size` bytes (a word is added for the allocator) with
-** nuv user values. */
-void *ml__op_new(lua_State *L, const ml_opclass *cls, size_t size, int nuv);
+** nuv user values. Inline: of a size that is known, it is cleared by a few stores. */
+static inline void *ml__op_new(lua_State *L, const ml_opclass *cls, size_t size, int nuv) {
+  size_t full = (size + sizeof(void *) - 1) / sizeof(void *) * sizeof(void *) + sizeof(void *);
+  ml__alloc_expect_coroutine(ml__engine(L)->alloc);
+  ml_op *op = (ml_op *)lua_newuserdatauv(L, full, nuv);
+  memset(op, 0, full);
+  op->obj.magic = &ml__magic;
+  op->obj.type = ML_T_OP;
+  op->obj.state = ML_CO_NEW;
+  op->cls = cls;
+  if (ml__ref_get(L, ML_R_TYPES + ML_T_COROUTINE) == LUA_TTABLE)
+    lua_setmetatable(L, -2);
+  else
+    lua_pop(L, 1);
+  *(void **)(void *)((char *)op + full - sizeof(void *)) = op;
+  return op;
+}
 /* Cancels a parked operation; false if it was woken or cancelled before. */
 bool ml__op_cancel(ml_op *op);
 /* Readies the parked task. False if it was woken or cancelled before. */

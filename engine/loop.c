@@ -87,6 +87,7 @@ void ml__loop_post(ml_evloop *l, ml_job *j) {
   pthread_mutex_lock(&l->inbox_lock);
   first = ml__list_empty(&l->inbox);
   ml__list_append(&l->inbox, &j->link);
+  atomic_store_explicit(&l->posted, true, memory_order_release);
   pthread_mutex_unlock(&l->inbox_lock);
   if (first) ml__loop_wake(l);
 }
@@ -192,8 +193,11 @@ static bool soft_alive(const ml_evloop *l) {
   return l->soft > 0 && (l->ntasks > 0 || l->lasting > 0);
 }
 
-static void take_inbox(ml_evloop *l) {
+/* A job that is posted right after the look at `posted` wakes the loop, and is taken then. */
+static inline void take_inbox(ml_evloop *l) {
+  if (!atomic_load_explicit(&l->posted, memory_order_acquire)) return;
   pthread_mutex_lock(&l->inbox_lock);
+  atomic_store_explicit(&l->posted, false, memory_order_relaxed);
   ml__list_splice(&l->ready, &l->inbox);
   pthread_mutex_unlock(&l->inbox_lock);
 }
@@ -203,9 +207,12 @@ bool ml__loop_alive(ml_evloop *l) {
   if (!ml__list_empty(&l->ready) || !ml__list_empty(&l->batch) || l->ntimers > l->nweak ||
       l->holds > 0 || !ml__list_empty(&l->frames.waiting))
     return true;
-  pthread_mutex_lock(&l->inbox_lock);
-  inbox = !ml__list_empty(&l->inbox);
-  pthread_mutex_unlock(&l->inbox_lock);
+  inbox = atomic_load_explicit(&l->posted, memory_order_acquire);
+  if (inbox) { /* what was posted may have been taken back */
+    pthread_mutex_lock(&l->inbox_lock);
+    inbox = !ml__list_empty(&l->inbox);
+    pthread_mutex_unlock(&l->inbox_lock);
+  }
   return inbox || uv_busy(l) || soft_alive(l);
 }
 

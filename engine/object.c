@@ -72,9 +72,8 @@ void *ml__newobject(lua_State *L, ml_objtype type, size_t size, int nuv) {
   return o;
 }
 
-void *ml__checkobject(lua_State *L, int idx, ml_objtype type) {
-  ml_object *o = ml__toobject(L, idx);
-  if (o == NULL || !(o->type == type || (type == ML_T_FUTURE && ml__isfuture(o)) ||
+void *ml__checkothers(lua_State *L, int idx, ml_object *o, ml_objtype type) {
+  if (o == NULL || !((type == ML_T_FUTURE && ml__isfuture(o)) ||
                      (type == ML_T_HANDLE && o->type == ML_T_TIMERHANDLE))) {
     lua_pushfstring(L, "%s expected, got %s", ml__engine(L)->typenames[type],
                     o != NULL ? ml__engine(L)->typenames[o->type] : luaL_typename(L, idx));
