@@ -158,41 +158,40 @@ static void grow(lua_State *L, int qidx, queue *q) {
   q->mask = 2 * cap - 1;
 }
 
-/* Adds the item on top (popped) to the queue at qidx. */
-static void push_item(lua_State *L, int qidx, queue *q) {
+/* Pushes the table of items of the queue at qidx, with room for one more. */
+static void push_items(lua_State *L, int qidx, queue *q) {
   while (q->obj.flags == FIFO && q->size > q->mask) grow(L, qidx, q);
   lua_getiuservalue(L, qidx, 1);
-  lua_insert(L, -2);
+}
+
+/* Adds the item on top (popped) to the table of items below it. */
+static void push_item(lua_State *L, queue *q) {
   switch (q->obj.flags) {
   case FIFO: lua_rawseti(L, -2, (lua_Integer)((q->head + (uint32_t)q->size) & q->mask) + 1); break;
   case LIFO: lua_rawseti(L, -2, q->size + 1); break;
   default: heap_push(L, q, lua_gettop(L) - 1);
   }
-  lua_pop(L, 1);
   q->size++;
   q->changes++;
 }
 
-/* Pushes the next item, which leaves the queue at qidx. */
+/* Pushes the table of items and the next item, which leaves the queue at qidx. */
 static void pop_item(lua_State *L, int qidx, queue *q) {
-  int t;
   lua_getiuservalue(L, qidx, 1);
-  t = lua_gettop(L);
   switch (q->obj.flags) {
   case FIFO:
-    lua_rawgeti(L, t, (lua_Integer)q->head + 1);
+    lua_rawgeti(L, -1, (lua_Integer)q->head + 1);
     lua_pushnil(L);
-    lua_rawseti(L, t, (lua_Integer)q->head + 1);
+    lua_rawseti(L, -3, (lua_Integer)q->head + 1);
     q->head = (q->head + 1) & q->mask;
     break;
   case LIFO:
-    lua_rawgeti(L, t, q->size);
+    lua_rawgeti(L, -1, q->size);
     lua_pushnil(L);
-    lua_rawseti(L, t, q->size);
+    lua_rawseti(L, -3, q->size);
     break;
-  default: heap_pop(L, q, t);
+  default: heap_pop(L, q, lua_gettop(L));
   }
-  lua_remove(L, t);
   q->size--;
   q->changes++;
 }
@@ -204,8 +203,9 @@ static int raise_shutdown(lua_State *L) {
   return ML_RAISE;
 }
 
-static void put_now(lua_State *L, int qidx, queue *q) {
-  push_item(L, qidx, q);
+/* Adds the item on top to the table of items below it. */
+static void put_now(lua_State *L, queue *q) {
+  push_item(L, q);
   q->unfinished++;
   wake_next(&q->getters);
 }
@@ -220,8 +220,9 @@ static int put_begin(lua_State *L, ml_op *op) {
   }
   if (q->is_shutdown) return raise_shutdown(L);
   lua_getiuservalue(L, 1, UV_QUEUE);
+  push_items(L, 2, q);
   lua_getiuservalue(L, 1, UV_ITEM);
-  put_now(L, 2, q);
+  put_now(L, q);
   return 0;
 }
 
@@ -288,7 +289,7 @@ static queue_op *new_op(lua_State *L, const ml_opclass *cls, queue *q, int nuv) 
 
 static int queue_put(lua_State *L) {
   queue *q = check(L);
-  lua_settop(L, 2);
+  if (lua_gettop(L) != 2) lua_settop(L, 2); /* not free */
   new_op(L, &put_class, q, 2);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, 3, UV_ITEM);
@@ -310,7 +311,9 @@ static int queue_put_nowait(lua_State *L) {
   lua_settop(L, 2);
   if (q->is_shutdown) return ml__error(L, "QueueShutDown", NULL);
   if (full(q)) return ml__error(L, "QueueFull", NULL);
-  put_now(L, 1, q);
+  push_items(L, 1, q);
+  lua_pushvalue(L, 2);
+  put_now(L, q);
   return 0;
 }
 
