@@ -65,6 +65,13 @@ describe("MultipartReader", function()
     end)
   end
 
+  it("is iterated over by asyncio.aiter, too", function()
+    local reader = multipart.MultipartReader("multipart/mixed; boundary=b", stream(lines("--b", "", "1", "--b", "", "2", "--b--")))
+    local got = {}
+    for part in asyncio.aiter(reader) do got[#got + 1] = await(part:text()) end
+    assert.same({ "1", "2" }, got)
+  end)
+
   it("reads a boundary of any characters", function()
     for _, b in ipairs { "----WebKitFormBoundary7MA4YWxkTrZu0gW", "a.b*c", "%", "(x)", "a b", ("x"):rep(70) } do
       for _, size in ipairs(sizes) do

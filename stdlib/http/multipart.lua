@@ -315,6 +315,11 @@ function MultipartReader:parts()
   return function() return await(self:next()) end
 end
 
+--- `async for part in reader do`
+function MultipartReader:__aiter() return self end
+
+MultipartReader.__anext = MultipartReader.next
+
 --- Lets all that is left go, up to the last boundary.
 ---@return any awaitable
 MultipartReader.release = async(function(self)

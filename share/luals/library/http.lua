@@ -882,7 +882,8 @@ local MultipartReader = {}
 ---@return http.BodyPartReader|http.MultipartReader|nil
 function MultipartReader:next() end
 
---- For `for part in reader:parts() do`. `reader:release()`, `reader:at_eof()`.
+--- For `for part in reader:parts() do`; `async for part in reader do` is the same. `reader:release()`,
+--- `reader:at_eof()`.
 ---@return fun(): http.BodyPartReader|http.MultipartReader|nil
 function MultipartReader:parts() end
 
