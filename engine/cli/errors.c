@@ -114,6 +114,8 @@ static const char *hint(const char *message) {
   if (strstr(message, "attempt to call a nil value (global 'asyncio')") != NULL ||
       strstr(message, "attempt to index a nil value (global 'asyncio')") != NULL)
     return "local asyncio = require \"asyncio\"";
+  if (strncmp(message, "moonloop/", 9) == 0 && strstr(message, "(local 'self')") != NULL)
+    return "methods are called with ':', not with '.': object:method()";
   return NULL;
 }
 

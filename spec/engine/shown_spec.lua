@@ -87,6 +87,13 @@ describe("an error that nothing handles is shown", function()
       .. "stack traceback:\n\t(command line):2: in main chunk\n", err)
   end)
 
+  it("with what may have been meant", function()
+    local out = shown("local c = require('asyncio').Condition()\nlocal async function f() await c.wait() end\nawait f()\n")
+    assert.truthy(out:find("\nhint: methods are called with ':', not with '.': object:method()\n", 1, true), out)
+    out = shown("local t = {} function t:f() return self.x end\nt.f()\n") -- one of the script's: the line says enough
+    assert.falsy(out:find("hint", 1, true), out)
+  end)
+
   it("with the class of an error of ours, and a line of its traceback", function()
     local err = shown("local asyncio = require 'asyncio'\nawait asyncio.sleep('x')\n")
     assert(err:find("^moonloop: TypeError: a%.lua:2: sleep: [^\n]*\n  2 | await asyncio%.sleep%('x'%)\n"), err)

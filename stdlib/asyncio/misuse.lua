@@ -41,6 +41,16 @@ function M.blame(class, message)
   error(class(place and place .. ": " .. message or message), 0)
 end
 
+--- Raises an error for a method whose object is none: `resp.text()` where `resp:text()` is meant.
+---@param class table the error class
+---@param method string
+---@param kind string what the object should be: "a ClientResponse"
+---@param got any
+function M.no_object(class, method, kind, got)
+  local text = "%s: %s was expected (called with '.' instead of ':'?), got %s"
+  M.blame(class, text:format(method, kind, M.describe(got)))
+end
+
 --- What a value is, for messages: "nil", "a number", "a Task".
 ---@param value any
 ---@return string

@@ -117,6 +117,16 @@ function MultiDict:pop(name, default)
   return value
 end
 
+-- A list of values is one from end to end: what stands beside it would be lost.
+local function check_list(list, name, what)
+  for key in next, list do
+    if math.type(key) ~= "integer" or key < 1 or key > #list then
+      local text = "%s: the value of %q must be a value or a list of them, got a table with the key %s"
+      misuse.raise(core.TypeError, text:format(what, name, tostring(key)), 4)
+    end
+  end
+end
+
 --- Calls f(name, value) for all that `source` has: a MultiDict, a list of {name, value} pairs, or a table by name (in
 --- the order of its names), whose values may be lists.
 local function each(source, what, f)
@@ -146,6 +156,7 @@ local function each(source, what, f)
     for _, name in ipairs(names) do
       local value = source[name]
       if type(value) == "table" and not getmetatable(value) then
+        check_list(value, name, what)
         for _, v in ipairs(value) do f(name, v) end
       else
         f(name, value)

@@ -59,6 +59,9 @@ describe("Misuse of the client", function()
     local function get(opts) return function() local _ = session:get("http://h.test/", opts) end end
     all_raise("TypeError", {
       { "params: url.urlencode: {name, value} was expected at 1", get { params = { { "a" } } } },
+      { "params: url.urlencode: the value of \"a\" must be a value or a list", get { params = { a = { b = 1 } } } },
+      { "FormData: the value of \"a\" must be a value or a list of them, got a table with the key b",
+        get { data = { a = { "1", b = 1 } } } },
       { "proxy_auth must be a BasicAuth or DigestAuth, got a number", get { proxy_auth = 1 } },
       { "proxy_headers: a table or Headers was expected, got a string", get { proxy_headers = "x" } },
       { "proxy_headers: a table or Headers", get { proxy = "http://p.test", proxy_headers = 1 } },
@@ -107,7 +110,15 @@ describe("Misuse of the client", function()
       { "json: content_type: a string or false", function() local _ = resp:json { content_type = true } end },
       { "json: encoding: a string was expected", function() local _ = resp:json { encoding = 1 } end },
       { "text() got an unexpected keyword argument 'error'", function() local _ = resp:text { error = "x" } end },
+      { "text: a ClientResponse was expected (called with '.' instead of ':'?), got nil", function() local _ = resp.text() end },
+      { "json: a ClientResponse was expected", function() local _ = resp.json() end },
+      { "raise_for_status: a ClientResponse was expected", function() local _ = resp.raise_for_status() end },
+      { "close: a ClientResponse was expected", function() local _ = resp.close() end },
+      { "release: a ClientResponse was expected", function() local _ = resp.release() end },
+      { "close: a ClientSession was expected", function() local _ = client.session.close() end },
     })
+    helper.raises("read: a ClientResponse was expected (called with '.' instead of ':'?)", await, resp.read())
+    helper.raises("read: a response's content was expected (called with '.'", await, resp.content.read())
     assert.same({ 1 }, await(resp:json()))
   end)
 end)

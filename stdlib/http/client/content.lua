@@ -97,6 +97,7 @@ end
 
 -- The same with a method of the source.
 local function take(self, name, ...)
+  if not self then misuse.no_object(core.TypeError, name, "a response's content", self) end
   local source, response = self.source, self.response
   local data = call(self, source and source[name], source, ...)
   if self.read_before then return data end

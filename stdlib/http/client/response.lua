@@ -212,6 +212,7 @@ end
 
 --- Closes the connection, if the response still has it.
 function ClientResponse:close()
+  if not self then misuse.no_object(core.TypeError, "close", "a ClientResponse", self) end
   local conn = self[CONN]
   if not conn then return end
   rawset(self, "_closed", true)
@@ -224,6 +225,7 @@ end
 --- Lets the rest of the body go: what is little of it is read past, for the connection to be used again; else that is
 --- closed. Also what `<close>` does.
 function ClientResponse:release()
+  if not self then misuse.no_object(core.TypeError, "release", "a ClientResponse", self) end
   local conn = self[CONN]
   if not conn then return end
   if self.status == 101 then return self:close() end
@@ -369,6 +371,7 @@ local function decode(self, data, codings)
 end
 
 local function read(self)
+  if not self then misuse.no_object(core.TypeError, "read", "a ClientResponse", self) end
   local body = self[BODY]
   if body then return body end
   body = self[RAW]
@@ -470,6 +473,7 @@ local read_text = async(text, "ClientResponse.text")
 ---@param mode? "strict"|"replace"|"ignore"
 ---@return any awaitable of a string
 function ClientResponse:text(encoding, mode)
+  if not self then misuse.no_object(core.TypeError, "text", "a ClientResponse", self) end
   if encoding == nil and mode == nil then return read_text(self) end
   return read_text(self, text_arguments(encoding, mode, "text"))
 end
@@ -510,6 +514,7 @@ local read_json = async(json, "ClientResponse.json")
 ---@param opts? { encoding: string?, loads: (fun(text: string): any)?, content_type: string|false? }
 ---@return any awaitable
 function ClientResponse:json(opts)
+  if not self then misuse.no_object(core.TypeError, "json", "a ClientResponse", self) end
   if opts ~= nil then
     core.options(opts, { "encoding", "loads", "content_type" }, "json")
     text_arguments(opts.encoding, nil, "json")
@@ -528,6 +533,7 @@ end
 
 --- Raises ClientResponseError for a status of 400 and above. The body can still be read: what is wrong is often there.
 function ClientResponse:raise_for_status()
+  if not self then misuse.no_object(core.TypeError, "raise_for_status", "a ClientResponse", self) end
   if self.status < 400 then return end
   error(errors.make(errors.ClientResponseError, self, self.reason, {
     status = self.status, headers = self.headers, history = self.history, request_info = self.request_info,

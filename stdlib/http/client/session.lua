@@ -266,8 +266,7 @@ end, "ClientSession.request")
 
 local function check_self(self, name)
   if not class.is(self, ClientSession) then
-    blame(core.TypeError, ("%s: a ClientSession was expected (called with '.' instead of ':'?), got %s"):format(
-      name, describe(self)))
+    misuse.no_object(core.TypeError, name, "a ClientSession", self)
   elseif self._closed or self._connector.closed then
     blame(core.RuntimeError, "Session is closed")
   end
@@ -350,7 +349,10 @@ end, "ClientSession.close")
 
 --- Closes it, and its connections unless the connector belongs to others. A second time nothing happens.
 ---@return any awaitable
-function ClientSession:close() return close(self) end
+function ClientSession:close()
+  if not self then misuse.no_object(core.TypeError, "close", "a ClientSession", self) end
+  return close(self)
+end
 
 function ClientSession:__close() await(close(self)) end
 
