@@ -45,7 +45,10 @@ end
 ---@param codings string? the Content-Encoding to be undone
 ---@return http.client.Content
 function M.of(response, codings)
-  local self = setmetatable({ response = response, total = 0, source = false, read_before = false }, Content)
+  local self = setmetatable({
+    response = response, source = false, read_before = false, total = 0,
+    limit = response:_limit_of(), traces = response:_traces_of() or false,
+  }, Content)
   if response[BODY] then
     self.source, self.read_before = replay(response[BODY]), true
   elseif response[RAW] or not rawget(response, "_closed") then
@@ -59,11 +62,11 @@ local function fail(response, class, reason, fields)
   error(errors.make(errors[class], response, reason, fields), 0)
 end
 
--- Was the response closed before its end had come?
+-- Was the response, which has no connection any more, closed before its end had come?
 local function is_cut(self)
   local response, source = self.response, self.source
   if not source then return true end
-  if response[CONN] or not rawget(response, "_closed") or response[RAW] or self.read_before then return false end
+  if not rawget(response, "_closed") or response[RAW] or self.read_before then return false end
   return not source:at_eof() and not response[X]:over()
 end
 
@@ -72,9 +75,8 @@ local readers_own = { core.IncompleteReadError, core.LimitOverrunError, core.Can
 
 -- What is to be seen to after n bytes have been read; nil: the end.
 local function note(self, n)
-  local response = self.response
-  if response[CONN] then response:_settle() end
-  local limit = response:_limit_of()
+  local response, limit = self.response, self.limit
+  if response[CONN] and response[X]:over() then response:_settle() end
   if limit > 0 and n then
     self.total = self.total + n
     if self.total > limit then
@@ -85,25 +87,28 @@ local function note(self, n)
   end
 end
 
--- Calls a method with the rest and gives what it gives.
-local function call(self, method, ...)
-  if is_cut(self) then
+local function check_open(self)
+  if not self.response[CONN] and is_cut(self) then
     fail(self.response, "ClientConnectionError", "Connection closed: the response was closed")
   end
-  local ok, data = catch(await, method(...))
-  if not ok then error(core.isinstance(data, readers_own) and data or self.response:_failed(data), 0) end
-  return data
 end
 
--- The same with a method of the source.
-local function take(self, name, ...)
+local function failed(self, err)
+  error(core.isinstance(err, readers_own) and err or self.response:_failed(err), 0)
+end
+
+-- Calls the source's method with what it needs and gives what it gives.
+local function take(self, name, arg)
   if not self then misuse.no_object(core.TypeError, name, "a response's content", self) end
-  local source, response = self.source, self.response
-  local data = call(self, source and source[name], source, ...)
+  check_open(self)
+  local source = self.source
+  local ok, data = catch(await, source[name](source, arg))
+  if not ok then failed(self, data) end
   if self.read_before then return data end
   note(self, data and #data)
-  local traces = response:_traces_of()
+  local traces = self.traces
   if traces and data and data ~= "" then
+    local response = self.response
     traces:send("response_chunk_received", { method = response.method, url = response.url, chunk = data })
   end
   return data
@@ -115,8 +120,10 @@ end
 ---@param n integer
 ---@return integer|string?
 function Content:_into(file, n)
-  if type(self.source) ~= "userdata" or self.response:_traces_of() then return take(self, "read", n) end
-  local got = call(self, file._receive, file, self.source, n)
+  if type(self.source) ~= "userdata" or self.traces then return take(self, "read", n) end
+  check_open(self)
+  local ok, got = catch(await, file:_receive(self.source, n))
+  if not ok then failed(self, got) end
   if not self.read_before then note(self, got) end
   return got
 end
