@@ -134,7 +134,13 @@ describe("a file as a body of HTTP/2", function()
       do
         local file <close> = await(fs.open(path, "r"))
         local x = conn:request("POST", "/echo", HOST, 299990)
-        assert.equal(299990, await(x:sendfile(file, 10, 299990)))
+        local asked = {}
+        local counting = { pread = function(_, n, at)
+          asked[#asked + 1] = n
+          return file:pread(n, at)
+        end }
+        assert.equal(299990, await(x:sendfile(counting, 10, 299990)))
+        assert.same({ 299990 }, asked) -- each read is a way to a thread and back
         x:finish()
         assert.equal(200, await(x:response()))
         assert.is_true(peers.digits(300000):sub(11) == await(x:read()))

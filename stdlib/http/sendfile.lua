@@ -6,14 +6,15 @@ local http_core = require "http.core"
 local async, await, catch = core.async, core.await, core.catch
 local Exchange = http_core.Exchange
 
---- What is read at a time where the kernel cannot send it.
-local PIECE = 64 * 1024
+--- What is read at a time where the kernel cannot send it: little by servers, which may have many who take their time;
+--- by clients as much as they have to send, since each time is a way to a thread and back.
+local PIECE, CLIENTS = 64 * 1024, 512 * 1024
 --- What a thread sends at a time; then the rest may be in memory.
 local COLD = 1024 * 1024
 
 -- By reading and writing.
 local function copy(x, file, offset, count)
-  local data = await(file:pread(math.min(PIECE, count), offset))
+  local data = await(file:pread(math.min(x.over and CLIENTS or PIECE, count), offset))
   if not data then return 0 end
   local drain = x:write(data)
   if drain then await(drain) end
@@ -97,7 +98,7 @@ local function send_all(x, file, offset, count)
       if n == 0 then break end
     elseif why then -- something else is on its way, or the bytes are encrypted
       slow = slow or why == "copy"
-      n = copy(x, file, offset + sent, math.min(count - sent, slow and PIECE or 4096))
+      n = copy(x, file, offset + sent, slow and count - sent or math.min(count - sent, 4096))
       sent = sent + n
       if n == 0 then break end
     end
