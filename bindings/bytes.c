@@ -92,7 +92,7 @@ ml_net *ml__net(lua_State *L) {
   ml__list_init(&net->dgrams);
   ml__list_init(&net->streams);
   ml__list_init(&net->listeners);
-  ml__list_init(&net->handlers);
+  ml__list_init(&net->followers);
   ml__list_init(&net->lookups);
   ml__list_init(&net->reapers);
   ml__list_init(&net->signals);

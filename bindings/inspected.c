@@ -82,7 +82,7 @@ static void on_handle(uv_handle_t *h, void *arg) {
   s->n++;
   if (s->L == NULL || !lua_checkstack(s->L, 4)) return;
   lua_createtable(s->L, 0, 3);
-  lua_pushstring(s->L, uv_handle_type_name(uv_handle_get_type(h)));
+  lua_pushstring(s->L, ml__handle_kind(h));
   lua_setfield(s->L, -2, "type");
   lua_pushboolean(s->L, uv_is_active(h));
   lua_setfield(s->L, -2, "active");

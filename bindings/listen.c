@@ -1,14 +1,16 @@
 /* Listeners: sockets that are bound, listen and are closed with what they belong to, and the
-** connections that libuv accepts by them (see listen.h).
+** connections that come in by them (see listen.h).
 **
-** Where there is no memory for a connection it is accepted all the same and closed: libuv takes
-** no further one before that. The file of a unix socket is removed with its listener, unless
-** another socket has taken its place.
+** libuv tells when there are some; they are accepted here, as libuv would make a handle for each,
+** which a TCP connection has no need of (ml_stream.uv). Without a descriptor or memory for a
+** connection it is accepted all the same and closed: the kernel would tell of it for ever. The file
+** of a unix socket is removed with its listener, unless another socket has taken its place.
 */
 #include "listen.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,12 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-typedef union anyhandle {
-  uv_handle_t handle;
-  uv_stream_t stream;
-  uv_tcp_t tcp;
-  uv_pipe_t pipe;
-} anyhandle;
+#define MOST 256 /* connections that are accepted at once, before others have their turn */
 
 typedef struct listener {
   ml_handlehead head; /* first */
@@ -34,25 +31,17 @@ typedef struct listener {
   ino_t ino;
   bool unlink;
   char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
-  anyhandle u;
-  anyhandle spare;   /* for a connection that there is no memory for */
-  bool turning_away; /* until that is closed */
-  bool another;      /* has come meanwhile */
-  bool closed;
+  int fd;
+  int reserve; /* a descriptor to be given up when there are no others, or -1 */
+  uv_poll_t poll;
 } listener;
 
 /* ---- life ---- */
 
-static void free_if_closed(listener *n) {
-  if (!n->closed || n->turning_away) return;
+static void on_closed(uv_handle_t *h) {
+  listener *n = h->data;
   ml__list_remove(&n->all);
   ml__alloc(n->net->engine->alloc, n, sizeof *n, 0);
-}
-
-static void on_listener_closed(uv_handle_t *h) {
-  listener *n = h->data;
-  n->closed = true;
-  free_if_closed(n);
 }
 
 static void listener_close(listener *n) {
@@ -61,7 +50,10 @@ static void listener_close(listener *n) {
   ml__list_remove(&n->link);
   if (n->unlink && stat(n->path, &st) == 0 && st.st_dev == n->dev && st.st_ino == n->ino)
     unlink(n->path);
-  if (!uv_is_closing(&n->u.handle)) uv_close(&n->u.handle, on_listener_closed);
+  if (uv_is_closing((uv_handle_t *)&n->poll)) return;
+  uv_close((uv_handle_t *)&n->poll, on_closed);
+  close(n->fd);
+  if (n->reserve >= 0) close(n->reserve);
 }
 
 void ml__listeners_close(ml_listeners *ls) {
@@ -80,78 +72,93 @@ void ml__listeners_end(ml_net *net, ml_evloop *l) {
   for (ml_link *k = net->listeners.next, *next; k != &net->listeners; k = next) {
     listener *n = ml__containerof(k, listener, all);
     next = k->next;
-    if (n->u.handle.loop == l->uv && !uv_is_closing(&n->u.handle)) close_with_loop(&n->u.handle);
+    if (n->poll.loop == l->uv && !uv_is_closing((uv_handle_t *)&n->poll))
+      close_with_loop((uv_handle_t *)&n->poll);
   }
 }
 
 /* ---- accepting ---- */
 
-static void on_connection(uv_stream_t *h, int status);
-
-static void on_turned_away(uv_handle_t *h) {
-  listener *n = h->data;
-  n->turning_away = false;
-  if (n->another) on_connection(&n->u.stream, 0);
-  free_if_closed(n);
+static void set_on(int fd, int level, int option) {
+  int on = 1;
+  setsockopt(fd, level, option, &on, sizeof on);
 }
 
-/* Accepts a connection and closes it, without memory. */
+/* The descriptor of a connection that has come, or UV_E*. */
+static int next_connection(int fd) {
+  int got;
+  do
+#ifdef __linux__
+    got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    got = accept(fd, NULL, NULL);
+#endif
+  while (got < 0 && (errno == EINTR || errno == ECONNABORTED));
+  if (got < 0) return errno == EWOULDBLOCK ? UV_EAGAIN : uv_translate_sys_error(errno);
+#ifndef __linux__
+  fcntl(got, F_SETFD, FD_CLOEXEC);
+  fcntl(got, F_SETFL, fcntl(got, F_GETFL) | O_NONBLOCK);
+#endif
+  return got;
+}
+
+/* There are no descriptors left: with the one in reserve those that have come are turned away. */
 static void turn_away(listener *n) {
-  uv_loop_t *uv = n->u.handle.loop;
-  n->another = n->turning_away;
-  if (n->another) return;
-  if (n->kind & ML_S_PIPE)
-    uv_pipe_init(uv, &n->spare.pipe, 0);
-  else
-    uv_tcp_init(uv, &n->spare.tcp);
-  n->spare.handle.data = n;
-  n->turning_away = true;
-  uv_accept(&n->u.stream, &n->spare.stream);
-  uv_close(&n->spare.handle, on_turned_away);
+  int fd;
+  if (n->reserve >= 0) close(n->reserve);
+  for (int i = 0; i < MOST && (fd = next_connection(n->fd)) >= 0; i++) close(fd);
+  n->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* The connection that has come; or NULL, and *err. */
-static ml_stream *accept_from(listener *n, int *err) {
-  bool full = ml__handles_full(n->net->engine);
-  ml_stream *s = ml__stream_make(n->net, n->of->loop, n->kind, AF_UNSPEC, err);
-  if (s == NULL) {
-    turn_away(n);
-    return NULL;
+/* The connection of that descriptor, which is taken; or NULL, and *err. */
+static ml_stream *new_connection(listener *n, int fd, int *err) {
+  ml_stream *s = NULL;
+  *err = UV_ENOMEM;
+  if (ml__handles_full(n->net->engine))
+    *err = UV_EMFILE;
+  else if (!(n->kind & ML_S_PIPE))
+    s = ml__stream_adopt(n->net, n->of->loop, fd);
+  else {
+    s = ml__stream_make(n->net, n->of->loop, n->kind, AF_UNSPEC, err);
+    if (s != NULL) *err = uv_pipe_open(&s->uv->pipe, fd);
+    if (s != NULL && *err < 0) {
+      ml__stream_discard(s);
+      s = NULL;
+    }
   }
-  *err = uv_accept(&n->u.stream, &s->uv->stream);
-  if (*err == 0 && full) *err = UV_EMFILE; /* one too many: it is closed */
-  if (*err < 0) {
-    ml__stream_discard(s);
-    return NULL;
-  }
-  if (!(n->kind & ML_S_PIPE)) uv_tcp_nodelay(&s->uv->tcp, 1);
+  if (s == NULL)
+    close(fd);
+  else if (!(n->kind & ML_S_PIPE))
+    set_on(fd, IPPROTO_TCP, TCP_NODELAY);
   return s;
 }
 
-static void on_connection(uv_stream_t *h, int status) {
+static void on_connections(uv_poll_t *h, int status, int events) {
   listener *n = h->data;
-  ml_stream *s;
-  n->another = false;
-  if (n->of == NULL) return;
-  s = status == 0 ? accept_from(n, &status) : NULL;
-  n->of->came(n->of, s, status);
+  (void)events;
+  for (int i = 0; i < MOST && n->of != NULL; i++) {
+    ml_stream *s = NULL;
+    int rc = status < 0 ? status : next_connection(n->fd);
+    if (rc == UV_EAGAIN) return;
+    if (rc == UV_EMFILE || rc == UV_ENFILE) turn_away(n);
+    if (rc >= 0) s = new_connection(n, rc, &rc);
+    n->of->came(n->of, s, s != NULL ? 0 : rc);
+    if (s == NULL) return;
+  }
 }
 
 int ml__listeners_start(ml_listeners *ls, int backlog) {
   for (ml_link *l = ls->list.next; l != &ls->list; l = l->next) {
     listener *n = ml__containerof(l, listener, link);
-    int rc = uv_listen(&n->u.stream, backlog, on_connection);
+    int rc = listen(n->fd, backlog) < 0 ? uv_translate_sys_error(errno) : 0;
+    if (rc == 0) rc = uv_poll_start(&n->poll, UV_READABLE, on_connections);
     if (rc < 0) return rc;
+    n->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
   }
   return 0;
 }
 
 /* ---- binding ---- */
-
-static void set_on(int fd, int level, int option) {
-  int on = 1;
-  setsockopt(fd, level, option, &on, sizeof on);
-}
 
 /* A bound socket, or a negative code. */
 static int bind_socket(const struct sockaddr *sa, socklen_t len, bool reuse, bool reuse_port,
@@ -182,25 +189,21 @@ static int add_listener(ml_listeners *ls, int fd, uint32_t kind, listener **out)
     return UV_ENOMEM;
   }
   memset(n, 0, sizeof *n);
-  rc = (kind & ML_S_PIPE) ? uv_pipe_init(uv, &n->u.pipe, 0) : uv_tcp_init(uv, &n->u.tcp);
+  rc = uv_poll_init(uv, &n->poll, fd); /* it is non-blocking then */
   if (rc < 0) {
     close(fd);
     ml__alloc(ls->net->engine->alloc, n, sizeof *n, 0);
     return rc;
   }
   n->head.close = close_with_loop;
-  n->u.handle.data = n;
+  n->poll.data = n;
   n->net = ls->net;
   n->of = ls;
   n->kind = kind;
+  n->fd = fd;
+  n->reserve = -1;
   ml__list_append(&ls->net->listeners, &n->all);
   ml__list_append(&ls->list, &n->link);
-  rc = (kind & ML_S_PIPE) ? uv_pipe_open(&n->u.pipe, fd) : uv_tcp_open(&n->u.tcp, fd);
-  if (rc < 0) {
-    close(fd);
-    listener_close(n);
-    return rc;
-  }
   *out = n;
   return 0;
 }
@@ -233,7 +236,8 @@ static int f_bind_tcp(lua_State *L) {
   struct sockaddr_storage ss;
   ml_addr a;
   listener *n;
-  int fd, rc, len = (int)sizeof ss;
+  socklen_t len = sizeof ss;
+  int fd, rc;
   if (!ml__addr_parse(host, (int)luaL_checkinteger(L, 3), &ss))
     return luaL_argerror(L, 2, "an IP address was expected");
   ml__check_address(L, ML_P_LISTEN, "bind", (struct sockaddr *)&ss, sizeof ss);
@@ -253,7 +257,7 @@ static int f_bind_tcp(lua_State *L) {
     lua_setfield(L, -2, "port");
     return lua_error(L);
   }
-  uv_tcp_getsockname(&n->u.tcp, (struct sockaddr *)&ss, &len);
+  getsockname(n->fd, (struct sockaddr *)&ss, &len);
   ml__addr_set(&a, (struct sockaddr *)&ss);
   ml__addr_push(L, &a);
   return 1;

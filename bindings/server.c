@@ -143,50 +143,11 @@ void ml__server_again(ml_stream *s) {
   if (ml__list_empty(&v->job.link)) ml__ready(v->listeners.loop, &v->job);
 }
 
-/* What lets go of the handlers whose end the loop did not live to see. */
-typedef struct handlers {
-  ml_closer closer;
-  ml_link link; /* in net->handlers */
-  ml_net *net;
-  ml_evloop *loop;
-} handlers;
-
-static void drop_handlers(lua_State *L, ml_closer *c) {
-  handlers *h = ml__containerof(c, handlers, closer);
-  ml_net *net = h->net;
-  for (ml_link *n = net->streams.next, *next; n != &net->streams; n = next) {
-    ml_stream *s = ml__containerof(n, ml_stream, all);
-    next = n->next;
-    if (s->loop != h->loop || s->task == 0) continue;
-    ml__list_remove(&s->handled.link);
-    ml__task_let_go(L, s->task);
-    s->task = 0;
-    ml__stream_unref(s);
-  }
-  ml__list_remove(&h->link);
-  ml__alloc(net->engine->alloc, h, sizeof *h, 0);
-}
-
-/* The loop's end will be heard of. False: no memory. */
-static bool follow_handlers(ml_net *net, ml_evloop *l) {
-  handlers *h;
-  for (ml_link *n = net->handlers.next; n != &net->handlers; n = n->next)
-    if (ml__containerof(n, handlers, link)->loop == l) return true;
-  h = ml__alloc(net->engine->alloc, NULL, 0, sizeof *h);
-  if (h == NULL) return false;
-  h->closer.close = drop_handlers;
-  h->net = net;
-  h->loop = l;
-  ml__list_append(&net->handlers, &h->link);
-  ml__list_append(&l->closers, &h->closer.link);
-  return true;
-}
-
 /* The server's object is at idx. */
 static void start_handler(lua_State *L, ml_server *v, int idx, ml_stream *s) {
   ml_fiber *t;
   int n = 2;
-  if (!follow_handlers(v->listeners.net, v->listeners.loop)) luaL_error(L, "not enough memory");
+  if (!ml__streams_follow(v->listeners.net, v->listeners.loop)) luaL_error(L, "not enough memory");
   lua_getiuservalue(L, idx, 1);
   if (v->maker != NULL) {
     lua_getiuservalue(L, idx, 4);

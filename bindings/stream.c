@@ -123,8 +123,50 @@ ml_stream *ml__stream_make(ml_net *net, ml_evloop *loop, uint32_t kind, int fami
   return NULL;
 }
 
+/* What hears of the end of a loop. */
+typedef struct follower {
+  ml_closer closer;
+  ml_link link; /* in net->followers */
+  ml_net *net;
+  ml_evloop *loop;
+} follower;
+
+static void loop_ends(lua_State *L, ml_closer *c) {
+  follower *f = ml__containerof(c, follower, closer);
+  ml_net *net = f->net;
+  for (ml_link *n = net->streams.next, *next; n != &net->streams; n = next) {
+    ml_stream *s = ml__containerof(n, ml_stream, all);
+    ml__stream_ref(s);
+    if (s->loop == f->loop && s->task != 0) { /* it ended in the last round, or did not */
+      ml__list_remove(&s->handled.link);
+      ml__task_let_go(L, s->task);
+      s->task = 0;
+      ml__stream_unref(s);
+    }
+    if (s->loop == f->loop && s->uv == NULL && s->fd >= 0) ml__stream_shut(s);
+    next = n->next;
+    ml__stream_unref(s);
+  }
+  ml__list_remove(&f->link);
+  ml__alloc(net->engine->alloc, f, sizeof *f, 0);
+}
+
+bool ml__streams_follow(ml_net *net, ml_evloop *l) {
+  follower *f;
+  for (ml_link *n = net->followers.next; n != &net->followers; n = n->next)
+    if (ml__containerof(n, follower, link)->loop == l) return true;
+  f = ml__alloc(net->engine->alloc, NULL, 0, sizeof *f);
+  if (f == NULL) return false;
+  f->closer.close = loop_ends;
+  f->net = net;
+  f->loop = l;
+  ml__list_append(&net->followers, &f->link);
+  ml__list_append(&l->closers, &f->closer.link);
+  return true;
+}
+
 ml_stream *ml__stream_adopt(ml_net *net, ml_evloop *loop, int fd) {
-  ml_stream *s = new_stream(net, loop, ML_S_BARE);
+  ml_stream *s = ml__streams_follow(net, loop) ? new_stream(net, loop, ML_S_BARE) : NULL;
   if (s != NULL) s->fd = fd;
   return s;
 }

@@ -38,7 +38,7 @@ typedef struct ml_net {
   ml_link dgrams;         /* every ml_dgram */
   ml_link streams;        /* every ml_stream */
   ml_link listeners;      /* every listening handle, see listen.c */
-  ml_link handlers;       /* one for each loop with servers that have handlers, see server.c */
+  ml_link followers;      /* one for each loop that has to be heard of when it ends, see stream.c */
   ml_link lookups;        /* requests to the resolver, see dns.c */
   ml_link reapers;        /* one for each loop with child processes, see process.c */
   ml_link signals;        /* handles of watched signals, see signal.c */
@@ -242,6 +242,9 @@ static inline int ml__stream_fd(const ml_stream *s, uv_os_fd_t *fd) {
 static inline bool ml__stream_gone(const ml_stream *s) {
   return s->uv != NULL ? uv_is_closing(&s->uv->handle) != 0 : s->fd < 0;
 }
+/* When the loop is closed the streams of it that libuv does not know of are closed, and servers'
+** handlers let go. False: no memory. */
+bool ml__streams_follow(ml_net *net, ml_evloop *loop);
 /* A connection of a TCP socket's descriptor, which it takes. NULL: no memory. */
 ml_stream *ml__stream_adopt(ml_net *net, ml_evloop *loop, int fd);
 /* Sees to it that it has a handle of libuv's: 0, or UV_E*. */

@@ -374,6 +374,8 @@ void ml__open_await(lua_State *L);
 void ml__open_loops(lua_State *L);
 void ml__open_current(lua_State *L); /* adds functions to the table on top */
 void ml__open_gate(lua_State *L);    /* gate.c */
+/* "timer", "poll", ...; "tcp" of what polls such a socket. */
+const char *ml__handle_kind(const uv_handle_t *h);
 void ml__open_handles(lua_State *L);
 void ml__open_gather(lua_State *L);
 void ml__open_sync(lua_State *L);

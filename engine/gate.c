@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "core.h"
 
@@ -40,14 +41,32 @@ typedef struct walk {
   size_t len;
 } walk;
 
-/* "127.0.0.1:8080", or "" */
-static void put_address(const uv_tcp_t *h, bool peer, char *out, size_t size) {
+const char *ml__handle_kind(const uv_handle_t *h) {
+  const char *kind = uv_handle_type_name(uv_handle_get_type(h));
   struct sockaddr_storage sa;
-  int len = sizeof sa;
+  socklen_t len = sizeof sa;
+  int type = 0;
+  uv_os_fd_t fd;
+  if (uv_handle_get_type(h) == UV_POLL && uv_fileno(h, &fd) == 0 &&
+      getsockname(fd, (struct sockaddr *)&sa, &len) == 0) {
+    len = sizeof type;
+    if (sa.ss_family == AF_UNIX) return "pipe"; /* as libuv calls it */
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM) return "tcp";
+  }
+  return kind != NULL ? kind : "handle";
+}
+
+/* "127.0.0.1:8080", or "" */
+static void put_address(const uv_handle_t *h, bool peer, char *out, size_t size) {
+  struct sockaddr_storage sa;
+  socklen_t len = sizeof sa;
   char ip[INET6_ADDRSTRLEN];
   unsigned port;
+  uv_os_fd_t fd;
   *out = '\0';
-  if ((peer ? uv_tcp_getpeername : uv_tcp_getsockname)(h, (struct sockaddr *)&sa, &len) < 0) return;
+  if (uv_fileno(h, &fd) < 0 ||
+      (peer ? getpeername : getsockname)(fd, (struct sockaddr *)&sa, &len) < 0)
+    return;
   if (sa.ss_family == AF_INET) {
     struct sockaddr_in in;
     memcpy(&in, &sa, sizeof in);
@@ -65,17 +84,17 @@ static void put_address(const uv_tcp_t *h, bool peer, char *out, size_t size) {
 /* Those that keep the loop alive, closing ones among them not. */
 static void on_handle(uv_handle_t *h, void *arg) {
   walk *w = arg;
-  const char *kind = uv_handle_type_name(uv_handle_get_type(h));
+  const char *kind = ml__handle_kind(h);
   char here[80] = "", there[80] = "";
   size_t left = sizeof w->text - w->len;
   int n;
   if (!uv_is_active(h) || !uv_has_ref(h) || uv_is_closing(h)) return;
-  if (uv_handle_get_type(h) == UV_TCP) {
-    put_address((const uv_tcp_t *)(const void *)h, false, here, sizeof here);
-    put_address((const uv_tcp_t *)(const void *)h, true, there, sizeof there);
+  if (strcmp(kind, "tcp") == 0) {
+    put_address(h, false, here, sizeof here);
+    put_address(h, true, there, sizeof there);
   }
-  n = snprintf(w->text + w->len, left, "%s%s%s%s\n", kind != NULL ? kind : "handle", here,
-               there[0] != '\0' ? " to" : "", there);
+  n = snprintf(w->text + w->len, left, "%s%s%s%s\n", kind, here, there[0] != '\0' ? " to" : "",
+               there);
   if (n > 0 && (size_t)n < left) w->len += (size_t)n;
 }
 

@@ -383,6 +383,61 @@ describe("the task of a connection", function()
   end)
 end)
 
+describe("a server without descriptors", function()
+  it("turns connections away, says so, and goes on when there are some again", function()
+    local path = os.tmpname()
+    local f <close> = assert(io.open(path, "w"))
+    f:write [[
+      local asyncio = require "asyncio"
+      asyncio.run(async(function()
+        local told = false
+        asyncio.get_running_loop():set_exception_handler(function(_, context)
+          if not told then print(context.message, context.exception.code) end
+          told = true
+        end)
+        local server <close> = await(asyncio.start_server(function(r, w)
+          w:write(await(r:read(1)))
+          await(r:read())
+          w:close()
+        end, "127.0.0.1", 0))
+        print(server.sockets[1].port)
+        await(server:serve_forever())
+      end)())
+    ]]
+    f:close()
+    run(function()
+      local limited = ("ulimit -n 40; exec %s %s"):format(helper.program(), path)
+      local p <close> = await(asyncio.create_subprocess_exec("sh", "-c", limited, { stdout = asyncio.subprocess.PIPE }))
+      local port = tonumber((await(p.stdout:readline())))
+      local writers, away = {}, 0
+      for i = 1, 60 do
+        local r, w = await(asyncio.open_connection("127.0.0.1", port))
+        w:write("x")
+        local ok, answer = pcall(await, r:read(1))
+        if not (ok and answer == "x") then away = away + 1 end
+        writers[i] = w
+      end
+      assert.is_true(away > 10 and away < 60)
+      assert.equal("socket.accept() failed\tEMFILE\n", await(p.stdout:readline()))
+      for _, w in ipairs(writers) do
+        w:close()
+        pcall(await, w:wait_closed())
+      end
+      local answer
+      repeat -- until it has closed its sides
+        local r, w = await(asyncio.open_connection("127.0.0.1", port))
+        w:write("y")
+        answer = select(2, pcall(await, r:read(1)))
+        w:close()
+        pcall(await, w:wait_closed())
+      until answer == "y"
+      p:kill()
+      await(p:wait())
+    end)
+    os.remove(path)
+  end)
+end)
+
 describe("a port in use", function()
   it("is an OSError with code, host and port", function()
     run(function()
