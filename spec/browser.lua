@@ -69,7 +69,7 @@ end
 
 function Page:__close()
   self.ws.drop()
-  if self.process.returncode == nil then self.process:kill() end
+  os.execute(("kill -9 -- -%d 2>/dev/null"):format(self.process.pid)) -- with all that it has started: they write to its folder
   await(self.process:wait())
 end
 

@@ -110,8 +110,8 @@ local function read_all(path)
   return f:read("a")
 end
 
---- Runs a shell command. Returns its exit status (128 + n for signal n; 124 if it
---- took too long), standard output and standard error.
+--- Runs a shell command. Returns its exit status (128 + n for signal n), standard output and standard error. It is an
+--- error if it takes longer than the timeout.
 ---@param command string
 ---@param opts table|string|nil {stdin=, env={NAME=value}, cwd=, timeout=60}, or the standard input
 ---@return integer status, string stdout, string stderr
@@ -125,12 +125,17 @@ function M.sh(command, opts)
   local env = {}
   for k, v in pairs(opts.env or {}) do env[#env + 1] = k .. "=" .. M.quote(v) end
   table.sort(env)
+  local limit = math.ceil((opts.timeout or 60) * M.slow)
   local line = ("%s env %s timeout -k 5 %d sh -c %s <%s >%s 2>%s"):format(
     opts.cwd and "cd " .. M.quote(opts.cwd) .. " && " or "", table.concat(env, " "),
-    math.ceil((opts.timeout or 60) * M.slow), M.quote(command), files[1], files[2], files[3])
+    limit, M.quote(command), files[1], files[2], files[3])
+  local began = os.time()
   local _, how, status = os.execute(line)
   local out, err = read_all(files[2]), read_all(files[3])
   for _, f in ipairs(files) do os.remove(f) end
+  if status == 124 and os.time() - began >= limit then
+    error(("it took more than %d s: %s\n%s%s"):format(limit, command, out, err), 2)
+  end
   return how == "signal" and 128 + status or status, out, err
 end
 
@@ -226,7 +231,9 @@ end
 function M.tmpdir()
   local p <close> = assert(io.popen("mktemp -d"))
   local path = assert(p:read("l"), "mktemp failed")
-  M.finally(function() os.execute("rm -rf " .. M.quote(path)) end)
+  M.finally(function() -- again if a program that has just been ended has written there meanwhile
+    os.execute(("rm -rf %s 2>/dev/null || { sleep 0.2; rm -rf %s; }"):format(M.quote(path), M.quote(path)))
+  end)
   return path
 end
 

@@ -17,12 +17,12 @@ local function interrupted(code, times, gap)
     %s %s >%s 2>&1 &
     pid=$!
     i=0
-    while ! grep -q ready %s; do i=$((i+1)); [ $i -gt 500 ] && break; sleep 0.02; done
-    for n in $(seq %d); do kill -INT $pid 2>/dev/null; sleep %s; done
+    while ! grep -q ready %s; do i=$((i+1)); [ $i -gt 3000 ] && break; sleep 0.02; done
+    for n in $(seq %d); do kill -INT $pid 2>/dev/null || break; sleep %s; done
     wait $pid
     echo "status $?"
-  ]]):format(helper.quote(helper.moonloop), path, out, out, times or 1, gap or "0.1")
-  local _, text, err = helper.sh("exec bash -c " .. helper.quote(sh), { timeout = 30 })
+  ]]):format(helper.quote(helper.moonloop), path, out, out, times and 20 or 1, gap or "0.1")
+  local _, text, err = helper.sh("exec bash -c " .. helper.quote(sh), { timeout = 90 })
   local f <close> = assert(io.open(out))
   return tonumber(text:match("status (%d+)")), f:read("a"), err
 end
@@ -254,7 +254,7 @@ describe("output", function()
   it("to a closed pipe ends a script that would never end", function()
     local program = helper.quote(helper.moonloop)
     for _, code in ipairs { "while true do print(1) end", "while true do io.write('1\\n') end" } do
-      local status, out, err = helper.sh(program .. " -e " .. helper.quote(code) .. " | head -n 1", { timeout = 20 })
+      local status, out, err = helper.sh(program .. " -e " .. helper.quote(code) .. " | head -n 1", { timeout = 60 })
       assert.same({ 0, "1\n", "" }, { status, out, err })
     end
   end)
