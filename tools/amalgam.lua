@@ -158,6 +158,7 @@ local function own_names(code)
       end
       if is(t, "static") then static = true end
       if t.text == "(" or t.text == "{" or t.text == "[" then
+        if is(last_word, "__attribute__") then last_word = nil end
         if depth == 0 and static and not named and last_word and t.text ~= "{" then
           add(last_word)
           named = true
