@@ -49,6 +49,8 @@ enum {
 };
 
 ml_future *ml__future_new(lua_State *L, ml_evloop *loop); /* pushes it */
+/* Ends the pending future at idx, not counted from the top, with the value on top (popped). */
+void ml__future_finish(lua_State *L, int idx, ml_future *f, int state);
 /* The future at idx has finished with the value on top of the stack (popped).
 ** Schedules its callbacks. No-op returning false when it is done already. */
 bool ml__future_set_result(lua_State *L, int idx);
@@ -109,6 +111,9 @@ struct ml_segment {
 /* Pushes a new task that will run the coroutine (or function, or operation)
 ** at idx; its first step is not scheduled yet. */
 ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop);
+/* The same for who knows what is at idx, not counted from the top: o, an object or NULL. Takes up
+** to 10 places of the stack. */
+ml_fiber *ml__task_of(lua_State *L, int idx, ml_evloop *loop, ml_object *o);
 /* Pushes a new task for the call of the function below the n values (a few) on top with these; all
 ** are popped. Of a coroutine function no coroutine is made: the call waits on the task's thread. */
 ml_fiber *ml__task_call(lua_State *L, int n, ml_evloop *loop);

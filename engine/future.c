@@ -42,8 +42,7 @@ static void pin_handles(lua_State *L, int idx, ml_future *f) {
 
 void ml__future_schedule(ml_future *f) { ml__list_splice(&f->loop->ready, &f->callbacks); }
 
-/* Ends the future at idx with the value on top, which is popped. */
-static void finish(lua_State *L, int idx, ml_future *f, int state) {
+void ml__future_finish(lua_State *L, int idx, ml_future *f, int state) {
   if (f->obj.flags & ML_FF_HANDLES) pin_handles(L, idx, f);
   lua_setiuservalue(L, idx, 1);
   f->obj.state = (uint8_t)state;
@@ -56,7 +55,7 @@ bool ml__future_set_result(lua_State *L, int idx) {
     lua_pop(L, 1);
     return false;
   }
-  finish(L, lua_absindex(L, idx), f, ML_F_DONE);
+  ml__future_finish(L, lua_absindex(L, idx), f, ML_F_DONE);
   return true;
 }
 
@@ -69,7 +68,7 @@ bool ml__future_set_error(lua_State *L, int idx) {
   }
   ml__report_new(L, idx, lua_gettop(L));
   lua_remove(L, -2);
-  finish(L, idx, f, ML_F_FAILED);
+  ml__future_finish(L, idx, f, ML_F_FAILED);
   return true;
 }
 
@@ -113,7 +112,7 @@ bool ml__future_cancel(lua_State *L, int idx) {
   if (f->obj.type == ML_T_TASK) return ml__task_cancel(L, idx);
   if (f->obj.type == ML_T_GATHER) return gather_cancel(L, idx, f);
   f->obj.flags |= ML_FF_MSG;
-  finish(L, idx, f, ML_F_CANCELLED);
+  ml__future_finish(L, idx, f, ML_F_CANCELLED);
   return true;
 }
 
@@ -121,7 +120,7 @@ bool ml__future_cancel(lua_State *L, int idx) {
 void ml__future_cancelled_with(lua_State *L, int idx) {
   ml_future *f = lua_touserdata(L, idx);
   f->obj.flags &= (uint16_t)~ML_FF_MSG;
-  finish(L, lua_absindex(L, idx), f, ML_F_CANCELLED);
+  ml__future_finish(L, lua_absindex(L, idx), f, ML_F_CANCELLED);
 }
 
 /* Pushes the CancelledError of a cancelled future. The first asker of a task gets the

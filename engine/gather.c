@@ -226,13 +226,106 @@ static void find_repeated(lua_State *L, int list, int children, int i) {
   ml__misuse(L, "RuntimeError", "cannot reuse already awaited coroutine");
 }
 
+/* Makes a future of argument i and puts it into the children of the gather at self, below it. */
+static ml_future *take(lua_State *L, int self, gather *g, int list, int i) {
+  int children = self - 1, at = self + 1;
+  ml_evloop *loop = g->fut.loop;
+  ml_object *o;
+  ml_future *f;
+  if (list)
+    lua_rawgeti(L, 1, i);
+  else
+    lua_pushvalue(L, i);
+  o = ml__toobject(L, at);
+  bool coroutine = o != NULL && ml__iscoroutine(o);
+  if (coroutine && o->state != ML_CO_NEW && !ml__isshared(o)) find_repeated(L, list, children, i);
+  if (o == NULL && !ml__isawaitable(L, at))
+    ml__misuse(L, "TypeError",
+               "gather: argument %d: an awaitable was expected, got %s (calls of async functions "
+               "give them: gather(f(1), f(2)))",
+               i, luaL_typename(L, at));
+  if (coroutine && o->state == ML_CO_NEW) {
+    if (loop == NULL) loop = ml__loop_get(L);
+    if (loop->has_factory)
+      f = ml__ensure_future(L, at, loop, "gather");
+    else {
+      ml_fiber *t = ml__task_of(L, at, loop, o);
+      if (loop->debug) ml__task_created_at(L, -1);
+      ml__ready(loop, &t->job);
+      f = &t->fut;
+    }
+    f->obj.flags |= ML_FF_QUIET;
+  } else if (ml__isfuture(o) && (loop == NULL || ((ml_future *)o)->loop == loop))
+    f = (ml_future *)o;
+  else
+    f = ml__ensure_future(L, at, loop, "gather");
+  if (loop == NULL) loop = f->loop;
+  g->fut.loop = loop;
+  lua_rawseti(L, children, i);
+  if (lua_gettop(L) != self) lua_settop(L, self); /* the coroutine */
+  return f;
+}
+
+/* Notes a child in kids, once: then it is marked with `serial`. */
+static void note(gather *g, ml_future *f, uint32_t serial) {
+  if (f->obj.n == serial) return;
+  f->obj.n = serial;
+  g->kids[g->unique++].future = f;
+}
+
+/* Adds a job to the callbacks of each child that is not done; kids are those then. */
+static void join(gather *g) {
+  for (int k = 0; k < g->unique; k++) {
+    ml_future *f = g->kids[k].future;
+    f->obj.n = 0;
+    if (f->obj.state != ML_F_PENDING) continue;
+    child *c = &g->kids[g->nkids++];
+    c->job.run = child_run;
+    c->owner = g;
+    c->future = f;
+    ml__list_append(&f->callbacks, &c->job.link);
+  }
+}
+
+/* Some children were done before the gather at `self` was made. */
+static void count_done(lua_State *L, int self, gather *g) {
+  uint32_t serial = ++ml__engine(L)->gather_serial;
+  for (int i = 1; i <= g->n; i++) {
+    lua_getiuservalue(L, self, 2);
+    if (g->fut.obj.state == ML_F_DONE) break;
+    lua_rawgeti(L, -1, i);
+    ml_future *f = (ml_future *)ml__toobject(L, -1);
+    bool pending = false;
+    for (int k = 0; !pending && f->obj.state != ML_F_PENDING && k < g->nkids; k++)
+      pending = g->kids[k].future == f;
+    if (f->obj.state != ML_F_PENDING && !pending && f->obj.n != serial) {
+      f->obj.n = serial;
+      child_done(L, self, g);
+    }
+    lua_settop(L, self);
+  }
+  lua_settop(L, self);
+  if (g->finished == g->unique) let_go(L, g);
+}
+
+/* Pushes the table of children and a gather with room for n of them. */
+static gather *new_gather(lua_State *L, int n) {
+  gather *g;
+  lua_createtable(L, n, 1);
+  g = ml__newobject(L, ML_T_GATHER, sizeof *g + (size_t)n * sizeof *g->kids, 2);
+  ml__list_init(&g->fut.callbacks);
+  g->n = n;
+  lua_pushvalue(L, -2);
+  lua_setiuservalue(L, -2, 2);
+  return g;
+}
+
 static int core_gather(lua_State *L) {
   static const char *const keys[] = {"return_exceptions", NULL};
   ml_engine *e = ml__engine(L);
-  int nargs = lua_gettop(L), list = 0, n, children, nkids = 0;
+  int nargs = lua_gettop(L), list = 0, n, self;
   bool rexc = false;
   uint32_t serial = ++e->gather_serial;
-  ml_evloop *loop = NULL;
   gather *g;
   if (nargs > 0 && is_options(L, nargs)) {
     lua_settop(L, nargs);
@@ -244,57 +337,12 @@ static int core_gather(lua_State *L) {
   lua_settop(L, nargs);
   if (nargs == 1 && is_list(L, 1)) list = 1;
   n = list ? (int)lua_rawlen(L, 1) : nargs;
-  if (!list) luaL_checkstack(L, 8, "gather");
-  lua_createtable(L, n, 1);
-  children = lua_gettop(L);
-  for (int i = 1; i <= n; i++) {
-    ml_object *o;
-    ml_future *f;
-    if (list)
-      lua_rawgeti(L, 1, i);
-    else
-      lua_pushvalue(L, i);
-    o = ml__toobject(L, -1);
-    bool coroutine = o != NULL && ml__iscoroutine(o);
-    if (coroutine && o->state != ML_CO_NEW && !ml__isshared(o)) find_repeated(L, list, children, i);
-    if (o == NULL && !ml__isawaitable(L, -1))
-      ml__misuse(L, "TypeError",
-                 "gather: argument %d: an awaitable was expected, got %s (calls of async functions "
-                 "give them: gather(f(1), f(2)))",
-                 i, luaL_typename(L, -1));
-    if (ml__isfuture(o) && (loop == NULL || ((ml_future *)o)->loop == loop))
-      f = (ml_future *)o;
-    else if (coroutine && o->state == ML_CO_NEW) {
-      if (loop == NULL) loop = ml__loop_get(L);
-      if (loop->has_factory)
-        f = ml__ensure_future(L, lua_gettop(L), loop, "gather");
-      else {
-        ml_fiber *t = ml__task_new(L, lua_gettop(L), loop);
-        if (loop->debug) ml__task_created_at(L, -1);
-        lua_remove(L, -2);
-        ml__ready(loop, &t->job);
-        f = &t->fut;
-      }
-      f->obj.flags |= ML_FF_QUIET;
-    } else
-      f = ml__ensure_future(L, lua_gettop(L), loop, "gather");
-    if (loop == NULL) loop = f->loop;
-    if (f->obj.n != serial) {
-      f->obj.n = serial;
-      nkids++;
-    }
-    lua_rawseti(L, children, i);
-  }
-  if (loop == NULL) loop = ml__loop_get(L);
-  g = ml__newobject(L, ML_T_GATHER, sizeof *g + (size_t)nkids * sizeof *g->kids, 2);
-  g->fut.loop = loop;
-  ml__list_init(&g->fut.callbacks);
-  g->n = n;
-  g->unique = nkids;
+  luaL_checkstack(L, 16, "gather");
+  g = new_gather(L, n);
   g->return_exceptions = rexc;
-  int self = lua_gettop(L);
-  lua_pushvalue(L, children);
-  lua_setiuservalue(L, self, 2);
+  self = lua_gettop(L);
+  for (int i = 1; i <= n; i++) note(g, take(L, self, g, list, i), serial);
+  if (g->fut.loop == NULL) g->fut.loop = ml__loop_get(L);
   if (n == 0) {
     lua_newtable(L);
     lua_pushinteger(L, 0);
@@ -307,47 +355,13 @@ static int core_gather(lua_State *L) {
     serial = ++e->gather_serial;
     g->unique = 0;
     for (int i = 1; i <= n; i++) {
-      lua_rawgeti(L, children, i);
-      ml_future *f = lua_touserdata(L, -1);
+      lua_rawgeti(L, self - 1, i);
+      note(g, lua_touserdata(L, -1), serial);
       lua_pop(L, 1);
-      if (f->obj.n == serial) continue;
-      f->obj.n = serial;
-      g->unique++;
     }
   }
-  for (int i = 1; i <= n; i++) {
-    lua_rawgeti(L, children, i);
-    ml_future *f = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    if (f->obj.n != serial) continue; /* repeated */
-    f->obj.n = 0;
-    if (f->obj.state != ML_F_PENDING) continue;
-    child *c = &g->kids[g->nkids++];
-    c->job.run = child_run;
-    c->owner = g;
-    c->future = f;
-    ml__list_append(&f->callbacks, &c->job.link);
-  }
-  if (g->nkids < g->unique) { /* those that were done before */
-    ml__list_init(&g->fut.callbacks);
-    serial = ++e->gather_serial;
-    for (int i = 1; i <= n; i++) {
-      lua_getiuservalue(L, self, 2);
-      if (g->fut.obj.state == ML_F_DONE) break;
-      lua_rawgeti(L, -1, i);
-      ml_future *f = (ml_future *)ml__toobject(L, -1);
-      bool pending = false;
-      for (int k = 0; !pending && f->obj.state != ML_F_PENDING && k < g->nkids; k++)
-        pending = g->kids[k].future == f;
-      if (f->obj.state != ML_F_PENDING && !pending && f->obj.n != serial) {
-        f->obj.n = serial;
-        child_done(L, self, g);
-      }
-      lua_settop(L, self);
-    }
-    lua_settop(L, self);
-    if (g->finished == g->unique) let_go(L, g);
-  }
+  join(g);
+  if (g->nkids < g->unique) count_done(L, self, g);
   return 1;
 }
 

@@ -159,7 +159,7 @@ static void succeed(lua_State *L, int idx, ml_fiber *t, int first) {
     lua_setfield(L, first, "n");
     t->fut.obj.flags |= ML_FF_MULTI;
   }
-  ml__future_set_result(L, idx);
+  if (t->fut.obj.state == ML_F_PENDING) ml__future_finish(L, idx, &t->fut, ML_F_DONE);
   leave(L, t);
 }
 
@@ -190,7 +190,7 @@ static int push_call(lua_State *L, int idx) {
   ml_object *o = ml__toobject(L, idx);
   if (o != NULL && o->type == ML_T_COROUTINE) {
     int n = (int)o->n;
-    luaL_checkstack(L, n + 2, "too many arguments of a coroutine");
+    if (n > 8) luaL_checkstack(L, n + 2, "too many arguments of a coroutine");
     for (int i = 1; i <= n + 1; i++) lua_getiuservalue(L, idx, i);
     return n;
   }
@@ -519,12 +519,9 @@ void ml__task_destroy(lua_State *L, ml_fiber *t, lua_State *co) {
 
 /* ---- making ---- */
 
-ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop) {
+ml_fiber *ml__task_of(lua_State *L, int idx, ml_evloop *loop, ml_object *o) {
   ml_engine *e = ml__engine(L);
   ml_fiber *t, *parent = e->task;
-  ml_object *o;
-  idx = lua_absindex(L, idx);
-  luaL_checkstack(L, 10, "task");
   if (e->config.max_tasks != 0) ml__check_tasks(L);
   t = ml__newobject(L, ML_T_TASK, sizeof *t, 2);
   t->fut.loop = loop;
@@ -541,11 +538,16 @@ ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop) {
   lua_pop(L, 1);
   if (parent != NULL ? (parent->fut.obj.flags & ML_FF_CONTEXT) != 0 : e->main_context)
     ml__context_inherit(L, t, parent);
-  o = ml__toobject(L, idx);
   if (o != NULL && ml__iscoroutine(o) && !ml__isshared(o)) o->state = ML_CO_AWAITED;
   ml__list_append(&loop->tasks, &t->all);
   loop->ntasks++;
   return t;
+}
+
+ml_fiber *ml__task_new(lua_State *L, int idx, ml_evloop *loop) {
+  luaL_checkstack(L, 10, "task");
+  idx = lua_absindex(L, idx);
+  return ml__task_of(L, idx, loop, ml__toobject(L, idx));
 }
 
 ml_fiber *ml__task_call(lua_State *L, int n, ml_evloop *loop) {
