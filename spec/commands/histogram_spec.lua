@@ -99,6 +99,14 @@ describe("commands.histogram", function()
     assert.equal(100, h:corrected(2).count)
   end)
 
+  it("splits what differs by less than it keeps into fewer bins", function()
+    local h = histogram.new()
+    h:record(0.0137)
+    assert.equal(1, #h:bins(12))
+    for _ = 1, 9 do h:record(0.01374) end
+    assert.same({ 2, 10 }, { #h:bins(12), h:bins(12)[1].count + h:bins(12)[2].count })
+  end)
+
   it("splits into bins, of equal width or growing, that count everything", function()
     local narrow, wide = histogram.new(), histogram.new()
     for i = 1, 1000 do

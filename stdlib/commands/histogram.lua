@@ -150,13 +150,15 @@ function Histogram:stdev()
 end
 
 --- How many values lie in each of n parts of the span between the smallest value and that of `percent` (99.9): equal
---- parts, or growing by the same factor if the span is wide. What lies above is counted in the last one.
+--- parts, or growing by the same factor if the span is wide; fewer than n if the values are too near to each other.
+--- What lies above is counted in the last one.
 ---@return { low: number, high: number, count: integer }[] seconds
 function Histogram:bins(n, percent)
   if self.count == 0 then return {} end
   local low, high = self.low, math.max(self:percentile(percent or 99.9) * 1e6, self.low + 1)
   local first = math.max(low, 1)
   local wide = high / first > 20
+  n = math.max(1, math.min(n, math.floor((high - low) / math.max(1, low / 1000)))) -- values have three digits
   local bins = {}
   local function edge(i)
     if wide then return first * (high / first) ^ (i / n) end
