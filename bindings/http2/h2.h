@@ -117,8 +117,8 @@ struct ml_http2 {
   double unheard_since, suspect_since;
   double credit_at;
   int credit; /* see h2_guard.c */
-  /* Of servers: the newest stream, and of it and the 63 before it which were opened, and which the
-  ** peer has ended. */
+  /* Of clients: the newest stream whose head was sent. Of servers: the newest stream, and of it and
+  ** the 63 before it which were opened, and which the peer has ended. */
   int32_t newest;
   uint64_t opened, ended;
   double lingering_time;

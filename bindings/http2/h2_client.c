@@ -139,6 +139,7 @@ static void on_frame(ml_http2 *h, const nghttp2_frame *f) {
   case NGHTTP2_GOAWAY:
     c->draining = true;
     c->goaway = f->goaway.error_code;
+    c->last = f->goaway.last_stream_id;
     notice(c);
     break;
   case NGHTTP2_SETTINGS: notice(c); break;
@@ -232,6 +233,13 @@ static void push_malformed(lua_State *L, const ml_h2call *k, const char *what) {
   lua_setfield(L, -2, "why");
 }
 
+/* Has the server answered others, whom it took instead? */
+static void note_served(lua_State *L, const ml_h2call *k) {
+  const ml_h2client *c = ml__h2_client(k->x.h);
+  lua_pushboolean(L, c->draining && c->last > 0);
+  lua_setfield(L, -2, "served");
+}
+
 static void push_reset(lua_State *L, const ml_h2call *k) {
   bool refused = k->error == NGHTTP2_REFUSED_STREAM;
   const char *code = nghttp2_http2_strerror(k->error);
@@ -248,6 +256,14 @@ static void push_reset(lua_State *L, const ml_h2call *k) {
   else
     ml__hc_error(L, "Disconnected", "the server reset the stream without an answer: %s", code);
   ml__h2_note(L, !refused || k->x.head != NULL, k->error, refused && k->x.head == NULL);
+  if (refused && !(k->x.flags & H2S_REFUSED)) note_served(L, k);
+}
+
+/* It has not left, or nobody has looked at it: whoever asked may ask again. */
+static bool is_untouched(const ml_h2call *k) {
+  const ml_h2client *c = ml__h2_client(k->x.h);
+  if (k->x.head != NULL || k->continued) return false;
+  return k->x.id > c->h.newest || (c->draining && k->x.id > c->last);
 }
 
 /* The connection has ended. */
@@ -273,7 +289,8 @@ static void push_gone(lua_State *L, const ml_h2call *k) {
     ml__stream_error(L, s);
   else
     ml__hc_error(L, "Disconnected", "the server closed the connection without an answer");
-  ml__h2_note(L, x->head != NULL, c->draining ? c->goaway : NGHTTP2_NO_ERROR, false);
+  ml__h2_note(L, x->head != NULL, c->draining ? c->goaway : NGHTTP2_NO_ERROR, is_untouched(k));
+  note_served(L, k);
 }
 
 static void push_timeout(lua_State *L, const char *kind, const char *text) {

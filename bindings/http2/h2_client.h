@@ -30,6 +30,7 @@ typedef struct ml_h2client {
   bool closed;      /* who has to know of its end does, or will */
   bool draining;    /* GOAWAY has come */
   uint32_t goaway;  /* and why */
+  int32_t last;     /* and the last stream that the server looks at */
 } ml_h2client;
 
 typedef struct ml_h2call {

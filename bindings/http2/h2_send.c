@@ -17,6 +17,8 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *f, void 
     h->flags |= H2_ACCUSED;
     ml__h2_fault(h, nghttp2_http2_strerror(f->goaway.error_code));
   }
+  if (f->hd.type == NGHTTP2_HEADERS && h->role->client && f->hd.stream_id > h->newest)
+    h->newest = f->hd.stream_id;
   if (!(f->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
   if (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA) return 0;
   x = find(session, f->hd.stream_id);

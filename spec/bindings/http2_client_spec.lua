@@ -285,6 +285,23 @@ describe("a server of HTTP/2 that", function()
     end)
   end)
 
+  it("closes the connection has not seen what has not been sent, nor what GOAWAY leaves out", function()
+    for _, goaway in ipairs { false, true } do
+      with_peer(function(peer)
+        peer:head(peer:asked(), 200)
+        local one = peer:asked()
+        if goaway then peer:send("GOAWAY", 0, 0, string.pack(">I4I4", one, 0)) end
+      end, function(conn)
+        get(conn, "/") -- the limit is known from here on: one at a time
+        local one, waiting = conn:request("GET", "/", HOST), conn:request("POST", "/", HOST, "x")
+        local e = raised(await, waiting:response())
+        assert.same({ true, false, goaway }, { e.retry, e.began, e.served }, said(e))
+        e = raised(await, one:response())
+        assert.same({ nil, false }, { e.retry, e.began }, said(e))
+      end, { peer_settings = { [3] = 1 } })
+    end
+  end)
+
   it("closes the connection fails what is under way", function()
     with_peer(function(peer)
       local one = peer:asked()

@@ -41,6 +41,36 @@ local function with_session(f, opts, server_opts)
 end
 
 describe("a session and a server with TLS", function()
+  it("(or without) that ends connections after a few requests meet again, and each request is answered once", function()
+    local h2 = require "spec.http.http2peer"
+    local seen, connections = {}, 0
+    asyncio.run(async(function()
+      local server <close> = await(asyncio.start_server(async(function(r, w)
+        connections = connections + 1
+        local peer <close> = h2.accept(r, w)
+        for n = 1, 2 do
+          local id, whole = peer:asked()
+          if not id then return end
+          if not whole then peer:expect("DATA", id) end
+          if n == 2 then peer:send("GOAWAY", 0, 0, string.pack(">I4I4", id, 0)) end
+          seen[#seen + 1] = id
+          peer:head(id, 200, nil, true)
+          peer:data(id, "ok")
+        end
+      end), "127.0.0.1", 0))
+      local session <close> = http.ClientSession { http2 = "prior", timeout = 60 * helper.slow }
+      local url, asking = ("http://127.0.0.1:%d/"):format(server.sockets[1].port), {}
+      for i = 1, 40 do
+        asking[i] = async(function()
+          local resp <close> = await(i % 2 == 0 and session:get(url) or session:post(url, { data = "x" }))
+          return await(resp:text())
+        end)()
+      end
+      for _, body in ipairs(await(asyncio.gather(asking))) do assert.equal("ok", body) end
+    end))
+    assert.same({ 40, 20 }, { #seen, connections })
+  end)
+
   it("agree on HTTP/2, or on HTTP/1.1 where http2 = false", function()
     with_session(function(session, base)
       local body, resp = text(session, base .. "/about")

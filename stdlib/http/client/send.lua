@@ -24,6 +24,9 @@ local bodiless = { GET = true, HEAD = true, OPTIONS = true, TRACE = true, CONNEC
 
 --- How often a request is sent again on another connection.
 local MAX_RETRIES <const> = 2
+--- The same where the server has not looked at it. If it has ended the connection with the answers to others, that is
+--- not counted: of many on one connection it may take a few each time.
+local MAX_REFUSALS <const> = 10
 --- How long a request with a body waits for 100 Continue, seconds.
 local CONTINUE_TIMEOUT <const> = 1
 
@@ -173,8 +176,8 @@ end
 
 local function may_retry(req, err, reused)
   if type(err) ~= "table" or not replayable(req) then return false end
+  if err.retry then return true end -- nothing was sent, or looked at
   if isinstance(err, http.Disconnected) then
-    if err.retry then return true end
     return reused and not err.began and M.idempotent[req.method]
   end
   local reset = isinstance(err, core.OSError) and (err.code == "ECONNRESET" or err.code == "EPIPE")
@@ -236,10 +239,10 @@ local function send(req)
     if resp then return resp end
     if type(err) == "table" and err.code == "HTTP_1_1_REQUIRED" and replayable(req) and not req.downgraded then
       entries.without_http2(req)
-    elseif retries == MAX_RETRIES or not may_retry(req, err, reused) then
+    elseif not may_retry(req, err, reused) or retries >= (err.retry and MAX_REFUSALS or MAX_RETRIES) then
       error(told(req, err), 0)
     end
-    retries = retries + 1
+    if not (err.retry and err.served) then retries = retries + 1 end
   end
 end
 
