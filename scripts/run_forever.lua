@@ -1,4 +1,5 @@
--- run_forever does not return when all work is done: press Ctrl-C to end this.
+-- run_forever goes on until stop() is called, Ctrl-C is pressed, or nothing is left that could happen. (Python's
+-- waits for Ctrl-C even then: the program that this one comes from never ends.)
 --   moonloop scripts/run_forever.lua
 
 local asyncio = require "asyncio"
@@ -13,4 +14,4 @@ local loop = asyncio.get_event_loop()
 local coro = do_some_work(3)
 asyncio.ensure_future(coro)
 loop:run_forever()
-loop:stop() -- never reached
+print("nothing is left to do") -- too late for loop:stop(): that has to come from within

@@ -12,7 +12,7 @@ second cleaned up
     assert.equal(130, status)
   end)
 
-  it("run_forever.lua runs until Ctrl-C, with status 130", function()
+  it("run_forever.lua ends at Ctrl-C too, with status 130", function()
     local status, out, err = script.interrupt("run_forever", "Waiting")
     assert.equal("Waiting 3\n", out)
     assert.equal("KeyboardInterrupt\n", err)

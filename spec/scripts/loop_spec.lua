@@ -11,6 +11,14 @@ Done
 ]])
   end)
 
+  it("run_forever.lua ends when nothing is left to do", function()
+    prints("run_forever", [[
+Waiting 3
+Done
+nothing is left to do
+]])
+  end)
+
   it("run_forever_and_stop.lua stops for all when the first says so, and goes on", function()
     prints("run_forever_and_stop", [[
 Waiting 3
