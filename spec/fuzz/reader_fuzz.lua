@@ -1,7 +1,9 @@
---- A StreamReader against a model of it: random pieces, limits and calls, some of which wait for what comes later.
+--- A StreamReader against a model of it: random pieces, limits and calls, some of which wait for what comes later. Some
+--- of what is read goes into a file.
 ---   build/moonloop spec/fuzz/reader_fuzz.lua [SECONDS [SEED]]
 
 local asyncio = require "asyncio"
+local fs = require "fs"
 local fuzz = require "spec.fuzz.fuzz"
 
 local random = math.random
@@ -25,6 +27,14 @@ function model.readexactly(m, n)
   if n == 0 then return "" end
   if #m.buffer >= n then return m:take(n) end
   if m.eof then return "IncompleteReadError:" .. m:take(#m.buffer) end
+end
+
+--- Into the file: how many bytes.
+function model.into(m, n)
+  if #m.buffer == 0 then return m.eof and "nil" or nil end
+  local data = m:take(math.min(n, #m.buffer))
+  m.filed = m.filed .. data
+  return #data
 end
 
 --- The separators by length, the shortest first; the one that ends first wins.
@@ -70,9 +80,29 @@ end
 -- by length, as the reader looks for them
 local separators = { { "\n" }, { "\r\n" }, { "b", "ab" }, { "\n", "aa" }, { "\0", "bb", "abab" } }
 
+local names = { "read", "readexactly", "readuntil", "into" }
+local least = { read = -1, readexactly = 0, into = 1 }
+local file
+
+local function call(reader, name, argument)
+  if name == "into" then return await(file:_receive(reader, argument)) end
+  return await(reader[name](reader, argument))
+end
+
+--- What has been put into the file is there.
+local function check_file(m)
+  await(file:_spill())
+  await(file:_spill())
+  await(file:seek("set"))
+  local text = await(file:read("a"))
+  if text ~= m.filed then error(("the file has %q, the model %q"):format(text, m.filed), 0) end
+  await(file:truncate(0))
+  await(file:seek("set"))
+end
+
 local function round()
   local limit = random(1, 40)
-  local m = setmetatable({ buffer = "", limit = limit, eof = false }, Model)
+  local m = setmetatable({ buffer = "", filed = "", limit = limit, eof = false }, Model)
   local reader = asyncio.StreamReader { limit = limit }
   for step = 1, 40 do
     if not m.eof and random() < 0.6 then
@@ -83,11 +113,10 @@ local function round()
       m.eof = true
       reader:feed_eof()
     end
-    local name = ({ "read", "readexactly", "readuntil" })[random(3)]
-    local argument
-    if name == "readuntil" then argument = separators[random(#separators)] else argument = random(name == "read" and -1 or 0, 40) end
+    local name = names[random(#names)]
+    local argument = name == "readuntil" and separators[random(#separators)] or random(least[name] or 0, 40)
     local task = asyncio.create_task(async(function()
-      return outcome(pcall(await, reader[name](reader, argument)))
+      return outcome(pcall(call, reader, name, argument))
     end)())
     local expected = m[name](m, argument)
     await(asyncio.sleep(0))
@@ -117,8 +146,15 @@ local function round()
       m.buffer = ""
     end
   end
+  if m.filed ~= "" then check_file(m) end
 end
 
 local rounds
-asyncio.run(async(function() rounds = fuzz.rounds(round) end)(), { clock = "virtual" })
+asyncio.run(async(function()
+  local path = os.tmpname()
+  file = await(fs.open(path, "w+"))
+  os.remove(path)
+  rounds = fuzz.rounds(round)
+  await(file:close())
+end)(), { clock = "virtual" })
 print(rounds .. " readers did as the model does")
