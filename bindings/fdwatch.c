@@ -345,8 +345,7 @@ static bool of_transport(ml_net *net, int fd) {
   uv_os_fd_t other;
   for (ml_link *k = net->streams.next; k != &net->streams; k = k->next) {
     ml_stream *s = ml__containerof(k, ml_stream, all);
-    if (!(s->flags & ML_S_CLOSED) && ml__stream_fd(s, &other) == 0 && other == fd)
-      return true;
+    if (!(s->flags & ML_S_CLOSED) && ml__stream_fd(s, &other) == 0 && other == fd) return true;
   }
   return false;
 }

@@ -23,13 +23,17 @@ struct ml_readop {
   size_t n;    /* bytes asked for; UNTIL: number of separators */
   size_t from; /* no separator begins before this offset */
   ml_reader *r;
-  uint8_t kind;
-  bool woken; /* it has waited */
   separator seps[];
 };
 /* User values: 1: the reader; UNTIL: 2: a table that holds the separators; INTO: 2: the intake. */
 
 enum { MORE = -10, AGAIN = -11 };
+enum { WAITED = 4 }; /* obj.flags: it has waited */
+
+static const ml_opclass classes[UNTIL + 1];
+static inline int kind_of(const ml_readop *op) { return (int)(op->op.cls - classes); }
+static inline bool has_waited(const ml_readop *op) { return (op->op.obj.flags & WAITED) != 0; }
+static inline void not_waited(ml_readop *op) { op->op.obj.flags &= (uint16_t)~WAITED; }
 
 static const separator line_break = {"\n", 1};
 static const char *const names[] = {"read", "read", "read", "readexactly", "readline", "readuntil"};
@@ -43,8 +47,9 @@ typedef struct found {
 /* Looks for the separators from op->from on: 1: found; 0: not there; -1: not
 ** there, and the bytes without any are over the limit. */
 static int search(const ml_reader *r, ml_readop *op, found *f) {
-  const separator *seps = op->kind == LINE ? &line_break : op->seps;
-  size_t n = op->kind == LINE ? 1 : op->n, len = r->in.len;
+  bool line = kind_of(op) == LINE;
+  const separator *seps = line ? &line_break : op->seps;
+  size_t n = line ? 1 : op->n, len = r->in.len;
   const char *base = r->in.base + r->in.start;
   bool any = false;
   if (len < op->from + seps[0].n) return 0;
@@ -68,7 +73,7 @@ static int search(const ml_reader *r, ml_readop *op, found *f) {
 static bool answered(ml_reader *r, ml_readop *op) {
   found f;
   if (r->obj.flags & (ML_RD_EOF | ML_RD_FAILED | ML_RD_ERROR)) return true;
-  switch (op->kind) {
+  switch (kind_of(op)) {
   case READ:
   case INTO: return r->in.len > 0;
   case READ_ALL: return false;
@@ -117,7 +122,7 @@ static void taken(ml_reader *r) {
 /* ---- as a sink ---- */
 
 bool ml__reader_offer(ml_reader *r) {
-  if (r->waiter == NULL || r->waiter->kind > INTO || r->in.len > 0) return false;
+  if (r->waiter == NULL || kind_of(r->waiter) > INTO || r->in.len > 0) return false;
   ml__reader_wake(r);
   return true;
 }
@@ -191,6 +196,12 @@ void ml__reader_fail(ml_reader *r) {
 
 /* ---- errors ---- */
 
+void ml__reader_set_error(lua_State *L, int idx) {
+  ml_reader *r = lua_touserdata(L, idx);
+  r->obj.flags |= ML_RD_ERROR;
+  lua_setiuservalue(L, idx, 1);
+}
+
 bool ml__reader_failed(lua_State *L, int idx) {
   ml_reader *r = lua_touserdata(L, idx);
   idx = lua_absindex(L, idx);
@@ -202,10 +213,9 @@ bool ml__reader_failed(lua_State *L, int idx) {
       ml__stream_error(L, r->s);
     else
       ml__error_new(L, "RuntimeError", "what the reader was fed by is gone");
-    lua_setiuservalue(L, idx, 2);
-    r->obj.flags |= ML_RD_ERROR;
+    ml__reader_set_error(L, idx);
   }
-  lua_getiuservalue(L, idx, 2);
+  lua_getiuservalue(L, idx, 1);
   return true;
 }
 
@@ -231,7 +241,7 @@ static int incomplete(lua_State *L, ml_reader *r, lua_Integer expected) {
 static int overrun(lua_State *L, ml_reader *r, ml_readop *op, bool is_found, size_t consumed) {
   const char *text = is_found ? "Separator is found, but chunk is longer than limit"
                               : "Separator is not found, and chunk exceed the limit";
-  if (op->kind == UNTIL) {
+  if (kind_of(op) == UNTIL) {
     ml__error_new(L, "LimitOverrunError", "%s", text);
     lua_pushinteger(L, (lua_Integer)consumed);
     lua_setfield(L, -2, "consumed");
@@ -276,7 +286,7 @@ static int try_until(lua_State *L, ml_reader *r, ml_readop *op) {
   if (rc < 0) return overrun(L, r, op, false, op->from);
   if (rc > 0) return f.start > r->limit ? overrun(L, r, op, true, f.start) : take(L, r, f.end);
   if (!(r->obj.flags & ML_RD_EOF)) return MORE;
-  if (op->kind == UNTIL) return incomplete(L, r, -1);
+  if (kind_of(op) == UNTIL) return incomplete(L, r, -1);
   return r->in.len == 0 ? nothing(L, r) : take(L, r, r->in.len);
 }
 
@@ -319,7 +329,7 @@ static int looked(const ml_reader *r) {
 static int read_source(lua_State *L, ml_reader *r, ml_readop *op) {
   char *p = ml__slab(r->net);
   size_t n = op->n < ML_SLAB ? op->n : ML_SLAB - 1;
-  op->woken = false;
+  not_waited(op);
   if (p == NULL) return luaL_error(L, "not enough memory");
   n = r->source->read(r->source, p, n);
   if (n == 0) return looked(r);
@@ -328,18 +338,18 @@ static int read_source(lua_State *L, ml_reader *r, ml_readop *op) {
 }
 
 static bool source_has(const ml_reader *r, const ml_readop *op) {
-  return r->source != NULL && r->source->read != NULL && (op->woken || r->source->ready);
+  return r->source != NULL && r->source->read != NULL && (has_waited(op) || r->source->ready);
 }
 
 /* To p, past the reader. 0: nothing, but it may have ended or failed. */
 static size_t read_past(ml_reader *r, ml_readop *op, char *p, size_t n) {
   ssize_t got;
   if (source_has(r, op)) {
-    op->woken = false;
+    not_waited(op);
     return r->source->read(r->source, p, n);
   }
-  if (r->s == NULL || !op->woken || !(r->s->flags & ML_S_READING)) return 0;
-  op->woken = false;
+  if (r->s == NULL || !has_waited(op) || !(r->s->flags & ML_S_READING)) return 0;
+  not_waited(op);
   got = ml__stream_read(r->s, p, n);
   if (got == 0) r->obj.flags |= ML_RD_EOF;
   if (got < 0 && got != UV_EAGAIN) r->obj.flags |= ML_RD_FAILED;
@@ -372,9 +382,9 @@ static int try_into(lua_State *L, ml_reader *r, ml_readop *op) {
 
 static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
   bool eof = r->obj.flags & ML_RD_EOF;
-  switch (op->kind) {
+  switch (kind_of(op)) {
   case READ:
-    if (r->in.len == 0 && !eof && op->woken && r->s != NULL && (r->s->flags & ML_S_READING))
+    if (r->in.len == 0 && !eof && has_waited(op) && r->s != NULL && (r->s->flags & ML_S_READING))
       return read_now(L, r, op);
     if (r->in.len == 0 && !eof && source_has(r, op)) return read_source(L, r, op);
     if (r->in.len == 0) return eof ? nothing(L, r) : MORE;
@@ -391,7 +401,7 @@ static int try_read(lua_State *L, ml_reader *r, ml_readop *op) {
 /* Does it fail? What has come of a body that was cut off is read first. */
 static bool fails(const ml_reader *r, const ml_readop *op) {
   if (!(r->obj.flags & (ML_RD_FAILED | ML_RD_ERROR))) return false;
-  return r->source == NULL || op->kind > INTO || r->in.len == 0;
+  return r->source == NULL || kind_of(op) > INTO || r->in.len == 0;
 }
 
 /* The operation is at index 1. */
@@ -404,7 +414,7 @@ static int step(lua_State *L, ml_readop *op) {
     op->op.obj.n = 0;
     return ML_RAISE;
   }
-  if (op->n == 0 && (op->kind == READ || op->kind == EXACTLY)) {
+  if (op->n == 0 && (kind_of(op) == READ || kind_of(op) == EXACTLY)) {
     lua_pushliteral(L, "");
     op->op.obj.n = 0;
     return 1;
@@ -420,13 +430,13 @@ static int step(lua_State *L, ml_readop *op) {
     op->op.obj.n = 0;
     ml__error_new(L, "RuntimeError",
                   "%s() called while another coroutine is already waiting for incoming data",
-                  names[op->kind]);
+                  names[kind_of(op)]);
     return ML_RAISE;
   }
   if (r->s != NULL && r->s->loop != ml__engine(L)->running) {
     op->op.obj.n = 0;
     ml__error_new(L, "RuntimeError", "%s(): the reader belongs to a different loop",
-                  names[op->kind]);
+                  names[kind_of(op)]);
     return ML_RAISE;
   }
   if (r->source != NULL) {
@@ -449,7 +459,7 @@ static int op_begin(lua_State *L, ml_op *o) {
   ml_readop *op = (ml_readop *)o;
   ml_reader *r = op->r;
   op->from = 0;
-  op->woken = false;
+  not_waited(op);
   if ((r->obj.flags & ML_RD_TOLD) && r->source != NULL && r->source->again)
     r->obj.flags &= (uint16_t) ~(ML_RD_EOF | ML_RD_TOLD); /* Ctrl-D ends one read */
   return step(L, op);
@@ -464,7 +474,7 @@ static int op_wake(lua_State *L, ml_op *o) {
     return 0;
   }
   op->from = 0;
-  op->woken = true;
+  op->op.obj.flags |= WAITED;
   return step(L, op);
 }
 
@@ -488,21 +498,24 @@ static inline ml_reader *check(lua_State *L) {
 /* Pushes an operation on the reader at index 1: the last one if it is done with. */
 static int push_op(lua_State *L, int kind, size_t n) {
   ml_readop *op = NULL;
-  if (lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA) op = lua_touserdata(L, -1);
+  ml_reader *r = lua_touserdata(L, 1);
+  bool keeps = !(r->obj.flags & ML_RD_ERROR); /* else the error has its place */
+  if (keeps && lua_getiuservalue(L, 1, 1) == LUA_TUSERDATA) op = lua_touserdata(L, -1);
   if (op != NULL && op->op.obj.n == 0 && op->op.obj.state == ML_CO_AWAITED) {
     op->op.obj.state = ML_CO_NEW;
     op->op.obj.flags = 0;
     op->op.cls = &classes[kind];
   } else {
     op = ml__op_new(L, &classes[kind], sizeof *op, 1);
-    op->r = lua_touserdata(L, 1);
+    op->r = r;
     lua_pushvalue(L, 1);
     lua_setiuservalue(L, -2, 1);
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, 1, 1);
+    if (keeps) {
+      lua_pushvalue(L, -1);
+      lua_setiuservalue(L, 1, 1);
+    }
   }
   op->op.obj.n = 1;
-  op->kind = (uint8_t)kind;
   op->n = n;
   return 1;
 }
@@ -573,7 +586,6 @@ static int r_readuntil(lua_State *L) {
   }
   op = ml__op_new(L, &classes[UNTIL], sizeof *op + (size_t)n * sizeof(separator), 2);
   op->r = r;
-  op->kind = UNTIL;
   op->op.obj.n = 1;
   op->n = (size_t)n;
   for (int i = 0; i < n; i++) { /* shortest first */
@@ -599,7 +611,6 @@ void ml__reader_into(lua_State *L, int reader, int intake, size_t n) {
   intake = lua_absindex(L, intake);
   op = ml__op_new(L, &classes[INTO], sizeof *op, 2);
   op->r = r;
-  op->kind = INTO;
   op->op.obj.n = 1;
   op->n = n;
   lua_pushvalue(L, reader);

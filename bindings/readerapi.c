@@ -79,8 +79,10 @@ static int r_set_exception(lua_State *L) {
   luaL_checkany(L, 2);
   lua_settop(L, 2);
   r->obj.flags &= (uint16_t) ~(ML_RD_FAILED | ML_RD_ERROR);
-  if (!lua_isnil(L, 2)) r->obj.flags |= ML_RD_ERROR;
-  lua_setiuservalue(L, 1, 2);
+  if (lua_isnil(L, 2))
+    lua_setiuservalue(L, 1, 1);
+  else
+    ml__reader_set_error(L, 1);
   ml__reader_wake(r);
   return 0;
 }

@@ -337,7 +337,7 @@ ml_endpoint *ml__transport_push(lua_State *L, ml_stream *s);
 void ml__streams_push(lua_State *L, ml_stream *s, size_t limit);
 /* Connects a new stream to the protocol at idx and pushes its Transport. */
 void ml__protocol_start(lua_State *L, ml_stream *s, int idx);
-/* User value 1 of readers is the operation made last, 2 the error. */
+/* User value 1 of readers is the operation made last, or the error (ML_RD_ERROR). */
 struct ml_reader {
   ml_object obj;
   ml_net *net;
@@ -351,10 +351,12 @@ enum { ML_RD_EOF = 1, ML_RD_FAILED = 2, ML_RD_ERROR = 4, ML_RD_PAUSED = 8, ML_RD
 ml_reader *ml__reader_push(lua_State *L, ml_net *net, ml_stream *s, size_t limit);
 /* One that a source will feed, with so many user values more, from ML_RD_UV_OWN on. */
 ml_reader *ml__reader_push_uv(lua_State *L, ml_net *net, size_t limit, int more);
-#define ML_RD_UV_OWN 3
+#define ML_RD_UV_OWN 2
 /* There are bytes to be read: true if the task that waits for them was woken to read
 ** them itself. */
 bool ml__reader_offer(ml_reader *r);
+/* The error on top (popped) is what reading from the reader at idx raises from now on. */
+void ml__reader_set_error(lua_State *L, int idx);
 /* If the reader at idx has failed pushes the error and returns true. */
 bool ml__reader_failed(lua_State *L, int idx);
 

@@ -8,8 +8,8 @@
 
 #include "stream.h"
 
-/* User values of writers. */
-enum { UV_READER = 1, UV_TRANSPORT };
+/* The user value of writers. Their transport, which few are asked for, is a rare property. */
+enum { UV_READER = 1 };
 
 ml_endpoint *ml__checkendpoint(lua_State *L, int idx) {
   ml_object *o = lua_touserdata(L, idx);
@@ -278,10 +278,11 @@ int ml__endpoint_tostring(lua_State *L) {
 
 static int push_transport(lua_State *L) {
   ml_endpoint *e = check_writer(L);
-  if (lua_getiuservalue(L, 1, UV_TRANSPORT) == LUA_TNIL) {
+  ml__push_extras(L, 1);
+  if (lua_getfield(L, -1, "transport") == LUA_TNIL) {
     ml__transport_push(L, e->s);
     lua_pushvalue(L, -1);
-    lua_setiuservalue(L, 1, UV_TRANSPORT);
+    lua_setfield(L, -4, "transport");
   }
   return 1;
 }
@@ -312,7 +313,7 @@ static int w_gc(lua_State *L) {
 void ml__streams_push(lua_State *L, ml_stream *s, size_t limit) {
   ml_endpoint *w;
   ml_reader *r = ml__reader_push(L, s->net, s, limit);
-  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_TRANSPORT);
+  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_READER);
   w->s = s;
   ml__stream_ref(s);
   lua_pushvalue(L, -2);
@@ -325,13 +326,15 @@ static int f_new_writer(lua_State *L) {
   ml_endpoint *t = ml__checkobject(L, 1, ML_T_TRANSPORT), *w;
   lua_settop(L, 2);
   if (!lua_isnil(L, 2)) ml__checkobject(L, 2, ML_T_READER);
-  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_TRANSPORT);
+  w = ml__newobject(L, ML_T_WRITER, sizeof *w, UV_READER);
   w->s = t->s;
   ml__stream_ref(w->s);
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, -2, UV_READER);
+  ml__push_extras(L, -1);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, UV_TRANSPORT);
+  lua_setfield(L, -2, "transport");
+  lua_pop(L, 1);
   return 1;
 }
 

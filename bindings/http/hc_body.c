@@ -59,9 +59,8 @@ void ml__hcbody_reset(lua_State *L, ml_hcconn *c, int idx) {
   if (!(r->obj.flags & (ML_RD_EOF | ML_RD_FAILED | ML_RD_ERROR))) {
     lua_getiuservalue(L, idx, ML_CC_UV_READER);
     ml__error_new(L, "RuntimeError", "the response is over, and was not read to the end");
-    lua_setiuservalue(L, -2, 2);
+    ml__reader_set_error(L, -2);
     lua_pop(L, 1);
-    r->obj.flags |= ML_RD_ERROR;
     ml__reader_fail(r);
   }
   r->source = NULL;

@@ -110,9 +110,8 @@ void ml__hbody_reset(lua_State *L, ml_hconn *c, int idx) {
   if (!(r->obj.flags & (ML_RD_EOF | ML_RD_FAILED | ML_RD_ERROR))) {
     lua_getiuservalue(L, idx, ML_HC_UV_READER);
     ml__error_new(L, "RuntimeError", "the request is over, and its body was not read to the end");
-    lua_setiuservalue(L, -2, 2);
+    ml__reader_set_error(L, -2);
     lua_pop(L, 1);
-    r->obj.flags |= ML_RD_ERROR;
     r->source = NULL;
     ml__reader_fail(r);
   } else if (r->obj.flags & ML_RD_FAILED && !(r->obj.flags & ML_RD_ERROR)) {

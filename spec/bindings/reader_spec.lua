@@ -457,6 +457,25 @@ describe("StreamReader:set_exception", function()
     end)
   end)
 
+  it("may be any value, and may be taken back: what was there is read then", function()
+    run(function()
+      local r = reader()
+      r:feed_data("line\n")
+      assert.equal("li", await(r:read(2))) -- an operation that can be used again
+      for _, e in ipairs { io.stdout, "text", 7, r } do
+        r:set_exception(e)
+        for _ = 1, 2 do
+          local ok, got = pcall(await, r:read(2))
+          assert.is_false(ok)
+          assert.is_true(rawequal(e, got) or e == got or tostring(got):find("text") ~= nil)
+        end
+      end
+      r:set_exception(nil)
+      assert.is_nil(r:exception())
+      assert.equal("ne\n", await(r:readline()))
+    end)
+  end)
+
   it("leaves a task alone that was cancelled", function()
     run(function()
       local r = reader()

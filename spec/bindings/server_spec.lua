@@ -383,6 +383,37 @@ describe("the task of a connection", function()
   end)
 end)
 
+describe("a loop that is closed", function()
+  it("closes connections that came in, whatever has become of them", function()
+    local function open() -- of this process
+      local p <close> = assert(io.popen("ls /proc/$PPID/fd | wc -l"))
+      return p:read("n")
+    end
+    local before = open()
+    local loop = asyncio.new_event_loop()
+    local keep, started = {}, 0
+    loop:set_exception_handler(function() end)
+    loop:run_until_complete(async(function()
+      local server = await(asyncio.start_server(function(r, w)
+        started = started + 1
+        keep[#keep + 1] = w
+        if started == 2 then return end -- its task has ended
+        if started == 3 then await(r:read()) end -- it reads
+        await(asyncio.Event():wait())
+      end, "127.0.0.1", 0))
+      local quiet = await(loop:create_server(function() return {} end, "127.0.0.1", 0))
+      for _ = 1, 4 do keep[#keep + 1] = select(2, connect(server)) end
+      keep[#keep + 1] = select(2, connect(quiet))
+      while started < 4 do turn() end
+      turn(3)
+      keep[#keep + 1] = select(2, connect(server)) -- it may not have been accepted yet
+    end)())
+    loop:close()
+    assert.equal(before, open())
+    for _, w in ipairs(keep) do w:close() end
+  end)
+end)
+
 describe("a server without descriptors", function()
   it("turns connections away, says so, and goes on when there are some again", function()
     local path = os.tmpname()
