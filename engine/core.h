@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "loop.h"
 
 /* ---- futures ---- */
 

@@ -166,5 +166,6 @@ const char *ml__rule_address(ml_rule *r, const char *text);
 
 /* Puts checks before what Lua's libraries offer. After luaL_openlibs; no-op without a sandbox. */
 void ml__open_sandbox(lua_State *L);
+void ml__known_free(ml_engine *e); /* addresses of names, see ml_engine */
 
 #endif
