@@ -287,6 +287,9 @@ describe("moonloop fetch", function()
     local status, out = fetch("/long", "--limit-rate 1M")
     assert.same({ 0, 300000 }, { status, #out })
     assert(require("time").monotonic() - begun >= 0.28)
+    local limited, _, why = fetch("/long", "--limit-rate 100 -m 300ms -o /dev/null")
+    assert.equal(1, limited)
+    assert.truthy(why:find("timeout of 0.3 s for the whole request (total)", 1, true), why)
   end)
 
   it("shows what it does with -v, but no secrets", function()
@@ -429,5 +432,8 @@ http {
       ["-X 'A B' http://a"] = "is no method", ["--digest http://a"] = "--digest is of no use",
       ["--proxy-digest -x http://b http://a"] = "--proxy-digest is of no use",
     })
+    local path = helper.tmpfile("x") -- which is closed, whatever is wrong with what comes behind it
+    local _, _, err = helper.cli(("fetch -F f=@%s -F nonsense http://a"):format(path))
+    assert.equal("moonloop fetch: --form: 'NAME=VALUE' was expected, got 'nonsense'\nTry 'moonloop fetch --help'.\n", err)
   end)
 end)

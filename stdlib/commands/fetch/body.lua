@@ -163,12 +163,7 @@ local function upload(given, files, url)
   return url, { data = path == "-" and require("asyncio").stdin or open(files, path) }
 end
 
---- What a request to this URL sends. Awaits by itself; ends the command for what cannot be.
----@param given table the options
----@param url string
----@return string url, string method, table opts of session:request, table files to be closed when it has been sent
-function M.of(given, url)
-  local files = setmetatable({}, Files)
+local function request_of(given, url, files)
   local data, form, json = parts_of(given, files)
   local method, usual, opts = given.request or given.head and "HEAD", "POST", {}
   if method and not method:find("^[%w!#$%%&'*+.^_`|~-]+$") then misuse("--request: '%s' is no method", method) end
@@ -196,7 +191,21 @@ function M.of(given, url)
       if name:lower() == header[1]:lower() then opts.headers[name] = nil end
     end
   end
-  return url, method or usual, opts, files
+  return url, method or usual, opts
+end
+
+--- What a request to this URL sends. Awaits by itself; ends the command for what cannot be.
+---@param given table the options
+---@param url string
+---@return string url, string method, table opts of session:request, table files to be closed when it has been sent
+function M.of(given, url)
+  local files = setmetatable({}, Files)
+  local ok, to, method, opts = core.catch(request_of, given, url, files)
+  if not ok then
+    Files.__close(files)
+    error(to, 0)
+  end
+  return to, method, opts, files
 end
 
 return M

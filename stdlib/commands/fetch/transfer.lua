@@ -37,6 +37,7 @@ end
 ---@field named boolean? the server may name the file (--remote-header-name)
 ---@field continue boolean the file is there in part
 ---@field began boolean? this run has written to the file
+---@field asked number? the loop's time when it was last asked for
 ---@field response any? the answer of the last attempt
 ---@field size integer? bytes of its body
 ---@field wrong string? why it failed
@@ -115,7 +116,9 @@ local function copy(job, response, out, total)
     job.size = done
     if limit then
       local early = begun + done / limit - loop:time()
-      if early > 0 then await(core.sleep(early)) end
+      local left = given.max_time and job.asked + given.max_time - loop:time() or early
+      await(core.sleep(math.max(0, math.min(early, left))))
+      if left < early then error(require("http.client.errors").timeout("total", response, given.max_time), 0) end
     end
   end
 end
@@ -188,6 +191,7 @@ end
 function M.attempt(job)
   local url, method, opts, _ <close> = body.of(job.given, job.url)
   local size = ask_for(job, method, opts)
+  job.asked = core.get_running_loop():time()
   local response <close> = await(job.session:request(method, url, opts))
   job.response, job.size = response, 0
   if job.given.verbose then trace.response(response) end
