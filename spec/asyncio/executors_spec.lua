@@ -319,6 +319,11 @@ describe("to_thread", function()
     end)
   end)
 
+  it("refuses at the call what is no function", function()
+    local e = helper.raises(asyncio.TypeError, function() return (asyncio.to_thread(5)) end)
+    assert.matches("executors_spec.lua:%d+: to_thread: a function was expected, got a number$", e.message)
+  end)
+
   it("copies the context, as far as that can be copied", function()
     run(function()
       asyncio.context.set("user", "ann")

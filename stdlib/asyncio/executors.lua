@@ -107,13 +107,20 @@ local function context_for_worker()
   return copy
 end
 
+local to_thread = async(function(f, ...)
+  return await(run(core.get_running_loop(), "to_thread", nil, context_for_worker(), f, ...))
+end, "to_thread")
+
 --- Calls f(...) in a thread of the loop's default executor, with a copy of the context (of what in it can be copied);
---- awaits to what it gives.
+--- awaits to what it gives. Raises TypeError if f is no function.
 ---@param f function
 ---@param ... any what can be copied
 ---@return any awaitable
-M.to_thread = async(function(f, ...)
-  return await(run(core.get_running_loop(), "to_thread", nil, context_for_worker(), f, ...))
-end, "to_thread")
+function M.to_thread(f, ...)
+  if type(f) ~= "function" then
+    misuse.raise(core.TypeError, "to_thread: a function was expected, got " .. misuse.describe(f))
+  end
+  return to_thread(f, ...)
+end
 
 return M
