@@ -51,7 +51,7 @@ local modules = { context = "asyncio.context", subprocess = "asyncio.subprocess"
 
 --- Functions that give coroutines and nothing else: coroutine functions, as asyncio.iscoroutinefunction sees it.
 local coroutine_functions = [[ sleep next_frame wait wait_for open_connection start_server open_unix_connection
-  start_unix_server open_datagram ]]
+  start_unix_server open_datagram to_thread ]]
 
 local M = {}
 

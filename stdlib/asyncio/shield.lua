@@ -1,6 +1,7 @@
 --- shield: lets something go on when the one who waits for it is cancelled.
 
 local core = require "asyncio.core"
+local misuse = require "asyncio.misuse"
 local standins = require "asyncio.standins"
 
 local ensure_future = core.ensure_future
@@ -13,6 +14,10 @@ local M = {}
 ---@param awaitable any a coroutine is made a task
 ---@return any future
 function M.shield(awaitable)
+  if type(awaitable) ~= "function" and not core.isawaitable(awaitable) then
+    misuse.raise(core.TypeError, "shield: a coroutine, a future or an awaitable was expected, got "
+      .. misuse.describe(awaitable))
+  end
   local inner = ensure_future(awaitable)
   if inner:done() then return inner end
   local outer = inner:get_loop():create_future()
