@@ -1,10 +1,74 @@
-/* The word of a line that an error's message is about: see mark.h. */
+/* Where an error comes from, and the word of its line that it is about: see mark.h. */
 #include "mark.h"
 
 #include <ctype.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "core.h"
+#include "sandbox.h"
+
+/* ---- places ---- */
+
+/* "FILE:LINE:" at the beginning of s? */
+static bool read_place(const char *s, ml_place *p) {
+  const char *colon = s;
+  char *end;
+  while ((colon = strchr(colon, ':')) != NULL && memchr(s, '\n', (size_t)(colon - s)) == NULL) {
+    p->line = strtol(colon + 1, &end, 10);
+    if (end > colon + 1 && *end == ':' && (size_t)(colon - s) < sizeof p->file) {
+      memcpy(p->file, s, (size_t)(colon - s));
+      p->file[colon - s] = '\0';
+      return true;
+    }
+    colon++;
+  }
+  return false;
+}
+
+bool ml__error_place(const char *message, const char *traceback, ml_place *p) {
+  const char *s = message;
+  while (isalnum((unsigned char)*s) || *s == '_') s++;
+  if (s > message && s[0] == ':' && s[1] == ' ' && read_place(s + 2, p)) return true;
+  if (read_place(message, p)) return true;
+  for (s = strstr(traceback, "\n\t"); s != NULL; s = strstr(s + 2, "\n\t"))
+    if (strncmp(s + 2, "[C]", 3) != 0 && read_place(s + 2, p)) return true;
+  return false;
+}
+
+static bool line_of_file(FILE *f, long n, char *buf, size_t size) {
+  long at = 1;
+  size_t len = 0;
+  int c;
+  while (at < n && (c = getc(f)) != EOF) at += c == '\n';
+  if (at < n) return false;
+  while ((c = getc(f)) != EOF && c != '\n') {
+    if (len + 1 == size || (iscntrl(c) && c != '\t' && c != '\r')) return false;
+    buf[len++] = (char)c;
+  }
+  while (len > 0 && isspace((unsigned char)buf[len - 1])) len--;
+  buf[len] = '\0';
+  return len > 0;
+}
+
+FILE *ml__source_open(const char *path) {
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+  struct stat st;
+  FILE *f = NULL;
+  if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) f = fdopen(fd, "r");
+  if (fd >= 0 && f == NULL) close(fd);
+  return f;
+}
+
+bool ml__source_line(FILE *f, long n, char *buf, size_t size) {
+  bool ok = f != NULL && n > 0 && line_of_file(f, n, buf, size);
+  if (f != NULL) fclose(f);
+  return ok;
+}
+
+/* ---- marks ---- */
 
 static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_'; }
 
@@ -72,6 +136,8 @@ bool ml__error_mark(const char *message, const char *line, char *mark) {
   return true;
 }
 
+/* ---- for scripts ---- */
+
 /* core.error_mark(message, line): what stands under the line, or nil */
 static int core_error_mark(lua_State *L) {
   size_t n;
@@ -85,7 +151,46 @@ static int core_error_mark(lua_State *L) {
   return 1;
 }
 
+/* core.error_place(message, traceback): file (or chunk) and line, or nil */
+static int core_error_place(lua_State *L) {
+  ml_place p;
+  if (!ml__error_place(luaL_checkstring(L, 1), luaL_checkstring(L, 2), &p)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_pushstring(L, p.file);
+  lua_pushinteger(L, p.line);
+  return 2;
+}
+
+static FILE *open_allowed(lua_State *L, const char *path) {
+  const ml_sandbox *s = ml__engine(L)->sandbox;
+  ml_pathpin pin;
+  FILE *f;
+  if (s == NULL) return ml__source_open(path);
+  if (ml__path_pin(s, path, ML_PATH_R, &pin) < 0) return NULL;
+  f = ml__source_open(pin.path);
+  ml__path_unpin(&pin);
+  return f;
+}
+
+/* core.source_line(path, n): the line without its end; nil: it is not there, is none that can be
+** shown, or may not be read */
+static int core_source_line(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  lua_Integer n = luaL_checkinteger(L, 2);
+  char line[ML_LINE_SHOWN];
+  if (ml__source_line(open_allowed(L, path), (long)n, line, sizeof line))
+    lua_pushstring(L, line);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
 void ml__open_mark(lua_State *L) {
-  lua_pushcfunction(L, core_error_mark);
-  lua_setfield(L, -2, "error_mark");
+  static const luaL_Reg functions[] = {{"error_mark", core_error_mark},
+                                       {"error_place", core_error_place},
+                                       {"source_line", core_source_line},
+                                       {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
 }

@@ -67,6 +67,13 @@ it("passes", function() end)
     has(out, "attempt to call a nil value (field 'go')\n  3 | local t = { 1 } t.go() t = t.go\n    |                   ^^\n")
   end)
 
+  it("shows lines of files alone, whatever a message names", function()
+    local status, out = one 'os.execute("mkfifo pipe") it("fails", function() error("pipe:1: no file", 0) end)'
+    assert.equal("0 passed, 1 failed", counts(out))
+    assert.equal("1", tostring(status))
+    assert.equal(nil, out:find("1 |", 1, true))
+  end)
+
   for name, case in pairs {
     ["a task"] = {
       'asyncio.create_task((async function() await asyncio.sleep(9) end)(), { name = "left" })\nawait asyncio.sleep(0)',

@@ -1,4 +1,6 @@
---- What of a line an error is about: one rule for the command, the REPL and `moonloop test`.
+--- Where an error comes from and what of its line it is about: one rule for the command, the REPL and `moonloop test`.
+
+local helper = require "spec.helper"
 
 local core = require "asyncio.core"
 
@@ -43,5 +45,46 @@ describe("the mark under a line", function()
   it("needs texts", function()
     assert.error_matches(function() mark(nil, "") end, "string expected, got nil")
     assert.error_matches(function() mark("", {}) end, "string expected, got table")
+  end)
+end)
+
+describe("the place of an error", function()
+  local stack = "stack traceback:\n\t[C]: in function 'error'\n\t(...tail calls...)\n\tb.lua:7: in function 'f'\n\tc.lua:8: in main chunk"
+  for _, case in ipairs {
+    { "is what the message says", "a.lua:12: wrong", stack, "a.lua", 12 },
+    { "is what the message says behind its class", "ValueError: a.lua:12: wrong", stack, "a.lua", 12 },
+    { "may have blanks and colons", "/a b/c:d.lua:3: wrong", "", "/a b/c:d.lua", 3 },
+    { "is an input of the REPL's", "<input 4>:1: wrong", "", "<input 4>", 1 },
+    { "is the first of the traceback that is one", "wrong", stack, "b.lua", 7 },
+    { "is not in a message's second line", "wrong\na.lua:12: wrong", stack, "b.lua", 7 },
+    { "is not known", "wrong", "stack traceback:\n\t[C]: in ?", nil, nil },
+  } do
+    it(case[1], function() assert.same({ case[4], case[5] }, { core.error_place(case[2], case[3]) }) end)
+  end
+
+  it("has its line, without blanks at the end", function()
+    local path = helper.tmpfile("one\n  two\t \r\n\n\27[2Jthree\n" .. ("x"):rep(500) .. "\n" .. ("y"):rep(499))
+    assert.equal("one", core.source_line(path, 1))
+    assert.equal("  two", core.source_line(path, 2))
+    for _, n in ipairs { 3, 4, 5, 7, 0, -1, math.maxinteger } do assert.equal(nil, (core.source_line(path, n))) end
+    assert.equal(("y"):rep(499), core.source_line(path, 6))
+  end)
+
+  it("has none in what is no file", function()
+    local fifo = helper.tmpdir() .. "/fifo"
+    assert(os.execute("mkfifo " .. helper.quote(fifo)))
+    for _, path in ipairs { fifo, "/dev/zero", "/", fifo .. "/not there" } do
+      assert.equal(nil, (core.source_line(path, 1)))
+    end
+  end)
+
+  it("has none in a file that a sandbox does not let scripts read", function()
+    local dir = helper.tmpdir()
+    for _, name in ipairs { "a", "b" } do
+      local f <close> = assert(io.open(dir .. "/" .. name, "w"))
+      f:write("line\n")
+    end
+    local code = ("local line = require('asyncio.core').source_line print(line('%s/a', 1), line('%s/b', 1))"):format(dir, dir)
+    assert.same({ 0, "line\tnil\n", "" }, { helper.cli { "--allow-read=" .. dir .. "/a", "-e", code } })
   end)
 end)

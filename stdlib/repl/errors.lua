@@ -15,16 +15,6 @@ local function message_of(err)
   return ok and s or ("(error object is a %s value)"):format(type(err))
 end
 
---- Where the error was raised: chunk and line.
-local function place_of(message, traceback)
-  local chunk, line = message:match "^([^\n]-):(%d+): "
-  if chunk then return (chunk:gsub("^%u%w*: ", "")), tonumber(line) end
-  for frame in traceback:gmatch "\n\t([^\n]*)" do
-    chunk, line = frame:match "^(.-):(%d+): in"
-    if chunk then return chunk, tonumber(line) end
-  end
-end
-
 local function nth_line(source, n)
   for line in (source .. "\n"):gmatch "([^\n]*)\n" do
     n = n - 1
@@ -52,7 +42,7 @@ function M.format(err, source, colours)
   local traceback = core.traceback(err)
   if type(traceback) ~= "string" then traceback = "" end
   local parts = { print.paint("error", message:match "^[^\n]*", colours) .. (message:match "\n.*" or "") }
-  local chunk, n = place_of(message, traceback)
+  local chunk, n = core.error_place(message, traceback)
   local line = chunk and source(chunk) and nth_line(source(chunk), n)
   if line and line:find "%S" then
     parts[#parts + 1] = print.paint("faint", ("  %d |"):format(n), colours) .. " " .. line

@@ -43,23 +43,13 @@ function Report.place(element, trace)
   return trace and trace.short_src and trace.currentline and trace.short_src .. ":" .. trace.currentline .. ": " or ""
 end
 
-local function source_line(path, number)
-  local f <close> = io.open(path)
-  if not f then return nil end
-  for line in f:lines() do
-    number = number - 1
-    if number == 0 then return line end
-  end
-end
-
 --- The line that the message, or else the trace, names, and what of it the message is about.
 function Report:show_line(message, trace)
-  local path, number = tostring(message):match("^([^\n:]+):(%d+):")
+  local path, number = core.error_place(tostring(message), "")
   if not path and trace and trace.currentline then path, number = trace.short_src, trace.currentline end
-  number = math.tointeger(tonumber(number))
-  local line = path and number and number > 0 and source_line(path, number)
-  line = line and line:gsub("^%s+", ""):gsub("\r$", "")
-  if not line or #line >= 500 or line:find("[^%C\t]") then return end
+  local line = path and core.source_line(path, number)
+  if not line then return end
+  line = line:gsub("^%s+", "")
   self.out:write(self.paint("faint", ("  %d |"):format(number)), " ", line, "\n")
   local mark = core.error_mark(tostring(message), line)
   if mark then
