@@ -31,6 +31,8 @@ M.RequestInfo = setmetatable(RequestInfo, {
   end,
 })
 
+function RequestInfo:__tostring() return ("<RequestInfo %s %s>"):format(self.method, self.real_url) end
+
 --- Headers of the array {name, value, name, value...}.
 ---@param lines string[]
 ---@return http.Headers
