@@ -64,7 +64,7 @@ typedef struct block {
 typedef struct chunk {
   bool coroutines;
 } chunk;
-#define CHUNK_HEAD 64
+#define CHUNK_HEAD 16
 
 /* What chunks are carved from. */
 typedef struct span {
@@ -74,7 +74,9 @@ typedef struct span {
 
 typedef struct arena {
   block *free[ML_CLASSES + 1];
-  char *bump, *end;
+  char *bump, *end; /* what is left of the newest chunk */
+  char *rest,
+      *rest_end; /* and of one before it, in which a large block had no room: for small ones */
 } arena;
 
 /* Blocks from KEEP_LEAST to KEEP_MOST bytes come in whole pages; when freed, some
@@ -342,10 +344,18 @@ static void large_free(ml_allocator *a, void *p, size_t n) {
     a->host(a->ud, p, size, 0);
 }
 
-/* The rest of the arena's chunk, too small for what is wanted, becomes a free block. */
+/* The rest of the arena's chunk is too small for what is wanted. Of two rests the larger one is
+** kept, the other becomes a free block. */
 static void spare_rest(arena *r) {
-  size_t cl = (size_t)(r->end - r->bump) / ML_GRAIN;
+  size_t cl = (size_t)(r->end - r->bump) / ML_GRAIN,
+         kept = (size_t)(r->rest_end - r->rest) / ML_GRAIN;
   block *b = (block *)(void *)r->bump;
+  if (cl > kept) {
+    b = (block *)(void *)r->rest;
+    r->rest = r->bump;
+    r->rest_end = r->end;
+    cl = kept;
+  }
   if (cl == 0) return;
   unpoison(b, sizeof *b);
   b->next = r->free[cl];
@@ -385,9 +395,14 @@ static bool arena_grow(ml_allocator *a, arena *r) {
 static __attribute__((noinline)) void *small_cut(ml_allocator *a, arena *r, size_t size) {
   size_t room = (size + ML_GRAIN - 1) / ML_GRAIN * ML_GRAIN;
   char *p;
-  if ((size_t)(r->end - r->bump) < room && !arena_grow(a, r)) return NULL;
-  p = r->bump;
-  r->bump += room;
+  if ((size_t)(r->rest_end - r->rest) >= room) {
+    p = r->rest;
+    r->rest += room;
+  } else {
+    if ((size_t)(r->end - r->bump) < room && !arena_grow(a, r)) return NULL;
+    p = r->bump;
+    r->bump += room;
+  }
   unpoison(p, room);
   return p;
 }
