@@ -69,7 +69,7 @@ end
 
 function Page:__close()
   self.ws.drop()
-  os.execute(("kill -9 -- -%d 2>/dev/null"):format(self.process.pid)) -- with all that it has started: they write to its folder
+  os.execute(("kill -s KILL -- -%d 2>/dev/null"):format(self.process.pid)) -- with all that it has started: they write to its folder
   await(self.process:wait())
 end
 
@@ -91,7 +91,7 @@ function M.open(url)
     "--remote-debugging-port=0", "--user-data-dir=" .. folder, "about:blank",
     { stdout = asyncio.DEVNULL, stderr = asyncio.PIPE, start_new_session = true, add_env = { HOME = folder, TMPDIR = folder } }))
   helper.finally(function()
-    if process.returncode == nil then os.execute(("kill -9 -- -%d 2>/dev/null"):format(process.pid)) end
+    if process.returncode == nil then os.execute(("kill -s KILL -- -%d 2>/dev/null"):format(process.pid)) end
   end)
   local port
   for line in process.stderr:lines() do

@@ -198,8 +198,10 @@ function M.background(command)
   local p <close> = assert(io.popen(("exec 3>&1; setsid sh -c %s </dev/null >%s 2>&1 3>&- & echo $! >&3")
     :format(M.quote("exec " .. command), log)))
   local pid = math.tointeger(tonumber(p:read("l")))
-  M.finally(function()
-    os.execute(("kill -- -%d 2>/dev/null || kill %d 2>/dev/null; sleep 0.05; kill -9 -- -%d 2>/dev/null"):format(pid, pid, pid))
+  M.finally(function() -- it may end by itself for a while; a zombie has
+    os.execute(([[kill -- -PID 2>/dev/null || kill PID 2>/dev/null
+      for i in $(seq 100); do grep -qs '^State:.[^ZX]' /proc/PID/status || break; sleep 0.02; done
+      kill -s KILL -- -PID 2>/dev/null]]):gsub("PID", pid))
   end)
   return pid, log
 end
