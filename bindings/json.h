@@ -1,5 +1,5 @@
 /* What the parts of module json share: how strings are scanned and numbers are read and
-** written. json_decode.c reads, json_encode.c writes, json.c is the module.
+** written. json_decode.c reads, json_encode.c writes (json_text.c), json.c is the module.
 */
 #ifndef ML_JSON_H
 #define ML_JSON_H
@@ -28,8 +28,6 @@ enum {
 
 int ml__json_decode(lua_State *L);
 int ml__json_encode(lua_State *L);
-/* The finalizer of what json_encode.c writes to. */
-int ml__json_buffer_gc(lua_State *L);
 /* The option max_depth of the table at index 2. */
 int ml__json_depth(lua_State *L, const char *fname);
 
@@ -42,6 +40,35 @@ double ml__json_todouble(const char *s, uint64_t mantissa, int exponent, bool cu
 #define ML_JSON_NUMBER 32
 int ml__json_fromdouble(char *out, double d);
 int ml__json_frominteger(char *out, lua_Integer i);
+
+/* json_text.c: a text that grows. What is written to it may raise a memory error. */
+typedef struct ml_jsontext {
+  lua_State *L;
+  char *buf;
+  size_t len, size;
+  int slot;   /* on the stack: nil, or the block that buf is in */
+  bool ascii; /* all else is escaped */
+  char small[2048];
+} ml_jsontext;
+
+void ml__jsontext_init(ml_jsontext *t, lua_State *L, int slot);
+void ml__jsontext_grow(ml_jsontext *t, size_t n);
+/* Writes the string in quotes. 0, or which byte of it, from 1, is no UTF-8. */
+size_t ml__jsontext_string(ml_jsontext *t, const char *s, size_t n);
+void ml__jsontext_push(ml_jsontext *t); /* as a string, and gives the block up */
+/* The finalizer of the block. */
+int ml__json_buffer_gc(lua_State *L);
+
+/* Where the next n bytes go. */
+static inline char *ml__jsontext_room(ml_jsontext *t, size_t n) {
+  if (t->size - t->len < n) ml__jsontext_grow(t, n);
+  return t->buf + t->len;
+}
+
+static inline void ml__jsontext_put(ml_jsontext *t, const char *s, size_t n) {
+  memcpy(ml__jsontext_room(t, n), s, n);
+  t->len += n;
+}
 
 /* The first byte in [p, end) that is no plain ASCII of a string: a quote, a backslash, a control
 ** character, a byte of 128 and more; or end. *end may be read. */

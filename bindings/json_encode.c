@@ -1,7 +1,5 @@
 /* json.encode: a value as text, in one pass. Containers that are open are entries of a list, not
-** calls; the table of each, and where lua_next has got to in it, stay on the Lua stack. A short text
-** is written to the C stack, a longer one to a block that a userdata owns: an error, also of a
-** script's `__json`, leaves nothing behind.
+** calls; the table of each, and where lua_next has got to in it, stay on the Lua stack.
 */
 #include "json.h"
 
@@ -34,67 +32,26 @@ typedef struct json_name {
   lua_Integer i; /* in the list of keys */
 } json_name;
 
-typedef struct json_block {
-  ml_allocator *alloc;
-  char *p;
-  size_t size;
-} json_block;
-
 typedef struct json_encoder {
   lua_State *L;
-  char *buf;
-  size_t len, size;
   json_frame *frames;
   int depth, capacity, max_depth;
   int slots; /* the first of three on the stack: block, larger list of frames, default */
   unsigned steps;
-  bool sorted, ascii, has_default;
+  bool sorted, has_default;
   const char *indent; /* NULL: none */
   size_t indent_len;
   int space; /* slots of the stack that are there */
   json_frame first[FRAMES];
-  char small[2048];
+  ml_jsontext out;
 } json_encoder;
 
 /* ---- the text ---- */
 
-int ml__json_buffer_gc(lua_State *L) {
-  json_block *b = lua_touserdata(L, 1);
-  ml__strbuf_free(b->alloc, b->p, b->size);
-  b->p = NULL;
-  return 0;
-}
-
-static void grow(json_encoder *e, size_t n) {
-  lua_State *L = e->L;
-  json_block *b = lua_touserdata(L, e->slots);
-  size_t size = 2 * e->size + n;
-  char *p;
-  if (b == NULL) {
-    b = lua_newuserdatauv(L, sizeof *b, 0);
-    memset(b, 0, sizeof *b);
-    b->alloc = ml__engine(L)->alloc;
-    lua_pushvalue(L, lua_upvalueindex(ML_JSON_BUFFER));
-    lua_setmetatable(L, -2);
-    lua_replace(L, e->slots);
-  }
-  p = ml__strbuf_new(b->alloc, size);
-  if (p == NULL) luaL_error(L, "not enough memory");
-  memcpy(p, e->buf, e->len);
-  ml__strbuf_free(b->alloc, b->p, b->size);
-  b->p = e->buf = p;
-  b->size = e->size = size;
-}
-
-/* Where the next n bytes go. */
-static inline char *room(json_encoder *e, size_t n) {
-  if (e->size - e->len < n) grow(e, n);
-  return e->buf + e->len;
-}
+static inline char *room(json_encoder *e, size_t n) { return ml__jsontext_room(&e->out, n); }
 
 static inline void put(json_encoder *e, const char *s, size_t n) {
-  memcpy(room(e, n), s, n);
-  e->len += n;
+  ml__jsontext_put(&e->out, s, n);
 }
 
 static void newline(json_encoder *e) {
@@ -102,7 +59,7 @@ static void newline(json_encoder *e) {
   char *p = room(e, n + 1);
   *p++ = '\n';
   for (int i = 0; i < e->depth; i++, p += e->indent_len) memcpy(p, e->indent, e->indent_len);
-  e->len += n + 1;
+  e->out.len += n + 1;
 }
 
 /* ---- errors ---- */
@@ -152,6 +109,13 @@ static void fail(json_encoder *e, const char *cls) {
   ml__misuse(e->L, cls, "encode: %s: %s", lua_tostring(e->L, -1), lua_tostring(e->L, -2));
 }
 
+static inline void string(json_encoder *e, const char *s, size_t n) {
+  size_t bad = ml__jsontext_string(&e->out, s, n);
+  if (bad == 0) return;
+  lua_pushfstring(e->L, "invalid UTF-8 at byte %I", (LUAI_UACINT)bad);
+  fail(e, "ValueError");
+}
+
 /* The table on top is one too many. */
 static void fail_deep(json_encoder *e) {
   lua_State *L = e->L;
@@ -171,116 +135,6 @@ static void fail_deep(json_encoder *e) {
   fail(e, "ValueError");
 }
 
-/* ---- strings ---- */
-
-static char *unicode_escape(char *out, unsigned c) {
-  static const char hex[] = "0123456789abcdef";
-  *out++ = '\\';
-  *out++ = 'u';
-  for (int shift = 12; shift >= 0; shift -= 4) *out++ = hex[c >> shift & 15];
-  return out;
-}
-
-/* Writes the character at s that is not plain. Returns what is behind it. */
-static const char *special(json_encoder *e, const char *start, const char *s, const char *end) {
-  static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
-  unsigned c = (unsigned char)*s;
-  char *out = room(e, 12);
-  const char *at;
-  int n = 1;
-  if (c >= 0x80) {
-    n = ml__json_utf8(s, end);
-    if (n == 0) {
-      lua_pushfstring(e->L, "invalid UTF-8 at byte %I", (LUAI_UACINT)(s - start) + 1);
-      fail(e, "ValueError");
-    }
-  }
-  if (n > 1 && !e->ascii) {
-    memcpy(out, s, (size_t)n);
-    out += n;
-  } else if (n > 1) {
-    c &= 0xFFu >> (n + 1);
-    for (int i = 1; i < n; i++) c = c << 6 | ((unsigned char)s[i] & 0x3F);
-    if (c >= 0x10000) {
-      out = unicode_escape(out, 0xD800 + ((c - 0x10000) >> 10));
-      c = 0xDC00 + (c & 0x3FF);
-    }
-    out = unicode_escape(out, c);
-  } else if (c != 0 && (at = strchr(from, (int)c)) != NULL) {
-    *out++ = '\\';
-    *out++ = to[at - from];
-  } else {
-    out = unicode_escape(out, c);
-  }
-  e->len = (size_t)(out - e->buf);
-  return s + n;
-}
-
-/* The rest of a string, whose first byte that is not plain is at s. */
-static void rest(json_encoder *e, const char *start, const char *s, const char *end) {
-  while (s < end) {
-    const char *next;
-    s = special(e, start, s, end);
-    next = ml__json_plain(s, end);
-    put(e, s, (size_t)(next - s));
-    s = next;
-  }
-}
-
-static inline void copy(char *out, const char *s, size_t n) {
-  if (n > 16) {
-    memcpy(out, s, n);
-  } else if (n >= 8) {
-    char a[8], b[8];
-    memcpy(a, s, 8);
-    memcpy(b, s + n - 8, 8);
-    memcpy(out, a, 8);
-    memcpy(out + n - 8, b, 8);
-  } else if (n >= 4) {
-    char a[4], b[4];
-    memcpy(a, s, 4);
-    memcpy(b, s + n - 4, 4);
-    memcpy(out, a, 4);
-    memcpy(out + n - 4, b, 4);
-  } else {
-    for (size_t i = 0; i < n; i++) out[i] = s[i];
-  }
-}
-
-/* The first of the n bytes at out that is not plain, or n. 15 bytes behind them may be read. */
-static inline size_t plain(const char *out, size_t n) {
-#ifdef __SSE2__
-  const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), space = _mm_set1_epi8(' ');
-  for (size_t i = 0; i < n; i += 16) {
-    __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(out + i));
-    __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
-    unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(hit, _mm_cmplt_epi8(v, space)));
-    if (n - i < 16) mask &= (1u << (n - i)) - 1;
-    if (mask != 0) return i + (size_t)__builtin_ctz(mask);
-  }
-  return n;
-#else
-  return (size_t)(ml__json_plain(out, out + n) - out);
-#endif
-}
-
-/* A string in quotes: copied as if it were plain, which it mostly is. */
-static void string(json_encoder *e, const char *s, size_t n) {
-  char *out = room(e, n + 20);
-  size_t good;
-  *out++ = '"';
-  copy(out, s, n);
-  good = plain(out, n);
-  if (good == n) {
-    out[n] = '"';
-    e->len += n + 2;
-    return;
-  }
-  e->len += good + 1;
-  rest(e, s, s + good, s + n);
-  put(e, "\"", 1);
-}
-
 /* ---- containers ---- */
 
 /* The table on top is a list: how long, and may it have holes? False: it is none. */
@@ -298,7 +152,7 @@ static bool field_n(json_encoder *e, json_frame *f) {
   f->counted = true;
   f->n = n;
   f->i = 0;
-  e->len = f->start + 1;
+  e->out.len = f->start + 1;
   return true;
 }
 
@@ -364,11 +218,11 @@ static void sort(json_encoder *e, json_frame *f) {
 }
 
 static void close_container(json_encoder *e, json_frame *f) {
-  bool empty = e->len == f->start + 1;
+  bool empty = e->out.len == f->start + 1;
   e->depth--;
   if (e->indent != NULL && !empty) newline(e);
   *room(e, 1) = f->kind == LIST ? ']' : '}';
-  e->len++;
+  e->out.len++;
   lua_settop(e->L, f->idx - 1);
 }
 
@@ -398,13 +252,13 @@ static void open_container(json_encoder *e, int mark) {
   f->idx = top;
   f->numbers = mark == ML_JSON_OBJECT;
   f->counted = false;
-  f->start = e->len;
+  f->start = e->out.len;
   f->i = 0;
   n = f->numbers ? 0 : (lua_Integer)lua_rawlen(L, -1);
   f->n = n;
   f->kind = n > 0 || mark == ML_JSON_ARRAY ? LIST : e->sorted ? SORTED : NAMED;
   *room(e, 1) = f->kind == LIST ? '[' : '{';
-  e->len++;
+  e->out.len++;
   if (f->kind == SORTED)
     sort(e, f);
   else if (f->kind == NAMED)
@@ -414,7 +268,7 @@ static void open_container(json_encoder *e, int mark) {
 static inline void separate(json_encoder *e, const json_frame *f) {
   if (f->i > 1) {
     *room(e, 1) = ',';
-    e->len++;
+    e->out.len++;
   }
   if (e->indent != NULL) newline(e);
 }
@@ -430,7 +284,7 @@ static void name(json_encoder *e, const json_frame *f, int idx) {
     char *out = room(e, ML_JSON_NUMBER + 2);
     n = (size_t)ml__json_frominteger(out + 1, lua_tointeger(L, idx));
     out[0] = out[n + 1] = '"';
-    e->len += n + 2;
+    e->out.len += n + 2;
   } else {
     lua_pushvalue(L, idx);
     luaL_tolstring(L, -1, NULL);
@@ -510,14 +364,14 @@ static void number(json_encoder *e) {
   lua_State *L = e->L;
   char *out = room(e, ML_JSON_NUMBER);
   if (lua_isinteger(L, -1)) {
-    e->len += (size_t)ml__json_frominteger(out, lua_tointeger(L, -1));
+    e->out.len += (size_t)ml__json_frominteger(out, lua_tointeger(L, -1));
   } else {
     double d = (double)lua_tonumber(L, -1);
     if (!isfinite(d)) {
       lua_pushfstring(L, "%f is no JSON number", (LUAI_UACNUMBER)d);
       fail(e, "ValueError");
     }
-    e->len += (size_t)ml__json_fromdouble(out, d);
+    e->out.len += (size_t)ml__json_fromdouble(out, d);
   }
 }
 
@@ -621,7 +475,7 @@ static void options(json_encoder *e) {
   ml__checkoptions(L, 2, keys, "encode");
   e->max_depth = ml__json_depth(L, "encode");
   e->sorted = flag(L, "sort_keys");
-  e->ascii = flag(L, "ensure_ascii");
+  e->out.ascii = flag(L, "ensure_ascii");
   indent_option(e);
   if (lua_getfield(L, 2, "default") == LUA_TNIL) {
     lua_pop(L, 1);
@@ -636,20 +490,17 @@ static void options(json_encoder *e) {
 /* encode(value, options) -> text */
 int ml__json_encode(lua_State *L) {
   json_encoder e;
-  json_block *b;
   luaL_checkany(L, 1);
   lua_settop(L, 6); /* value, options, indent, and the slots */
   e.L = L;
-  e.buf = e.small;
-  e.len = 0;
-  e.size = sizeof e.small;
   e.frames = e.first;
   e.capacity = FRAMES;
   e.depth = 0;
   e.max_depth = ML_JSON_DEPTH;
   e.slots = 4;
+  ml__jsontext_init(&e.out, L, e.slots);
   e.steps = 0;
-  e.sorted = e.ascii = e.has_default = false;
+  e.sorted = e.has_default = false;
   e.indent = NULL;
   e.indent_len = 0;
   e.space = 0;
@@ -657,14 +508,6 @@ int ml__json_encode(lua_State *L) {
   lua_pushvalue(L, 1);
   one(&e);
   while (e.depth > 0) step(&e);
-  b = lua_touserdata(L, e.slots);
-  if (b == NULL) {
-    lua_pushlstring(L, e.buf, e.len);
-  } else if (ml__strbuf_push(L, b->p, b->size, e.len)) {
-    b->p = NULL;
-  } else {
-    ml__strbuf_free(b->alloc, b->p, b->size);
-    b->p = NULL;
-  }
+  ml__jsontext_push(&e.out);
   return 1;
 }
