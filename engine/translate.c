@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "asyncnames.h"
+#include "rewrite.h"
 #include "tokens.h"
 
 typedef enum {
@@ -54,17 +55,13 @@ typedef struct level {
 } level;
 
 typedef struct pass {
-  ml_translation *out;
-  const char *s;
-  size_t n;
-  size_t copied;    /* of the source, to the output */
+  ml_rewrite w;
   ml_token last;    /* the token before */
   bool last_closed; /* that closes an attribute: `>` */
   bool declaring;   /* between local or for and what ends the list of names */
   bool in_label;    /* between :: and :: */
   bool aliased;     /* the words were declared to be something else in an inner scope */
   bool uses_alias;  /* so other names stand for them */
-  bool failed;      /* no memory */
   bool parameters;  /* the next bracket is of a function's parameters */
   bool self;        /* and self is to be its first one */
   level *stack;
@@ -74,66 +71,22 @@ typedef struct pass {
 
 /* ---- output ---- */
 
-static bool grow(pass *p, void **list, size_t *cap, size_t need, size_t size) {
-  size_t now = *cap, then = now == 0 ? 16 : now;
-  void *q;
-  if (need <= now) return true;
-  while (then < need) then *= 2;
-  q = ml__alloc(p->out->alloc, *list, now * size, then * size);
-  if (q == NULL) {
-    p->failed = true;
-    return false;
-  }
-  *list = q;
-  *cap = then;
-  return true;
-}
-
-static void emit_n(pass *p, const char *s, size_t n) {
-  ml_translation *t = p->out;
-  if (!grow(p, (void **)(void *)&t->text, &t->cap, t->n + n + 1, 1)) return;
-  if (n > 0) memcpy(t->text + t->n, s, n);
-  t->n += n;
-}
-
-static void emit(pass *p, const char *s) { emit_n(p, s, strlen(s)); }
-
-static void emit_token(pass *p, ml_token k) { emit_n(p, p->s + k.at, k.end - k.at); }
-
-/* Copies the source up to there. */
-static void copy(pass *p, size_t to) {
-  if (to <= p->copied) return;
-  emit_n(p, p->s + p->copied, to - p->copied);
-  p->copied = to;
-}
-
-static bool is_newline(char c) { return c == '\n' || c == '\r'; }
-
-/* Leaves out the source up to there, but for its lines: "\r\n" and "\n\r" are one, as in Lua. */
-static void skip(pass *p, size_t to) {
-  for (size_t i = p->copied; i < to; i++) {
-    if (!is_newline(p->s[i])) continue;
-    emit_n(p, "\n", 1);
-    if (i + 1 < to && is_newline(p->s[i + 1]) && p->s[i + 1] != p->s[i]) i++;
-  }
-  if (to <= p->copied) return;
-  if (to < p->n && p->s[to] == '\r') emit_n(p, " ", 1); /* "\n\r" would be one line */
-  p->copied = to;
-}
+static void emit_token(pass *p, ml_token k) { ml__rewrite_add(&p->w, p->w.s + k.at, k.end - k.at); }
 
 /* The word, or the name that stands for it where the word is a variable, then the rest. */
 static void emit_word(pass *p, const char *word, const char *rest) {
-  if (p->aliased) emit(p, "__");
+  if (p->aliased) ml__rewrite_put(&p->w, "__");
   p->uses_alias = p->uses_alias || p->aliased;
-  emit(p, word);
-  emit(p, rest);
+  ml__rewrite_put(&p->w, word);
+  ml__rewrite_put(&p->w, rest);
 }
 
 /* ---- the stack ---- */
 
 static level *push(pass *p, openkind kind) {
   level *o;
-  if (!grow(p, (void **)(void *)&p->stack, &p->cap, p->depth + 1, sizeof *p->stack)) return NULL;
+  if (!ml__rewrite_grow(&p->w, (void **)(void *)&p->stack, &p->cap, p->depth + 1, sizeof *p->stack))
+    return NULL;
   o = &p->stack[p->depth++];
   memset(o, 0, sizeof *o);
   o->kind = (unsigned char)kind;
@@ -147,7 +100,7 @@ static bool top_is(pass *p, openkind kind) { return p->depth > 0 && top(p)->kind
 /* ---- names ---- */
 
 static bool is_text(const pass *p, ml_token k, const char *s, size_t n) {
-  return k.kind == ML_TK_NAME && k.end - k.at == n && memcmp(p->s + k.at, s, n) == 0;
+  return k.kind == ML_TK_NAME && k.end - k.at == n && memcmp(p->w.s + k.at, s, n) == 0;
 }
 
 static bool is_await(const pass *p, ml_token k) { return is_text(p, k, "await", 5); }
@@ -156,7 +109,7 @@ static bool is_word(const pass *p, ml_token k) { return is_await(p, k) || is_asy
 
 /* An async function has that name. */
 static void learn(pass *p, ml_token k) {
-  if (!ml__asyncnames_add(&p->names, k)) p->failed = true;
+  if (!ml__asyncnames_add(&p->names, k)) p->w.failed = true;
 }
 
 static void forget(pass *p, ml_token k) { ml__asyncnames_remove(&p->names, k); }
@@ -166,17 +119,17 @@ static bool known(const pass *p, ml_token k) { return ml__asyncnames_has(&p->nam
 /* ---- where we are ---- */
 
 static ml_token next(const pass *p, ml_token after) {
-  return ml__token_next(p->s, p->n, after.end);
+  return ml__token_next(p->w.s, p->w.n, after.end);
 }
 
 static bool same_line(const pass *p, ml_token a, ml_token b) {
   for (size_t i = a.end; i < b.at; i++)
-    if (is_newline(p->s[i])) return false;
+    if (ml__is_newline(p->w.s[i])) return false;
   return true;
 }
 
 static bool is_bracket(const pass *p, ml_token k) {
-  return k.kind == ML_TK_OPEN && p->s[k.at] == '(';
+  return k.kind == ML_TK_OPEN && p->w.s[k.at] == '(';
 }
 
 /* Does an expression follow the last token? */
@@ -241,8 +194,10 @@ static bool goes_on(level *o, const char *s, ml_token k) {
 }
 
 static void note_call(pass *p, const level *o) {
-  ml_translation *t = p->out;
-  if (!grow(p, (void **)(void *)&t->calls, &t->capcalls, t->ncalls + 1, sizeof *t->calls)) return;
+  ml_translation *t = p->w.out;
+  if (!ml__rewrite_grow(&p->w, (void **)(void *)&t->calls, &t->capcalls, t->ncalls + 1,
+                        sizeof *t->calls))
+    return;
   t->calls[t->ncalls++] = (ml_callstat){o->at, o->end, o->known && o->suffixes == 1};
 }
 
@@ -259,27 +214,27 @@ static void end_operand(pass *p, ml_token then) {
     return;
   }
   if (o.expect != SUFFIX || p->last.end <= o.at) return; /* broken off: Lua says why */
-  copy(p, p->last.end);
+  ml__rewrite_copy(&p->w, p->last.end);
   if (o.mark != 0 && o.suffixes == 1) { /* await(false,f(x)) -> await(false,f,x) */
-    if (!p->failed) p->out->text[o.mark] = o.empty ? ' ' : ',';
+    if (!p->w.failed) p->w.out->text[o.mark] = o.empty ? ' ' : ',';
     return;
   }
-  if (o.begin != 0 && !p->failed) memset(p->out->text + o.begin - DIRECT_LEN, ' ', DIRECT_LEN);
-  emit(p, ")");
+  if (o.begin != 0 && !p->w.failed) memset(p->w.out->text + o.begin - DIRECT_LEN, ' ', DIRECT_LEN);
+  ml__rewrite_put(&p->w, ")");
 }
 
 static void begin_await(pass *p, ml_token k, ml_token operand) {
   level *o;
-  copy(p, k.at);
+  ml__rewrite_copy(&p->w, k.at);
   emit_word(p, "await", "(");
-  p->copied = operand.at;
+  p->w.copied = operand.at;
   if ((o = push(p, OPERAND)) == NULL) return;
   o->known = known(p, operand);
   o->at = operand.at;
   o->end = operand.end;
   if (!o->known || !is_bracket(p, next(p, operand))) return;
-  emit(p, DIRECT);
-  o->begin = p->out->n;
+  ml__rewrite_put(&p->w, DIRECT);
+  o->begin = p->w.out->n;
 }
 
 /* ---- async ---- */
@@ -305,10 +260,10 @@ static ml_token begin_function(pass *p, ml_token async, ml_token function) {
   bool local = p->last.kind == ML_TK_LOCAL, method = false, plain = true;
   level *o;
   if (name.kind == ML_TK_NAME) after = path_end(p, name, &method, &plain);
-  copy(p, async.at);
+  ml__rewrite_copy(&p->w, async.at);
   if (name.kind == ML_TK_NAME ? !is_bracket(p, after) || (local && !plain)
                               : local || !wants_expression(p) || !is_bracket(p, name)) {
-    skip(p, function.at); /* nonsense: of a plain function, it is Lua's to say */
+    ml__rewrite_skip(&p->w, function.at); /* nonsense: of a plain function, it is Lua's to say */
     return async;
   }
   if (local && is_word(p, name) && (p->depth > 0 || is_async(p, name))) p->aliased = true;
@@ -316,24 +271,24 @@ static ml_token begin_function(pass *p, ml_token async, ml_token function) {
   if (name.kind == ML_TK_NAME) {
     if (local) {
       emit_token(p, name);
-      emit(p, "; ");
+      ml__rewrite_put(&p->w, "; ");
     }
-    skip(p, name.at);
+    ml__rewrite_skip(&p->w, name.at);
     o->at = name.at;
     for (ml_token k = name; k.at != after.at; k = next(p, k)) {
       o->end = k.end;
       if (k.kind != ML_TK_COLON) continue;
-      copy(p, k.at);
-      emit(p, ".");
-      p->copied = k.end;
+      ml__rewrite_copy(&p->w, k.at);
+      ml__rewrite_put(&p->w, ".");
+      p->w.copied = k.end;
     }
-    copy(p, o->end);
-    emit(p, " = ");
+    ml__rewrite_copy(&p->w, o->end);
+    ml__rewrite_put(&p->w, " = ");
     if (plain) learn(p, name);
   } else
-    skip(p, function.at);
+    ml__rewrite_skip(&p->w, function.at);
   emit_word(p, "async", "(function");
-  if (name.kind != ML_TK_NAME) p->copied = function.end;
+  if (name.kind != ML_TK_NAME) p->w.copied = function.end;
   p->parameters = true;
   p->self = method;
   function.end = after.at;
@@ -347,30 +302,31 @@ static void end_block(pass *p, ml_token k) {
   if (p->depth == 0) return;
   o = p->stack[--p->depth];
   if (o.kind != FUNCTION) return;
-  copy(p, k.end);
-  if (o.end > o.at && memchr(p->s + o.at, '\n', o.end - o.at) == NULL) {
-    emit(p, ", \"");
+  ml__rewrite_copy(&p->w, k.end);
+  if (o.end > o.at && memchr(p->w.s + o.at, '\n', o.end - o.at) == NULL) {
+    ml__rewrite_put(&p->w, ", \"");
     for (size_t i = o.at; i < o.end; i++) /* there may be spaces and comments in it */
-      if (p->s[i] == '.' || p->s[i] == ':' || p->s[i] == '_' || isalnum((unsigned char)p->s[i]))
-        emit_n(p, p->s + i, 1);
-    emit(p, "\"");
+      if (p->w.s[i] == '.' || p->w.s[i] == ':' || p->w.s[i] == '_' ||
+          isalnum((unsigned char)p->w.s[i]))
+        ml__rewrite_add(&p->w, p->w.s + i, 1);
+    ml__rewrite_put(&p->w, "\"");
   }
-  emit(p, ")");
+  ml__rewrite_put(&p->w, ")");
 }
 
 #define WITH_HEAD "local __async_with <close> = "
 
 static void begin_with(pass *p, ml_token async, ml_token with) {
-  copy(p, async.at);
-  emit(p, "do " WITH_HEAD);
+  ml__rewrite_copy(&p->w, async.at);
+  ml__rewrite_put(&p->w, "do " WITH_HEAD);
   emit_word(p, "async", "(\"with\",");
-  skip(p, with.end);
+  ml__rewrite_skip(&p->w, with.end);
   push(p, WITH);
 }
 
 static void begin_for(pass *p, ml_token async, ml_token word) {
-  copy(p, async.at);
-  skip(p, word.at);
+  ml__rewrite_copy(&p->w, async.at);
+  ml__rewrite_skip(&p->w, word.at);
   push(p, FOR);
 }
 
@@ -395,13 +351,13 @@ static bool head_of_for(pass *p, ml_token k) {
   level *o = top(p);
   if (!o->in) {
     if (k.kind == ML_TK_ASSIGN) { /* then Lua misses `in` here */
-      copy(p, p->last.end);
-      emit(p, ", _");
+      ml__rewrite_copy(&p->w, p->last.end);
+      ml__rewrite_put(&p->w, ", _");
       p->depth--;
     } else if (k.kind == ML_TK_IN) {
       o->in = true;
-      copy(p, k.end);
-      emit(p, " ");
+      ml__rewrite_copy(&p->w, k.end);
+      ml__rewrite_put(&p->w, " ");
       emit_word(p, "async", "(\"for\",");
       return true;
     } else if (k.kind != ML_TK_NAME && k.kind != ML_TK_COMMA)
@@ -409,8 +365,8 @@ static bool head_of_for(pass *p, ml_token k) {
     return false;
   }
   if (!ends_expression(p, k)) return false;
-  copy(p, p->last.end);
-  emit(p, ")");
+  ml__rewrite_copy(&p->w, p->last.end);
+  ml__rewrite_put(&p->w, ")");
   p->depth--;
   if (k.kind != ML_TK_DO) return false; /* Lua misses it here */
   push(p, BLOCK);
@@ -420,16 +376,16 @@ static bool head_of_for(pass *p, ml_token k) {
 /* `as`: binds the name behind it. */
 static ml_token with_name(pass *p, ml_token as) {
   ml_token name = next(p, as);
-  copy(p, p->last.end);
-  emit(p, ") local ");
-  skip(p, name.at);
+  ml__rewrite_copy(&p->w, p->last.end);
+  ml__rewrite_put(&p->w, ") local ");
+  ml__rewrite_skip(&p->w, name.at);
   if (name.kind != ML_TK_NAME) { /* Lua misses it */
     p->depth--;
     return as;
   }
   top(p)->in = true;
-  copy(p, name.end);
-  emit(p, " = __async_with.value");
+  ml__rewrite_copy(&p->w, name.end);
+  ml__rewrite_put(&p->w, " = __async_with.value");
   if (is_word(p, name)) p->aliased = true;
   forget(p, name);
   return name;
@@ -450,22 +406,22 @@ static bool head_of_with(pass *p, ml_token *k) {
     return true;
   }
   if (k->kind != ML_TK_COMMA && !o->in && !ends_expression(p, *k)) return false;
-  copy(p, p->last.end);
-  if (!o->in) emit(p, ")");
+  ml__rewrite_copy(&p->w, p->last.end);
+  if (!o->in) ml__rewrite_put(&p->w, ")");
   if (k->kind == ML_TK_COMMA) {
     o->in = false;
-    skip(p, k->end);
-    emit(p, " " WITH_HEAD);
+    ml__rewrite_skip(&p->w, k->end);
+    ml__rewrite_put(&p->w, " " WITH_HEAD);
     emit_word(p, "async", "(\"with\",");
     return true;
   }
   p->depth--;
   if (k->kind != ML_TK_DO) {
     /* Lua misses `do` here; an operator goes on with no statement */
-    emit(p, may_continue(*k) ? ";" : " while nil ");
+    ml__rewrite_put(&p->w, may_continue(*k) ? ";" : " while nil ");
     return false;
   }
-  skip(p, k->end);
+  ml__rewrite_skip(&p->w, k->end);
   push(p, BLOCK);
   return true;
 }
@@ -475,17 +431,17 @@ static bool head_of_with(pass *p, ml_token *k) {
 static void note_bracket(pass *p, ml_token k) {
   level *o = top(p);
   if (p->depth > 0 && o->kind == OPERAND && o->begin != 0 && o->suffixes == 1) {
-    copy(p, k.end);
-    o->mark = p->out->n - 1;
+    ml__rewrite_copy(&p->w, k.end);
+    o->mark = p->w.out->n - 1;
   }
   if ((o = push(p, BRACKET)) == NULL) return;
-  o->table = p->s[k.at] == '{';
-  o->parameters = p->parameters && p->s[k.at] == '(';
+  o->table = p->w.s[k.at] == '{';
+  o->parameters = p->parameters && p->w.s[k.at] == '(';
   p->parameters = false;
   if (o->parameters && p->self) {
     ml_token after = next(p, k);
-    copy(p, k.end);
-    emit(p, after.kind == ML_TK_CLOSE ? "self" : "self, ");
+    ml__rewrite_copy(&p->w, k.end);
+    ml__rewrite_put(&p->w, after.kind == ML_TK_CLOSE ? "self" : "self, ");
   }
   p->self = false;
 }
@@ -552,12 +508,12 @@ static ml_token on_name(pass *p, ml_token k) {
     }
   }
   note_name(p, k);
-  if (p->out->want_calls) begin_statement(p, k);
+  if (p->w.out->want_calls) begin_statement(p, k);
   return k;
 }
 
 static ml_token on_token(pass *p, ml_token k) {
-  while (top_is(p, OPERAND) && !goes_on(top(p), p->s, k)) end_operand(p, k);
+  while (top_is(p, OPERAND) && !goes_on(top(p), p->w.s, k)) end_operand(p, k);
   if (p->declaring && k.kind == ML_TK_NAME && (p->last.kind == ML_TK_NAME || p->last_closed))
     p->declaring = false;
   if (top_is(p, FOR) && head_of_for(p, k)) return k;
@@ -589,7 +545,7 @@ static void translate(pass *p) {
   ml_token k = {ML_TK_EOF, 0, 0};
   p->last = k;
   do {
-    k = ml__token_next(p->s, p->n, p->last.end);
+    k = ml__token_next(p->w.s, p->w.n, p->last.end);
     if (k.kind == ML_TK_BROKEN) break;
     k = on_token(p, k);
     p->last_closed = k.kind == ML_TK_GREATER && p->declaring;
@@ -601,17 +557,17 @@ static void translate(pass *p) {
       p->declaring = false;
     if (k.kind == ML_TK_LABEL) p->in_label = !p->in_label;
     p->last = k;
-  } while (k.kind != ML_TK_EOF && !p->failed);
+  } while (k.kind != ML_TK_EOF && !p->w.failed);
 }
 
 #define ALIASES "local __async, __await = async, await "
 
 /* What stands for the words where they are variables is declared before all else. */
 static void declare_aliases(pass *p) {
-  ml_translation *t = p->out;
+  ml_translation *t = p->w.out;
   size_t n = sizeof ALIASES - 1, body = t->n;
-  emit_n(p, ALIASES, n);
-  if (p->failed) return;
+  ml__rewrite_add(&p->w, ALIASES, n);
+  if (p->w.failed) return;
   memmove(t->text + n, t->text, body);
   memcpy(t->text, ALIASES, n);
 }
@@ -630,20 +586,20 @@ int ml__translate(ml_translation *t, const char *source, size_t n) {
       memmem(source, n, "async", 5) == NULL)
     return 0;
   memset(&p, 0, sizeof p);
-  p.out = t;
+  p.w.out = t;
   ml__asyncnames_init(&p.names, t->alloc, source);
-  p.s = source;
-  p.n = n;
+  p.w.s = source;
+  p.w.n = n;
   translate(&p);
-  if (t->n > 0 || p.copied > 0) { /* else nothing is changed */
-    emit_n(&p, "", 0);
-    copy(&p, n);
+  if (t->n > 0 || p.w.copied > 0) { /* else nothing is changed */
+    ml__rewrite_add(&p.w, "", 0);
+    ml__rewrite_copy(&p.w, n);
   }
-  if (p.uses_alias && !p.failed) declare_aliases(&p);
+  if (p.uses_alias && !p.w.failed) declare_aliases(&p);
   if (t->ncalls > 1) qsort(t->calls, t->ncalls, sizeof *t->calls, by_place);
   if (p.stack != NULL) ml__alloc(t->alloc, p.stack, p.cap * sizeof *p.stack, 0);
   ml__asyncnames_free(&p.names);
-  return p.failed ? ML_ENOMEM : 0;
+  return p.w.failed ? ML_ENOMEM : 0;
 }
 
 void ml__translation_free(ml_translation *t) {
