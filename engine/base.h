@@ -235,7 +235,7 @@ struct ml_engine {
   struct ml_known *known;      /* sandnet.c: addresses of names that rules allow, or NULL */
   struct ml_counter *counters; /* limits.c: of the bindings' handles */
   bool log_full;               /* more than max_output: the log says no more */
-  /* an inspector (of the bindings), or nothing: see ml__inspected */
+  /* an inspector (of the bindings), or nothing: see bindings/inspected.c */
   struct ml_inspector *inspector;
   struct ml_inspector *inspects;                      /* this engine is one's */
   void (*inspect)(struct ml_engine *e, lua_State *L); /* between two rounds, if `asked` */

@@ -106,18 +106,12 @@ static int host_handler(lua_State *L) {
   return 0;
 }
 
-/* The context table is on top. Runs the loop's handler, or the default one. */
-static int default_handler(lua_State *L) {
+/* Appends to the message on top what else the context has, by name. */
+static void add_details(lua_State *L, int ctx) {
   static const char *const known[] = {"message", "exception", "traceback", "source_traceback"};
-  ml_engine *e = ml__engine(L);
-  int ctx = lua_gettop(L);
-  if (lua_getfield(L, ctx, "message") != LUA_TSTRING) {
-    lua_pop(L, 1);
-    lua_pushliteral(L, "Unhandled exception in event loop");
-  }
-  /* the rest of the keys, by name */
-  lua_newtable(L);
+  int message = lua_gettop(L), list = message + 1;
   lua_Integer n = 0;
+  lua_newtable(L);
   for (lua_pushnil(L); lua_next(L, ctx); lua_pop(L, 1)) {
     bool skip = lua_type(L, -2) != LUA_TSTRING;
     for (size_t i = 0; !skip && i < sizeof known / sizeof *known; i++)
@@ -130,48 +124,69 @@ static int default_handler(lua_State *L) {
     if (skip) continue;
     ml__errtext(L, -1, NULL);
     lua_pushfstring(L, "\n%s: %s", lua_tostring(L, -3), lua_tostring(L, -1));
-    lua_rawseti(L, ctx + 2, ++n);
+    lua_rawseti(L, list, ++n);
     lua_pop(L, 1);
   }
   lua_getglobal(L, "table");
   if (lua_istable(L, -1) && lua_getfield(L, -1, "sort") == LUA_TFUNCTION) {
-    lua_pushvalue(L, ctx + 2);
+    lua_pushvalue(L, list);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   }
-  lua_settop(L, ctx + 2);
-  lua_pushvalue(L, ctx + 1);
+  lua_settop(L, list);
+  lua_pushvalue(L, message);
   for (lua_Integer i = 1; i <= n; i++) {
-    lua_rawgeti(L, ctx + 2, i);
+    lua_rawgeti(L, list, i);
     lua_concat(L, 2);
   }
+  lua_replace(L, message);
+  lua_settop(L, message);
+}
+
+/* Appends the context's error, with its traceback. */
+static void add_exception(lua_State *L, int ctx) {
+  int text = lua_gettop(L), ex = text + 1;
+  lua_getfield(L, ctx, "exception");
+  if (lua_isnil(L, ex)) {
+    lua_settop(L, text);
+    return;
+  }
+  lua_getfield(L, ctx, "traceback");
+  if (lua_type(L, -1) != LUA_TSTRING) {
+    lua_pop(L, 1);
+    ml__traceback_of(L, ex);
+  }
+  lua_pushvalue(L, text);
+  lua_pushliteral(L, "\n");
+  ml__errtext(L, ex, NULL);
+  lua_concat(L, 3);
+  if (lua_type(L, ex + 1) == LUA_TSTRING) {
+    lua_pushliteral(L, "\n");
+    lua_pushvalue(L, ex + 1);
+    ml__push_subexceptions(L, ex);
+    lua_concat(L, 4);
+  }
+  lua_replace(L, text);
+  lua_settop(L, text);
+}
+
+/* The context table is on top. Runs the loop's handler, or the default one. */
+static int default_handler(lua_State *L) {
+  int ctx = lua_gettop(L);
+  const char *s;
+  size_t len;
+  if (lua_getfield(L, ctx, "message") != LUA_TSTRING) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "Unhandled exception in event loop");
+  }
+  add_details(L, ctx);
   if (lua_getfield(L, ctx, "source_traceback") == LUA_TSTRING) {
     lua_pushfstring(L, "%s\nObject created at:\n%s", lua_tostring(L, -2), lua_tostring(L, -1));
     lua_replace(L, -3);
   }
   lua_pop(L, 1);
-  lua_getfield(L, ctx, "exception");
-  if (!lua_isnil(L, -1)) {
-    int ex = lua_gettop(L);
-    lua_getfield(L, ctx, "traceback");
-    if (lua_type(L, -1) != LUA_TSTRING) {
-      lua_pop(L, 1);
-      ml__traceback_of(L, ex);
-    }
-    lua_pushvalue(L, ex - 1);
-    lua_pushliteral(L, "\n");
-    ml__errtext(L, ex, NULL);
-    lua_concat(L, 3);
-    if (lua_type(L, ex + 1) == LUA_TSTRING) {
-      lua_pushliteral(L, "\n");
-      lua_pushvalue(L, ex + 1);
-      ml__push_subexceptions(L, ex);
-      lua_concat(L, 4);
-    }
-  } else
-    lua_pop(L, 1);
-  size_t len;
-  const char *s = lua_tolstring(L, -1, &len);
-  ml__log_text(e, s, len);
+  add_exception(L, ctx);
+  s = lua_tolstring(L, -1, &len);
+  ml__log_text(ml__engine(L), s, len);
   lua_settop(L, ctx - 1);
   return 0;
 }

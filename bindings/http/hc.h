@@ -198,6 +198,5 @@ bool ml__hc_expects_body(const char *method);
 /* units' openers: add to the table on top */
 void ml__open_hcconn(lua_State *L);
 void ml__open_hcexchange(lua_State *L);
-void ml__open_hcerrors(lua_State *L);
 
 #endif
