@@ -82,7 +82,7 @@ describe("tools/test.sh", function()
   it("gives no second chance to what crashed, was ended, leaked or spoke of a sanitizer", function()
     for how, text in pairs {
       ["os.exit(7)"] = "ended with status 7",
-      ["os.execute('kill -SEGV $PPID')"] = "ended with status 139",
+      ["os.execute('kill -USR1 $PPID')"] = "ended with status 138",
       ["LOOP = require('asyncio').new_event_loop(); LOOP:call_later(1, print)"] = "leak gate: ",
       ["error('ERROR: AddressSanitizer: heap-use-after-free')"] = "AddressSanitizer",
     } do
