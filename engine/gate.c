@@ -47,6 +47,7 @@ const char *ml__handle_kind(const uv_handle_t *h) {
   socklen_t len = sizeof sa;
   int type = 0;
   uv_os_fd_t fd;
+  memset(&sa, 0, sizeof sa);
   if (uv_handle_get_type(h) == UV_POLL && uv_fileno(h, &fd) == 0 &&
       getsockname(fd, (struct sockaddr *)&sa, &len) == 0) {
     len = sizeof type;
@@ -64,6 +65,7 @@ static void put_address(const uv_handle_t *h, bool peer, char *out, size_t size)
   unsigned port;
   uv_os_fd_t fd;
   *out = '\0';
+  memset(&sa, 0, sizeof sa);
   if (uv_fileno(h, &fd) < 0 ||
       (peer ? getpeername : getsockname)(fd, (struct sockaddr *)&sa, &len) < 0)
     return;

@@ -389,6 +389,8 @@ describe("a loop that is closed", function()
       local p <close> = assert(io.popen("ls /proc/$PPID/fd | wc -l"))
       return p:read("n")
     end
+    collectgarbage()
+    collectgarbage()
     local before = open()
     local loop = asyncio.new_event_loop()
     local keep, started = {}, 0
@@ -409,7 +411,7 @@ describe("a loop that is closed", function()
       keep[#keep + 1] = select(2, connect(server)) -- it may not have been accepted yet
     end)())
     loop:close()
-    assert.equal(before, open())
+    assert.is_true(open() <= before) -- what others have left may have been closed meanwhile
     for _, w in ipairs(keep) do w:close() end
   end)
 end)
