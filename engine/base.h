@@ -218,6 +218,8 @@ struct ml_engine {
   void (*on_log)(ml_engine *e, bool over);
   atomic_int interrupted; /* the first Ctrl-C has been handed to the runner */
   char warning[512];      /* a Lua warning that comes in parts */
+  char doubted[256];      /* the last of those that may be about loop.c's watch: see ml__gc_doubt */
+  unsigned ndoubted;      /* how many there were since it was looked at */
   bool warn_off;          /* warn("@off") */
   char *lost;             /* NULL, or what was not awaited, in place of the log: see gate.c */
   size_t nlost;

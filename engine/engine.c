@@ -115,7 +115,7 @@ static void warn(void *ud, const char *msg, int tocont) {
   memcpy(e->warning + have, msg, n);
   e->warning[have + n] = '\0';
   if (tocont) return;
-  if (!e->warn_off) ml__log(e, "Lua warning: %s", e->warning);
+  if (!ml__gc_doubt(e, e->warning) && !e->warn_off) ml__log(e, "Lua warning: %s", e->warning);
   e->warning[0] = '\0';
 }
 
@@ -455,6 +455,7 @@ int ml_close(ml_engine *e, int grace_ms) {
   if (e == NULL) return 0;
   if (e->attachment != NULL && e->closing) return ML_ECLOSED;
   if (ml__busy(e)) return ML_EBUSY;
+  ml__gc_settle(e, e->L);
   ml__engine_shut(e, grace_ms);
   if (e->attachment != NULL) {
     ml__attach_leave(e);

@@ -394,14 +394,18 @@ static void shuffle(ml_evloop *l) {
 #define GC_FLOOR ((size_t)4 << 20)
 
 static int gc_cycled(lua_State *L);
+static const char gc_watch = 'w'; /* its address: where ML_R_REPORTS has the watch */
 
 static void arm_gc_watch(lua_State *L) {
+  ml__ref_get(L, ML_R_REPORTS);
   lua_newuserdatauv(L, 0, 0);
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, gc_cycled);
   lua_setfield(L, -2, "__gc");
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -4, &gc_watch);
   lua_setmetatable(L, -2);
-  lua_pop(L, 1);
+  lua_pop(L, 2);
 }
 
 static int gc_cycled(lua_State *L) {
@@ -411,9 +415,41 @@ static int gc_cycled(lua_State *L) {
   return 0;
 }
 
+/* A finalizer that fails is not called again: a watch that Lua could not call, on a thread whose stack
+** was full or without memory, is made anew. Who had finalizers of his own is told of those alone. */
+static int rearm(lua_State *L) {
+  ml_engine *e = ml__engine(L);
+  ml__ref_get(L, ML_R_REPORTS);
+  if (lua_rawgetp(L, -1, &gc_watch) == LUA_TNIL && e->closing == 0) {
+    arm_gc_watch(L);
+    e->ndoubted--;
+  }
+  if (e->warn_off) e->ndoubted = 0;
+  for (; e->ndoubted > 0; e->ndoubted--) ml__log(e, "Lua warning: %s", e->doubted);
+  return 0;
+}
+
+bool ml__gc_doubt(ml_engine *e, const char *warning) {
+  if (strncmp(warning, "error in __gc", 13) != 0 || e->closing > 0) return false;
+  if (strstr(warning, "stack overflow") == NULL && strstr(warning, "not enough memory") == NULL)
+    return false;
+  snprintf(e->doubted, sizeof e->doubted, "%s", warning);
+  e->ndoubted++;
+  e->gc_cycled = true;
+  return true;
+}
+
+void ml__gc_settle(ml_engine *e, lua_State *L) {
+  if (e->ndoubted == 0) return;
+  lua_pushcfunction(L, rearm);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+    lua_pop(L, 1); /* no memory: the next doubt or cycle tries again */
+}
+
 static void pace_collector(ml_engine *e, lua_State *L) {
   size_t used = ml__alloc_used(e->alloc), floor = GC_FLOOR, limit = e->config.memory_limit;
   if (limit != 0 && limit / 2 < floor) floor = limit / 2;
+  ml__gc_settle(e, L);
   e->gc_cycled = false;
   if (used < floor) lua_gc(L, LUA_GCSTEP, -(int)((floor - used) >> 10));
 }

@@ -182,6 +182,10 @@ void ml__interrupt_deliver(ml_evloop *l);
 
 /* A lua_CFunction: begins to watch the collector's cycles. */
 void ml__gc_watch(lua_State *L);
+/* Lua says that a finalizer failed: is it perhaps the watch's, for want of stack or memory? Then the
+** end of the round or the engine finds out, and passes the warning on if it was another's. */
+bool ml__gc_doubt(ml_engine *e, const char *warning);
+void ml__gc_settle(ml_engine *e, lua_State *L);
 int ml__push_interrupt(lua_State *L); /* a lua_CFunction: a KeyboardInterrupt */
 /* The Lua thread for calls of the host: the one that runs the loop, if one does. */
 static inline lua_State *ml__state(const ml_engine *e) {

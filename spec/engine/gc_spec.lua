@@ -379,6 +379,42 @@ describe("nothing crashes:", function()
     assert.equal("false\tnot enough memory\t1\nalive\ntrue\tnil\n", out)
   end)
 
+  it("a stack overflow, in which no finalizer can be called: the collector keeps its pace, and nobody is warned", function()
+    local status, out, err = helper.cli { "-e", [[
+      local asyncio = require "asyncio"
+      local function f() return 1 + f() end
+      assert(not pcall(f))
+      local cycles = 0
+      local function count()
+        setmetatable({}, { __gc = function()
+          cycles = cycles + 1
+          count()
+        end })
+      end
+      asyncio.run(async(function()
+        await(asyncio.sleep(0))
+        collectgarbage()
+        count()
+        for i = 1, 2000 do
+          local _ = ("x"):rep(32768) .. i
+          await(asyncio.sleep(0))
+        end
+      end))
+      print(cycles < 200 or cycles) -- a small heap would be collected each time it has doubled: 900 times
+    ]] }
+    assert.same({ 0, "true\n", "" }, { status, out, err })
+  end)
+
+  it("a stack overflow with a finalizer of the script's, which cannot be called: it is told", function()
+    local status, out, err = helper.cli { "-e", [[
+      local function f() return 1 + f() end
+      setmetatable({}, { __gc = function() print "called" end })
+      print(pcall(f))]] }
+    local _, warnings = err:gsub("Lua warning: error in __gc %([^\n]*stack overflow%)\n", "")
+    local _, calls = out:gsub("called", "")
+    assert.same({ 0, 1 }, { status, warnings + calls }, out .. err)
+  end)
+
   it("loops that are closed with every kind of work pending", function()
     survives([[
       local asyncio = require "asyncio"
