@@ -191,6 +191,13 @@ function M.ipv6()
   return (pcall(s.bind, s, "::1", 0))
 end
 
+--- When the process with that number was started; nil: there is none (or /proc does not tell).
+local function started(pid)
+  local f <close> = io.open(("/proc/%d/stat"):format(pid))
+  local fields = f and f:read("a"):match(".*%) (.*)")
+  return fields and fields:match(("%S+ "):rep(19) .. "(%d+)")
+end
+
 --- Starts a shell command in the background; it is killed when the spec ends.
 ---@return integer pid, string logfile where its output goes
 function M.background(command)
@@ -198,10 +205,13 @@ function M.background(command)
   local p <close> = assert(io.popen(("exec 3>&1; setsid sh -c %s </dev/null >%s 2>&1 3>&- & echo $! >&3")
     :format(M.quote("exec " .. command), log)))
   local pid = math.tointeger(tonumber(p:read("l")))
+  local since = started(pid)
   M.finally(function() -- it may end by itself for a while; a zombie has
-    os.execute(([[kill -- -PID 2>/dev/null || kill PID 2>/dev/null
+    local now = started(pid)
+    if now and now ~= since then return end -- it has ended, and its number is another's
+    os.execute(([[kill -- -PID 2>/dev/null || ALONE
       for i in $(seq 100); do grep -qs '^State:.[^ZX]' /proc/PID/status || break; sleep 0.02; done
-      kill -s KILL -- -PID 2>/dev/null]]):gsub("PID", pid))
+      kill -s KILL -- -PID 2>/dev/null]]):gsub("ALONE", now and "kill PID 2>/dev/null" or "exit"):gsub("PID", pid))
   end)
   return pid, log
 end
@@ -299,7 +309,7 @@ end
 --- In a task, in real time: waits until a unix socket takes connections. It does so some time after it is there.
 function M.wait_unix(path, seconds)
   local asyncio = require "asyncio"
-  for _ = 1, (seconds or 60) * 100 * M.slow do
+  for _ = 1, (seconds or 20) * 100 * M.slow do
     local ok, _, writer = pcall(asyncio.await, asyncio.open_unix_connection(path))
     if ok then return writer:close() end
     asyncio.await(asyncio.sleep(0.01))
