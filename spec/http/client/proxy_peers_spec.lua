@@ -77,7 +77,9 @@ describe("microsocks", function()
         local _plain <close>, port = serve()
         local _secret <close>, sport = serve(has_tls and { ssl = certs.server() } or nil)
         local session <close> = http.ClientSession { ssl = has_tls and certs.client() or nil }
-        for _, scheme in ipairs { "socks5", "socks5h" } do
+        -- microsocks goes to the first address of a name alone, where the servers may not be
+        local first = await(asyncio.get_running_loop():getaddrinfo("localhost", 80, { type = "stream" }))[1].address[1]
+        for _, scheme in ipairs(first == "127.0.0.1" and { "socks5", "socks5h" } or { "socks5" }) do
           local with = { proxy = ("%s://%s127.0.0.1:%d"):format(scheme, login, pport) }
           assert.same({ 200, "GET / HTTP/1.1" }, { get(session, ("http://localhost:%d/"):format(port), with) })
           local e = helper.raises(http.ClientProxyConnectionError, get, session,
